@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * log.h - one line an event: time, level, identity, sentence, key=value pairs.
+ *
+ *     log_warn(&ctx, "redis connection lost", "addr=%s reason=\"%s\"", ...);
+ *
+ * The sentence is fixed, lower case, without a full stop, so that people can
+ * grep for it.  error: someone should look; warn: we coped, but it is odd; info:
+ * life cycle and one line a task's outcome; debug: transitions by name.  Never a
+ * secret, never a payload.  Values from outside go through str_printable first.
+ *
+ * A line is one write(2) of at most LOG_LINE_MAX bytes; a full pipe or disk
+ * drops lines (counted, and said once it works again), never blocks or kills.
+ * The same sentence more than 20 times in a second is folded into one line that
+ * tells how many were left out.
+ */
+#ifndef BASE_LOG_H
+#define BASE_LOG_H
+
+#include <stdbool.h>
+
+#include "base/attr.h"
+#include "base/err.h"
+
+#define LOG_LINE_MAX 2048
+
+enum log_level { LOG_ERROR = 0, LOG_WARN, LOG_INFO, LOG_DEBUG };
+
+/* who speaks: filled by the owner, borrowed for the call; NULL: the process alone */
+struct log_ctx {
+	const char *kind; /* such as "conn" or "task" */
+	const char *id;
+};
+
+/* path NULL or "-": standard error.  May be called again (level, path). */
+int log_open(const char *path, enum log_level level, struct err *err) ATTR_CHECK;
+/* opens the same path again (USR1, after rotation); keeps the old file on failure */
+int log_reopen(struct err *err) ATTR_CHECK;
+void log_close(void);
+/* the process's part of each line, such as "worker=2"; copied */
+void log_identity(const char *text);
+void log_set_level(enum log_level level);
+enum log_level log_level(void);
+/* "error", "warn", "info", "debug"; -1 if none of these */
+int log_level_parse(const char *name, enum log_level *level) ATTR_CHECK;
+bool log_enabled(enum log_level level);
+
+void log_line(enum log_level level, const struct log_ctx *ctx, const char *sentence,
+    const char *fmt, ...) ATTR_PRINTF(4, 5);
+
+/* fmt may be "" when there is nothing to add */
+#define log_error(ctx, sentence, ...) log_line(LOG_ERROR, ctx, sentence, __VA_ARGS__)
+#define log_warn(ctx, sentence, ...)  log_line(LOG_WARN, ctx, sentence, __VA_ARGS__)
+#define log_info(ctx, sentence, ...)  log_line(LOG_INFO, ctx, sentence, __VA_ARGS__)
+#define log_debug(ctx, sentence, ...)                                                    \
+	do {                                                                             \
+		if (log_enabled(LOG_DEBUG))                                              \
+			log_line(LOG_DEBUG, ctx, sentence, __VA_ARGS__);                 \
+	} while (0)
+
+#endif

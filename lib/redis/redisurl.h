@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * redisurl.h - redis://[[user]:password@]host[:port][/db] and unix:/path[?db=N], taken apart.
+ */
+#ifndef REDIS_REDISURL_H
+#define REDIS_REDISURL_H
+
+#include <stdint.h>
+
+#include "base/attr.h"
+#include "base/err.h"
+
+struct redisurl {
+	char host[256]; /* "unix:/path" for a socket */
+	uint16_t port;  /* 6379 unless given */
+	char username[128];
+	char password[256]; /* percent-decoded */
+	int database;
+};
+
+/* rediss:// is refused for now with a sentence that says so */
+int redisurl_parse(const char *text, struct redisurl *url, struct err *err) ATTR_CHECK;
+
+#endif
