@@ -1,4 +1,53 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * worker.h - the process that does the work, as the master sees it.
+ *
+ * The master forks, fills a struct worker_env and calls worker_main, which
+ * returns the exit status.  Between the two lies one socket pair: orders come down it as
+ * single bytes, and its end of file means that the master is gone (drain and leave).
+ */
 #ifndef WORKER_WORKER_H
 #define WORKER_WORKER_H
+
+#include <stddef.h>
+
+#include "model/scoreboard.h"
+#include "model/settings.h"
+
+enum audience { AUDIENCE_APPLICATIONS = 0, AUDIENCE_DEVELOPERS, AUDIENCE_COUNT };
+
+struct worker_listener {
+	int fd; /* owned by the master; the worker duplicates it */
+	enum audience audience;
+};
+
+struct worker_env {
+	const struct settings *settings;
+	struct scoreboard *board;
+	int slot; /* index into board->slots: the worker's number */
+	int control_fd;
+	const struct worker_listener *listeners;
+	size_t listener_count;
+};
+
+/* bytes from the master */
+enum worker_order {
+	WORKER_TERM = 'T',    /* drain: drain_delay, then shutdown_timeout for running tasks */
+	WORKER_INT = 'I',     /* drain without the delay */
+	WORKER_QUIT = 'Q',    /* drain, no bound on running tasks */
+	WORKER_RETIRE = 'R',  /* another worker takes our place (reload, recycling): no delay, /health stays 200 */
+	WORKER_END = 'E',     /* leave now */
+	WORKER_REOPEN = 'L',  /* open the log file again */
+	WORKER_BURY = 'B',    /* there is an open burial */
+};
+
+/* exit statuses that mean something to the master; any other is a crash */
+enum worker_exit {
+	WORKER_EXIT_OK = 0,      /* left in good order */
+	WORKER_EXIT_LOST = 75,   /* PostgreSQL says that this incarnation is dead: start a new one at once */
+	WORKER_EXIT_CONFIG = 78, /* cannot run, and trying again will not help: the node stops */
+};
+
+int worker_main(const struct worker_env *env);
+
 #endif

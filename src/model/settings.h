@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * settings.h - everything that can be configured, one struct field and one table row each.
+ *
+ * The rows, with defaults, ranges and help, are in settings.c.  Durations are
+ * milliseconds, sizes bytes.
+ */
+#ifndef MODEL_SETTINGS_H
+#define MODEL_SETTINGS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "base/conf.h"
+
+enum handler_kind { HANDLER_BUILTIN = 0, HANDLER_EXEC, HANDLER_KIND_COUNT };
+
+/* one [type:NAME] */
+struct type_settings {
+	TAILQ_ENTRY(type_settings) link;
+	char *type; /* NAME */
+	int handler; /* enum handler_kind */
+	char *command;
+	int64_t timeout_ms;
+	int64_t grace_ms;
+	int64_t concurrency; /* at a time on each worker; 0: node.exec_slots */
+	int64_t max_attempts; /* 0: tasks.max_attempts */
+	int64_t max_output_bytes;
+	char *directory;
+	char *environment; /* NAME=VALUE words, split like a command */
+	char *user;
+};
+
+/* one [queue:NAME] */
+struct queue_settings {
+	TAILQ_ENTRY(queue_settings) link;
+	char *queue; /* NAME */
+	int64_t priority;
+};
+
+TAILQ_HEAD(type_list, type_settings);
+TAILQ_HEAD(queue_list, queue_settings);
+
+struct settings {
+	/* [cluster] */
+	char *cluster_name;
+	char *cluster_hostname;
+	/* [node] */
+	int64_t node_workers; /* 0: one a core */
+	char *node_user, *node_group;
+	char *node_pid_file, *node_control_socket;
+	int64_t node_slots, node_exec_slots;
+	int64_t node_max_requests, node_max_memory_bytes;
+	int64_t node_drain_delay_ms, node_shutdown_timeout_ms;
+	int64_t node_start_timeout_ms, node_hang_timeout_ms;
+	/* [listen] */
+	char *listen_applications, *listen_developers;
+	int64_t listen_backlog;
+	/* [http] */
+	int64_t http_max_body_bytes, http_max_header_bytes, http_max_headers, http_max_uri_bytes;
+	int64_t http_max_connections;
+	int64_t http_header_timeout_ms, http_body_timeout_ms, http_write_timeout_ms;
+	int64_t http_idle_timeout_ms;
+	bool http_allow_chunked;
+	/* [access] who sees the node's inside: /ready in detail, /metrics, /api/status */
+	char *access_token;
+	char *access_networks;
+	/* [log] */
+	char *log_file;
+	int log_level; /* enum log_level */
+	/* [database] */
+	char *database_url, *database_password, *database_migrate_url;
+	bool database_migrate, database_prepared;
+	int64_t database_connections, database_statement_timeout_ms;
+	/* [redis] */
+	char *redis_url, *redis_username, *redis_password;
+	/* [tasks] */
+	int64_t tasks_max_payload_bytes, tasks_max_result_bytes, tasks_max_attempts;
+	int64_t tasks_priority_aging_ms;
+	/* [dev] */
+	char *dev_postgres_bin, *dev_redis_server;
+	bool dev_fsync;
+
+	struct type_list types;
+	struct queue_list queues;
+};
+
+extern const struct conf_schema settings_schema;
+
+/* defaults only */
+struct settings *settings_create(struct err *err) ATTR_CHECK;
+void settings_free(struct settings *s); /* NULL is fine */
+/*
+ * All sources in order: defaults; the file (path NULL: SHOALD_CONFIG from env as the whole
+ * file if set, else no file); env; options (NULL-terminated, may be NULL).  Then the
+ * checks across keys.
+ */
+struct settings *settings_load(const char *path, char *const env[], char *const options[],
+    struct err *err) ATTR_CHECK;
+/* the checks across keys alone: addresses parse, a type has a command, limits fit each other */
+int settings_check(const struct settings *s, struct err *err) ATTR_CHECK;
+/* "type:" families included; secrets masked */
+void settings_dump(const struct settings *s, struct strbuf *out);
+const char *handler_kind_name(enum handler_kind kind);
+/* node_workers, or the number of processors when that is 0 */
+int settings_worker_count(const struct settings *s);
+
+#endif
