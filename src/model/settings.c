@@ -1,0 +1,525 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * settings.c - every setting of Shoal, one row each.
+ *
+ * The row is the only place that knows a setting's name, default, range and
+ * meaning: the loader, --help-settings, -T, the sample file and the lint check of the
+ * manual read it from here.  Checks that concern more than one key are in
+ * settings_check().
+ *
+ * New setting?  A field in settings.h, a row here, a line in
+ * man/shoald.conf.5 and in conf/shoald.conf (lint compares them).
+ */
+#include "model/settings.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "event/addr.h"
+#include "model/names.h"
+#include "proc/child.h"
+
+#define KIB 1024LL
+#define MIB (1024 * KIB)
+#define GIB (1024 * MIB)
+#define SECOND 1000LL
+#define HOUR (3600 * SECOND)
+#define DAY (24 * HOUR)
+
+static const char *const handler_choices[] = {"builtin", "exec", NULL};
+static const char *const level_choices[] = {"error", "warn", "info", "debug", NULL};
+
+static void *type_get(void *settings, const char *name, struct err *err);
+static void *queue_get(void *settings, const char *name, struct err *err);
+
+static const struct conf_section sections[] = {
+	{"cluster", "What all nodes of one cluster have in common.", NULL},
+	{"node", "This node's processes.", NULL},
+	{"listen", "Where the node listens. Two listeners, two audiences.", NULL},
+	{"http", "Bounds of HTTP connections and requests.", NULL},
+	{"access", "Who may see the inside of a node: /ready in detail, /metrics and /api/status.", NULL},
+	{"log", "Where the log goes.", NULL},
+	{"database", "PostgreSQL, the truth.", NULL},
+	{"redis", "Redis, for communication only: it may lose everything.", NULL},
+	{"tasks", "Bounds and defaults of tasks.", NULL},
+	{"dev", "Only for shoald --dev, which starts its own PostgreSQL and Redis.", NULL},
+	{"type:", "One section a task type, for example [type:thumbnail]: how tasks of that type are run.", type_get},
+	{"queue:", "One section a queue, for example [queue:mail]. Queues without a section exist too.", queue_get},
+};
+
+#define S(member) offsetof(struct settings, member)
+#define T(member) offsetof(struct type_settings, member)
+#define Q(member) offsetof(struct queue_settings, member)
+
+/* clang-format off */
+static const struct conf_key keys[] = {
+	{ .section = "cluster", .name = "name", .type = CONF_STRING, .offset = S(cluster_name),
+	  .def = "shoal", .min = 1, .max = 64,
+	  .help = "The prefix of every key in Redis. Nodes with the same stores and the same name are one cluster. Letters, digits, '-', '_' and '.'." },
+	{ .section = "cluster", .name = "hostname", .type = CONF_STRING, .offset = S(cluster_hostname),
+	  .def = "localhost", .min = 1, .max = 253, .flags = CONF_RELOAD,
+	  .help = "The name under which applications and developers reach the cluster. The same on every node; used in every link that is made." },
+
+	{ .section = "node", .name = "workers", .type = CONF_INT, .offset = S(node_workers),
+	  .def = "0", .min = 0, .max = 64, .unit = "processes", .flags = CONF_RELOAD,
+	  .help = "Worker processes. 0 starts one for each processor." },
+	{ .section = "node", .name = "user", .type = CONF_STRING, .offset = S(node_user), .def = "",
+	  .help = "The user that workers run as when the master is started by root. Empty: workers stay what the master is." },
+	{ .section = "node", .name = "group", .type = CONF_STRING, .offset = S(node_group), .def = "",
+	  .help = "The group that workers run as. Empty: the user's own group." },
+	{ .section = "node", .name = "pid_file", .type = CONF_STRING, .offset = S(node_pid_file),
+	  .def = SHOAL_RUNDIR "/shoald.pid", .max = 1000,
+	  .help = "Holds the master's process id, locked while it lives. Empty: none (then -s cannot find the node)." },
+	{ .section = "node", .name = "control_socket", .type = CONF_STRING, .offset = S(node_control_socket),
+	  .def = SHOAL_RUNDIR "/shoald.sock", .max = 100,
+	  .help = "The unix socket that shoald --status asks. Empty: none." },
+	{ .section = "node", .name = "slots", .type = CONF_INT, .offset = S(node_slots),
+	  .def = "256", .min = 1, .max = 4096, .unit = "tasks", .flags = CONF_RELOAD,
+	  .help = "Tasks that one worker runs at a time, of types that cost no process of their own." },
+	{ .section = "node", .name = "exec_slots", .type = CONF_INT, .offset = S(node_exec_slots),
+	  .def = "4", .min = 0, .max = 128, .unit = "tasks", .flags = CONF_RELOAD,
+	  .help = "Commands that one worker runs at a time, over all exec types." },
+	{ .section = "node", .name = "max_requests", .type = CONF_INT, .offset = S(node_max_requests),
+	  .def = "0", .min = 0, .max = INT64_MAX, .unit = "requests", .flags = CONF_RELOAD,
+	  .help = "A worker that has answered this many requests is drained and replaced. 0: never." },
+	{ .section = "node", .name = "max_memory", .type = CONF_SIZE, .offset = S(node_max_memory_bytes),
+	  .def = "512MiB", .min = 0, .max = 64 * GIB, .flags = CONF_RELOAD,
+	  .help = "A worker whose private memory grows past this is drained and replaced. 0: never." },
+	{ .section = "node", .name = "drain_delay", .type = CONF_DURATION, .offset = S(node_drain_delay_ms),
+	  .def = "130s", .min = 0, .max = HOUR, .flags = CONF_RELOAD,
+	  .help = "After TERM the node goes on serving for this long while /health answers 503, so that a load balancer can take it out first. It takes no new tasks meanwhile." },
+	{ .section = "node", .name = "shutdown_timeout", .type = CONF_DURATION, .offset = S(node_shutdown_timeout_ms),
+	  .def = "30s", .min = 0, .max = DAY, .flags = CONF_RELOAD,
+	  .help = "How long a draining worker waits for running tasks. What still runs then is given back and runs elsewhere, at no cost to its attempts." },
+	{ .section = "node", .name = "start_timeout", .type = CONF_DURATION, .offset = S(node_start_timeout_ms),
+	  .def = "30s", .min = SECOND, .max = HOUR, .flags = CONF_RELOAD,
+	  .help = "A worker that does not listen after this long is ended and replaced." },
+	{ .section = "node", .name = "hang_timeout", .type = CONF_DURATION, .offset = S(node_hang_timeout_ms),
+	  .def = "8s", .min = 2 * SECOND, .max = HOUR, .flags = CONF_RELOAD,
+	  .help = "A worker whose heartbeat stands still for this long is ended and replaced." },
+
+	{ .section = "listen", .name = "applications", .type = CONF_STRING, .offset = S(listen_applications),
+	  .def = "0.0.0.0:80, [::]:80", .flags = CONF_RELOAD,
+	  .help = "Addresses for applications (/v1), separated by commas." },
+	{ .section = "listen", .name = "developers", .type = CONF_STRING, .offset = S(listen_developers),
+	  .def = "0.0.0.0:8080, [::]:8080", .flags = CONF_RELOAD,
+	  .help = "Addresses for developers and operators (/api, /metrics), separated by commas." },
+	{ .section = "listen", .name = "backlog", .type = CONF_INT, .offset = S(listen_backlog),
+	  .def = "1024", .min = 16, .max = 65535, .unit = "connections",
+	  .help = "Connections that the kernel keeps waiting on each listener." },
+
+	{ .section = "http", .name = "max_body", .type = CONF_SIZE, .offset = S(http_max_body_bytes),
+	  .def = "8MiB", .min = KIB, .max = 64 * MIB, .flags = CONF_RELOAD,
+	  .help = "Largest request body. Longer ones are refused with 413." },
+	{ .section = "http", .name = "max_header", .type = CONF_SIZE, .offset = S(http_max_header_bytes),
+	  .def = "16KiB", .min = KIB, .max = MIB, .flags = CONF_RELOAD,
+	  .help = "Largest request line and headers together." },
+	{ .section = "http", .name = "max_headers", .type = CONF_INT, .offset = S(http_max_headers),
+	  .def = "100", .min = 8, .max = 1000, .unit = "headers", .flags = CONF_RELOAD,
+	  .help = "Most headers in one request." },
+	{ .section = "http", .name = "max_uri", .type = CONF_SIZE, .offset = S(http_max_uri_bytes),
+	  .def = "8KiB", .min = 256, .max = 64 * KIB, .flags = CONF_RELOAD,
+	  .help = "Longest request URI." },
+	{ .section = "http", .name = "max_connections", .type = CONF_INT, .offset = S(http_max_connections),
+	  .def = "10000", .min = 1, .max = 1000000, .unit = "connections", .flags = CONF_RELOAD,
+	  .help = "Connections of one worker on each audience's listeners. At the limit accepting pauses." },
+	{ .section = "http", .name = "header_timeout", .type = CONF_DURATION, .offset = S(http_header_timeout_ms),
+	  .def = "15s", .min = 100, .max = HOUR, .flags = CONF_RELOAD,
+	  .help = "From a request's first byte to the end of its headers." },
+	{ .section = "http", .name = "body_timeout", .type = CONF_DURATION, .offset = S(http_body_timeout_ms),
+	  .def = "60s", .min = 100, .max = HOUR, .flags = CONF_RELOAD,
+	  .help = "From the end of a request's headers to the end of its body." },
+	{ .section = "http", .name = "write_timeout", .type = CONF_DURATION, .offset = S(http_write_timeout_ms),
+	  .def = "60s", .min = 100, .max = HOUR, .flags = CONF_RELOAD,
+	  .help = "A reply of which the client takes nothing for this long is given up." },
+	{ .section = "http", .name = "idle_timeout", .type = CONF_DURATION, .offset = S(http_idle_timeout_ms),
+	  .def = "350s", .min = SECOND, .max = DAY, .flags = CONF_RELOAD,
+	  .help = "How long an idle connection is kept. Longer than the load balancer's own idle timeout, so that it is never the node that closes first." },
+	{ .section = "http", .name = "allow_chunked", .type = CONF_BOOL, .offset = S(http_allow_chunked),
+	  .def = "no", .flags = CONF_RELOAD,
+	  .help = "Whether requests may use Transfer-Encoding: chunked. Refused with 411 otherwise, which rules out request smuggling by it." },
+
+	{ .section = "access", .name = "token", .type = CONF_STRING, .offset = S(access_token),
+	  .def = "", .max = 256, .flags = CONF_RELOAD | CONF_SECRET,
+	  .help = "Whoever sends it as Authorization: Bearer TOKEN sees the inside of the node. Empty: no token does." },
+	{ .section = "access", .name = "networks", .type = CONF_STRING, .offset = S(access_networks),
+	  .def = "127.0.0.0/8, ::1/128", .flags = CONF_RELOAD,
+	  .help = "Client networks that see it without a token, as addresses with prefix lengths, separated by commas." },
+
+	{ .section = "log", .name = "file", .type = CONF_STRING, .offset = S(log_file), .def = "-",
+	  .help = "A file that is appended to and opened again on USR1, or '-' for standard error." },
+	{ .section = "log", .name = "level", .type = CONF_ENUM, .offset = S(log_level), .def = "info",
+	  .choices = level_choices, .flags = CONF_RELOAD,
+	  .help = "error, warn, info or debug." },
+
+	{ .section = "database", .name = "url", .type = CONF_STRING, .offset = S(database_url),
+	  .def = "postgresql://shoal@127.0.0.1:5432/shoal", .max = 4096, .flags = CONF_RELOAD | CONF_SECRET,
+	  .help = "A PostgreSQL connection URI or string as libpq takes it. PostgreSQL 9.4 or later, also through PgBouncer in transaction mode." },
+	{ .section = "database", .name = "password", .type = CONF_STRING, .offset = S(database_password),
+	  .def = "", .max = 1024, .flags = CONF_RELOAD | CONF_SECRET,
+	  .help = "The password, when it is not part of the url." },
+	{ .section = "database", .name = "migrate_url", .type = CONF_STRING, .offset = S(database_migrate_url),
+	  .def = "", .max = 4096, .flags = CONF_RELOAD | CONF_SECRET,
+	  .help = "A direct way to the database for changing the schema, when url leads through a pooler or to a role that may not. Empty: url." },
+	{ .section = "database", .name = "migrate", .type = CONF_BOOL, .offset = S(database_migrate),
+	  .def = "yes",
+	  .help = "Whether a starting node brings the schema up to date by itself. If not, shoald --migrate does." },
+	{ .section = "database", .name = "prepared_statements", .type = CONF_BOOL, .offset = S(database_prepared),
+	  .def = "yes", .flags = CONF_RELOAD,
+	  .help = "Whether statements are prepared once a connection. No for PgBouncer before 1.21 in transaction mode." },
+	{ .section = "database", .name = "connections", .type = CONF_INT, .offset = S(database_connections),
+	  .def = "3", .min = 3, .max = 16, .unit = "connections", .flags = CONF_RELOAD,
+	  .help = "Connections of one worker: one for submits, one for claims and finishes, the others for reads. The leading worker of the cluster has one more." },
+	{ .section = "database", .name = "statement_timeout", .type = CONF_DURATION, .offset = S(database_statement_timeout_ms),
+	  .def = "30s", .min = SECOND, .max = HOUR, .flags = CONF_RELOAD,
+	  .help = "A connection whose oldest statement has no answer after this long is closed and made again." },
+
+	{ .section = "redis", .name = "url", .type = CONF_STRING, .offset = S(redis_url),
+	  .def = "redis://127.0.0.1:6379/0", .max = 1024, .flags = CONF_RELOAD | CONF_SECRET,
+	  .help = "redis://[[user]:password@]host[:port][/number], or unix:/path. Redis 3.2.4 or later, cluster mode off." },
+	{ .section = "redis", .name = "username", .type = CONF_STRING, .offset = S(redis_username),
+	  .def = "", .max = 128, .flags = CONF_RELOAD,
+	  .help = "An ACL user, when it is not part of the url." },
+	{ .section = "redis", .name = "password", .type = CONF_STRING, .offset = S(redis_password),
+	  .def = "", .max = 1024, .flags = CONF_RELOAD | CONF_SECRET,
+	  .help = "The password, when it is not part of the url." },
+
+	{ .section = "tasks", .name = "max_payload", .type = CONF_SIZE, .offset = S(tasks_max_payload_bytes),
+	  .def = "256KiB", .min = KIB, .max = MIB, .flags = CONF_RELOAD,
+	  .help = "Largest payload of a task." },
+	{ .section = "tasks", .name = "max_result", .type = CONF_SIZE, .offset = S(tasks_max_result_bytes),
+	  .def = "1MiB", .min = KIB, .max = 4 * MIB, .flags = CONF_RELOAD,
+	  .help = "Largest result of a task. A longer one fails its attempt for good." },
+	{ .section = "tasks", .name = "max_attempts", .type = CONF_INT, .offset = S(tasks_max_attempts),
+	  .def = "25", .min = 1, .max = 1000, .unit = "attempts", .flags = CONF_RELOAD,
+	  .help = "Attempts of a task that says nothing else. Attempts lost to a dead worker or node do not count." },
+	{ .section = "tasks", .name = "priority_aging", .type = CONF_DURATION, .offset = S(tasks_priority_aging_ms),
+	  .def = "30s", .min = 0, .max = HOUR, .flags = CONF_RELOAD,
+	  .help = "How much one step of priority is worth in waiting time: a task of priority 5 that has waited this much longer goes level with one of priority 4." },
+
+	{ .section = "dev", .name = "postgres_bin", .type = CONF_STRING, .offset = S(dev_postgres_bin), .def = "",
+	  .help = "The directory with initdb and postgres. Empty: the newest under /usr/lib/postgresql, then PATH." },
+	{ .section = "dev", .name = "redis_server", .type = CONF_STRING, .offset = S(dev_redis_server), .def = "",
+	  .help = "The redis-server to start. Empty: the one in PATH." },
+	{ .section = "dev", .name = "fsync", .type = CONF_BOOL, .offset = S(dev_fsync), .def = "yes",
+	  .help = "Whether the private PostgreSQL writes durably. Benchmarks leave it on." },
+
+	{ .section = "type:", .name = "handler", .type = CONF_ENUM, .offset = T(handler), .def = "exec",
+	  .choices = handler_choices, .flags = CONF_RELOAD,
+	  .help = "exec runs a command for each task. builtin is for the types shoal.noop, shoal.echo, shoal.sleep and shoal.fail, which need no section." },
+	{ .section = "type:", .name = "command", .type = CONF_STRING, .offset = T(command), .def = "",
+	  .max = 4096, .flags = CONF_RELOAD,
+	  .help = "The command of an exec type, with an absolute path. Split at spaces, double quotes group; no shell. It gets the payload on standard input and SHOAL_* in its environment." },
+	{ .section = "type:", .name = "timeout", .type = CONF_DURATION, .offset = T(timeout_ms), .def = "15min",
+	  .min = 100, .max = 7 * DAY, .flags = CONF_RELOAD,
+	  .help = "How long one attempt may take. Then its process group gets TERM, and KILL after the grace. A task may ask for less." },
+	{ .section = "type:", .name = "grace", .type = CONF_DURATION, .offset = T(grace_ms), .def = "10s",
+	  .min = 0, .max = HOUR, .flags = CONF_RELOAD,
+	  .help = "The time between TERM and KILL." },
+	{ .section = "type:", .name = "concurrency", .type = CONF_INT, .offset = T(concurrency), .def = "0",
+	  .min = 0, .max = 128, .unit = "tasks", .flags = CONF_RELOAD,
+	  .help = "Tasks of this type at a time on each worker. 0: as many as node.exec_slots allows." },
+	{ .section = "type:", .name = "max_attempts", .type = CONF_INT, .offset = T(max_attempts), .def = "0",
+	  .min = 0, .max = 1000, .unit = "attempts", .flags = CONF_RELOAD,
+	  .help = "Attempts of a task that says nothing else. 0: tasks.max_attempts." },
+	{ .section = "type:", .name = "max_output", .type = CONF_SIZE, .offset = T(max_output_bytes), .def = "1MiB",
+	  .min = KIB, .max = 4 * MIB, .flags = CONF_RELOAD,
+	  .help = "How much of standard output is kept as the result. More fails the attempt for good." },
+	{ .section = "type:", .name = "directory", .type = CONF_STRING, .offset = T(directory), .def = "/",
+	  .max = 1000, .flags = CONF_RELOAD,
+	  .help = "The command's working directory." },
+	{ .section = "type:", .name = "environment", .type = CONF_STRING, .offset = T(environment), .def = "",
+	  .max = 16384, .flags = CONF_RELOAD,
+	  .help = "NAME=VALUE words for the command's environment, split as the command is. Nothing is inherited but PATH=/usr/local/bin:/usr/bin:/bin." },
+	{ .section = "type:", .name = "user", .type = CONF_STRING, .offset = T(user), .def = "",
+	  .max = 64, .flags = CONF_RELOAD,
+	  .help = "The user that the command runs as. Needs workers that run as root. Empty: the worker's own." },
+
+	{ .section = "queue:", .name = "priority", .type = CONF_INT, .offset = Q(priority), .def = "5",
+	  .min = 0, .max = 9, .flags = CONF_RELOAD,
+	  .help = "The priority of tasks that say nothing else. 0 goes first, 5 is normal." },
+};
+/* clang-format on */
+
+const struct conf_schema settings_schema = {
+	.sections = sections,
+	.section_count = COUNT_OF(sections),
+	.keys = keys,
+	.key_count = COUNT_OF(keys),
+	.env_prefix = "SHOALD_",
+};
+
+const char *
+handler_kind_name(enum handler_kind kind)
+{
+	if ((int)kind < 0 || kind >= HANDLER_KIND_COUNT)
+		return "unknown";
+	return handler_choices[kind];
+}
+
+static void *
+type_get(void *settings, const char *name, struct err *err)
+{
+	struct settings *s = settings;
+	struct type_settings *t;
+
+	TAILQ_FOREACH (t, &s->types, link) {
+		if (str_eq(t->type, name))
+			return t;
+	}
+	if (name_check("task type", name, strlen(name), err) != 0)
+		return NULL;
+	t = mem_zero(sizeof(*t));
+	if (t == NULL || (t->type = mem_strdup(name)) == NULL) {
+		mem_free(t);
+		err_set(err, ERR_NOMEM, "section type:%s", name);
+		return NULL;
+	}
+	if (conf_section_defaults(&settings_schema, "type:", t, err) != 0) {
+		conf_section_fini(&settings_schema, "type:", t);
+		mem_free(t->type);
+		mem_free(t);
+		return NULL;
+	}
+	TAILQ_INSERT_TAIL(&s->types, t, link);
+	return t;
+}
+
+static void *
+queue_get(void *settings, const char *name, struct err *err)
+{
+	struct settings *s = settings;
+	struct queue_settings *q;
+
+	TAILQ_FOREACH (q, &s->queues, link) {
+		if (str_eq(q->queue, name))
+			return q;
+	}
+	if (name_check("queue", name, strlen(name), err) != 0)
+		return NULL;
+	q = mem_zero(sizeof(*q));
+	if (q == NULL || (q->queue = mem_strdup(name)) == NULL) {
+		mem_free(q);
+		err_set(err, ERR_NOMEM, "section queue:%s", name);
+		return NULL;
+	}
+	if (conf_section_defaults(&settings_schema, "queue:", q, err) != 0) {
+		conf_section_fini(&settings_schema, "queue:", q);
+		mem_free(q->queue);
+		mem_free(q);
+		return NULL;
+	}
+	TAILQ_INSERT_TAIL(&s->queues, q, link);
+	return q;
+}
+
+struct settings *
+settings_create(struct err *err)
+{
+	struct settings *s = mem_zero(sizeof(*s));
+
+	if (s == NULL) {
+		err_set(err, ERR_NOMEM, "settings");
+		return NULL;
+	}
+	TAILQ_INIT(&s->types);
+	TAILQ_INIT(&s->queues);
+	if (conf_defaults(&settings_schema, s, err) != 0) {
+		settings_free(s);
+		return NULL;
+	}
+	return s;
+}
+
+void
+settings_free(struct settings *s)
+{
+	struct type_settings *t;
+	struct queue_settings *q;
+
+	if (s == NULL)
+		return;
+	while ((t = TAILQ_FIRST(&s->types)) != NULL) {
+		TAILQ_REMOVE(&s->types, t, link);
+		conf_section_fini(&settings_schema, "type:", t);
+		mem_free(t->type);
+		mem_free(t);
+	}
+	while ((q = TAILQ_FIRST(&s->queues)) != NULL) {
+		TAILQ_REMOVE(&s->queues, q, link);
+		conf_section_fini(&settings_schema, "queue:", q);
+		mem_free(q->queue);
+		mem_free(q);
+	}
+	conf_fini(&settings_schema, s);
+	mem_free(s);
+}
+
+static const char *
+env_get(char *const env[], const char *name)
+{
+	size_t len = strlen(name);
+
+	for (size_t i = 0; env != NULL && env[i] != NULL; i++) {
+		if (strncmp(env[i], name, len) == 0 && env[i][len] == '=')
+			return env[i] + len + 1;
+	}
+	return NULL;
+}
+
+static int
+load_sources(struct settings *s, const char *path, char *const env[], char *const options[],
+    struct err *err)
+{
+	const char *text = env_get(env, "SHOALD_CONFIG");
+
+	if (path != NULL) {
+		if (conf_load_file(&settings_schema, s, path, err) != 0)
+			return -1;
+	} else if (text != NULL) {
+		if (conf_load_text(&settings_schema, s, text, "SHOALD_CONFIG", err) != 0)
+			return -1;
+	}
+	if (conf_load_env(&settings_schema, s, env, err) != 0)
+		return -1;
+	for (size_t i = 0; options != NULL && options[i] != NULL; i++) {
+		if (conf_set_option(&settings_schema, s, options[i], err) != 0)
+			return err_wrap(err, "-o");
+	}
+	return settings_check(s, err);
+}
+
+struct settings *
+settings_load(const char *path, char *const env[], char *const options[], struct err *err)
+{
+	struct settings *s = settings_create(err);
+
+	if (s == NULL)
+		return NULL;
+	if (load_sources(s, path, env, options, err) != 0) {
+		settings_free(s);
+		return NULL;
+	}
+	return s;
+}
+
+static int
+check_listen(const char *key, const char *list, struct err *err)
+{
+	char *copy = mem_strdup(list), *rest = copy, *word;
+	struct addr a;
+	int count = 0, rc = 0;
+
+	if (copy == NULL)
+		return err_set(err, ERR_NOMEM, "%s", key);
+	while (rc == 0 && (word = strsep(&rest, ",")) != NULL) {
+		word = str_trim(word);
+		if (*word == '\0')
+			continue;
+		rc = addr_parse(word, &a, err);
+		count++;
+	}
+	mem_free(copy);
+	if (rc != 0)
+		return err_wrap(err, "%s", key);
+	if (count == 0)
+		return err_set(err, ERR_INVALID,
+		    "%s is empty: give at least one address such as 127.0.0.1:8000", key);
+	return 0;
+}
+
+static int
+check_type(const struct type_settings *t, struct err *err)
+{
+	char **argv;
+	bool empty, absolute;
+
+	if (t->handler != HANDLER_EXEC) {
+		if (t->command[0] != '\0')
+			return err_set(err, ERR_INVALID,
+			    "type:%s.command is for exec types; this one is %s", t->type,
+			    handler_kind_name(t->handler));
+		return 0;
+	}
+	if (str_starts(t->type, "shoal."))
+		return err_set(err, ERR_INVALID,
+		    "type:%s: names that begin with shoal. are built in", t->type);
+	if (argv_split(t->command, &argv, err) != 0)
+		return err_wrap(err, "type:%s.command", t->type);
+	empty = argv[0] == NULL;
+	absolute = !empty && argv[0][0] == '/';
+	mem_free(argv);
+	if (empty)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.command is missing: an exec type needs a command", t->type);
+	if (!absolute)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.command must begin with an absolute path", t->type);
+	if (t->directory[0] != '/')
+		return err_set(
+		    err, ERR_INVALID, "type:%s.directory must be an absolute path", t->type);
+	if (argv_split(t->environment, &argv, err) != 0)
+		return err_wrap(err, "type:%s.environment", t->type);
+	for (size_t i = 0; argv[i] != NULL; i++) {
+		if (strchr(argv[i], '=') == NULL || argv[i][0] == '=') {
+			err_set(err, ERR_INVALID,
+			    "type:%s.environment: '%.60s' is not NAME=VALUE", t->type, argv[i]);
+			mem_free(argv);
+			return -1;
+		}
+	}
+	mem_free(argv);
+	return 0;
+}
+
+int
+settings_check(const struct settings *s, struct err *err)
+{
+	const struct type_settings *t;
+
+	for (const char *p = s->cluster_name; *p != '\0'; p++) {
+		if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.", *p) ==
+		    NULL)
+			return err_set(err, ERR_INVALID,
+			    "cluster.name '%s' has a character that is not a letter, a digit, '-', '_' or '.'",
+			    s->cluster_name);
+	}
+	if (check_listen("listen.applications", s->listen_applications, err) != 0 ||
+	    check_listen("listen.developers", s->listen_developers, err) != 0)
+		return -1;
+	if (s->tasks_max_payload_bytes + 64 * KIB > s->http_max_body_bytes)
+		return err_set(err, ERR_INVALID,
+		    "http.max_body must exceed tasks.max_payload by 64KiB, or no such task could be sent");
+	TAILQ_FOREACH (t, &s->types, link) {
+		if (check_type(t, err) != 0)
+			return -1;
+	}
+	return 0;
+}
+
+void
+settings_dump(const struct settings *s, struct strbuf *out)
+{
+	const struct type_settings *t;
+	const struct queue_settings *q;
+
+	conf_dump(&settings_schema, s, out);
+	TAILQ_FOREACH (t, &s->types, link)
+		conf_dump_section(&settings_schema, "type:", t->type, t, out);
+	TAILQ_FOREACH (q, &s->queues, link)
+		conf_dump_section(&settings_schema, "queue:", q->queue, q, out);
+}
+
+int
+settings_worker_count(const struct settings *s)
+{
+	long n;
+
+	if (s->node_workers > 0)
+		return (int)s->node_workers;
+	n = sysconf(_SC_NPROCESSORS_ONLN);
+	return n < 1 ? 1 : n > 64 ? 64 : (int)n;
+}
