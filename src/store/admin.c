@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * admin.c - applications and their keys; see admin.h.
+ */
+#include "store/admin.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "model/names.h"
+
+static const char sql_app_create[] =
+    "INSERT INTO shoal.application (name) VALUES ($1) RETURNING id";
+static const char sql_app_list[] =
+    "SELECT a.id, a.name, to_char(a.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),"
+    " (SELECT count(*) FROM shoal.api_key k WHERE k.app_id = a.id AND k.revoked_at IS NULL"
+    "  AND (k.expires_at IS NULL OR k.expires_at > now()))"
+    " FROM shoal.application a ORDER BY a.name";
+static const char sql_key_create[] =
+    "INSERT INTO shoal.api_key (public_id, app_id, secret_hash, label, expires_at)"
+    " SELECT $1, a.id, decode($2, 'hex'), $3,"
+    "  CASE WHEN $4::bigint > 0 THEN now() + $4::bigint * interval '1 second' END"
+    " FROM shoal.application a WHERE a.name = $5 RETURNING public_id";
+static const char sql_key_list[] =
+    "SELECT k.public_id, a.name, k.label,"
+    " to_char(k.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),"
+    " to_char(k.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),"
+    " to_char(k.revoked_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
+    " FROM shoal.api_key k JOIN shoal.application a ON a.id = k.app_id"
+    " WHERE $1::text IS NULL OR a.name = $1 ORDER BY a.name, k.created_at";
+static const char sql_key_revoke[] =
+    "UPDATE shoal.api_key SET revoked_at = clock_timestamp()"
+    " WHERE public_id = $1 AND revoked_at IS NULL RETURNING public_id";
+
+int
+admin_app_create(struct session *se, const char *name, int *app_id, struct err *err)
+{
+	char text[32];
+
+	if (name_check("application", name, strlen(name), err) != 0)
+		return -1;
+	if (session_value(se, sql_app_create, 1, &name, text, sizeof(text), err) != 0) {
+		if (err != NULL && err->code == ERR_CONFLICT)
+			err_set(err, ERR_CONFLICT, "there is an application '%s' already", name);
+		return -1;
+	}
+	if (app_id != NULL)
+		*app_id = (int)strtol(text, NULL, 10);
+	return 0;
+}
+
+int
+admin_app_list(struct session *se, session_row *row, void *arg, struct err *err)
+{
+	return session_rows(se, sql_app_list, 0, NULL, row, arg, err);
+}
+
+int
+admin_key_create(struct session *se, const char *app, const char *label, int64_t expires_seconds,
+    struct apikey *key, struct err *err)
+{
+	char hash[2 * APIKEY_HASH + 1], seconds[24], text[32];
+
+	if (strlen(label) > 200)
+		return err_set(err, ERR_INVALID, "the key's label is longer than 200 bytes");
+	apikey_generate(key);
+	str_hex(hash, key->hash, sizeof(key->hash));
+	snprintf(seconds, sizeof(seconds), "%lld", (long long)expires_seconds);
+	if (session_value(se, sql_key_create, 5,
+		(const char *[]){key->public_id, hash, label, seconds, app}, text, sizeof(text),
+		err) != 0) {
+		if (err != NULL && err->code == ERR_NOT_FOUND)
+			err_set(err, ERR_NOT_FOUND, "there is no application '%s'", app);
+		return -1;
+	}
+	return 0;
+}
+
+int
+admin_key_list(
+    struct session *se, const char *app, session_row *row, void *arg, struct err *err)
+{
+	return session_rows(se, sql_key_list, 1, &app, row, arg, err);
+}
+
+int
+admin_key_revoke(struct session *se, const char *public_id, struct err *err)
+{
+	char text[32];
+
+	if (session_value(se, sql_key_revoke, 1, &public_id, text, sizeof(text), err) != 0) {
+		if (err != NULL && err->code == ERR_NOT_FOUND)
+			err_set(err, ERR_NOT_FOUND, "there is no live key '%s'", public_id);
+		return -1;
+	}
+	return 0;
+}
