@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * engine.h - the task queue in one worker, put together.
+ *
+ * The engine owns the store, the broker and the modules between them.  Faces (api, portal) use the
+ * parts below; nobody else does.
+ */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/attr.h"
+#include "base/err.h"
+#include "base/strbuf.h"
+#include "base/uuid.h"
+#include "event/loop.h"
+#include "event/resolve.h"
+#include "model/scoreboard.h"
+#include "model/settings.h"
+
+struct engine;
+struct names;
+struct store;
+struct submit;
+struct waiters;
+
+struct engine_opts {
+	const struct settings *settings; /* borrowed for life */
+	struct scoreboard *board;        /* borrowed for life */
+	int slot;
+	/* told once when the worker must end: its incarnation was called dead, or it has drained */
+	void (*ended)(bool lost, void *arg);
+	void *arg;
+};
+
+struct engine *engine_create(struct loop *l, struct resolver *rv, const struct engine_opts *opts,
+    struct err *err) ATTR_CHECK;
+void engine_free(struct engine *e);
+
+/* takes no new tasks from now on; ended(false) when none is left and all is settled */
+void engine_drain(struct engine *e);
+/* what still runs is given back now, at no cost to it; ended(false) soon */
+void engine_give_up(struct engine *e);
+/* the master says that a worker of this node died */
+void engine_bury(struct engine *e);
+
+struct submit *engine_submit(struct engine *e);
+struct names *engine_names(struct engine *e);
+struct waiters *engine_waiters(struct engine *e);
+struct store *engine_store(struct engine *e);
+/* PostgreSQL's time as learned from the last beat, microseconds since 1970; this node's before that */
+int64_t engine_now_us(struct engine *e);
+bool engine_database_up(struct engine *e); /* submits and reads can be served */
+bool engine_redis_up(struct engine *e);
+/* the cluster as this worker sees it, for /api/status: is this worker the leader? */
+bool engine_is_leader(struct engine *e);
+
+#endif

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * names.h - queues and task types by name and by number.
+ *
+ * PostgreSQL keeps numbers; a worker caches both directions, bounded (the oldest leave).  A queue
+ * belongs to an application, a type's name is known to all.  Names not seen before are
+ * made by the statement that asks for them.
+ */
+#ifndef ENGINE_NAMES_H
+#define ENGINE_NAMES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/attr.h"
+#include "base/err.h"
+#include "store/store.h"
+
+struct names;
+
+/* most queues, and most new type names, of one application */
+#define NAMES_LIMIT 1000
+
+struct names *names_create(struct store *st, struct err *err) ATTR_CHECK;
+void names_free(struct names *n); /* waiting callbacks are dropped */
+
+/* from the cache alone; 0: not in it */
+int names_queue_id(const struct names *n, int app, const char *queue);
+int names_type_id(const struct names *n, const char *type);
+/* NULL: not in the cache; borrowed until the next turn of the loop */
+const char *names_queue(const struct names *n, int queue_id);
+const char *names_type(const struct names *n, int type_id);
+
+/*
+ * Asks PostgreSQL for names (and makes them); afterwards the four above know them.  Arrays are copied.
+ * err in the callback: ERR_LIMIT (too many names in this application), ERR_IO (later).
+ */
+typedef void names_cb(const struct err *err, void *arg);
+int names_learn(struct names *n, int app, const char *const queues[], size_t queue_count,
+    const char *const types[], size_t type_count, names_cb *cb, void *arg, struct err *err) ATTR_CHECK;
+/* the same by queue number, for tasks that were claimed */
+int names_learn_queues(struct names *n, const int ids[], size_t count, names_cb *cb, void *arg,
+    struct err *err) ATTR_CHECK;
+
+#endif
