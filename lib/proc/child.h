@@ -3,13 +3,15 @@
  * child.h - one command as a child process with pipes, bounds and a process group.
  *
  * The child leads a new process group, has only descriptors 0, 1 and 2, default signal
- * dispositions and mask, exactly the given environment, and dies with its parent
- * (PR_SET_PDEATHSIG).  stdin is fed and closed; stdout and stderr are read to their end, the head
- * and the tail of each kept within a bound, the rest counted.  At the timeout the group gets TERM, after the
- * grace KILL.  The end is told once: when the child was reaped and both pipes are closed, or 1 s
- * after its death (a grandchild may hold a pipe): the group is killed then, always.
+ * dispositions and mask, exactly the given environment, no way to gain privileges, and
+ * dies with its parent (PR_SET_PDEATHSIG).  stdin is fed and closed; stdout and stderr
+ * are read to their end, the head and the tail of each kept within a bound, the rest
+ * counted.  At the timeout the group gets TERM, after the grace KILL.  The end is told
+ * once: when the child was reaped and both pipes are closed, or 1 s after its death (a
+ * grandchild may hold a pipe): the group is killed then, always.
  *
- * One watcher a process reaps exactly the children started here (no wait for any child).
+ * One watcher a process reaps exactly the children started here (no wait for any
+ * child).
  */
 #ifndef PROC_CHILD_H
 #define PROC_CHILD_H
@@ -28,63 +30,79 @@ struct child;
 
 struct child_limit {
 	int resource; /* RLIMIT_..., -1 ends the list */
-	uint64_t value;
+	uint64_t
+	    value; /* soft and hard; one above our own hard limit leaves that one */
 };
 
+/* all of it is copied, or used up before child_spawn returns */
 struct child_spec {
-	char *const *argv; /* argv[0] absolute or looked up in PATH of env */
+	char *const *argv; /* argv[0] has a slash, or is looked up in PATH of env */
 	char *const *env;  /* NAME=VALUE, NULL-terminated: all that the child gets */
 	const char *cwd;   /* NULL: "/" */
 	const void *input; /* copied; may be NULL */
 	size_t input_len;
-	size_t max_output_bytes; /* kept of stdout: first and last half */
-	size_t max_error_bytes;  /* kept of stderr */
-	int64_t timeout_ms;      /* 0: none */
-	int64_t grace_ms;        /* between TERM and KILL */
+	size_t max_output_bytes;	  /* kept of stdout: first and last half */
+	size_t max_error_bytes;		  /* kept of stderr */
+	int64_t timeout_ms;		  /* 0: none */
+	int64_t grace_ms;		  /* between TERM and KILL */
 	const struct child_limit *limits; /* may be NULL */
-	uid_t uid; /* (uid_t)-1: as we are; needs root */
+	uid_t uid;			  /* (uid_t)-1: as we are; needs root */
 	gid_t gid;
 	/*
-	 * Called in the child after the fork, before exec, with its pid (the group's id): only
-	 * async-signal-safe work, such as a store to shared memory.  NULL: none
+	 * Called in the child after the fork, before exec, with its pid (the group's
+	 * id): only async-signal-safe work, such as a store to shared memory.  NULL:
+	 * none
 	 */
 	void (*in_child)(pid_t pid, void *arg);
 	void *in_child_arg;
 };
 
 struct child_output {
-	const char *head; /* the first bytes */
+	const char
+	    *head; /* the first bytes; everything, when tail is NULL; never NULL */
 	size_t head_len;
-	const char *tail; /* the last bytes, when something was left out between; else NULL */
+	const char
+	    *tail; /* the last bytes, when something was left out between; else NULL */
 	size_t tail_len;
 	uint64_t total; /* bytes that the child wrote */
 };
 
 struct child_result {
 	pid_t pid;
-	int status;       /* as waitpid gives it */
-	int exec_errno;   /* not 0: the command could not be started at all */
+	int status;	/* as waitpid gives it */
+	int exec_errno; /* not 0: the command could not be started at all */
+	const char
+	    *failed_step; /* with exec_errno: a static word such as "chdir" or "exec" */
 	bool timed_out;
-	bool killed;      /* child_kill was called */
-	int64_t duration_ms;
+	bool killed;		      /* child_kill was called */
+	int64_t duration_ms;	      /* from the fork to the death */
 	struct child_output out, err; /* borrowed for the callback */
 };
 
 /* exactly once, from the loop; the child is freed after it */
 typedef void child_cb(struct child *c, const struct child_result *result, void *arg);
 
+/* also ignores SIGPIPE, if nobody decided about it before: a child may refuse its stdin
+ */
 struct children *children_create(struct loop *l, struct err *err) ATTR_CHECK;
-/* kills every group that is left and reaps; no callbacks */
+/* kills every group that is left and reaps; no callbacks; NULL is fine */
 void children_free(struct children *cs);
-size_t children_count(const struct children *cs);
+size_t children_count(const struct children *cs); /* those whose end was not told yet */
 
-struct child *child_spawn(struct children *cs, const struct child_spec *spec, child_cb *cb, void *arg,
-    struct err *err) ATTR_CHECK;
+struct child *child_spawn(struct children *cs, const struct child_spec *spec,
+			  child_cb *cb, void *arg, struct err *err) ATTR_CHECK;
 pid_t child_pid(const struct child *c); /* also the process group */
-/* TERM to the group now, KILL after grace_ms; cb still comes */
+/*
+ * TERM to the group now, KILL after grace_ms (0: at once) or when an earlier TERM's
+ * grace ends, whichever is first; cb still comes
+ */
 void child_kill(struct child *c, int64_t grace_ms);
 
-/* splits at spaces, double quotes group, backslash escapes inside them; NULL-terminated, one block: mem_free */
+/*
+ * Splits at white space; double quotes group, and a backslash inside them takes the
+ * next character as it is.  NULL-terminated, one block: mem_free.  ERR_INVALID: no
+ * word, or an open quote.
+ */
 int argv_split(const char *command, char ***argv, struct err *err) ATTR_CHECK;
 
 #endif
