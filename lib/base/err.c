@@ -11,16 +11,16 @@
 #include <string.h>
 
 static const char *const code_names[ERR_CODE_COUNT] = {
-	[ERR_NONE] = "none",
-	[ERR_INVALID] = "invalid",
-	[ERR_NOT_FOUND] = "not_found",
-	[ERR_CONFLICT] = "conflict",
-	[ERR_TIMEOUT] = "timeout",
-	[ERR_CLOSED] = "closed",
-	[ERR_IO] = "io",
-	[ERR_NOMEM] = "no_memory",
-	[ERR_LIMIT] = "limit",
-	[ERR_BUG] = "bug",
+    [ERR_NONE] = "none",
+    [ERR_INVALID] = "invalid",
+    [ERR_NOT_FOUND] = "not_found",
+    [ERR_CONFLICT] = "conflict",
+    [ERR_TIMEOUT] = "timeout",
+    [ERR_CLOSED] = "closed",
+    [ERR_IO] = "io",
+    [ERR_NOMEM] = "no_memory",
+    [ERR_LIMIT] = "limit",
+    [ERR_BUG] = "bug",
 };
 
 int
@@ -53,7 +53,7 @@ err_errno(struct err *err, int errnum, const char *fmt, ...)
 	len = strlen(err->text);
 	/* the GNU variant: it may return a static string instead of filling ours */
 	snprintf(err->text + len, sizeof(err->text) - len, ": %s",
-	    strerror_r(errnum, reason, sizeof(reason)));
+		 strerror_r(errnum, reason, sizeof(reason)));
 	return -1;
 }
 

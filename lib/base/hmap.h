@@ -4,13 +4,14 @@
  *
  * Keys are borrowed: they usually lie inside the value, and stay unchanged until
  * it is removed.  The hash is keyed with random bytes (SipHash-1-3), so keys may
- * come from outside.  Open addressing; grows by doubling; no removal during a
- * walk but of the entry just returned.
+ * come from outside.  Values are never NULL.
+ * During a walk nothing is put, and nothing removed but the entry just returned.
  */
 #ifndef BASE_HMAP_H
 #define BASE_HMAP_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/attr.h"
 
@@ -25,5 +26,8 @@ void *hmap_remove(struct hmap *m, const void *key, size_t len); /* the value, or
 size_t hmap_count(const struct hmap *m);
 /* start with *cursor 0; NULL at the end */
 void *hmap_next(const struct hmap *m, size_t *cursor);
+
+/* the hash itself, for tests and for other keyed tables */
+uint64_t hmap_siphash13(const uint64_t secret[2], const void *bytes, size_t len);
 
 #endif

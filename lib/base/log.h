@@ -12,7 +12,12 @@
  * A line is one write(2) of at most LOG_LINE_MAX bytes; a full pipe or disk
  * drops lines (counted, and said once it works again), never blocks or kills.
  * The same sentence more than 20 times in a second is folded into one line that
- * tells how many were left out.
+ * tells how many were left out (sentence left_out=N).
+ *
+ *     2026-11-23T12:00:00.123Z info  worker=2 task=... task finished attempt=1 ms=7
+ *
+ * Control characters and invalid UTF-8 are escaped in the whole line; what is too
+ * long ends in "...".
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
@@ -32,18 +37,28 @@ struct log_ctx {
 	const char *id;
 };
 
-/* path NULL or "-": standard error.  May be called again (level, path). */
+/*
+ * path NULL or "-": standard error.  May be called again (level, path); on failure
+ * the log before it stays.  SIGPIPE and SIGXFSZ are ignored from here on if they
+ * had their default action: a log that nobody reads must not end the process.
+ */
 int log_open(const char *path, enum log_level level, struct err *err) ATTR_CHECK;
 /* opens the same path again (USR1, after rotation); keeps the old file on failure */
 int log_reopen(struct err *err) ATTR_CHECK;
 void log_close(void);
-/* the process's part of each line, such as "worker=2"; copied */
+/*
+ * The process's part of each line, such as "worker=2"; copied.  Forgets what was
+ * folded or dropped so far: after a fork that is the parent's to say.
+ */
 void log_identity(const char *text);
 void log_set_level(enum log_level level);
 enum log_level log_level(void);
 /* "error", "warn", "info", "debug"; -1 if none of these */
 int log_level_parse(const char *name, enum log_level *level) ATTR_CHECK;
 bool log_enabled(enum log_level level);
+
+/* says what is folded and due; a timer once a second is right, silence delays it only */
+void log_flush(void);
 
 void log_line(enum log_level level, const struct log_ctx *ctx, const char *sentence,
     const char *fmt, ...) ATTR_PRINTF(4, 5);

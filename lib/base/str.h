@@ -27,7 +27,13 @@ unsigned str_distance(const char *a, const char *b);
 void str_hex(char *to, const void *bytes, size_t len);
 /* exactly 2*len hexadecimal digits; -1 otherwise */
 int str_unhex(const char *text, void *bytes, size_t len) ATTR_CHECK;
+/* 0 to 15; -1 if c is no hexadecimal digit */
+int str_hex_digit(char c);
+/* bytes of the well-formed UTF-8 character that text begins with; 0: there is none */
+size_t str_utf8(const char *text, size_t len);
 /* escapes control characters, quotes and invalid UTF-8 for one log field; always terminates */
 void str_printable(char *to, size_t size, const char *from, size_t len);
+/* the same for a whole line: quotes and backslashes stay; how many bytes of from fitted */
+size_t str_one_line(char *to, size_t size, const char *from, size_t len);
 
 #endif

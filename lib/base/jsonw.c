@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * jsonw.c - JSON written straight into a strbuf.
+ *
+ * The writer places commas and colons and knows what is open; what it writes
+ * is well-formed or the strbuf is marked as failed.  Misuse (a value without its
+ * key, a key in an array, one end too many, a second value at the top) fails the
+ * strbuf too, so a mistake never leaves as broken JSON.
+ *
+ * The program never calls setlocale, so printf's decimal point is a point.
+ */
+#include "base/jsonw.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/attr.h"
+#include "base/str.h"
+
+#define DEPTH_MAX (COUNT_OF(((struct jsonw *)0)->first) - 1)
+
+void
+jsonw_init(struct jsonw *w, struct strbuf *out)
+{
+	memset(w, 0, sizeof(*w));
+	w->out = out;
+	w->first[0] = true;
+}
+
+/* what must stand before a value here; false if none may */
+static bool
+before_value(struct jsonw *w)
+{
+	if (w->out->failed)
+		return false;
+	if (w->after_key) {
+		w->after_key = false;
+		return true;
+	}
+	if (w->close[w->depth] == '}' || (w->depth == 0 && !w->first[0])) {
+		w->out->failed = true;
+		return false;
+	}
+	if (!w->first[w->depth])
+		strbuf_putc(w->out, ',');
+	w->first[w->depth] = false;
+	return true;
+}
+
+static void
+open_level(struct jsonw *w, char open, char close)
+{
+	if (!before_value(w))
+		return;
+	if (w->depth == DEPTH_MAX) {
+		w->out->failed = true;
+		return;
+	}
+	strbuf_putc(w->out, open);
+	w->depth++;
+	w->first[w->depth] = true;
+	w->close[w->depth] = close;
+}
+
+void
+jsonw_object(struct jsonw *w)
+{
+	open_level(w, '{', '}');
+}
+
+void
+jsonw_array(struct jsonw *w)
+{
+	open_level(w, '[', ']');
+}
+
+void
+jsonw_end(struct jsonw *w)
+{
+	if (w->out->failed)
+		return;
+	if (w->depth == 0 || w->after_key) {
+		w->out->failed = true;
+		return;
+	}
+	strbuf_putc(w->out, w->close[w->depth]);
+	w->close[w->depth] = '\0';
+	w->depth--;
+}
+
+/* the escape of a byte below 0x20, a quote or a backslash */
+static void
+put_escape(struct strbuf *out, unsigned char c)
+{
+	switch (c) {
+	case '"':
+		strbuf_put(out, "\\\"", 2);
+		break;
+	case '\\':
+		strbuf_put(out, "\\\\", 2);
+		break;
+	case '\n':
+		strbuf_put(out, "\\n", 2);
+		break;
+	case '\r':
+		strbuf_put(out, "\\r", 2);
+		break;
+	case '\t':
+		strbuf_put(out, "\\t", 2);
+		break;
+	case '\b':
+		strbuf_put(out, "\\b", 2);
+		break;
+	case '\f':
+		strbuf_put(out, "\\f", 2);
+		break;
+	default:
+		strbuf_printf(out, "\\u%04x", c);
+	}
+}
+
+static void
+put_string(struct strbuf *out, const char *text, size_t len)
+{
+	size_t done = 0, i = 0;
+
+	strbuf_putc(out, '"');
+	while (i < len) {
+		unsigned char c = (unsigned char)text[i];
+		size_t run;
+
+		if (c >= 0x20 && c < 0x80 && c != '"' && c != '\\') {
+			i++;
+			continue;
+		}
+		run = str_utf8(text + i, len - i);
+		if (run > 1) {
+			i += run;
+			continue;
+		}
+		strbuf_put(out, text + done, i - done);
+		if (run == 1)
+			put_escape(out, c);
+		else
+			strbuf_put(out, "\xef\xbf\xbd", 3);
+		done = ++i;
+	}
+	strbuf_put(out, text + done, len - done);
+	strbuf_putc(out, '"');
+}
+
+void
+jsonw_key(struct jsonw *w, const char *name)
+{
+	if (w->out->failed)
+		return;
+	if (w->close[w->depth] != '}' || w->after_key) {
+		w->out->failed = true;
+		return;
+	}
+	if (!w->first[w->depth])
+		strbuf_putc(w->out, ',');
+	w->first[w->depth] = false;
+	put_string(w->out, name, strlen(name));
+	strbuf_putc(w->out, ':');
+	w->after_key = true;
+}
+
+void
+jsonw_string(struct jsonw *w, const char *text)
+{
+	if (text == NULL)
+		jsonw_null(w);
+	else
+		jsonw_stringn(w, text, strlen(text));
+}
+
+void
+jsonw_stringn(struct jsonw *w, const char *text, size_t len)
+{
+	if (before_value(w))
+		put_string(w->out, text, len);
+}
+
+void
+jsonw_int(struct jsonw *w, int64_t n)
+{
+	if (before_value(w))
+		strbuf_printf(w->out, "%lld", (long long)n);
+}
+
+void
+jsonw_double(struct jsonw *w, double n)
+{
+	char text[32];
+	int digits;
+
+	if (!isfinite(n)) {
+		jsonw_null(w);
+		return;
+	}
+	/* the shortest that reads back as the same number; 17 digits always do */
+	for (digits = 15; digits <= 17; digits++) {
+		snprintf(text, sizeof(text), "%.*g", digits, n);
+		if (strtod(text, NULL) == n)
+			break;
+	}
+	if (before_value(w))
+		strbuf_puts(w->out, text);
+}
+
+void
+jsonw_bool(struct jsonw *w, bool b)
+{
+	if (before_value(w))
+		strbuf_puts(w->out, b ? "true" : "false");
+}
+
+void
+jsonw_null(struct jsonw *w)
+{
+	if (before_value(w))
+		strbuf_puts(w->out, "null");
+}
+
+void
+jsonw_raw(struct jsonw *w, const char *json, size_t len)
+{
+	if (before_value(w))
+		strbuf_put(w->out, json, len);
+}
