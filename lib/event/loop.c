@@ -337,6 +337,12 @@ loop_free(struct loop *l)
 	if (l == NULL)
 		return;
 	STAMP_CHECK(l, LOOP_STAMP);
+	/* a cancelled question takes two turns; the bound only guards against a bug */
+	for (int i = 0; l->base != NULL && i < 16; i++) {
+		if (event_base_get_num_events(l->base, EVENT_BASE_COUNT_ACTIVE) == 0)
+			break;
+		event_base_loop(l->base, EVLOOP_NONBLOCK);
+	}
 	if (l->children > 0) {
 		fprintf(stderr, "loop: freed with %u timers, defers or signals left\n",
 			l->children);

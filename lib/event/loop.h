@@ -24,7 +24,11 @@ typedef void loop_cb(void *arg);
 typedef void loop_signal_cb(int signo, void *arg);
 
 struct loop *loop_create(struct err *err) ATTR_CHECK;
-void loop_free(struct loop *l); /* all timers, defers and signals must be freed before */
+/*
+ * All timers, defers, signals and whatever else was built on the base must be freed before.
+ * Lets libevent finish what it postponed (freed bufferevents, cancelled questions).
+ */
+void loop_free(struct loop *l);
 int loop_run(struct loop *l, struct err *err); /* until loop_stop */
 void loop_stop(struct loop *l);                /* after the callbacks of this turn */
 struct event_base *loop_base(struct loop *l);  /* borrowed, for evhttp and bufferevents */
