@@ -3,10 +3,14 @@
  * pgconn.h - one PostgreSQL connection in non-blocking pipeline mode that comes back by itself.
  *
  * A unit is one statement with its parameters and a sync of its own: its own transaction.
- * Units are sent at once and answered in order; an error in one touches no other.  BEGIN is never
- * sent.  A connection resolves its host itself (libpq would block), connects under a
- * deadline, refuses a server that is read-only (hot standby), sets what the session needs, and is up;
- * when lost, it tries again after a pause with jitter, up to a second.  Units are accepted only while up.
+ * Units are sent at once and answered in order; an error in one touches no other.  A
+ * callback comes when the sync has been answered: the unit is committed by then.  BEGIN is
+ * never sent.
+ *
+ * A connection resolves its hosts itself (libpq would block), connects under a deadline,
+ * refuses a server that is read-only (hot standby) or older than 9.4, and is up; when lost,
+ * it tries again after a pause with jitter, up to a second.  Units are accepted only while up.
+ * It sets nothing in the session, so that PgBouncer in transaction mode may stand between.
  *
  * When a connection dies, each waiting unit gets PGERR_LOST: it may have been
  * executed, may be executing still, or never will.  The caller asks again; nothing here repeats a statement.
@@ -50,6 +54,10 @@ struct pgerr {
  * callback may send units and may free the connection.
  */
 typedef void pgconn_done_cb(const struct pgrows *rows, const struct pgerr *err, void *arg);
+/*
+ * up: err NULL.  Down (also each failed attempt, told at most once a second): err says why.
+ * Units that waited have had their callbacks before.
+ */
 typedef void pgconn_state_cb(struct pgconn *pc, bool up, const struct err *err, void *arg);
 
 /* a statement: a static constant; name is its prepared name, unique in the program */
@@ -77,7 +85,8 @@ void pgconn_free(struct pgconn *pc);
 bool pgconn_is_up(const struct pgconn *pc);
 size_t pgconn_waiting(const struct pgconn *pc); /* units without an answer */
 int pgconn_server_version(const struct pgconn *pc); /* such as 150004; 0 before the first connect */
-void pgconn_close(struct pgconn *pc, const char *reason); /* closes now, connects again */
+/* closes now, connects again; what that makes fail is told from the loop */
+void pgconn_close(struct pgconn *pc, const char *reason);
 
 /*
  * Sends one unit.  p is only read (NULL: no parameters).  Results come in binary form.
