@@ -14,8 +14,6 @@
  * death (spawn.c).  Each has a process group of its own, or a Ctrl-C would take the
  * stores from under a node that is still draining.
  */
-#include "config.h" /* first: it asks the system for environ */
-
 #include "dev/dev.h"
 
 #include <errno.h>

@@ -12,6 +12,8 @@
  * New step?  A file conf/schema/NNNN-what.sql, its line in store.am, nothing here.  It must
  * leave the previous version of the program working (expand, later contract).
  */
+#include "config.h"
+
 #include "store/migrate.h"
 
 #include <libpq-fe.h>
