@@ -100,8 +100,8 @@ void child_kill(struct child *c, int64_t grace_ms);
 
 /*
  * Splits at white space; double quotes group, and a backslash inside them takes the
- * next character as it is.  NULL-terminated, one block: mem_free.  ERR_INVALID: no
- * word, or an open quote.
+ * next character as it is.  NULL-terminated, one block: mem_free.  No word at all is no
+ * error (argv[0] is NULL then); ERR_INVALID: an open quote.
  */
 int argv_split(const char *command, char ***argv, struct err *err) ATTR_CHECK;
 

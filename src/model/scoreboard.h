@@ -86,7 +86,8 @@ enum burial_state { BURIAL_FREE = 0, BURIAL_FILLING, BURIAL_OPEN, BURIAL_TAKEN }
 
 /* an incarnation that died on this node and waits to be recovered */
 struct score_burial {
-	_Atomic uint8_t state; /* master: FREE -> OPEN; a worker: OPEN -> TAKEN -> FREE (or OPEN again) */
+	/* master: FREE -> FILLING -> OPEN; a worker: OPEN -> TAKEN (by compare-and-swap) -> FREE (or OPEN again) */
+	_Atomic uint8_t state;
 	_Atomic int32_t taker; /* pid of the worker that has it; master reopens it if that one dies */
 	_Atomic uint64_t incarnation[2];
 };
@@ -98,7 +99,7 @@ struct scoreboard {
 	int64_t started_wall_us;
 	_Atomic uint32_t generation;
 	_Atomic uint32_t reload_failures;
-	_Atomic uint8_t draining; /* TERM was received: /health says 503 */
+	_Atomic uint8_t draining; /* the node is to stop: /health says 503 */
 	_Atomic uint8_t schema_ready; /* the migration helper is done */
 	_Atomic uint64_t retired[SCORE_COUNTER_COUNT]; /* counters of ended workers, added by the master */
 	struct score_slot slots[SCORE_SLOTS];
@@ -122,6 +123,8 @@ score_set(struct score_slot *slot, enum score_counter c, uint64_t n)
 }
 /* the node's sum over slots and the retired */
 uint64_t score_total(const struct scoreboard *sb, enum score_counter c);
+/* a worker ended: its counters go to the retired ones, its gauges away; master only */
+void score_retire(struct scoreboard *sb, struct score_slot *slot);
 const char *score_counter_name(enum score_counter c);
 const char *score_counter_kind(enum score_counter c);
 const char *score_counter_help(enum score_counter c);
