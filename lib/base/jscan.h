@@ -29,7 +29,7 @@ struct jspan {
 };
 
 struct jscan_limits {
-	unsigned max_depth;  /* 32 */
+	unsigned max_depth;  /* 32; never more than 128 */
 	unsigned check_keys; /* levels in which a duplicate key is an error; 1: the top object only */
 };
 
@@ -52,6 +52,8 @@ void jwalk_start(struct jwalk *w, const struct jspan *container);
 bool jwalk_member(struct jwalk *w, struct jspan *key, struct jspan *value);
 bool jwalk_element(struct jwalk *w, struct jspan *value);
 size_t jspan_count(const struct jspan *array); /* elements */
+/* the member of that name; false if there is none or this is no object */
+bool jspan_get(const struct jspan *object, const char *name, struct jspan *value);
 
 /* true if the string (escapes resolved) is the given text */
 bool jspan_is(const struct jspan *string, const char *text);
