@@ -38,6 +38,7 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <libpq-fe.h>
+#include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -378,12 +379,13 @@ note_error(struct pgconn *pc, const PGresult *res)
 	const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
 	struct pgerr *e = &pc->err;
 
-	/* without a code it is libpq that gave up on the answer: nobody knows what was
-	 * done */
+	/* without a code libpq gave up on the answer: nobody knows what was done */
 	e->class = code != NULL ? sqlstate_class(code) : PGERR_LOST;
 	str_copy(e->sqlstate, sizeof(e->sqlstate), code != NULL ? code : "");
 	str_copy(e->text, sizeof(e->text),
 		 text != NULL ? text : PQresultErrorMessage(res));
+	if (code == NULL)
+		e->text[strcspn(e->text, "\n")] = '\0';
 	/* in case no sync follows: then this is what ended the connection */
 	str_copy(pc->fatal, sizeof(pc->fatal), e->text);
 	PQclear(pc->rows);
@@ -538,8 +540,17 @@ read_answers(struct pgconn *pc)
 static void
 read_socket(struct pgconn *pc)
 {
-	/* 0 is told by the status too, once all that was read is used up */
-	(void)PQconsumeInput(pc->conn);
+	SSL *tls = PQsslStruct(pc->conn, "OpenSSL");
+
+	/*
+	 * A failure is told by the status too, once all that was read is used up. libpq
+	 * may read a part of a TLS record; the rest waits inside OpenSSL, where no
+	 * event sees it.
+	 */
+	do {
+		(void)PQconsumeInput(pc->conn);
+	} while (tls != NULL && PQstatus(pc->conn) != CONNECTION_BAD &&
+		 SSL_pending(tls) > 0);
 	hush(pc);
 	read_answers(pc);
 }

@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/strbuf.h"
@@ -33,7 +34,7 @@
 #define ADDRS_MAX 48
 /* keywords of one PQconnectStartParams, more than libpq knows */
 #define KEYS_MAX 80
-#define LIST_MAX 8192
+#define LIST_MAX ((size_t)ADDRS_MAX * 256)
 
 struct host {
 	struct pgdial *dial;
@@ -303,6 +304,21 @@ static const char *const preferences[][2] = {
     {"gssencmode", "disable"},
 };
 
+/* such as a collation that is older than the system's; libpq would print it */
+static void
+on_notice(void *arg, const PGresult *res)
+{
+	const struct pgdial *d = arg;
+	const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+	char clean[400];
+
+	if (text == NULL)
+		return;
+	str_printable(clean, sizeof(clean), text, strlen(text));
+	log_debug(NULL, "postgresql notice while connecting", "as=\"%s\" text=\"%s\"",
+		  d->app_name, clean);
+}
+
 static void
 connect_targets(struct pgdial *d)
 {
@@ -347,6 +363,7 @@ connect_targets(struct pgdial *d)
 
 	if (!strbuf_failed(&names) && !strbuf_failed(&addrs) && !strbuf_failed(&ports))
 		d->conn = PQconnectStartParams(ps.keys, ps.values, 0);
+	PQsetNoticeReceiver(d->conn, on_notice, d);
 	strbuf_fini(&names);
 	strbuf_fini(&addrs);
 	strbuf_fini(&ports);

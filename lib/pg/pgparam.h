@@ -3,8 +3,9 @@
  * pgparam.h - parameters of one statement in PostgreSQL's binary form.
  *
  * Scalars and one-dimensional arrays are appended to one growing block; nothing is
- * quoted or printed.  Arrays are begun, filled and ended.  Failure (no memory, more than
- * PGPARAM_MAX, 64 MiB in all, an element of another type) sticks and is told by pgconn_exec.  Wire formats: PostgreSQL's src/backend/utils/adt
+ * quoted or printed.  Arrays are begun, filled and ended.  Failure (no memory, more
+ * than PGPARAM_MAX, 64 MiB in all, an element of another type) sticks and is told by
+ * pgconn_exec.  Wire formats: PostgreSQL's src/backend/utils/adt
  * *_send and *_recv functions (array_recv for arrays).
  */
 #ifndef PG_PGPARAM_H
@@ -43,7 +44,7 @@ struct pgparam {
 	uint32_t types[PGPARAM_MAX];
 	size_t offsets[PGPARAM_MAX];
 	int lens[PGPARAM_MAX]; /* -1: NULL */
-	size_t array_at;       /* one more than where the open array's header lies; 0: none open */
+	size_t array_at; /* the open array's header lies one before; 0: none open */
 	int32_t array_count;
 	bool array_nulls;
 	bool failed;

@@ -2,9 +2,10 @@
 /*
  * pgrows.h - typed, checked access to a result in binary form.
  *
- * A struct pgrows is libpq's PGresult, borrowed for the callback.  The getters abort on a
- * column or a width that the statement cannot have (our bug), so no caller checks them;
- * NULL values give 0, false, an empty span or the zero uuid unless asked for first.
+ * A struct pgrows is libpq's PGresult, borrowed for the callback.  The getters abort on
+ * a column or a width that the statement cannot have (our bug), so no caller checks
+ * them; NULL values give 0, false, an empty span or the zero uuid unless asked for
+ * first.
  */
 #ifndef PG_PGROWS_H
 #define PG_PGROWS_H
@@ -20,7 +21,8 @@ struct pgrows;
 int pgrows_count(const struct pgrows *r);
 bool pgrows_is_null(const struct pgrows *r, int row, int col);
 bool pgrows_bool(const struct pgrows *r, int row, int col);
-int64_t pgrows_int(const struct pgrows *r, int row, int col); /* int2, int4 or int8, by its width */
+/* int2, int4 or int8, by its width */
+int64_t pgrows_int(const struct pgrows *r, int row, int col);
 /* text or bytea: borrowed from the result, NUL-terminated; len may be NULL */
 const char *pgrows_text(const struct pgrows *r, int row, int col, size_t *len);
 void pgrows_uuid(const struct pgrows *r, int row, int col, struct uuid *id);
