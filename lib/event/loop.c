@@ -18,15 +18,19 @@
  */
 #include "event/loop.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/queue.h>
 
 #include <event2/event.h>
 #include <event2/event_struct.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
+#include "base/str.h"
 
 #define LOOP_STAMP   0x4c4f4f50u
 #define TIMER_STAMP  0x54494d52u
@@ -294,6 +298,24 @@ loop_signal_free(struct loop_signal *s)
 
 /* ---- the loop ------------------------------------------------------------ */
 
+/* libevent would write to standard error, past our log's format and limits */
+static void
+log_from_libevent(int severity, const char *msg)
+{
+	static const enum log_level levels[] = {
+	    [EVENT_LOG_DEBUG] = LOG_DEBUG,
+	    [EVENT_LOG_MSG] = LOG_INFO,
+	    [EVENT_LOG_WARN] = LOG_WARN,
+	    [EVENT_LOG_ERR] = LOG_ERROR,
+	};
+	char text[400];
+
+	str_printable(text, sizeof(text), msg, strlen(msg));
+	log_line(severity >= 0 && severity < (int)COUNT_OF(levels) ? levels[severity]
+								   : LOG_ERROR,
+		 NULL, "libevent says", "text=\"%s\"", text);
+}
+
 struct loop *
 loop_create(struct err *err)
 {
@@ -304,6 +326,9 @@ loop_create(struct err *err)
 	if (l == NULL)
 		goto fail;
 	l->stamp = LOOP_STAMP;
+	event_set_log_callback(log_from_libevent);
+	/* libevent writes to sockets whose peer may be gone, and asks for the signal */
+	signal(SIGPIPE, SIG_IGN);
 	TAILQ_INIT(&l->waiting);
 	TAILQ_INIT(&l->running);
 	cfg = event_config_new();

@@ -23,15 +23,18 @@ struct loop_signal;
 typedef void loop_cb(void *arg);
 typedef void loop_signal_cb(int signo, void *arg);
 
+/* from now on the process ignores SIGPIPE, and libevent speaks through our log */
 struct loop *loop_create(struct err *err) ATTR_CHECK;
 /*
- * All timers, defers, signals and whatever else was built on the base must be freed before.
- * Lets libevent finish what it postponed (freed bufferevents, cancelled questions).
+ * All timers, defers, signals and whatever else was built on the base must be freed
+ * before. Lets libevent finish what it postponed (freed bufferevents, cancelled
+ * questions).
  */
 void loop_free(struct loop *l);
 int loop_run(struct loop *l, struct err *err); /* until loop_stop */
-void loop_stop(struct loop *l);                /* after the callbacks of this turn */
-struct event_base *loop_base(struct loop *l);  /* borrowed, for evhttp and bufferevents */
+void loop_stop(struct loop *l);		       /* after the callbacks of this turn */
+struct event_base *
+loop_base(struct loop *l); /* borrowed, for evhttp and bufferevents */
 /* monotonic milliseconds, read once a turn: cheap, and the same for one turn */
 int64_t loop_now_ms(struct loop *l);
 
@@ -52,8 +55,8 @@ void loop_defer_free(struct loop_defer *d);
 void loop_defer_start(struct loop_defer *d);
 void loop_defer_stop(struct loop_defer *d);
 
-struct loop_signal *loop_signal_create(struct loop *l, int signo, loop_signal_cb *cb, void *arg)
-    ATTR_CHECK;
+struct loop_signal *loop_signal_create(struct loop *l, int signo, loop_signal_cb *cb,
+				       void *arg) ATTR_CHECK;
 void loop_signal_free(struct loop_signal *s);
 
 #endif
