@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * redisurl.h - redis://[[user]:password@]host[:port][/db] and unix:/path[?db=N], taken apart.
+ * redisurl.h - redis://[[user]:password@]host[:port][/db] and unix:/path[?db=N], taken
+ * apart.
  */
 #ifndef REDIS_REDISURL_H
 #define REDIS_REDISURL_H
@@ -12,7 +13,7 @@
 
 struct redisurl {
 	char host[256]; /* "unix:/path" for a socket */
-	uint16_t port;  /* 6379 unless given */
+	uint16_t port;	/* 6379 unless given */
 	char username[128];
 	char password[256]; /* percent-decoded */
 	int database;

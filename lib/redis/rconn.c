@@ -1,0 +1,972 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * rconn.c - one asynchronous Redis connection that comes back by itself.
+ *
+ * Owns the socket, the commands that wait for a reply, and the attempts to get a
+ * connection again.  Leaves to others what a command means and whether it is worth
+ * sending once more.
+ *
+ *     RESTING -> RESOLVING -> CONNECTING -> SIGNING_IN -> UP
+ *        ^----------+-------------+-------------+---------'  any trouble: teardown()
+ *
+ * Every command is answered exactly once, in the order of sending.  teardown() only
+ * takes things apart: it moves the waiting commands to the lost list and postpones the
+ * telling, so that no callback runs inside another one's call.  tell_loss() then
+ * answers the lost ones, tells the owner and starts the pause.  Since nothing is up
+ * meanwhile, a queue never mixes commands of two connections.
+ *
+ * Callbacks may close or free the connection.  Whoever calls one holds it (hold,
+ * unhold) and looks at the generation afterwards, which each teardown moves on.
+ *
+ * What a turn sends collects in rc->out and leaves in one write by a deferred
+ * call, without asking the kernel first whether the socket is writable.  Only what the
+ * socket does not take goes through the bufferevent.
+ *
+ * Bounds: commands without a reply, bytes not sent, bytes and elements of one reply
+ * (rwire.c), one connection attempt at a time, never less than a pause between two.
+ */
+#include "redis/rconn.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <hiredis/hiredis.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "base/uuid.h"
+#include "redis/rwire.h"
+
+#define RCONN_STAMP 0x52434f4eu
+
+#define CONNECT_TIMEOUT_MS 5000
+#define REPLY_TIMEOUT_MS   2000
+#define MAX_WAITING	   10000
+#define MAX_OUTPUT_BYTES   ((size_t)8 << 20)
+
+#define PAUSE_FIRST_MS 50
+#define PAUSE_MAX_MS   1000
+#define PAUSE_FLOOR_MS 5 /* chance may not make a pause none at all */
+/* a link that flaps must not find us eager each time: the pause forgets only after this
+ */
+#define HEALTHY_MS    30000
+#define TELL_EVERY_MS 1000
+
+#define KEEPALIVE_IDLE_S  15
+#define KEEPALIVE_EVERY_S 5
+#define KEEPALIVE_PROBES  3
+#define USER_TIMEOUT_MS	  10000
+
+enum rconn_state {
+	RCONN_NONE = 0,
+	RCONN_RESTING, /* between two attempts */
+	RCONN_RESOLVING,
+	RCONN_CONNECTING,
+	RCONN_SIGNING_IN, /* AUTH, SELECT, PING and the subscriptions are on their way
+			   */
+	RCONN_UP,
+	RCONN_STATE_COUNT /* keep last */
+};
+
+static const char *const state_names[RCONN_STATE_COUNT] = {
+    [RCONN_NONE] = "none",
+    [RCONN_RESTING] = "resting",
+    [RCONN_RESOLVING] = "resolving",
+    [RCONN_CONNECTING] = "connecting",
+    [RCONN_SIGNING_IN] = "signing_in",
+    [RCONN_UP] = "up",
+};
+
+/* whom a reply is for */
+enum command_kind {
+	COMMAND_CALLER,
+	COMMAND_SIGN_IN, /* the connection is up when the last of these is answered */
+	COMMAND_PING,
+	COMMAND_SUBSCRIBE, /* made while up */
+};
+
+struct command {
+	STAILQ_ENTRY(command) link;
+	enum command_kind kind;
+	bool late;
+	int64_t
+	    deadline_ms;    /* of loop_now_ms; never before that of the command ahead */
+	rconn_reply_cb *cb; /* NULL: nobody wants to know */
+	void *arg;
+};
+
+STAILQ_HEAD(command_list, command);
+
+struct channel {
+	TAILQ_ENTRY(channel) link;
+	char *name;
+};
+
+struct rconn {
+	unsigned stamp;
+	struct loop *loop;   /* borrowed */
+	struct resolver *rv; /* borrowed */
+	struct log_ctx log;
+	char *name;
+	char *host;
+	char *username; /* NULL: none */
+	char *password; /* NULL: no AUTH */
+	uint16_t port;
+	int database;
+	int connect_timeout_ms;
+	int reply_timeout_ms;
+	int ping_ms;
+	size_t max_waiting;
+	size_t max_output_bytes;
+	rconn_state_cb *state_cb;
+	rconn_message_cb *message_cb;
+	void *arg;
+
+	enum rconn_state state;
+	unsigned generation; /* of the connection; each teardown adds one */
+	unsigned held;	     /* callbacks on the stack */
+	bool freed; /* rconn_free was called; the memory goes with the last hold */
+	unsigned
+	    attempts; /* in a row without a healthy connection: length of the pause */
+	unsigned next_addr; /* which of the name's addresses is tried next */
+	int64_t up_since_ms;
+	int64_t told_ms; /* when the owner last heard that it is down; 0: never */
+	char peer[ADDR_TEXT_SIZE];
+
+	struct resolve *question;
+	struct bufferevent *bev;
+	int fd; /* of bev; -1: none */
+	struct rwire_reader *reader;
+	struct evbuffer *out;	  /* not handed to the socket yet */
+	struct loop_defer *flush; /* sends out */
+	struct loop_timer *phase; /* RESTING: pause; UP: ping; else: connect deadline */
+	struct loop_timer *reply; /* looks at the oldest waiting command */
+	int64_t reply_due_ms;	  /* when it does so next; 0: it is not set */
+	int64_t sent_ms;	  /* when the last command was sent */
+	int64_t last_deadline_ms; /* of the youngest waiting command */
+	unsigned signing_in;	  /* sign-in commands without a reply */
+
+	struct command_list waiting; /* sent, in order */
+	struct command_list lost;    /* of the connection before; told by tell_loss */
+	struct command_list spare;   /* records to use again */
+	size_t waiting_count;	     /* waiting and lost */
+	TAILQ_HEAD(, channel) channels;
+
+	struct loop_defer *telling;
+	bool tell_state; /* the owner hears of this loss */
+	struct err loss; /* why the last connection or attempt ended */
+};
+
+static void teardown(struct rconn *rc, const struct err *why);
+static void start_attempt(struct rconn *rc);
+
+static void
+set_state(struct rconn *rc, enum rconn_state state)
+{
+	log_debug(&rc->log, "redis connection state", "from=%s to=%s",
+		  state_names[rc->state], state_names[state]);
+	rc->state = state;
+}
+
+/* ---- holding ------------------------------------------------------------- */
+
+static void
+drop_commands(struct command_list *list)
+{
+	struct command *c;
+
+	while ((c = STAILQ_FIRST(list)) != NULL) {
+		STAILQ_REMOVE_HEAD(list, link);
+		mem_free(c);
+	}
+}
+
+static void
+destroy(struct rconn *rc)
+{
+	struct channel *ch;
+
+	while ((ch = TAILQ_FIRST(&rc->channels)) != NULL) {
+		TAILQ_REMOVE(&rc->channels, ch, link);
+		mem_free(ch->name);
+		mem_free(ch);
+	}
+	drop_commands(&rc->spare);
+	loop_defer_free(rc->flush);
+	loop_defer_free(rc->telling);
+	loop_timer_free(rc->phase);
+	loop_timer_free(rc->reply);
+	if (rc->out != NULL)
+		evbuffer_free(rc->out);
+	if (rc->password != NULL)
+		mem_free_secret(rc->password, strlen(rc->password));
+	mem_free(rc->username);
+	mem_free(rc->host);
+	mem_free(rc->name);
+	rc->stamp = 0;
+	mem_free(rc);
+}
+
+static void
+hold(struct rconn *rc)
+{
+	rc->held++;
+}
+
+static void
+unhold(struct rconn *rc)
+{
+	if (--rc->held == 0 && rc->freed)
+		destroy(rc);
+}
+
+/* ---- commands ------------------------------------------------------------ */
+
+static struct command *
+take_record(struct rconn *rc)
+{
+	struct command *c = STAILQ_FIRST(&rc->spare);
+
+	if (c != NULL)
+		STAILQ_REMOVE_HEAD(&rc->spare, link);
+	else
+		c = mem_alloc(sizeof(*c));
+	return c;
+}
+
+static void
+watch_oldest(struct rconn *rc, int64_t now_ms)
+{
+	struct command *c = STAILQ_FIRST(&rc->waiting);
+
+	if (c == NULL)
+		return;
+	/*
+	 * A timer that is set too early only looks and sets itself again, so it is left
+	 * alone: a command costs no timer as long as replies come.
+	 */
+	if (rc->reply_due_ms != 0 && rc->reply_due_ms <= c->deadline_ms)
+		return;
+	rc->reply_due_ms = c->deadline_ms;
+	loop_timer_start_ms(rc->reply, c->deadline_ms - now_ms);
+}
+
+static int
+send_command(struct rconn *rc, enum command_kind kind, int timeout_ms,
+	     rconn_reply_cb *cb, void *arg, struct err *err, int argc,
+	     const char *const argv[], const size_t lens[])
+{
+	size_t unsent = evbuffer_get_length(bufferevent_get_output(rc->bev));
+	int64_t now_ms = loop_now_ms(rc->loop);
+	struct command *c;
+
+	c = take_record(rc);
+	if (c == NULL)
+		return err_set(err, ERR_NOMEM, "a command");
+	if (rwire_append(rc->out,
+			 unsent < rc->max_output_bytes ? rc->max_output_bytes - unsent
+						       : 0,
+			 argc, argv, lens, err) != 0) {
+		STAILQ_INSERT_HEAD(&rc->spare, c, link);
+		return -1;
+	}
+	c->kind = kind;
+	c->late = false;
+	c->cb = cb;
+	c->arg = arg;
+	c->deadline_ms = now_ms + timeout_ms;
+	/* behind a blocking pop the answer cannot be asked for before the pop's own */
+	if (!STAILQ_EMPTY(&rc->waiting) && rc->last_deadline_ms > c->deadline_ms)
+		c->deadline_ms = rc->last_deadline_ms;
+	rc->last_deadline_ms = c->deadline_ms;
+	STAILQ_INSERT_TAIL(&rc->waiting, c, link);
+	rc->waiting_count++;
+	rc->sent_ms = now_ms;
+	watch_oldest(rc, now_ms);
+	loop_defer_start(rc->flush);
+	return 0;
+}
+
+static void
+flush_out(void *arg)
+{
+	struct rconn *rc = arg;
+	struct err why = ERR_INIT;
+	size_t len = evbuffer_get_length(rc->out);
+
+	STAMP_CHECK(rc, RCONN_STAMP);
+	if (rc->bev == NULL || len == 0)
+		return;
+	/* what the socket did not take earlier goes first */
+	if (evbuffer_get_length(bufferevent_get_output(rc->bev)) == 0 &&
+	    evbuffer_write(rc->out, rc->fd) < 0 && errno != EAGAIN && errno != EINTR) {
+		err_errno(&why, errno, "sending to %s", rc->peer);
+		teardown(rc, &why);
+		return;
+	}
+	len = evbuffer_get_length(rc->out);
+	if (len > 0 && bufferevent_write_buffer(rc->bev, rc->out) != 0) {
+		err_set(&why, ERR_NOMEM, "%zu bytes to send", len);
+		teardown(rc, &why);
+	}
+}
+
+static void
+reply_due(void *arg)
+{
+	struct rconn *rc = arg;
+	struct command *c = STAILQ_FIRST(&rc->waiting);
+	int64_t now_ms = loop_now_ms(rc->loop);
+	struct err why = ERR_INIT;
+
+	STAMP_CHECK(rc, RCONN_STAMP);
+	rc->reply_due_ms = 0;
+	if (c == NULL)
+		return;
+	if (now_ms < c->deadline_ms) {
+		watch_oldest(rc, now_ms);
+		return;
+	}
+	c->late = true;
+	err_set(&why, ERR_TIMEOUT, "no reply from %s in time", rc->peer);
+	teardown(rc, &why);
+}
+
+/* ---- losing a connection ------------------------------------------------- */
+
+static void
+answer_lost(struct rconn *rc)
+{
+	struct command *c;
+	struct err err;
+	rconn_reply_cb *cb;
+	void *arg;
+
+	while ((c = STAILQ_FIRST(&rc->lost)) != NULL) {
+		STAILQ_REMOVE_HEAD(&rc->lost, link);
+		rc->waiting_count--;
+		cb = c->cb;
+		arg = c->arg;
+		err = rc->loss;
+		err.code = c->late ? ERR_TIMEOUT : ERR_CLOSED;
+		STAILQ_INSERT_HEAD(&rc->spare, c, link);
+		if (cb != NULL)
+			cb(rc, NULL, &err, arg);
+	}
+}
+
+/* anywhere between nothing and a ceiling that doubles, so that nodes don't come in step
+ */
+static int64_t
+choose_pause_ms(struct rconn *rc)
+{
+	int64_t ceiling = PAUSE_MAX_MS;
+
+	if (rc->attempts < 5 && (PAUSE_FIRST_MS << rc->attempts) < PAUSE_MAX_MS)
+		ceiling = PAUSE_FIRST_MS << rc->attempts;
+	rc->attempts++;
+	return PAUSE_FLOOR_MS +
+	       (int64_t)random_below((uint64_t)(ceiling - PAUSE_FLOOR_MS + 1));
+}
+
+static void
+tell_loss(void *arg)
+{
+	struct rconn *rc = arg;
+	struct err why;
+
+	STAMP_CHECK(rc, RCONN_STAMP);
+	hold(rc);
+	answer_lost(rc);
+	if (!rc->freed && rc->tell_state) {
+		rc->tell_state = false;
+		rc->told_ms = loop_now_ms(rc->loop);
+		why = rc->loss;
+		if (rc->state_cb != NULL)
+			rc->state_cb(rc, false, &why, rc->arg);
+	}
+	if (!rc->freed)
+		loop_timer_start_ms(rc->phase, choose_pause_ms(rc));
+	unhold(rc);
+}
+
+/* closes whatever there is; no callback runs here */
+static void
+disconnect(struct rconn *rc)
+{
+	rc->generation++;
+	resolve_cancel(rc->question);
+	rc->question = NULL;
+	if (rc->bev != NULL) {
+		/* libevent closes in its next turn; the server should know at once */
+		shutdown(rc->fd, SHUT_RDWR);
+		bufferevent_free(rc->bev);
+	}
+	rc->bev = NULL;
+	rc->fd = -1;
+	rwire_reader_free(rc->reader);
+	rc->reader = NULL;
+	evbuffer_drain(rc->out, evbuffer_get_length(rc->out));
+	loop_defer_stop(rc->flush);
+	loop_timer_stop(rc->phase);
+	loop_timer_stop(rc->reply);
+	rc->reply_due_ms = 0;
+	rc->signing_in = 0;
+	STAILQ_CONCAT(&rc->lost, &rc->waiting);
+}
+
+static void
+teardown(struct rconn *rc, const struct err *why)
+{
+	int64_t now_ms = loop_now_ms(rc->loop);
+
+	if (rc->state == RCONN_UP) {
+		rc->tell_state = true;
+		if (now_ms - rc->up_since_ms >= HEALTHY_MS)
+			rc->attempts = 0;
+	} else {
+		rc->tell_state =
+		    rc->told_ms == 0 || now_ms - rc->told_ms >= TELL_EVERY_MS;
+		/* perhaps another of the name's addresses answers */
+		rc->next_addr++;
+	}
+	rc->loss = *why;
+	disconnect(rc);
+	set_state(rc, RCONN_RESTING);
+	loop_defer_start(rc->telling);
+}
+
+/* ---- replies ------------------------------------------------------------- */
+
+static void
+phase_next_ping(struct rconn *rc)
+{
+	if (rc->ping_ms > 0)
+		loop_timer_start_ms(rc->phase,
+				    rc->sent_ms + rc->ping_ms - loop_now_ms(rc->loop));
+}
+
+static void
+send_ping(struct rconn *rc)
+{
+	static const char *const argv[] = {"PING"};
+	struct err why = ERR_INIT;
+
+	if (send_command(rc, COMMAND_PING, rc->reply_timeout_ms, NULL, NULL, &why, 1,
+			 argv, NULL) != 0)
+		teardown(rc, &why);
+	else
+		phase_next_ping(rc);
+}
+
+static void
+become_up(struct rconn *rc)
+{
+	set_state(rc, RCONN_UP);
+	rc->up_since_ms = loop_now_ms(rc->loop);
+	phase_next_ping(rc);
+	if (rc->ping_ms == 0)
+		loop_timer_stop(rc->phase);
+	if (rc->state_cb != NULL)
+		rc->state_cb(rc, true, NULL, rc->arg);
+}
+
+static bool
+is_message(const struct rconn *rc, const struct redisReply *reply)
+{
+	const struct redisReply *kind;
+
+	if (TAILQ_EMPTY(&rc->channels) || reply->type != REDIS_REPLY_ARRAY ||
+	    reply->elements != 3)
+		return false;
+	kind = reply->element[0];
+	return kind->type == REDIS_REPLY_STRING && str_eq(kind->str, "message") &&
+	       reply->element[1]->type == REDIS_REPLY_STRING &&
+	       reply->element[2]->type == REDIS_REPLY_STRING;
+}
+
+/* an error reply that ends the connection, as a reason with printable text */
+static void
+blame_reply(const struct rconn *rc, const char *what, const struct redisReply *reply,
+	    struct err *why)
+{
+	char text[200];
+
+	str_printable(text, sizeof(text), reply->str, (size_t)reply->len);
+	err_set(why, ERR_CLOSED, "%s %s: %s", rc->peer, what, text);
+}
+
+/* after each callback rc may be torn down or freed: the caller looks at the generation
+ */
+static void
+handle_reply(struct rconn *rc, const struct redisReply *reply)
+{
+	unsigned generation = rc->generation;
+	struct err why = ERR_INIT;
+	struct command *c;
+	enum command_kind kind;
+	rconn_reply_cb *cb;
+	void *arg;
+
+	if (is_message(rc, reply)) {
+		const struct redisReply *channel = reply->element[1];
+		const struct redisReply *text = reply->element[2];
+
+		if (rc->message_cb != NULL)
+			rc->message_cb(rc, channel->str, (size_t)channel->len,
+				       text->str, (size_t)text->len, rc->arg);
+		return;
+	}
+	c = STAILQ_FIRST(&rc->waiting);
+	if (c == NULL) {
+		if (reply->type == REDIS_REPLY_ERROR)
+			blame_reply(rc, "says unasked", reply, &why);
+		else
+			err_set(&why, ERR_IO, "%s sent a reply that nothing asked for",
+				rc->peer);
+		teardown(rc, &why);
+		return;
+	}
+	STAILQ_REMOVE_HEAD(&rc->waiting, link);
+	rc->waiting_count--;
+	kind = c->kind;
+	cb = c->cb;
+	arg = c->arg;
+	STAILQ_INSERT_HEAD(&rc->spare, c, link);
+
+	if (cb != NULL)
+		cb(rc, reply, NULL, arg);
+	if (rc->generation != generation)
+		return;
+	if (rwire_is_failover(reply) ||
+	    (reply->type == REDIS_REPLY_ERROR && kind != COMMAND_CALLER)) {
+		blame_reply(rc, kind == COMMAND_SIGN_IN ? "refuses us" : "says", reply,
+			    &why);
+		teardown(rc, &why);
+		return;
+	}
+	if (kind == COMMAND_SIGN_IN && --rc->signing_in == 0)
+		become_up(rc);
+}
+
+static void
+on_readable(struct bufferevent *bev, void *arg)
+{
+	struct rconn *rc = arg;
+	struct evbuffer *in = bufferevent_get_input(bev);
+	unsigned generation = rc->generation;
+	struct redisReply *reply;
+	struct err why = ERR_INIT;
+	size_t len;
+
+	STAMP_CHECK(rc, RCONN_STAMP);
+	hold(rc);
+	while ((len = evbuffer_get_contiguous_space(in)) > 0) {
+		if (rwire_reader_feed(rc->reader, evbuffer_pullup(in, (ev_ssize_t)len),
+				      len, &why) != 0)
+			goto broken;
+		evbuffer_drain(in, len);
+		for (;;) {
+			if (rwire_reader_next(rc->reader, &reply, &why) != 0)
+				goto broken;
+			if (reply == NULL)
+				break;
+			handle_reply(rc, reply);
+			freeReplyObject(reply);
+			/* closed or freed by a callback: bev and in are gone as well */
+			if (rc->generation != generation)
+				goto out;
+		}
+	}
+out:
+	unhold(rc);
+	return;
+broken:
+	err_wrap(&why, "%s", rc->peer);
+	teardown(rc, &why);
+	unhold(rc);
+}
+
+/* ---- getting a connection ------------------------------------------------ */
+
+static int
+sign_in_step(struct rconn *rc, struct err *err, int argc, const char *const argv[])
+{
+	if (send_command(rc, COMMAND_SIGN_IN, rc->connect_timeout_ms, NULL, NULL, err,
+			 argc, argv, NULL) != 0)
+		return -1;
+	rc->signing_in++;
+	return 0;
+}
+
+/*
+ * All in one write, answered in order.  The PING makes a server that is loading, full
+ * or out of disk say so before anybody relies on it.
+ */
+static int
+sign_in(struct rconn *rc, struct err *err)
+{
+	const char *auth[3] = {"AUTH"};
+	const char *select_db[2] = {"SELECT"};
+	const char *const ping[] = {"PING"};
+	const char *subscribe[2] = {"SUBSCRIBE"};
+	const struct channel *ch;
+	char number[16];
+	int argc = 1;
+
+	if (rc->password != NULL) {
+		if (rc->username != NULL)
+			auth[argc++] = rc->username;
+		auth[argc++] = rc->password;
+		if (sign_in_step(rc, err, argc, auth) != 0)
+			return -1;
+	}
+	if (rc->database != 0) {
+		snprintf(number, sizeof(number), "%d", rc->database);
+		select_db[1] = number;
+		if (sign_in_step(rc, err, 2, select_db) != 0)
+			return -1;
+	}
+	if (sign_in_step(rc, err, 1, ping) != 0)
+		return -1;
+	TAILQ_FOREACH (ch, &rc->channels, link) {
+		subscribe[1] = ch->name;
+		if (sign_in_step(rc, err, 2, subscribe) != 0)
+			return -1;
+	}
+	return 0;
+}
+
+static void
+on_event(struct bufferevent *bev, short what, void *arg)
+{
+	struct rconn *rc = arg;
+	int errnum = EVUTIL_SOCKET_ERROR();
+	struct err why = ERR_INIT;
+
+	STAMP_CHECK(rc, RCONN_STAMP);
+	if ((what & BEV_EVENT_CONNECTED) != 0) {
+		set_state(rc, RCONN_SIGNING_IN);
+		if (sign_in(rc, &why) == 0) {
+			if (bufferevent_enable(bev, EV_READ) == 0)
+				return;
+			err_set(&why, ERR_NOMEM, "reading from %s", rc->peer);
+		}
+	} else if ((what & BEV_EVENT_EOF) != 0) {
+		err_set(&why, ERR_CLOSED, "%s closed the connection", rc->peer);
+	} else {
+		err_errno(&why, errnum, "%s %s",
+			  rc->state == RCONN_CONNECTING ? "connecting to"
+							: "connection to",
+			  rc->peer);
+	}
+	teardown(rc, &why);
+}
+
+static int
+set_tcp_options(int fd, struct err *err)
+{
+	static const struct {
+		int level, name, value;
+	} options[] = {
+	    {IPPROTO_TCP, TCP_NODELAY, 1},
+	    {SOL_SOCKET, SO_KEEPALIVE, 1},
+	    {IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S},
+	    {IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_EVERY_S},
+	    {IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES},
+	    {IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(options); i++)
+		if (setsockopt(fd, options[i].level, options[i].name, &options[i].value,
+			       sizeof(options[i].value)) != 0)
+			return err_errno(err, errno, "socket option %d",
+					 options[i].name);
+	return 0;
+}
+
+static int
+open_socket(struct rconn *rc, const struct addr *a, struct err *err)
+{
+	int fd;
+
+	addr_format(a, rc->peer);
+	fd = socket(a->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return err_errno(err, errno, "socket for %s", rc->peer);
+	if (a->sa.sa_family != AF_UNIX && set_tcp_options(fd, err) != 0)
+		goto fail;
+	/*
+	 * The connect is ours and the bufferevent only waits for its end: libevent
+	 * reports a refusal that comes at once without its errno, or from inside its
+	 * own call.
+	 */
+	if (connect(fd, &a->sa, a->len) != 0 && errno != EINPROGRESS) {
+		err_errno(err, errno, "connecting to %s", rc->peer);
+		goto fail;
+	}
+	rc->reader = rwire_reader_create();
+	rc->bev =
+	    bufferevent_socket_new(loop_base(rc->loop), fd, BEV_OPT_CLOSE_ON_FREE);
+	if (rc->reader == NULL || rc->bev == NULL) {
+		err_set(err, ERR_NOMEM, "connection to %s", rc->peer);
+		if (rc->bev == NULL)
+			goto fail;
+		rc->fd = fd;
+		return -1;
+	}
+	rc->fd = fd;
+	bufferevent_setcb(rc->bev, on_readable, NULL, on_event, rc);
+	/* nothing is read before the connection is there */
+	bufferevent_disable(rc->bev, EV_READ);
+	if (bufferevent_socket_connect(rc->bev, NULL, 0) != 0)
+		return err_set(err, ERR_NOMEM, "waiting for %s", rc->peer);
+	return 0;
+fail:
+	close(fd);
+	return -1;
+}
+
+static void
+on_resolved(const struct addr *addrs, size_t count, const struct err *err, void *arg)
+{
+	struct rconn *rc = arg;
+	struct err why = ERR_INIT;
+
+	STAMP_CHECK(rc, RCONN_STAMP);
+	rc->question = NULL;
+	if (err != NULL) {
+		teardown(rc, err);
+		return;
+	}
+	set_state(rc, RCONN_CONNECTING);
+	if (open_socket(rc, &addrs[rc->next_addr % count], &why) != 0)
+		teardown(rc, &why);
+}
+
+static void
+start_attempt(struct rconn *rc)
+{
+	struct err why = ERR_INIT;
+
+	set_state(rc, RCONN_RESOLVING);
+	loop_timer_start_ms(rc->phase, rc->connect_timeout_ms);
+	rc->question = resolve_start(rc->rv, rc->host, rc->port, rc->connect_timeout_ms,
+				     on_resolved, rc, &why);
+	if (rc->question == NULL)
+		teardown(rc, &why);
+}
+
+static void
+phase_over(void *arg)
+{
+	struct rconn *rc = arg;
+	struct err why = ERR_INIT;
+
+	STAMP_CHECK(rc, RCONN_STAMP);
+	switch (rc->state) {
+	case RCONN_RESTING:
+		start_attempt(rc);
+		break;
+	case RCONN_UP:
+		/* while commands wait, their own deadline watches over the connection
+		 */
+		if (STAILQ_EMPTY(&rc->waiting) &&
+		    loop_now_ms(rc->loop) - rc->sent_ms >= rc->ping_ms)
+			send_ping(rc);
+		else if (STAILQ_EMPTY(&rc->waiting))
+			phase_next_ping(rc);
+		else
+			loop_timer_start_ms(rc->phase, rc->ping_ms);
+		break;
+	default:
+		err_set(&why, ERR_TIMEOUT, "no connection to %s within %d ms (%s)",
+			rc->state == RCONN_RESOLVING ? rc->host : rc->peer,
+			rc->connect_timeout_ms, state_names[rc->state]);
+		teardown(rc, &why);
+		break;
+	}
+}
+
+/* ---- for the owner ------------------------------------------------------- */
+
+static bool
+is_given(const char *text)
+{
+	return text != NULL && text[0] != '\0';
+}
+
+struct rconn *
+rconn_create(struct loop *l, struct resolver *rv, const struct rconn_opts *opts,
+	     struct err *err)
+{
+	struct rconn *rc;
+
+	rc = mem_zero(sizeof(*rc));
+	if (rc == NULL) {
+		err_set(err, ERR_NOMEM, "redis connection");
+		return NULL;
+	}
+	rc->stamp = RCONN_STAMP;
+	rc->loop = l;
+	rc->rv = rv;
+	rc->fd = -1;
+	STAILQ_INIT(&rc->waiting);
+	STAILQ_INIT(&rc->lost);
+	STAILQ_INIT(&rc->spare);
+	TAILQ_INIT(&rc->channels);
+	rc->port = opts->port;
+	rc->database = opts->database;
+	rc->connect_timeout_ms = opts->connect_timeout_ms > 0 ? opts->connect_timeout_ms
+							      : CONNECT_TIMEOUT_MS;
+	rc->reply_timeout_ms =
+	    opts->reply_timeout_ms > 0 ? opts->reply_timeout_ms : REPLY_TIMEOUT_MS;
+	rc->ping_ms = opts->ping_ms > 0 ? opts->ping_ms : 0;
+	rc->max_waiting = opts->max_waiting > 0 ? opts->max_waiting : MAX_WAITING;
+	rc->max_output_bytes =
+	    opts->max_output_bytes > 0 ? opts->max_output_bytes : MAX_OUTPUT_BYTES;
+	rc->state_cb = opts->state_cb;
+	rc->message_cb = opts->message_cb;
+	rc->arg = opts->arg;
+
+	rc->name = mem_strdup(is_given(opts->name) ? opts->name : "redis");
+	rc->host = mem_strdup(opts->host);
+	if (is_given(opts->username))
+		rc->username = mem_strdup(opts->username);
+	if (is_given(opts->password))
+		rc->password = mem_strdup(opts->password);
+	rc->out = evbuffer_new();
+	rc->flush = loop_defer_create(l, flush_out, rc);
+	rc->telling = loop_defer_create(l, tell_loss, rc);
+	rc->phase = loop_timer_create(l, phase_over, rc);
+	rc->reply = loop_timer_create(l, reply_due, rc);
+	if (rc->name == NULL || rc->host == NULL || rc->out == NULL ||
+	    rc->flush == NULL || rc->telling == NULL || rc->phase == NULL ||
+	    rc->reply == NULL || (is_given(opts->username) && rc->username == NULL) ||
+	    (is_given(opts->password) && rc->password == NULL)) {
+		err_set(err, ERR_NOMEM, "redis connection %s", opts->name);
+		destroy(rc);
+		return NULL;
+	}
+	rc->log.kind = "redis";
+	rc->log.id = rc->name;
+	rc->state = RCONN_RESTING;
+	loop_timer_start_ms(rc->phase, 0);
+	return rc;
+}
+
+void
+rconn_free(struct rconn *rc)
+{
+	if (rc == NULL)
+		return;
+	STAMP_CHECK(rc, RCONN_STAMP);
+	/* a callback that hears the news below may well want to free us, too */
+	if (rc->freed)
+		return;
+	rc->freed = true;
+	if (rc->state != RCONN_RESTING)
+		err_set(&rc->loss, ERR_CLOSED, "the connection is not needed any more");
+	disconnect(rc);
+	set_state(rc, RCONN_RESTING);
+	loop_defer_stop(rc->telling);
+	hold(rc);
+	answer_lost(rc);
+	unhold(rc);
+}
+
+bool
+rconn_is_up(const struct rconn *rc)
+{
+	return rc->state == RCONN_UP;
+}
+
+const char *
+rconn_peer(const struct rconn *rc)
+{
+	return rc->peer;
+}
+
+size_t
+rconn_waiting(const struct rconn *rc)
+{
+	return rc->waiting_count;
+}
+
+void
+rconn_close(struct rconn *rc, const char *reason)
+{
+	struct err why = ERR_INIT;
+
+	STAMP_CHECK(rc, RCONN_STAMP);
+	if (rc->freed || rc->state == RCONN_RESTING)
+		return;
+	err_set(&why, ERR_CLOSED, "%s", reason);
+	teardown(rc, &why);
+}
+
+int
+rconn_command_within(struct rconn *rc, int reply_timeout_ms, rconn_reply_cb *cb,
+		     void *arg, struct err *err, int argc, const char *const argv[],
+		     const size_t lens[])
+{
+	STAMP_CHECK(rc, RCONN_STAMP);
+	if (rc->state != RCONN_UP)
+		return err_set(err, ERR_CLOSED, "no connection to Redis");
+	if (!TAILQ_EMPTY(&rc->channels))
+		return err_set(err, ERR_CONFLICT, "this connection only subscribes");
+	if (rc->waiting_count >= rc->max_waiting)
+		return err_set(err, ERR_LIMIT, "%zu commands wait for Redis already",
+			       rc->waiting_count);
+	return send_command(rc, COMMAND_CALLER,
+			    reply_timeout_ms > 0 ? reply_timeout_ms
+						 : rc->reply_timeout_ms,
+			    cb, arg, err, argc, argv, lens);
+}
+
+int
+rconn_command(struct rconn *rc, rconn_reply_cb *cb, void *arg, struct err *err,
+	      int argc, const char *const argv[], const size_t lens[])
+{
+	return rconn_command_within(rc, 0, cb, arg, err, argc, argv, lens);
+}
+
+int
+rconn_subscribe(struct rconn *rc, const char *channel, struct err *err)
+{
+	const char *const argv[] = {"SUBSCRIBE", channel};
+	struct channel *ch;
+
+	STAMP_CHECK(rc, RCONN_STAMP);
+	TAILQ_FOREACH (ch, &rc->channels, link) {
+		if (str_eq(ch->name, channel))
+			return 0;
+	}
+	ch = mem_zero(sizeof(*ch));
+	if (ch == NULL || (ch->name = mem_strdup(channel)) == NULL) {
+		mem_free(ch);
+		return err_set(err, ERR_NOMEM, "channel %s", channel);
+	}
+	/* while it signs in, the command may join the pipeline; before that, it is
+	 * remembered */
+	if ((rc->state == RCONN_UP &&
+	     send_command(rc, COMMAND_SUBSCRIBE, rc->reply_timeout_ms, NULL, NULL, err,
+			  2, argv, NULL) != 0) ||
+	    (rc->state == RCONN_SIGNING_IN && sign_in_step(rc, err, 2, argv) != 0)) {
+		mem_free(ch->name);
+		mem_free(ch);
+		return -1;
+	}
+	TAILQ_INSERT_TAIL(&rc->channels, ch, link);
+	return 0;
+}
