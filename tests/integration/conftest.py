@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Fixtures of the integration tests.
+
+    postgres, redis     one server each for the whole run
+    db                  a fresh, migrated database on it, and an empty Redis
+    cluster(n, **s)     n nodes on db and redis; settings with "__" for "."
+    node, client        one node, and an application with a key on it
+    wire(port)          a proxy that can cut, stall or slow a link to that port
+    private_postgres, private_redis    servers that the test may kill, empty or restore
+
+A test that starts nodes through cluster() has their logs read at the end: a sanitizer report or
+an assertion in one of them fails it.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from shoaltest import apps, stores  # noqa: E402
+from shoaltest.client import Client  # noqa: E402
+from shoaltest.node import Node, program, program_env  # noqa: E402
+from shoaltest.wire import Wire  # noqa: E402
+
+MUST = os.environ.get("CI") == "true"
+
+
+def _missing(what):
+    if MUST:
+        pytest.exit("missing: %s" % what, returncode=1)
+    # automake's word for a skipped test
+    pytest.exit("missing: %s" % what, returncode=77)
+
+
+@pytest.fixture(scope="session")
+def workdir():
+    """Short, because unix sockets live in it."""
+    path = tempfile.mkdtemp(prefix="shoal-test-", dir="/tmp")
+    os.chmod(path, 0o755)
+    yield path
+    if os.environ.get("SHOAL_TEST_KEEP") != "1":
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres(workdir):
+    try:
+        server = stores.Postgres(os.path.join(workdir, "pg"))
+    except stores.Missing as e:
+        _missing(e)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis(workdir):
+    try:
+        server = stores.Redis(os.path.join(workdir, "redis"), password="test-password")
+    except stores.Missing as e:
+        _missing(e)
+    server.start()
+    yield server
+    server.stop()
+
+
+class _Counter:
+    value = 0
+
+    @classmethod
+    def next(cls):
+        cls.value += 1
+        return cls.value
+
+
+@pytest.fixture
+def make_db(postgres):
+    """make_db(server) is a fresh migrated database; dropped at the end."""
+    made = []
+
+    def make(server=None):
+        database = stores.Database(server or postgres, "t%d" % _Counter.next())
+        made.append(database)
+        migrate(database)
+        return database
+
+    yield make
+    for database in made:
+        if database.server.is_running():
+            database.drop()
+
+
+def migrate(database):
+    """What an operator does: shoald --migrate."""
+    done = subprocess.run(
+        program() + ["--migrate", "-o", "database.url=" + database.url(),
+                     "-o", "cluster.name=" + database.name],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=program_env(), timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout.decode(errors="replace")
+
+
+@pytest.fixture
+def db(make_db):
+    return make_db()
+
+
+@pytest.fixture
+def nodedir(workdir):
+    return tempfile.mkdtemp(prefix="n", dir=workdir)
+
+
+@pytest.fixture
+def make_node(nodedir):
+    """make_node({settings}) is a node that is not started; it is finished and its log read at the end."""
+    made = []
+
+    def make(settings):
+        made.append(Node(nodedir, "node%d" % len(made), settings))
+        return made[-1]
+
+    yield make
+    # every node comes down before one of them is complained about
+    complaints = []
+    for node in made:
+        try:
+            node.finish()
+        except AssertionError as e:
+            complaints.append(str(e))
+    assert not complaints, "\n".join(complaints)
+
+
+@pytest.fixture
+def cluster(make_node, db, redis):
+    """cluster(3, node__workers=1) starts three nodes on the same stores.
+
+    database_url and redis_url stand for a wire or a private server.
+    """
+
+    def start(count=1, database_url=None, redis_url=None, ready=True, settings=None, **changes):
+        values = {
+            "cluster.name": db.name,
+            "database.url": database_url or db.url(),
+            "redis.url": redis_url or redis.url(),
+        }
+        values.update({k.replace("__", "."): v for k, v in changes.items()})
+        values.update(settings or {})
+        nodes = [make_node(dict(values)) for _ in range(count)]
+        for node in nodes:
+            node.start(ready=False)
+        if ready:
+            for node in nodes:
+                node.start_wait()
+        return nodes
+
+    return start
+
+
+@pytest.fixture
+def node(cluster):
+    return cluster(1)[0]
+
+
+@pytest.fixture
+def key(db):
+    return apps.make_key(db, "test")
+
+
+@pytest.fixture
+def client(node, key):
+    return Client(node.url, key)
+
+
+@pytest.fixture
+def wire():
+    """wire(port) leads to 127.0.0.1:port until told otherwise."""
+    made = []
+
+    def make(port, host="127.0.0.1"):
+        made.append(Wire(port, host))
+        return made[-1]
+
+    yield make
+    for w in made:
+        w.close()
+
+
+@pytest.fixture
+def private_postgres(workdir):
+    """Durable, since it is there to be killed."""
+    directory = tempfile.mkdtemp(prefix="pg", dir=workdir)
+    os.chmod(directory, 0o755)
+    try:
+        server = stores.Postgres(directory, durable=True)
+    except stores.Missing as e:
+        _missing(e)
+    server.start()
+    yield server
+    server.stop("immediate")
+
+
+@pytest.fixture
+def private_redis(workdir):
+    directory = tempfile.mkdtemp(prefix="rd", dir=workdir)
+    os.chmod(directory, 0o755)
+    try:
+        server = stores.Redis(directory)
+    except stores.Missing as e:
+        _missing(e)
+    server.start()
+    yield server
+    server.kill()

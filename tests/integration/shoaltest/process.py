@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Child processes that do not outlive the test run."""
+
+import ctypes
+import os
+import pwd
+import signal
+import socket
+import subprocess
+
+_libc = ctypes.CDLL(None, use_errno=True)
+PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent():
+    # The signal comes when the *thread* that started us ends: start from the main thread.
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def start(argv, user=None, **kwargs):
+    """subprocess.Popen that dies with us; user: (uid, gid) to become first."""
+    if user is not None:
+        kwargs.update(user=user[0], group=user[1], extra_groups=[])
+    return subprocess.Popen(
+        argv, preexec_fn=_die_with_parent, start_new_session=True, **kwargs
+    )
+
+
+def store_user():
+    """Who the stores run as: ourselves, or postgres or nobody when we are root."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+            return entry.pw_uid, entry.pw_gid
+        except KeyError:
+            continue
+    raise RuntimeError("root needs a user to run PostgreSQL as")
+
+
+_handed_out = set()
+
+
+def free_port():
+    """A port of 127.0.0.1 that is free now and is handed out once a run."""
+    while True:
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        if port not in _handed_out:
+            _handed_out.add(port)
+            return port
+
+
+def children_of(pid):
+    """Process ids of the direct children, in no order."""
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open("/proc/%s/stat" % name, "rb") as f:
+                fields = f.read().rpartition(b")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid and fields[0] != b"Z":
+            found.append(int(name))
+    return found
+
+
+def alive(pid):
+    """True for a process that exists and is no zombie."""
+    try:
+        with open("/proc/%d/stat" % pid, "rb") as f:
+            return f.read().rpartition(b")")[2].split()[0] != b"Z"
+    except OSError:
+        return False
