@@ -437,9 +437,9 @@ teardown(struct rconn *rc, const struct err *why)
 	} else {
 		rc->tell_state =
 		    rc->told_ms == 0 || now_ms - rc->told_ms >= TELL_EVERY_MS;
-		/* perhaps another of the name's addresses answers */
-		rc->next_addr++;
 	}
+	/* perhaps another of the name's addresses is the one to talk to */
+	rc->next_addr++;
 	rc->loss = *why;
 	disconnect(rc);
 	set_state(rc, RCONN_RESTING);

@@ -2,7 +2,7 @@
 /*
  * rconn.h - one asynchronous Redis connection that comes back by itself.
  *
- * hiredis formats commands and parses replies; a bufferevent carries the bytes.
+ * hiredis parses the replies; a bufferevent carries the bytes.
  * A connection resolves its name, connects, signs in (AUTH, SELECT), and is up;
  * when it is lost it tries again after a pause with jitter, up to a second, until it is
  * freed.  Commands are accepted only while it is up; nothing is queued for later and
