@@ -109,7 +109,9 @@ void pgconn_close(struct pgconn *pc, const char *reason);
 
 /*
  * Sends one unit.  p is only read (NULL: no parameters).  Results come in binary form.
- * ERR_CLOSED while down, ERR_LIMIT at max_units, ERR_NOMEM, ERR_BUG for failed params.
+ * Fails, and nothing has happened, with ERR_CLOSED while down or when sending shows
+ * that it is, ERR_LIMIT at max_units, ERR_BUG for failed params.  Afterwards p may be
+ * reused.
  */
 int pgconn_exec(struct pgconn *pc, const struct pgstmt *st, const struct pgparam *p,
 		pgconn_done_cb *cb, void *arg, struct err *err) ATTR_CHECK;

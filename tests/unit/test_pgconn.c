@@ -699,6 +699,157 @@ bad_urls_are_refused(void **state)
 	}
 }
 
+/* ---- a storm of kills ---------------------------------------------------------- */
+
+#define STORM_UNITS 4000
+/* few: each is followed by a longer pause, as it should */
+#define STORM_KILLS 5
+
+static struct {
+	struct pgconn *pc, *killer;
+	struct loop_timer *timer;
+	int sent, ups, kills, lost, ok, odd;
+	int32_t pid;
+	unsigned char calls[STORM_UNITS];
+	bool acked[STORM_UNITS];
+} storm;
+
+STMT(storm_put, "INSERT INTO storm VALUES ($1)");
+
+static void storm_send(void);
+
+static void
+storm_done(const struct pgrows *rows, const struct pgerr *err, void *arg)
+{
+	size_t n = (size_t)(uintptr_t)arg;
+
+	storm.calls[n]++;
+	if (rows != NULL) {
+		storm.ok++;
+		storm.acked[n] = true;
+	} else if (err->class == PGERR_LOST) {
+		storm.lost++;
+	} else {
+		storm.odd++;
+	}
+	storm_send();
+}
+
+static void
+storm_send(void)
+{
+	struct pgparam p;
+	struct err err;
+
+	if (storm.kills == STORM_KILLS || storm.sent == STORM_UNITS ||
+	    !pgconn_is_up(storm.pc))
+		return;
+	pgparam_init(&p);
+	pgparam_int4(&p, storm.sent);
+	if (pgconn_exec(storm.pc, &storm_put, &p, storm_done,
+			(void *)(uintptr_t)storm.sent, &err) == 0)
+		storm.sent++;
+	pgparam_fini(&p);
+}
+
+static void
+storm_killed(const struct pgrows *rows, const struct pgerr *err, void *arg)
+{
+	(void)rows;
+	(void)arg;
+	assert_null(err);
+}
+
+static void
+storm_strike(void *arg)
+{
+	struct pgparam p;
+	struct err err;
+
+	(void)arg;
+	storm.kills++;
+	pgparam_init(&p);
+	pgparam_int4(&p, storm.pid);
+	assert_int_equal(
+	    pgconn_exec(storm.killer, &terminate, &p, storm_killed, NULL, &err), 0);
+	pgparam_fini(&p);
+}
+
+static void
+storm_aim(const struct pgrows *rows, const struct pgerr *err, void *arg)
+{
+	(void)err;
+	(void)arg;
+	if (rows == NULL)
+		return;
+	storm.pid = (int32_t)pgrows_int(rows, 0, 0);
+	loop_timer_start_us(storm.timer, (int64_t)random_below(10000));
+}
+
+static void
+storm_state(struct pgconn *pc, bool up, const struct err *err, void *arg)
+{
+	struct err e;
+
+	(void)err;
+	(void)arg;
+	if (!up)
+		return;
+	storm.ups++;
+	if (storm.kills == STORM_KILLS) {
+		loop_stop(loop);
+		return;
+	}
+	assert_int_equal(pgconn_exec(pc, &pid_of, NULL, storm_aim, NULL, &e), 0);
+	for (int i = 0; i < 8; i++)
+		storm_send();
+}
+
+static void
+confirmed_units_survive_every_kill(void **state)
+{
+	STMT(make_storm, "CREATE TABLE storm (n int4 PRIMARY KEY)");
+	STMT(drop_storm, "DROP TABLE storm");
+	STMT(count_storm,
+	     "SELECT count(*)::int4 FROM storm WHERE n = ANY ($1::int4[])");
+	struct peer killer, p;
+	struct pgconn_opts opts;
+	struct pgparam prm;
+	struct answer a;
+
+	(void)state;
+	memset(&storm, 0, sizeof(storm));
+	peer_up(&killer);
+	run(killer.pc, &make_storm);
+	storm.killer = killer.pc;
+	storm.timer = loop_timer_create(loop, storm_strike, NULL);
+	assert_non_null(storm.timer);
+	opts = opts_of(&p);
+	opts.state_cb = storm_state;
+	peer_open(&p, &opts);
+	storm.pc = p.pc;
+	RUN_UNTIL(storm.ups == STORM_KILLS + 1);
+	assert_int_equal(storm.odd, 0);
+	assert_int_equal(storm.ok + storm.lost, storm.sent);
+	pgparam_init(&prm);
+	pgparam_array(&prm, PGTYPE_INT4);
+	for (int i = 0; i < storm.sent; i++) {
+		assert_int_equal(storm.calls[i], 1);
+		if (storm.acked[i])
+			pgparam_elem_int4(&prm, i);
+	}
+	pgparam_array_end(&prm);
+	ask(killer.pc, &count_storm, &prm, &a);
+	RUN_UNTIL(a.calls == 1);
+	assert_true(a.ok);
+	assert_int_equal(a.value, storm.ok);
+	pgparam_fini(&prm);
+	pgconn_free(p.pc);
+	run(killer.pc, &drop_storm);
+	pgconn_free(killer.pc);
+	loop_timer_free(storm.timer);
+}
+
 /* ---- volume ------------------------------------------------------------------- */
 
 struct stream {
@@ -1240,6 +1391,7 @@ main(int argc, char **argv)
 	    cmocka_unit_test(killed_backend_loses_each_unit_once),
 	    cmocka_unit_test(idle_connection_notices_and_says_why),
 	    cmocka_unit_test(server_that_returns_is_found),
+	    cmocka_unit_test(confirmed_units_survive_every_kill),
 	    cmocka_unit_test(statement_deadline_closes),
 	    cmocka_unit_test(read_only_server_is_refused),
 	    cmocka_unit_test(server_that_turns_read_only_is_left),
