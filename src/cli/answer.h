@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * answer.h - what a node answers, read with json-c, and shown.
+ */
+#ifndef CLI_ANSWER_H
+#define CLI_ANSWER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/attr.h"
+#include "base/err.h"
+
+struct json_object;
+
+/* taken: json_object_put it.  ERR_INVALID: no JSON */
+struct json_object *answer_parse(const char *bytes, size_t len,
+				 struct err *err) ATTR_CHECK;
+/* members of an object (NULL is no object): NULL, 0 or false when absent or of another
+ * kind; borrowed */
+const char *answer_text(struct json_object *object, const char *name);
+int64_t answer_int(struct json_object *object, const char *name);
+struct json_object *answer_member(struct json_object *object, const char *name);
+
+/* a task's fields, one a line */
+void answer_print_task(FILE *out, struct json_object *task);
+/* tasks as rows; head first when told so */
+void answer_print_row_head(FILE *out);
+void answer_print_row(FILE *out, struct json_object *task);
+/* true when the task's state is one that stays */
+bool answer_task_ended(struct json_object *task);
+/* text that came from outside, safe for a terminal */
+void answer_put_text(FILE *out, const char *text);
+
+#endif

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * cli.c - the shoal program's table of commands and what they share; see cli.h.
+ *
+ * Finds the command, reads its options, runs it.  Decides how errors look and which
+ * exit status they have, so that scripts can rely on both.
+ *
+ * New command?  A file cmd_NAME.c with its descriptor, a line in cli.h and in the table
+ * here, a section in man/shoal.1, and a line in cli.am.
+ */
+#include "cli/cli.h"
+
+#include <json-c/json.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "cli/answer.h"
+
+const struct cli_command *const cli_commands[] = {
+    &cli_submit, &cli_get,   &cli_wait, &cli_list,    &cli_apps,
+    &cli_keys,	 &cli_bench, &cli_help, &cli_version, NULL,
+};
+
+const struct args_option cli_no_options[] = {{.name = NULL}};
+
+static const struct args_option common_options[] = {
+    {0, "json", ARGS_FLAG, NULL, "Print JSON, as it came, instead of text."},
+    {'h', "help", ARGS_FLAG, NULL, "Show this help."},
+    {.name = NULL},
+};
+
+static const struct args_option server_options[] = {
+    {0, "url", ARGS_VALUE, "URL",
+     "The node, or the load balancer. Default: SHOAL_URL."},
+    {0, "key-file", ARGS_VALUE, "FILE", "Holds the API key. Default: SHOAL_API_KEY."},
+    {.name = NULL},
+};
+
+static const struct args_option database_options[] = {
+    {'c', "config", ARGS_VALUE, "FILE", "The node's configuration, for its database."},
+    {'o', "option", ARGS_VALUE, "S.K=V",
+     "A setting, as shoald takes it. May be given again."},
+    {.name = NULL},
+};
+
+const struct cli_command *
+cli_find(const char *name)
+{
+	for (size_t i = 0; cli_commands[i] != NULL; i++) {
+		if (str_eq(cli_commands[i]->name, name))
+			return cli_commands[i];
+	}
+	return NULL;
+}
+
+static const char *
+nearest_command(const char *name)
+{
+	const char *nearest = NULL;
+	unsigned best = 3;
+
+	for (size_t i = 0; cli_commands[i] != NULL; i++) {
+		unsigned d = str_distance(name, cli_commands[i]->name);
+
+		if (d < best) {
+			best = d;
+			nearest = cli_commands[i]->name;
+		}
+	}
+	return nearest;
+}
+
+void
+cli_print_help(FILE *out, const struct cli_command *cmd)
+{
+	fprintf(out, "usage: shoal %s%s%s\n\n%s\n", cmd->name,
+		cmd->usage[0] != '\0' ? " " : "", cmd->usage, cmd->summary);
+	if (cmd->help != NULL)
+		fprintf(out, "\n%s\n", cmd->help);
+	fputs("\noptions:\n", out);
+	args_print(out, cmd->options);
+	if (cmd->needs & CLI_SERVER)
+		args_print(out, server_options);
+	if (cmd->needs & CLI_DATABASE)
+		args_print(out, database_options);
+	args_print(out, common_options);
+}
+
+int
+cli_exit_for_err(const struct err *err)
+{
+	switch (err->code) {
+	case ERR_NONE:
+		return CLI_OK;
+	case ERR_NOT_FOUND:
+		return CLI_NOT_FOUND;
+	case ERR_TIMEOUT:
+	case ERR_CLOSED:
+	case ERR_IO:
+		return CLI_UNAVAILABLE;
+	default:
+		return CLI_FAILED;
+	}
+}
+
+int
+cli_exit_for_status(int status)
+{
+	if (status >= 200 && status < 300)
+		return CLI_OK;
+	if (status == 404)
+		return CLI_NOT_FOUND;
+	if (status == 401 || status == 403)
+		return CLI_DENIED;
+	if (status == 429 || status >= 500)
+		return CLI_UNAVAILABLE;
+	return CLI_FAILED;
+}
+
+int
+cli_error(const struct cli *cli, const struct err *err)
+{
+	fprintf(stderr, "shoal: %s: %s\n", cli->command->name, err->text);
+	return cli_exit_for_err(err);
+}
+
+int
+cli_usage(const struct cli *cli, const char *fmt, ...)
+{
+	va_list ap;
+
+	fprintf(stderr, "shoal: %s: ", cli->command->name);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, " (shoal help %s tells more)\n", cli->command->name);
+	return CLI_USAGE;
+}
+
+int
+cli_problem(const struct cli *cli, const struct client_answer *answer)
+{
+	struct json_object *doc = answer_parse(answer->body, answer->len, NULL);
+	const char *code = answer_text(doc, "code"),
+		   *detail = answer_text(doc, "detail");
+	char shown[400], shown_code[80];
+
+	if (cli->json && doc != NULL)
+		cli_put_json(answer->body, answer->len);
+	if (detail == NULL)
+		detail = answer_text(doc, "title");
+	if (detail == NULL)
+		detail = "the answer says nothing more; is SHOAL_URL the address for "
+			 "applications?";
+	if (code == NULL)
+		code = "error";
+	str_printable(shown, sizeof(shown), detail, strlen(detail));
+	str_printable(shown_code, sizeof(shown_code), code, strlen(code));
+	fprintf(stderr, "shoal: %s: %d %s: %s\n", cli->command->name, answer->status,
+		shown_code, shown);
+	json_object_put(doc);
+	return cli_exit_for_status(answer->status);
+}
+
+int
+cli_operands(const struct cli *cli, int min, int max)
+{
+	if (cli->args.operand_count < min)
+		return cli_usage(cli, "something is missing: shoal %s %s",
+				 cli->command->name, cli->command->usage);
+	if (cli->args.operand_count > max)
+		return cli_usage(cli, "'%s' is too much: shoal %s %s",
+				 cli->args.operands[max], cli->command->name,
+				 cli->command->usage);
+	return 0;
+}
+
+void
+cli_put_json(const char *bytes, size_t len)
+{
+	fwrite(bytes, 1, len, stdout);
+	if (len == 0 || bytes[len - 1] != '\n')
+		putchar('\n');
+}
+
+int
+cli_connect(struct cli *cli)
+{
+	const char *url = args_text(&cli->args, "url");
+	const char *file = args_text(&cli->args, "key-file");
+	const char *secret = getenv("SHOAL_API_KEY");
+	char from_file[TARGET_SECRET];
+	struct err err = ERR_INIT;
+	int rc;
+
+	if (url == NULL)
+		url = getenv("SHOAL_URL");
+	if (url == NULL || url[0] == '\0')
+		return cli_usage(
+		    cli, "which node?  Set SHOAL_URL or give --url; "
+			 "shoald --dev=DIR writes both it and a key to DIR/env");
+	if (file != NULL) {
+		if (target_secret_file(file, from_file, &err) != 0) {
+			cli_error(cli, &err);
+			return CLI_DENIED;
+		}
+		secret = from_file;
+	}
+	rc = target_open(&cli->target, url, secret, &err);
+	explicit_bzero(from_file, sizeof(from_file));
+	if (rc == 0)
+		cli->client = client_create(&cli->target, &err);
+	if (rc != 0 || cli->client == NULL) {
+		rc = cli_error(cli, &err);
+		return err.code == ERR_INVALID ? CLI_USAGE : rc;
+	}
+	return 0;
+}
+
+static int
+run_command(struct cli *cli, int argc, char *argv[])
+{
+	const struct args_option *tables[5];
+	struct err err = ERR_INIT;
+	size_t n = 0;
+	int rc;
+
+	tables[n++] = cli->command->options;
+	if (cli->command->needs & CLI_SERVER)
+		tables[n++] = server_options;
+	if (cli->command->needs & CLI_DATABASE)
+		tables[n++] = database_options;
+	tables[n++] = common_options;
+	tables[n] = NULL;
+	if (args_parse(&cli->args, tables, argc, argv, &err) != 0)
+		return cli_usage(cli, "%s", err.text);
+	cli->json = args_has(&cli->args, "json");
+	if (args_has(&cli->args, "help")) {
+		cli_print_help(stdout, cli->command);
+		return CLI_OK;
+	}
+	rc = cli->command->run(cli);
+	client_free(cli->client);
+	target_wipe(&cli->target);
+	return rc;
+}
+
+int
+cli_main(int argc, char *argv[])
+{
+	struct cli cli = {.command = NULL};
+	const char *name = argc > 1 ? argv[1] : "help", *nearest;
+	int rc;
+
+	if (str_eq(name, "-h") || str_eq(name, "--help"))
+		name = "help";
+	if (str_eq(name, "-V") || str_eq(name, "--version"))
+		name = "version";
+	cli.command = cli_find(name);
+	if (cli.command == NULL) {
+		nearest = nearest_command(name);
+		fprintf(stderr,
+			"shoal: there is no command %s%s%s%s (shoal help lists them)\n",
+			name, nearest != NULL ? "; " : "",
+			nearest != NULL ? nearest : "", nearest != NULL ? "?" : "");
+		return CLI_USAGE;
+	}
+	rc = run_command(&cli, argc > 1 ? argc - 1 : argc, argc > 1 ? argv + 1 : argv);
+	/* a full disk or a closed pipe must not look like success */
+	if (fflush(stdout) != 0 || ferror(stdout)) {
+		fputs("shoal: standard output cannot be written\n", stderr);
+		if (rc == CLI_OK)
+			rc = CLI_FAILED;
+	}
+	return rc;
+}

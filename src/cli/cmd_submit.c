@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * cmd_submit.c - shoal submit: one task to a node, and its id (or its result) back.
+ *
+ * The payload is checked here and sent as it was written, byte for byte.  Names and
+ * limits are the node's to judge.
+ */
+#include <errno.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/jscan.h"
+#include "base/jsonw.h"
+#include "base/str.h"
+#include "base/strbuf.h"
+#include "cli/answer.h"
+#include "cli/cli.h"
+#include "cli/wait.h"
+#include "model/task.h"
+
+#define INPUT_MAX  (8UL * 1024 * 1024)
+#define REQUEST_MS 30000
+#define DAY_MS	   (86400LL * 1000)
+
+static const struct args_option options[] = {
+    {'q', "queue", ARGS_VALUE, "QUEUE", "The queue. Default: default."},
+    {'p', "priority", ARGS_VALUE, "N", "0 to 9; 0 goes first. Default: the queue's."},
+    {0, "delay", ARGS_VALUE, "TIME",
+     "Not before this much time has passed: 30s, 5min, 2h."},
+    {0, "run-at", ARGS_VALUE, "WHEN", "Not before this moment: 2030-01-31T12:00:00Z."},
+    {0, "timeout", ARGS_VALUE, "TIME",
+     "How long one attempt may take, if less than its type allows."},
+    {0, "max-attempts", ARGS_VALUE, "N", "How often to try. Default: the type's."},
+    {0, "metadata", ARGS_VALUE, "JSON", "An object that is kept with the task."},
+    {'w', "wait", ARGS_OPTIONAL, "TIME", "Wait for the end and print the result."},
+    {.name = NULL},
+};
+
+static int
+read_input(struct strbuf *in, struct err *err)
+{
+	char block[65536];
+	size_t n;
+
+	while ((n = fread(block, 1, sizeof(block), stdin)) > 0)
+		strbuf_put(in, block, n);
+	if (ferror(stdin))
+		return err_errno(err, errno, "standard input");
+	if (strbuf_failed(in))
+		return err_set(err, ERR_INVALID, "standard input: more than %lu bytes",
+			       INPUT_MAX);
+	return 0;
+}
+
+static int
+check_json(const char *what, const char *bytes, size_t len, struct err *err)
+{
+	const struct jscan_limits limits = {.max_depth = 32, .check_keys = 1};
+	struct jspan value;
+
+	if (jscan_check(bytes, len, &limits, &value, err) != 0)
+		return err_wrap(
+		    err, "%s is not JSON (text needs quotes of its own: '\"text\"')",
+		    what);
+	return 0;
+}
+
+static void
+put_seconds(struct jsonw *w, const char *name, int64_t ms)
+{
+	jsonw_key(w, name);
+	if (ms % 1000 == 0)
+		jsonw_int(w, ms / 1000);
+	else
+		jsonw_double(w, (double)ms / 1000);
+}
+
+static int
+put_options(const struct args *a, struct jsonw *w, struct err *err)
+{
+	int64_t priority = -1, attempts = 0, delay_ms = -1, timeout_ms = 0;
+	const char *text;
+
+	if (args_int(a, "priority", 0, TASK_PRIORITY_MAX, &priority, err) != 0 ||
+	    args_int(a, "max-attempts", 1, 1000, &attempts, err) != 0 ||
+	    args_duration_ms(a, "delay", TASK_DELAY_MAX_MS, &delay_ms, err) != 0 ||
+	    args_duration_ms(a, "timeout", 7 * DAY_MS, &timeout_ms, err) != 0)
+		return -1;
+	if (delay_ms >= 0 && args_has(a, "run-at"))
+		return err_set(err, ERR_INVALID,
+			       "--delay and --run-at exclude each other");
+	if ((text = args_text(a, "queue")) != NULL) {
+		jsonw_key(w, "queue");
+		jsonw_string(w, text);
+	}
+	if (priority >= 0) {
+		jsonw_key(w, "priority");
+		jsonw_int(w, priority);
+	}
+	if (delay_ms >= 0)
+		put_seconds(w, "delay", delay_ms);
+	if ((text = args_text(a, "run-at")) != NULL) {
+		jsonw_key(w, "run_at");
+		jsonw_string(w, text);
+	}
+	if (args_has(a, "timeout"))
+		put_seconds(w, "timeout", timeout_ms);
+	if (attempts > 0) {
+		jsonw_key(w, "max_attempts");
+		jsonw_int(w, attempts);
+	}
+	if ((text = args_text(a, "metadata")) != NULL) {
+		if (check_json("--metadata", text, strlen(text), err) != 0)
+			return -1;
+		jsonw_key(w, "metadata");
+		jsonw_raw(w, text, strlen(text));
+	}
+	return 0;
+}
+
+/* the request's body; input: storage for a payload from standard input */
+static int
+build_body(const struct args *a, struct strbuf *input, struct strbuf *body,
+	   struct err *err)
+{
+	const char *payload = a->operand_count > 1 ? a->operands[1] : NULL;
+	size_t len = payload != NULL ? strlen(payload) : 0;
+	struct jsonw w;
+
+	if (payload != NULL && str_eq(payload, "-")) {
+		if (read_input(input, err) != 0)
+			return -1;
+		payload = input->data;
+		len = input->len;
+	}
+	if (payload != NULL && check_json("the payload", payload, len, err) != 0)
+		return -1;
+	jsonw_init(&w, body);
+	jsonw_object(&w);
+	jsonw_key(&w, "type");
+	jsonw_string(&w, a->operands[0]);
+	if (payload != NULL) {
+		jsonw_key(&w, "payload");
+		jsonw_raw(&w, payload, len);
+	}
+	if (put_options(a, &w, err) != 0)
+		return -1;
+	jsonw_end(&w);
+	if (strbuf_failed(body))
+		return err_set(err, ERR_INVALID, "the task is longer than %lu bytes",
+			       INPUT_MAX);
+	return 0;
+}
+
+static int
+tell_submitted(struct cli *cli, const struct client_answer *answer, bool wait,
+	       int64_t wait_ms)
+{
+	struct json_object *task = answer_parse(answer->body, answer->len, NULL);
+	const char *id = answer_text(task, "id");
+	int rc = CLI_OK;
+
+	if (id == NULL) {
+		fprintf(
+		    stderr,
+		    "shoal: submit: the answer names no task: is that the address for "
+		    "applications?\n");
+		rc = CLI_FAILED;
+	} else if (wait && answer_task_ended(task)) {
+		rc = wait_tell(cli, answer);
+	} else if (wait) {
+		rc = wait_for_task(cli, id, wait_ms);
+	} else if (cli->json) {
+		cli_put_json(answer->body, answer->len);
+	} else {
+		answer_put_text(stdout, id);
+		putchar('\n');
+	}
+	json_object_put(task);
+	return rc;
+}
+
+static int
+submit(struct cli *cli, const struct strbuf *body)
+{
+	bool wait = args_has(&cli->args, "wait");
+	int64_t wait_ms = WAIT_FOREVER, first_s = 0;
+	struct client_answer answer;
+	struct err err = ERR_INIT;
+	char path[64] = "/v1/tasks";
+	int rc;
+
+	if (args_duration_ms(&cli->args, "wait", 365 * DAY_MS, &wait_ms, &err) != 0)
+		return cli_usage(cli, "%s", err.text);
+	if ((rc = cli_connect(cli)) != 0)
+		return rc;
+	if (wait) {
+		/* most tasks end within the first request: one round trip for all */
+		first_s = wait_ms < 0 || wait_ms > WAIT_SLICE_S * 1000
+			      ? WAIT_SLICE_S
+			      : (wait_ms + 999) / 1000;
+		snprintf(path, sizeof(path), "/v1/tasks?wait=%lld", (long long)first_s);
+	}
+	if (client_call(cli->client, "POST", path, body->data, body->len,
+			(int)first_s * 1000 + REQUEST_MS, &answer, &err) != 0) {
+		if (err.code == ERR_CLOSED || err.code == ERR_TIMEOUT)
+			err_wrap(&err, "the task may or may not have been accepted");
+		return cli_error(cli, &err);
+	}
+	if (answer.status >= 200 && answer.status < 300) {
+		if (wait_ms >= 0)
+			wait_ms =
+			    wait_ms > first_s * 1000 ? wait_ms - first_s * 1000 : 0;
+		rc = tell_submitted(cli, &answer, wait, wait_ms);
+	} else {
+		rc = cli_problem(cli, &answer);
+	}
+	client_answer_fini(&answer);
+	return rc;
+}
+
+static int
+run(struct cli *cli)
+{
+	struct strbuf input, body;
+	struct err err = ERR_INIT;
+	int rc;
+
+	if ((rc = cli_operands(cli, 1, 2)) != 0)
+		return rc;
+	strbuf_init(&input, INPUT_MAX);
+	strbuf_init(&body, INPUT_MAX + 65536);
+	if (build_body(&cli->args, &input, &body, &err) != 0)
+		rc = cli_usage(cli, "%s", err.text);
+	else
+		rc = submit(cli, &body);
+	strbuf_fini(&input);
+	strbuf_fini(&body);
+	return rc;
+}
+
+const struct cli_command cli_submit = {
+    .name = "submit",
+    .usage = "TYPE [JSON|-]",
+    .summary = "Submits a task and prints its id.",
+    .help = "JSON is the payload; - reads it from standard input; without it the "
+	    "payload is null.\n"
+	    "With --wait the task's result is printed instead, and the exit status "
+	    "says whether it\n"
+	    "succeeded. --wait=TIME waits no longer than that (exit status 75).",
+    .needs = CLI_SERVER,
+    .options = options,
+    .run = run,
+};
