@@ -19,6 +19,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "event/addr.h"
+#include "model/cidr.h"
 #include "model/names.h"
 #include "proc/child.h"
 
@@ -479,6 +480,7 @@ int
 settings_check(const struct settings *s, struct err *err)
 {
 	const struct type_settings *t;
+	struct cidr_list networks;
 
 	for (const char *p = s->cluster_name; *p != '\0'; p++) {
 		if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.", *p) ==
@@ -490,6 +492,9 @@ settings_check(const struct settings *s, struct err *err)
 	if (check_listen("listen.applications", s->listen_applications, err) != 0 ||
 	    check_listen("listen.developers", s->listen_developers, err) != 0)
 		return -1;
+	if (cidr_list_parse(s->access_networks, &networks, err) != 0)
+		return err_wrap(err, "access.networks");
+	cidr_list_fini(&networks);
 	if (s->tasks_max_payload_bytes + 64 * KIB > s->http_max_body_bytes)
 		return err_set(err, ERR_INVALID,
 		    "http.max_body must exceed tasks.max_payload by 64KiB, or no such task could be sent");
