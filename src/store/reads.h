@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * reads.h - what the faces ask PostgreSQL, and how its rows look as structs.
+ *
+ * For each statement: the constant, a function that fills its parameters, and one that
+ * takes a row apart.  Texts in a row are borrowed from the result.  Whatever concerns
+ * tasks carries the application's number, so that nobody reads another's.
+ */
+#ifndef STORE_READS_H
+#define STORE_READS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/uuid.h"
+#include "model/task.h"
+#include "pg/pgconn.h"
+#include "pg/pgparam.h"
+#include "pg/pgrows.h"
+#include "store/apikey.h"
+
+/* ---------------------------------------------------------------- keys */
+
+/* all keys of an array of public ids that exist */
+extern const struct pgstmt reads_keys;
+
+struct key_row {
+	const char *public_id;
+	int app_id;
+	const uint8_t *hash; /* NULL: not 32 bytes */
+	bool live;	     /* neither revoked nor expired, by PostgreSQL's clock */
+};
+void key_row_get(const struct pgrows *rows, int row, struct key_row *k);
+
+/* ---------------------------------------------------------------- tasks */
+
+struct task_text {
+	const char *at; /* NULL: none */
+	size_t len;
+};
+
+struct task_row {
+	struct uuid id;
+	const char *type, *queue;
+	enum task_state state;
+	int priority;
+	int attempt, max_attempts, failures;
+	int64_t run_at_us, started_us, finished_us; /* 0: not yet */
+	bool owned;
+	struct uuid owner;	/* holds it, or held it last */
+	const char *error_code; /* NULL: none */
+	const char *error_message;
+	struct task_text metadata;
+	struct task_text payload; /* none in lists */
+	struct task_text result;  /* none in lists */
+};
+
+/* one task with payload and result; no row: not there, or not this application's */
+extern const struct pgstmt reads_task;
+void reads_task_params(struct pgparam *p, int app_id, const struct uuid *id);
+void task_row_get(const struct pgrows *rows, int row, struct task_row *t);
+
+/*
+ * Newest first, below an id and not below another.  With a filter, one statement looks
+ * at no more than READS_WINDOW tasks: task_list_get tells where to go on.
+ */
+#define READS_WINDOW 10000
+extern const struct pgstmt reads_list, reads_list_filtered;
+
+struct task_filter {
+	int state;	   /* enum task_state; -1: any */
+	const char *queue; /* NULL: any */
+	const char *type;
+	struct uuid below; /* ids from here on are left out */
+	struct uuid from;  /* and those before this */
+	int limit;
+};
+/* fills p and says which of the two statements it is for */
+const struct pgstmt *reads_list_params(struct pgparam *p, int app_id,
+				       const struct task_filter *f);
+
+struct task_page {
+	int count; /* rows to show, by task_list_row_get */
+	bool more;
+	struct uuid next; /* the next page is below this one */
+};
+void task_page_get(const struct pgrows *rows, const struct task_filter *f,
+		   struct task_page *page);
+void task_list_row_get(const struct pgrows *rows, int row, struct task_row *t);
+
+/* ---------------------------------------------------------------- the cluster */
+
+/* living incarnations, the leader marked */
+extern const struct pgstmt reads_workers;
+struct worker_row {
+	struct uuid id;
+	const char *host, *version;
+	int slots;
+	int64_t started_us;
+	bool leads;
+};
+void worker_row_get(const struct pgrows *rows, int row, struct worker_row *w);
+
+/*
+ * Queues with unfinished tasks, at most READS_QUEUES, each counted up to READS_COUNT
+ * tasks in dispatch order, and scheduled ones among the next READS_COUNT of the
+ * cluster.
+ */
+#define READS_QUEUES 100
+#define READS_COUNT  10000
+extern const struct pgstmt reads_queues;
+struct queue_row {
+	const char *application, *queue;
+	bool paused;
+	int64_t queued, running, scheduled;
+	bool more;	/* there are more than were counted */
+	int64_t lag_ms; /* since the oldest queued one was due */
+};
+void queue_row_get(const struct pgrows *rows, int row, struct queue_row *q);
+
+#endif
