@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * api.c - the applications' routes, and the door that each request under /v1 passes.
+ *
+ * The door refuses keys in URLs, then asks auth which application speaks; the handler
+ * of the route gets that number and puts it into every statement.  New route?  A
+ * handler in a file of its own, a row in the table, a path in api/openapi.yaml.
+ */
+#include "api/api.h"
+
+#include "api/auth.h"
+#include "api/call.h"
+#include "api/params.h"
+#include "base/mem.h"
+#include "face/access.h"
+#include "face/node.h"
+#include "face/problem.h"
+
+#define OUT_MAX                                                                        \
+	(64u << 20) /* a page of 100 tasks with full metadata has 2 MiB, a task 1.3 */
+
+static httpreq_cb health, ready;
+
+static const struct route {
+	enum http_method method;
+	const char *path;
+	api_handler *keyed; /* behind the door, or */
+	httpreq_cb *open;   /* for everybody */
+} routes[] = {
+    {HTTP_POST, "/v1/tasks", tasks_post, NULL},
+    {HTTP_POST, "/v1/tasks/batch", tasks_post_batch, NULL},
+    {HTTP_GET, "/v1/tasks", tasks_list, NULL},
+    {HTTP_GET, "/v1/tasks/{id}", tasks_get, NULL},
+    {HTTP_GET, "/health", NULL, health},
+    {HTTP_GET, "/ready", NULL, ready},
+};
+
+static void
+health(struct httpreq *req, void *arg)
+{
+	struct api *api = arg;
+
+	node_health_reply(req, api->board);
+}
+
+static void
+ready(struct httpreq *req, void *arg)
+{
+	struct api *api = arg;
+
+	node_ready_reply(req, api->board,
+			 access_check(api->access, req) == ACCESS_ALLOWED);
+}
+
+/* httpreq_needs is the row of the route */
+static void
+go_on(struct httpreq *req, int app_id, void *arg)
+{
+	struct api *api = arg;
+
+	if (api->stopped)
+		problem_unavailable(req, "unavailable",
+				    "The worker is leaving; nothing was done.");
+	else
+		routes[httpreq_needs(req)].keyed(api, req, app_id);
+}
+
+static void
+door(struct httpreq *req, void *arg)
+{
+	struct api *api = arg;
+	struct refusal why;
+	int app_id;
+
+	if (params_no_key(req, &why) != 0)
+		httpreq_problem(req, why.status, why.code, "%s", why.detail);
+	else if (auth_check(api->auth, req, &app_id) == AUTH_KNOWN)
+		go_on(req, app_id, api);
+}
+
+static void
+after(struct httpreq *req, int status, int64_t duration_us, void *arg)
+{
+	struct api *api = arg;
+
+	(void)req;
+	(void)duration_us;
+	node_count(&api->board->slots[api->slot], status);
+}
+
+struct api *
+api_create(struct loop *l, const struct api_opts *opts, struct err *err)
+{
+	struct api *api = mem_zero(sizeof(*api));
+
+	if (api == NULL) {
+		err_set(err, ERR_NOMEM, "api");
+		return NULL;
+	}
+	api->loop = l;
+	api->settings = opts->settings;
+	api->engine = opts->engine;
+	api->submit = engine_submit(opts->engine);
+	api->names = engine_names(opts->engine);
+	api->waiters = engine_waiters(opts->engine);
+	api->store = engine_store(opts->engine);
+	api->board = opts->board;
+	api->slot = opts->slot;
+	TAILQ_INIT(&api->calls);
+	TAILQ_INIT(&api->spare);
+	TAILQ_INIT(&api->asks);
+	strbuf_init(&api->out, OUT_MAX);
+	pgparam_init(&api->params);
+
+	api->routes = mem_array(COUNT_OF(routes) + 1, sizeof(*api->routes));
+	if (api->routes == NULL) {
+		err_set(err, ERR_NOMEM, "routes");
+		goto fail;
+	}
+	for (unsigned i = 0; i < COUNT_OF(routes); i++)
+		api->routes[i] = (struct http_route){
+		    routes[i].method, routes[i].path,
+		    routes[i].keyed != NULL ? door : routes[i].open, i};
+	api->access = access_create(opts->settings->access_token,
+				    opts->settings->access_networks, err);
+	if (api->access == NULL)
+		goto fail;
+	api->auth = auth_create(l, api->store, go_on, api, err);
+	if (api->auth == NULL)
+		goto fail;
+	return api;
+fail:
+	err_wrap(err, "api");
+	api_free(api);
+	return NULL;
+}
+
+void
+api_free(struct api *api)
+{
+	struct call *c;
+
+	if (api == NULL)
+		return;
+	while ((c = TAILQ_FIRST(&api->calls)) != NULL)
+		call_drop(c);
+	while ((c = TAILQ_FIRST(&api->spare)) != NULL) {
+		TAILQ_REMOVE(&api->spare, c, link);
+		mem_free(c);
+	}
+	auth_free(api->auth);
+	access_free(api->access);
+	pgparam_fini(&api->params);
+	strbuf_fini(&api->out);
+	mem_free(api->routes);
+	mem_free(api);
+}
+
+void
+api_httpd_opts(struct api *api, struct httpd_opts *opts)
+{
+	node_httpd_opts(api->settings, opts);
+	opts->name = "applications";
+	opts->routes = api->routes;
+	opts->arg = api;
+	opts->after = after;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * auth.h - which application does this request speak for?
+ *
+ * Keys come as Authorization: Bearer KEY and in no other way.  A key that is known well
+ * is served from the cache; all keys that are not go to PostgreSQL together, one
+ * statement at a time. While PostgreSQL is away, known keys work until they are
+ * KEYCACHE_GOOD_MS old.
+ */
+#ifndef API_AUTH_H
+#define API_AUTH_H
+
+#include "base/attr.h"
+#include "base/err.h"
+#include "event/loop.h"
+#include "http/httpd.h"
+#include "store/store.h"
+
+struct auth;
+
+/* from the loop, for a request that auth_check has kept: it may go on */
+typedef void auth_cb(struct httpreq *req, int app_id, void *arg);
+
+struct auth *auth_create(struct loop *l, struct store *st, auth_cb *cb, void *arg,
+			 struct err *err) ATTR_CHECK;
+/* the store is gone: its callbacks have come.  Requests still kept are dropped. */
+void auth_free(struct auth *au);
+
+enum auth_answer {
+	AUTH_KNOWN = 1, /* app_id is filled */
+	AUTH_KEPT,	/* the callback comes, or auth answers 401 or 503 itself */
+	AUTH_REFUSED,	/* answered: req is gone */
+};
+enum auth_answer auth_check(struct auth *au, struct httpreq *req,
+			    int *app_id) ATTR_CHECK;
+
+#endif

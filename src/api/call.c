@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * call.c - the life of one request; see call.h.
+ *
+ * Every call is in api->calls until it ends, so that none is forgotten when the worker
+ * leaves.  The number of calls is bounded by the number of connections; the number of
+ * questions to PostgreSQL at a time is bounded here.
+ */
+#include "api/call.h"
+
+#include <string.h>
+
+#include "api/api.h"
+#include "base/mem.h"
+#include "face/problem.h"
+
+#define CALL_STAMP 0x63616c6c
+#define SPARE_MAX  256
+#define ASKING_MAX 64
+
+struct call *
+call_begin(struct api *api, struct httpreq *req, int app_id)
+{
+	struct call *c = TAILQ_FIRST(&api->spare);
+
+	if (c != NULL) {
+		TAILQ_REMOVE(&api->spare, c, link);
+		api->spare_count--;
+		memset(c, 0, sizeof(*c));
+	} else if ((c = mem_zero(sizeof(*c))) == NULL) {
+		problem_unavailable(req, "overloaded",
+				    "The server is out of memory; nothing was done.");
+		return NULL;
+	}
+	c->stamp = CALL_STAMP;
+	c->api = api;
+	c->req = req;
+	c->app_id = app_id;
+	c->since_ms = loop_now_ms(api->loop);
+	TAILQ_INSERT_TAIL(&api->calls, c, link);
+	return c;
+}
+
+static void
+call_end(struct call *c)
+{
+	struct api *api = c->api;
+
+	TAILQ_REMOVE(&api->calls, c, link);
+	mem_free(c->items);
+	c->stamp = 0;
+	if (api->spare_count >= SPARE_MAX) {
+		mem_free(c);
+		return;
+	}
+	TAILQ_INSERT_HEAD(&api->spare, c, link);
+	api->spare_count++;
+}
+
+void
+call_drop(struct call *c)
+{
+	struct httpreq *req = c->req;
+
+	STAMP_CHECK(c, CALL_STAMP);
+	call_end(c);
+	httpreq_drop(req);
+}
+
+void
+call_body(struct call *c, struct jsonw *w)
+{
+	strbuf_reset(&c->api->out);
+	jsonw_init(w, &c->api->out);
+}
+
+void
+call_reply(struct call *c, int status)
+{
+	struct strbuf *out = &c->api->out;
+	struct httpreq *req = c->req;
+
+	STAMP_CHECK(c, CALL_STAMP);
+	call_end(c);
+	if (strbuf_failed(out))
+		problem_unavailable(req, "overloaded",
+				    "The server is out of memory for this answer.");
+	else
+		httpreq_reply(req, status, NULL, out->data, out->len);
+}
+
+void
+call_refuse(struct call *c, const struct refusal *why)
+{
+	struct httpreq *req = c->req;
+
+	STAMP_CHECK(c, CALL_STAMP);
+	call_end(c);
+	httpreq_problem(req, why->status, why->code, "%s", why->detail);
+}
+
+void
+call_problem(struct call *c, const struct err *err, const char *detail)
+{
+	struct httpreq *req = c->req;
+
+	STAMP_CHECK(c, CALL_STAMP);
+	call_end(c);
+	problem_reply(req, err, detail);
+}
+
+void
+call_read_failed(struct call *c, const struct pgerr *pe)
+{
+	bool ours = pe->class == PGERR_BUG || pe->class == PGERR_SCHEMA;
+	struct err err = ERR_INIT;
+
+	err_set(&err, ours ? ERR_BUG : ERR_IO, "%s %s", pe->sqlstate, pe->text);
+	call_problem(c, &err, NULL);
+}
+
+/* ---------------------------------------------------------------- questions */
+
+static void
+pump(struct api *api)
+{
+	struct call *c;
+
+	if (api->pumping)
+		return;
+	api->pumping = true;
+	while (api->asking < ASKING_MAX && (c = TAILQ_FIRST(&api->asks)) != NULL) {
+		TAILQ_REMOVE(&api->asks, c, ask_link);
+		if (api->stopped || httpreq_is_gone(c->req))
+			call_drop(c);
+		else if (c->question(c))
+			api->asking++;
+	}
+	api->pumping = false;
+}
+
+void
+call_ask(struct call *c, call_question *question)
+{
+	c->question = question;
+	TAILQ_INSERT_TAIL(&c->api->asks, c, ask_link);
+	pump(c->api);
+}
+
+void
+call_answered(struct api *api)
+{
+	api->asking--;
+	pump(api);
+}
+
+/* ---------------------------------------------------------------- waits */
+
+int64_t
+call_wait_left_ms(const struct call *c)
+{
+	int64_t left_ms = c->since_ms + c->wait_ms - loop_now_ms(c->api->loop);
+
+	return c->wait_ms == 0 || c->api->leaving || left_ms < 0 ? 0 : left_ms;
+}
+
+static void
+told(bool ended, void *arg)
+{
+	struct call *c = arg;
+
+	(void)ended; /* the row knows better */
+	STAMP_CHECK(c, CALL_STAMP);
+	c->waiter = NULL;
+	httpreq_on_gone(c->req, NULL, NULL);
+	c->waited(c);
+}
+
+static void
+gone(struct httpreq *req, void *arg)
+{
+	struct call *c = arg;
+
+	(void)req;
+	STAMP_CHECK(c, CALL_STAMP);
+	waiters_cancel(c->waiter);
+	c->waiter = NULL;
+	call_drop(c);
+}
+
+int
+call_wait(struct call *c, const struct uuid *id, bool marked, call_waited *waited,
+	  struct err *err)
+{
+	c->waiter = waiters_add(c->api->waiters, c->app_id, id, call_wait_left_ms(c),
+				marked, told, c, err);
+	if (c->waiter == NULL)
+		return -1;
+	c->waited = waited;
+	httpreq_on_gone(c->req, gone, c);
+	return 0;
+}
+
+void
+api_end_waits(struct api *api)
+{
+	struct call_list calls = TAILQ_HEAD_INITIALIZER(calls);
+	struct call *c;
+
+	api->leaving = true;
+	/* ending one changes the list; each is looked at once */
+	TAILQ_CONCAT(&calls, &api->calls, link);
+	while ((c = TAILQ_FIRST(&calls)) != NULL) {
+		TAILQ_REMOVE(&calls, c, link);
+		TAILQ_INSERT_TAIL(&api->calls, c, link);
+		if (c->waiter != NULL) {
+			waiters_cancel(c->waiter);
+			told(false, c);
+		}
+	}
+}
+
+void
+api_stop(struct api *api)
+{
+	api_end_waits(api);
+	api->stopped = true;
+	pump(api);
+}

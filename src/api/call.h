@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * call.h - one request under way, from its parsing to its answer; internal to src/api.
+ *
+ * A call holds its httpreq, and so the request's body, until it answers.  It leaves by
+ * call_reply_*, call_problem or call_drop, which give it back; ended calls are kept for
+ * reuse, so that a submit allocates nothing.
+ */
+#ifndef API_CALL_H
+#define API_CALL_H
+
+#include <sys/queue.h>
+
+#include "api/task_request.h"
+#include "base/jsonw.h"
+#include "base/strbuf.h"
+#include "engine/engine.h"
+#include "engine/names.h"
+#include "engine/submit.h"
+#include "engine/waiters.h"
+#include "event/loop.h"
+#include "http/httpd.h"
+#include "model/scoreboard.h"
+#include "model/settings.h"
+#include "store/reads.h"
+#include "store/store.h"
+
+struct access;
+struct auth;
+struct call;
+
+TAILQ_HEAD(call_list, call);
+TAILQ_HEAD(ask_line, call);
+
+/* true: a question is under way, and its callback begins with call_answered; false: c
+ * has gone on or ended */
+typedef bool call_question(struct call *c);
+/* from the loop: the task has ended, or the time is up, or the worker leaves: read the
+ * row */
+typedef void call_waited(struct call *c);
+
+struct api {
+	struct loop *loop;
+	const struct settings *settings;
+	struct engine *engine;
+	struct submit *submit;
+	struct names *names;
+	struct waiters *waiters;
+	struct store *store;
+	struct scoreboard *board;
+	int slot;
+	struct auth *auth;
+	struct access *access;
+	struct http_route *routes;
+	bool leaving;		/* nobody waits for a task's end any more */
+	bool stopped;		/* the engine is not to be asked any more */
+	struct call_list calls; /* under way */
+	struct call_list spare; /* ended, for reuse */
+	size_t spare_count;
+	struct ask_line asks; /* calls that want to ask PostgreSQL and may not yet */
+	unsigned asking;      /* questions under way */
+	bool pumping;
+	struct strbuf out;     /* the answer being written */
+	struct pgparam params; /* the question being written */
+};
+
+struct call {
+	unsigned stamp;
+	struct api *api;
+	struct httpreq *req;
+	TAILQ_ENTRY(call) link;
+	int app_id;
+	int64_t since_ms;
+	int64_t wait_ms;       /* asked for; 0: do not wait */
+	struct waiter *waiter; /* waiting for the task's end now */
+	call_waited *waited;
+	call_question *question; /* in the line of api->asks */
+	TAILQ_ENTRY(call) ask_link;
+
+	struct uuid id;		   /* GET: the task that was asked for */
+	struct task_filter filter; /* a list; its texts belong to req */
+
+	/* one task to submit */
+	struct submit_group group;
+	struct submit_item item;
+	struct task_request task;
+
+	/* a batch: owned */
+	struct submit_item *items;
+	struct jspan tasks; /* in the request's body */
+	size_t count;
+};
+
+/* NULL: answered with 503 already */
+struct call *call_begin(struct api *api, struct httpreq *req, int app_id);
+void call_drop(struct call *c);		     /* no answer: the client is gone */
+void call_reply(struct call *c, int status); /* with api->out as the body */
+void call_refuse(struct call *c, const struct refusal *why);
+void call_problem(struct call *c, const struct err *err, const char *detail);
+void call_read_failed(struct call *c,
+		      const struct pgerr *pe); /* a statement that changes nothing */
+/* begins the body in api->out, emptied */
+void call_body(struct call *c, struct jsonw *w);
+
+/*
+ * Asks when it is c's turn, which may be at once: only so many questions are under way
+ * at a time, so that a rush of requests waits in line instead of being refused.
+ */
+void call_ask(struct call *c, call_question *question);
+void call_answered(struct api *api);
+
+/* 0: waited comes, unless the client hangs up (c has ended then) */
+int call_wait(struct call *c, const struct uuid *id, bool marked, call_waited *waited,
+	      struct err *err) ATTR_CHECK;
+/* what is left of the time that the client would wait; 0 as well when the worker leaves
+ */
+int64_t call_wait_left_ms(const struct call *c);
+
+/* the handlers, one file a resource */
+typedef void api_handler(struct api *api, struct httpreq *req, int app_id);
+api_handler tasks_post, tasks_post_batch, tasks_get, tasks_list;
+
+#endif
