@@ -1,0 +1,738 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * master.c - the process that holds the sockets and keeps the others alive.
+ *
+ * It owns the listeners, the scoreboard, the workers, the helpers and the control
+ * socket, and nothing else: no libevent, no PostgreSQL, no Redis, no HTTP.  Signals are
+ * only noted when they are read; every decision is made in decide(), once a turn, from
+ * top to bottom, and the arithmetic of one process's life is in slot.c.
+ *
+ * The master never waits for anybody: every descriptor is non-blocking, every process
+ * has a deadline, and what a worker says is looked at, not believed.
+ *
+ * New signal?  A row in the signals table, and where decide() acts on what it notes.
+ */
+#include "config.h"
+#include "master/node.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "proc/procutil.h"
+
+#define TURN_MAX_MS    1000 /* heartbeats and counters are looked at this often */
+#define TURN_START_MS  20   /* while a worker starts: it cannot tell us otherwise */
+#define SLEPT_MS       2000 /* a turn this long means that we were stopped ourselves */
+#define CHECK_MS       1000
+#define STOP_MARGIN_MS 10000
+#define END_MS	       1000 /* between an order to leave at once and KILL */
+#define WORKERS_MAX    64
+
+/* ---- signals -----------------------------------------------------------------------
+ */
+
+static void
+note_term(struct requests *r)
+{
+	r->stop = r->stop >= STOP_TERM ? STOP_NOW : STOP_TERM;
+}
+
+static void
+note_int(struct requests *r)
+{
+	r->stop = r->stop >= STOP_TERM ? STOP_NOW : STOP_INT;
+}
+
+static void
+note_quit(struct requests *r)
+{
+	if (r->stop == STOP_NO)
+		r->stop = STOP_QUIT;
+}
+
+static void
+note_hup(struct requests *r)
+{
+	r->reload = true;
+}
+
+static void
+note_usr1(struct requests *r)
+{
+	r->reopen = true;
+}
+
+static void
+note_usr2(struct requests *r)
+{
+	(void)r;
+	log_error(NULL, "upgrading in place is not supported yet", "signal=USR2");
+}
+
+static void
+note_ttin(struct requests *r)
+{
+	r->more_workers++;
+}
+
+static void
+note_ttou(struct requests *r)
+{
+	r->more_workers--;
+}
+
+static void
+note_nothing(struct requests *r)
+{
+	(void)r; /* CHLD: the turn that it starts is all that is needed */
+}
+
+static const struct signal_row {
+	int signo;
+	const char *name;
+	void (*note)(struct requests *r);
+} signals[] = {
+    {SIGTERM, "TERM", note_term},    {SIGINT, "INT", note_int},
+    {SIGQUIT, "QUIT", note_quit},    {SIGHUP, "HUP", note_hup},
+    {SIGUSR1, "USR1", note_usr1},    {SIGUSR2, "USR2", note_usr2},
+    {SIGTTIN, "TTIN", note_ttin},    {SIGTTOU, "TTOU", note_ttou},
+    {SIGCHLD, "CHLD", note_nothing},
+};
+
+static void
+read_signals(struct master *m)
+{
+	struct signalfd_siginfo info;
+
+	while (read(m->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+		for (size_t i = 0; i < COUNT_OF(signals); i++) {
+			if (signals[i].signo != (int)info.ssi_signo)
+				continue;
+			if (signals[i].signo != SIGCHLD)
+				log_info(NULL, "signal received",
+					 "signal=%s from_pid=%u", signals[i].name,
+					 info.ssi_pid);
+			signals[i].note(&m->requests);
+		}
+	}
+}
+
+static int
+catch_signals(struct master *m, struct err *err)
+{
+	sigset_t set;
+	struct sigaction ignore = {.sa_handler = SIG_IGN};
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < COUNT_OF(signals); i++)
+		sigaddset(&set, signals[i].signo);
+	if (sigprocmask(SIG_BLOCK, &set, &m->mask_before) != 0)
+		return err_errno(err, errno, "signal mask");
+	m->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (m->signal_fd == -1)
+		return err_errno(err, errno, "signalfd");
+	(void)sigaction(SIGPIPE, &ignore, NULL);
+	return 0;
+}
+
+/* ---- decisions ---------------------------------------------------------------------
+ */
+
+/* if we were stopped or starved ourselves, silence is no proof against the others */
+static void
+excuse_silence(struct master *m, int64_t before_ms)
+{
+	if (m->now_ms - before_ms < SLEPT_MS)
+		return;
+	log_warn(NULL, "the master was held up", "ms=%lld",
+		 (long long)(m->now_ms - before_ms));
+	for (size_t i = 0; i < SCORE_SLOTS; i++)
+		slot_on_heartbeat(&m->workers[i].slot, m->now_ms);
+}
+
+static void
+stop_one(struct master *m, size_t i, enum stop_mode mode)
+{
+	const struct settings *s = m->workers[i].gen->settings;
+
+	switch (mode) {
+	case STOP_NO:
+		break;
+	case STOP_QUIT:
+		worker_leave(m, i, WORKER_QUIT, "the node stops", 0);
+		break;
+	case STOP_TERM:
+		worker_leave(m, i, WORKER_TERM, "the node stops",
+			     s->node_drain_delay_ms + s->node_shutdown_timeout_ms +
+				 STOP_MARGIN_MS);
+		break;
+	case STOP_INT:
+		worker_leave(m, i, WORKER_INT, "the node stops",
+			     s->node_shutdown_timeout_ms + STOP_MARGIN_MS);
+		break;
+	case STOP_NOW:
+		worker_leave(m, i, WORKER_END, "the node stops at once", END_MS);
+		break;
+	}
+}
+
+static void
+obey_stop(struct master *m)
+{
+	static const char *const how[] = {"no", "quit", "term", "int", "now"};
+
+	if (m->requests.stop <= m->stop)
+		return;
+	m->stop = m->requests.stop;
+	log_info(NULL, "stopping", "how=%s", how[m->stop]);
+	proctitle_set("shoald: master, stopping");
+	atomic_store(&m->board->draining, 1);
+	for (size_t i = 0; i < SCORE_SLOTS; i++)
+		if (m->workers[i].gen != NULL)
+			stop_one(m, i, m->stop);
+	for (size_t i = 0; i < HELPER_COUNT; i++) {
+		struct helper *h = &m->helpers[i];
+
+		(void)slot_on_leave(&h->slot, "the node stops", END_MS, m->now_ms);
+		if (h->pid != 0)
+			(void)kill(h->pid, SIGTERM);
+	}
+}
+
+void
+master_give_up(struct master *m, const struct generation *g)
+{
+	if (g != NULL && g != m->newest)
+		return; /* another configuration takes over already */
+	if (g != NULL && m->serving != NULL && g != m->serving) {
+		/* only the new configuration is hopeless: the old one goes on */
+		log_error(NULL,
+			  "the new configuration does not work, the old one stays",
+			  "generation=%u", g->number);
+		atomic_fetch_add(&m->board->reload_failures, 1);
+		m->newest = m->serving;
+		m->wanted_workers = settings_worker_count(m->serving->settings);
+		atomic_store(&m->board->generation, m->newest->number);
+		log_set_level((enum log_level)m->serving->settings->log_level);
+		return; /* retire_old ends its workers */
+	}
+	if (m->stop == STOP_NO)
+		log_error(NULL,
+			  "cannot run, and trying again will not help: the node stops",
+			  "exit_status=%d", WORKER_EXIT_CONFIG);
+	m->exit_status = WORKER_EXIT_CONFIG;
+	if (m->requests.stop < STOP_INT)
+		m->requests.stop = STOP_INT;
+}
+
+static void
+chown_log(const struct master *m)
+{
+	const char *path = m->newest->settings->log_file;
+
+	/* workers open it again by themselves, as their own user */
+	if (m->user.change && geteuid() == 0 && path[0] == '/' &&
+	    chown(path, m->user.uid, m->user.gid) != 0)
+		log_warn(NULL, "cannot give the log to the workers' user",
+			 "reason=\"%s\"", strerror(errno));
+}
+
+static void
+obey_reopen(struct master *m)
+{
+	struct err err = ERR_INIT;
+
+	if (!m->requests.reopen)
+		return;
+	m->requests.reopen = false;
+	if (log_reopen(&err) != 0)
+		log_error(NULL, "cannot reopen the log", "reason=\"%s\"", err.text);
+	chown_log(m);
+	workers_order(m, WORKER_REOPEN);
+}
+
+static void
+obey_reload(struct master *m)
+{
+	if (!m->requests.reload || m->stop != STOP_NO)
+		return;
+	if (generations_count(m) >= GENERATIONS_MAX)
+		return; /* until one has ended */
+	m->requests.reload = false;
+	reload(m);
+}
+
+/* workers of g that are there to stay */
+static int
+count_wanted(const struct master *m, const struct generation *g)
+{
+	int n = 0;
+
+	for (int i = 0; i < SCORE_SLOTS; i++)
+		n += m->workers[i].gen == g && m->workers[i].slot.wanted &&
+		     i != m->recycle_old;
+	return n;
+}
+
+static void
+retire(struct master *m, size_t i, const char *why)
+{
+	worker_leave(m, i, WORKER_RETIRE, why,
+		     m->workers[i].gen->settings->node_shutdown_timeout_ms +
+			 STOP_MARGIN_MS);
+}
+
+/* as many workers of the newest configuration as are wanted */
+static void
+keep_count(struct master *m)
+{
+	int more = m->requests.more_workers, n;
+
+	m->requests.more_workers = 0;
+	if (m->stop != STOP_NO)
+		return;
+	if (more != 0) {
+		m->wanted_workers += more;
+		if (m->wanted_workers < 1)
+			m->wanted_workers = 1;
+		if (m->wanted_workers > WORKERS_MAX)
+			m->wanted_workers = WORKERS_MAX;
+		log_info(NULL, "number of workers changed", "workers=%d",
+			 m->wanted_workers);
+	}
+	n = count_wanted(m, m->newest);
+	for (; n < m->wanted_workers; n++)
+		if (worker_want(m, m->newest) == NO_SLOT)
+			return; /* when old ones have left */
+	for (int i = SCORE_SLOTS - 1; i >= 0 && n > m->wanted_workers; i--) {
+		const struct worker *w = &m->workers[i];
+
+		if (w->gen != m->newest || !w->slot.wanted || i == m->recycle_old ||
+		    i == m->recycle_new)
+			continue;
+		retire(m, (size_t)i, "one worker less was asked for");
+		n--;
+	}
+}
+
+/* what the workers tell through the scoreboard */
+static void
+watch(struct master *m)
+{
+	for (size_t i = 0; i < SCORE_SLOTS; i++) {
+		struct worker *w = &m->workers[i];
+		struct score_slot *score = &m->board->slots[i];
+		int64_t beat = atomic_load(&score->heartbeat_ms);
+
+		if (w->pid == 0)
+			continue;
+		slot_on_heartbeat(&w->slot, beat < m->now_ms ? beat : m->now_ms);
+		if (atomic_load(&score->state) == SCORE_READY &&
+		    slot_on_ready(&w->slot, m->now_ms))
+			log_info(NULL, "worker ready", "worker=%zu pid=%ld ms=%lld", i,
+				 (long)w->pid,
+				 (long long)(m->now_ms - w->slot.started_ms));
+	}
+}
+
+static int
+count_ready(const struct master *m, const struct generation *g)
+{
+	int n = 0;
+
+	for (size_t i = 0; i < SCORE_SLOTS; i++)
+		n += m->workers[i].gen == g && m->workers[i].slot.state == SLOT_READY;
+	return n;
+}
+
+/* the newest generation takes over when all of it is ready, and the others leave */
+static void
+retire_old(struct master *m)
+{
+	struct generation *g;
+
+	if (m->stop != STOP_NO)
+		return;
+	if (!m->newest->established && count_ready(m, m->newest) >= m->wanted_workers) {
+		m->newest->established = true;
+		m->serving = m->newest;
+		log_info(NULL, "node ready", "node=%s generation=%u workers=%d",
+			 m->board->node_text, m->newest->number, m->wanted_workers);
+	}
+	TAILQ_FOREACH (g, &m->generations, link) {
+		/* one that a later reload overtook before it was ready does not wait
+		 * for that one */
+		if (g == m->newest || g->retired ||
+		    (g->established && !m->newest->established))
+			continue;
+		g->retired = true;
+		for (size_t i = 0; i < SCORE_SLOTS; i++)
+			if (m->workers[i].gen == g)
+				retire(m, i, "a new configuration took over");
+	}
+}
+
+static const char *
+recycling_reason(const struct master *m, size_t i)
+{
+	const struct worker *w = &m->workers[i];
+	const struct settings *s = w->gen->settings;
+	struct score_slot *score = &m->board->slots[i];
+	uint64_t requests = atomic_load(&score->counters[SCORE_http_requests_total]);
+	uint64_t memory = atomic_load(&score->counters[SCORE_memory_bytes]);
+
+	if (s->node_max_requests > 0 && requests >= (uint64_t)s->node_max_requests)
+		return "max_requests reached";
+	if (s->node_max_memory_bytes > 0 &&
+	    memory >= (uint64_t)s->node_max_memory_bytes)
+		return "max_memory reached";
+	return NULL;
+}
+
+static void
+recycle_begin(struct master *m)
+{
+	for (int i = 0; i < SCORE_SLOTS; i++) {
+		const struct worker *w = &m->workers[i];
+		const char *why;
+
+		if (w->gen != m->serving || w->slot.state != SLOT_READY)
+			continue;
+		why = recycling_reason(m, (size_t)i);
+		if (why == NULL)
+			continue;
+		m->recycle_new = worker_want(m, m->serving);
+		if (m->recycle_new == NO_SLOT)
+			return;
+		m->recycle_old = i;
+		log_info(NULL, "replacing a worker",
+			 "worker=%d successor=%d reason=\"%s\"", i, m->recycle_new,
+			 why);
+		return;
+	}
+}
+
+/* one at a time, and the successor first */
+static void
+recycle(struct master *m)
+{
+	struct slot *old;
+
+	if (m->stop != STOP_NO)
+		return;
+	if (m->recycle_old == NO_SLOT) {
+		if (m->newest == m->serving)
+			recycle_begin(m);
+		return;
+	}
+	old = &m->workers[m->recycle_old].slot;
+	if (old->state == SLOT_WAITING)
+		/* it died meanwhile: its successor is there already */
+		(void)slot_on_leave(old, "", 0, m->now_ms);
+	else if (old->wanted && m->workers[m->recycle_new].slot.state == SLOT_READY) {
+		const char *why = recycling_reason(m, (size_t)m->recycle_old);
+
+		retire(m, (size_t)m->recycle_old, why != NULL ? why : "replaced");
+	}
+	if (old->state == SLOT_EMPTY)
+		m->recycle_old = m->recycle_new = NO_SLOT;
+}
+
+/* what the clock says about each process */
+static void
+act_on_slots(struct master *m)
+{
+	for (size_t i = 0; i < SCORE_SLOTS; i++) {
+		struct worker *w = &m->workers[i];
+
+		switch (slot_action(&w->slot, m->now_ms)) {
+		case SLOT_WAIT:
+			break;
+		case SLOT_SPAWN:
+			worker_spawn(m, i);
+			break;
+		case SLOT_ABORT:
+			(void)slot_on_aborted(&w->slot, m->now_ms);
+			log_error(NULL, "worker does not respond, aborting it",
+				  "worker=%zu pid=%ld reason=\"%s\"", i, (long)w->pid,
+				  w->slot.why);
+			(void)kill(w->pid, SIGABRT);
+			break;
+		case SLOT_KILL:
+			(void)slot_on_killed(&w->slot, "did not leave in time",
+					     m->now_ms);
+			log_error(NULL, "worker does not end, killing it",
+				  "worker=%zu pid=%ld reason=\"%s\"", i, (long)w->pid,
+				  w->slot.why);
+			(void)kill(w->pid, SIGKILL);
+			break;
+		}
+		if (w->gen != NULL && w->slot.state == SLOT_EMPTY)
+			w->gen = NULL;
+	}
+}
+
+static void
+leave_for_helper(void *arg)
+{
+	master_leave(arg, NULL);
+}
+
+static void
+act_on_helpers(struct master *m)
+{
+	const struct helper_env env = {
+	    .settings = m->newest->settings,
+	    .user = &m->user,
+	    .migrate = m->opts.migrate,
+	    .leave = leave_for_helper,
+	    .leave_arg = m,
+	};
+
+	for (size_t i = 0; i < HELPER_COUNT; i++) {
+		struct helper *h = &m->helpers[i];
+
+		switch (slot_action(&h->slot, m->now_ms)) {
+		case SLOT_WAIT:
+			break;
+		case SLOT_SPAWN:
+			helper_spawn(h, &env, m->now_ms);
+			break;
+		case SLOT_ABORT:
+		case SLOT_KILL:
+			(void)slot_on_killed(&h->slot, "did not leave in time",
+					     m->now_ms);
+			(void)kill(h->pid, SIGKILL);
+			break;
+		}
+	}
+}
+
+static void
+decide(struct master *m)
+{
+	int64_t before_ms = m->now_ms;
+
+	m->now_ms = clock_mono_ms();
+	excuse_silence(m, before_ms);
+	workers_reap(m);
+	obey_stop(m);
+	obey_reopen(m);
+	obey_reload(m);
+	watch(m);
+	keep_count(m);
+	retire_old(m);
+	recycle(m);
+	act_on_slots(m);
+	act_on_helpers(m);
+	generations_sweep(m);
+	if (m->now_ms - m->checked_ms >= CHECK_MS) {
+		m->checked_ms = m->now_ms;
+		workers_check(m);
+	}
+}
+
+/* ---- the loop ----------------------------------------------------------------------
+ */
+
+static bool
+is_over(const struct master *m)
+{
+	if (m->stop == STOP_NO)
+		return false;
+	for (size_t i = 0; i < SCORE_SLOTS; i++)
+		if (m->workers[i].pid != 0)
+			return false;
+	for (size_t i = 0; i < HELPER_COUNT; i++)
+		if (m->helpers[i].pid != 0)
+			return false;
+	return true;
+}
+
+static int
+turn_timeout_ms(const struct master *m)
+{
+	int64_t until = m->now_ms + TURN_MAX_MS, control = control_deadline(m->control);
+
+	for (size_t i = 0; i < SCORE_SLOTS; i++) {
+		const struct slot *s = &m->workers[i].slot;
+
+		if (slot_deadline(s) < until)
+			until = slot_deadline(s);
+		if (s->state == SLOT_STARTING && m->now_ms + TURN_START_MS < until)
+			until = m->now_ms + TURN_START_MS;
+	}
+	for (size_t i = 0; i < HELPER_COUNT; i++)
+		if (slot_deadline(&m->helpers[i].slot) < until)
+			until = slot_deadline(&m->helpers[i].slot);
+	if (control < until)
+		until = control;
+	return until > m->now_ms ? (int)(until - m->now_ms) : 0;
+}
+
+/* a worker may write a byte to say that there is something to see; what, the scoreboard
+ * tells */
+static void
+read_news(struct worker *w)
+{
+	char bytes[64];
+	ssize_t n;
+
+	do
+		n = recv(w->order_fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+	while (n == sizeof(bytes));
+	if (n == 0 || (n == -1 && errno != EAGAIN && errno != EINTR))
+		w->order_eof = true; /* its death comes by SIGCHLD */
+}
+
+static void
+wait_for_news(struct master *m)
+{
+	struct pollfd fds[1 + CONTROL_FDS + SCORE_SLOTS];
+	size_t slot_of[SCORE_SLOTS], n = 0;
+
+	fds[0] = (struct pollfd){.fd = m->signal_fd, .events = POLLIN};
+	control_fds(m->control, fds + 1);
+	for (size_t i = 0; i < SCORE_SLOTS; i++) {
+		if (m->workers[i].order_fd == -1 || m->workers[i].order_eof)
+			continue;
+		fds[1 + CONTROL_FDS + n] =
+		    (struct pollfd){.fd = m->workers[i].order_fd, .events = POLLIN};
+		slot_of[n++] = i;
+	}
+	if (poll(fds, 1 + CONTROL_FDS + n, turn_timeout_ms(m)) <= 0)
+		return;
+	if (fds[0].revents != 0)
+		read_signals(m);
+	for (size_t i = 0; i < n; i++)
+		if (fds[1 + CONTROL_FDS + i].revents != 0)
+			read_news(&m->workers[slot_of[i]]);
+	control_turn(m->control, fds + 1, clock_mono_ms());
+}
+
+int
+master_run(struct master *m, struct err *err)
+{
+	const struct settings *s = m->newest->settings;
+
+	m->board->master_pid = getpid(); /* (daemonize changed it) */
+	if (s->node_pid_file[0] != '\0' &&
+	    pidfile_write(s->node_pid_file, &m->pid_fd, err) != 0)
+		return -1;
+	if (catch_signals(m, err) != 0)
+		return -1;
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0)
+		return err_errno(err, errno, "becoming the subreaper");
+	process_protect();
+	proctitle_set("shoald: master%s%s", m->opts.title != NULL ? ", " : "",
+		      m->opts.title != NULL ? m->opts.title : "");
+	m->started_ms = m->checked_ms = m->now_ms = clock_mono_ms();
+	log_info(NULL, "node starts", "node=%s version=%s pid=%ld workers=%d",
+		 m->board->node_text, PACKAGE_VERSION, (long)getpid(),
+		 m->wanted_workers);
+	for (size_t i = 0; i < m->newest->listen.count; i++) {
+		char text[ADDR_TEXT_SIZE];
+
+		log_info(NULL, "listening", "audience=%s addr=%s",
+			 audience_name(m->newest->listen.list[i].audience),
+			 listen_set_address(&m->newest->listen, i, text));
+	}
+	if (m->opts.migrate != NULL)
+		(void)slot_on_wanted(&m->helpers[HELPER_MIGRATOR].slot, m->now_ms);
+	else
+		atomic_store(&m->board->schema_ready, 1);
+
+	for (;;) {
+		decide(m);
+		if (is_over(m))
+			break;
+		wait_for_news(m);
+	}
+	/* everybody has left: what is still our child is nobody's */
+	strays_kill(m);
+	log_info(NULL, "node stopped", "node=%s exit_status=%d", m->board->node_text,
+		 m->exit_status);
+	return m->exit_status;
+}
+
+/* ---- making and ending -------------------------------------------------------------
+ */
+
+struct master *
+master_create(const struct master_opts *opts, struct err *err)
+{
+	struct master *m = mem_zero(sizeof(*m));
+	struct settings *settings = opts->settings;
+	const char *control;
+
+	if (m == NULL) {
+		settings_free(settings);
+		err_set(err, ERR_NOMEM, "master");
+		return NULL;
+	}
+	m->opts = *opts;
+	m->opts.settings = NULL;
+	m->signal_fd = m->pid_fd = -1;
+	m->recycle_old = m->recycle_new = NO_SLOT;
+	TAILQ_INIT(&m->generations);
+	for (size_t i = 0; i < SCORE_SLOTS; i++) {
+		static const struct slot_rules none;
+
+		slot_init(&m->workers[i].slot, &none);
+		m->workers[i].order_fd = -1;
+	}
+	for (int i = 0; i < HELPER_COUNT; i++)
+		helper_init(&m->helpers[i], (enum helper_kind)i);
+
+	m->board = scoreboard_create(err);
+	m->listeners = m->board != NULL ? listeners_create(err) : NULL;
+	if (m->listeners == NULL || process_user_lookup(settings, &m->user, err) != 0) {
+		settings_free(settings);
+		goto fail;
+	}
+	if (generation_add(m, settings, err) != 0)
+		goto fail;
+	m->wanted_workers = settings_worker_count(m->newest->settings);
+	control = m->newest->settings->node_control_socket;
+	if (control[0] != '\0') {
+		m->control = control_open(control, status_answer, m, err);
+		if (m->control == NULL)
+			goto fail;
+	}
+	chown_log(m);
+	return m;
+fail:
+	master_free(m);
+	return NULL;
+}
+
+void
+master_free(struct master *m)
+{
+	if (m == NULL)
+		return;
+	if (m->pid_fd != -1)
+		pidfile_remove(m->newest->settings->node_pid_file, m->pid_fd);
+	control_close(m->control);
+	if (m->listeners != NULL)
+		generations_free(m);
+	listeners_free(m->listeners);
+	scoreboard_free(m->board);
+	if (m->signal_fd != -1) {
+		close(m->signal_fd);
+		(void)sigprocmask(SIG_SETMASK, &m->mask_before, NULL);
+	}
+	mem_free(m);
+}

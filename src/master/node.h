@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * node.h - the master's own state, shared by the files of this folder only.
+ */
+#ifndef MASTER_NODE_H
+#define MASTER_NODE_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+
+#include "base/strbuf.h"
+#include "master/control.h"
+#include "master/helper.h"
+#include "master/listeners.h"
+#include "master/master.h"
+#include "master/process.h"
+#include "master/slot.h"
+
+#define GENERATIONS_MAX 3
+#define NO_SLOT		(-1)
+
+/* one configuration, and the workers that run under it */
+struct generation {
+	TAILQ_ENTRY(generation) link;
+	uint32_t number;
+	struct settings *settings; /* owned */
+	struct listen_set listen;
+	bool established; /* all its workers were ready at once */
+	bool retired;	  /* its workers were told to leave, and no more are started */
+};
+
+TAILQ_HEAD(generation_list, generation);
+
+/* one place for a worker; its index is the worker's number and the scoreboard's slot */
+struct worker {
+	struct slot slot;
+	struct generation *gen; /* borrowed; NULL: the slot is empty */
+	pid_t pid;		/* 0: no process */
+	int order_fd;		/* our end of the socket pair; -1: no process */
+	bool order_eof;		/* the worker closed its end: not polled any more */
+};
+
+enum stop_mode { STOP_NO = 0, STOP_QUIT, STOP_TERM, STOP_INT, STOP_NOW };
+
+/* what signals asked for */
+struct requests {
+	enum stop_mode stop; /* the most urgent so far */
+	bool reload, reopen; /* since the last turn */
+	int more_workers;    /* TTIN minus TTOU since the last turn */
+};
+
+struct master {
+	struct master_opts opts;
+	struct scoreboard *board;
+	struct process_user user;
+	struct listeners *listeners;
+	struct control *control;
+	int signal_fd, pid_fd; /* -1: none */
+	sigset_t mask_before;
+	struct generation_list generations; /* oldest first */
+	struct generation *serving; /* the last established one; NULL at first */
+	struct generation *newest;
+	uint32_t last_number;
+	struct worker workers[SCORE_SLOTS];
+	struct helper helpers[HELPER_COUNT];
+	int wanted_workers;
+	int recycle_old, recycle_new; /* slots, or NO_SLOT */
+	struct requests requests;
+	enum stop_mode stop; /* what the workers were told */
+	int exit_status;
+	int64_t started_ms, now_ms;
+	int64_t checked_ms; /* when burials and strays were last looked at */
+	bool
+	    suspect[SCORE_BURIALS]; /* was taken by no living worker at the last look */
+};
+
+/* ---- reload.c: generations ---- */
+/* takes the settings as a new generation, newest from now on; they are freed on failure
+ */
+int generation_add(struct master *m, struct settings *settings,
+		   struct err *err) ATTR_CHECK;
+/* frees those that are neither newest nor serving and whose workers are gone */
+void generations_sweep(struct master *m);
+void generations_free(struct master *m);
+size_t generations_count(const struct master *m);
+/* loads the settings again: a new generation, or a log line and nothing */
+void reload(struct master *m);
+
+/* ---- workers.c: starting, ordering, burying ---- */
+/* a free slot gets a worker of this generation; NO_SLOT: all are taken */
+int worker_want(struct master *m, struct generation *g);
+void worker_spawn(struct master *m, size_t i);
+/* tells it to leave, and that no successor is wanted; killed after bound_ms (0: no
+ * bound) */
+void worker_leave(struct master *m, size_t i, enum worker_order order, const char *why,
+		  int64_t bound_ms);
+void workers_order(struct master *m, enum worker_order order); /* to all that run */
+/* all that died: their groups are killed, their incarnations buried, their slots told
+ */
+void workers_reap(struct master *m);
+/* burials whose taker is gone are opened again, processes without an owner are killed
+ */
+void workers_check(struct master *m);
+void
+strays_kill(const struct master *m); /* every child that is neither worker nor helper */
+/* in a new process: closes what is the master's alone, and listeners not in keep (NULL:
+ * all) */
+void master_leave(struct master *m, const struct listen_set *keep);
+/* a process (of g, NULL: a helper) said that trying again will not help */
+void master_give_up(struct master *m, const struct generation *g);
+
+/* ---- status.c ---- */
+bool status_answer(const char *command, struct strbuf *out, void *master);
+
+#endif
