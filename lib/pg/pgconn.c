@@ -2,16 +2,7 @@
 /*
  * pgconn.c - one PostgreSQL connection in pipeline mode; see pgconn.h.
  *
- * A unit is sent as (prepare,) execute, sync, and answered by as many results.  libpq
- * hands out
- *
- *     result, NULL (, result, NULL), sync
- *
- * and every one of these is counted: an answer out of step closes the connection, for
- * otherwise one caller would get another's rows.  The implicit transaction ends with
- * the sync, so a unit's rows are kept until its sync has come: only then is "it is
- * done" true.  An error may still arrive between the rows and the sync (a deferred
- * constraint), and wins.
+ * Units wait in a ring, oldest first; pganswer.c puts together the answer to that one.
  *
  * Without its sync a unit is lost, whatever else the server said: a backend that is
  * told to stop may say so after the commit and before the confirmation.
@@ -46,6 +37,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/uuid.h"
+#include "pg/pganswer.h"
 #include "pg/pgdial.h"
 
 #define PGCONN_STAMP 0x5047434eu /* PGCN */
@@ -141,11 +133,7 @@ struct pgconn {
 	size_t max_units;
 	size_t head, count;
 
-	/* the answer to the oldest unit so far */
-	PGresult *rows;
-	struct pgerr err; /* class NONE: no error yet */
-	unsigned results;
-	bool null_due; /* libpq's NULL after a result has not been seen */
+	struct pganswer answer; /* to the oldest unit, as far as it has come */
 
 	/* statements whose prepare was sent and has not failed */
 	bool prepare;
@@ -209,16 +197,6 @@ leave(struct pgconn *pc)
 }
 
 static void
-answer_reset(struct pgconn *pc)
-{
-	PQclear(pc->rows);
-	pc->rows = NULL;
-	pc->err.class = PGERR_NONE;
-	pc->results = 0;
-	pc->null_due = false;
-}
-
-static void
 quiet(struct pgconn *pc)
 {
 	event_del(&pc->readable);
@@ -242,7 +220,7 @@ disconnect(struct pgconn *pc)
 	loop_defer_stop(pc->flush);
 	loop_defer_stop(pc->down);
 	quiet(pc);
-	answer_reset(pc);
+	pganswer_reset(&pc->answer);
 	pc->prepared_count = 0;
 	if (pc->conn != NULL) {
 		PQfinish(pc->conn);
@@ -266,6 +244,9 @@ go_down_broken(struct pgconn *pc)
 	struct err err;
 	char text[200], clean[400];
 
+	/* an error without its sync is what ended the connection */
+	if (pc->fatal[0] == '\0' && pc->answer.err.class != PGERR_NONE)
+		str_copy(pc->fatal, sizeof(pc->fatal), pc->answer.err.text);
 	str_copy(text, sizeof(text),
 		 pc->fatal[0] != '\0' ? pc->fatal : PQerrorMessage(pc->conn));
 	text[strcspn(text, "\n")] = '\0'; /* libpq adds lines of advice */
@@ -323,8 +304,7 @@ plan_retry(struct pgconn *pc, int64_t now_ms)
 	if (pause_ms > PAUSE_MAX_MS)
 		pause_ms = PAUSE_MAX_MS;
 	pc->attempts++;
-	/* anywhere in the pause: a thousand clients of one server do not come back at
-	 * once */
+	/* anywhere in the pause: a thousand clients do not come back at once */
 	loop_timer_start_ms(pc->retry, 1 + (int64_t)random_below((uint64_t)pause_ms));
 }
 
@@ -372,26 +352,6 @@ forget_prepared(struct pgconn *pc, const struct pgstmt *st)
 	}
 }
 
-static void
-note_error(struct pgconn *pc, const PGresult *res)
-{
-	const char *code = PQresultErrorField(res, PG_DIAG_SQLSTATE);
-	const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
-	struct pgerr *e = &pc->err;
-
-	/* without a code libpq gave up on the answer: nobody knows what was done */
-	e->class = code != NULL ? sqlstate_class(code) : PGERR_LOST;
-	str_copy(e->sqlstate, sizeof(e->sqlstate), code != NULL ? code : "");
-	str_copy(e->text, sizeof(e->text),
-		 text != NULL ? text : PQresultErrorMessage(res));
-	if (code == NULL)
-		e->text[strcspn(e->text, "\n")] = '\0';
-	/* in case no sync follows: then this is what ended the connection */
-	str_copy(pc->fatal, sizeof(pc->fatal), e->text);
-	PQclear(pc->rows);
-	pc->rows = NULL;
-}
-
 static bool
 is_prepared(const struct pgconn *pc, const struct pgstmt *st)
 {
@@ -428,88 +388,36 @@ static void
 finish_unit(struct pgconn *pc)
 {
 	struct unit u = pop_unit(pc);
-	PGresult *rows = pc->rows;
+	PGresult *rows = pc->answer.rows;
 	struct pgerr e;
 
-	pc->rows = NULL;
-	pc->fatal[0] = '\0';
-	if (pc->err.class == PGERR_NONE) {
-		answer_reset(pc);
+	pc->answer.rows = NULL;
+	if (rows != NULL) {
+		pganswer_reset(&pc->answer);
 		u.cb((const struct pgrows *)(const void *)rows, NULL, u.arg);
-	} else {
-		e = pc->err;
-		answer_reset(pc);
-		if (u.named)
-			doubt_prepared(pc, u.st, &e);
-		if ((e.class == PGERR_RECONNECT || e.class == PGERR_LOST) &&
-		    pc->state != STATE_LEAVING) {
-			str_copy(pc->fatal, sizeof(pc->fatal), e.text);
-			set_state(pc, STATE_LEAVING);
-		}
-		u.cb(NULL, &e, u.arg);
+		PQclear(rows);
+		return;
 	}
-	PQclear(rows);
-}
-
-/* takes res; false when it does not fit to what was sent */
-static bool
-take_result(struct pgconn *pc, PGresult *res)
-{
-	const struct unit *u = &pc->units[pc->head];
-	bool of_prepare, fits = false;
-
-	if (res == NULL) {
-		fits = pc->null_due;
-		pc->null_due = false;
-		return fits;
+	e = pc->answer.err;
+	if (pc->answer.not_prepared)
+		forget_prepared(pc, u.st);
+	pganswer_reset(&pc->answer);
+	if (u.named)
+		doubt_prepared(pc, u.st, &e);
+	if ((e.class == PGERR_RECONNECT || e.class == PGERR_LOST) &&
+	    pc->state != STATE_LEAVING) {
+		str_copy(pc->fatal, sizeof(pc->fatal), e.text);
+		set_state(pc, STATE_LEAVING);
 	}
-	if (pc->null_due) {
-		PQclear(res);
-		return false;
-	}
-	if (PQresultStatus(res) == PGRES_PIPELINE_SYNC) {
-		PQclear(res);
-		if (pc->err.class == PGERR_NONE && pc->rows == NULL)
-			return false;
-		finish_unit(pc);
-		return true;
-	}
-	pc->null_due = true;
-	pc->results++;
-	of_prepare = u->prepares && pc->results == 1;
-	switch (PQresultStatus(res)) {
-	case PGRES_COMMAND_OK:
-	case PGRES_TUPLES_OK:
-		if (of_prepare) {
-			fits = true;
-		} else if (pc->rows == NULL && pc->err.class == PGERR_NONE) {
-			pc->rows = res;
-			return true;
-		}
-		break;
-	case PGRES_FATAL_ERROR:
-		if (of_prepare)
-			forget_prepared(pc, u->st);
-		if (pc->err.class == PGERR_NONE)
-			note_error(pc, res);
-		fits = true;
-		break;
-	case PGRES_PIPELINE_ABORTED:
-		fits = pc->err.class != PGERR_NONE;
-		break;
-	default: /* COPY and the like cannot be spoken in a pipeline */
-		break;
-	}
-	PQclear(res);
-	return fits;
+	u.cb(NULL, &e, u.arg);
 }
 
 /* hands out what has arrived; the connection may be down or freed afterwards */
 static void
 read_answers(struct pgconn *pc)
 {
+	enum pganswer_step step = PGANSWER_MORE;
 	PGresult *res;
-	bool fits = true;
 
 	/*
 	 * After the peer has closed, libpq still gives what it had read before: those
@@ -520,16 +428,18 @@ read_answers(struct pgconn *pc)
 		hush(pc);
 		res = PQgetResult(pc->conn);
 		hush(pc);
-		fits = take_result(pc, res);
-		if (!fits)
+		step = pganswer_take(&pc->answer, res, pc->units[pc->head].prepares);
+		if (step == PGANSWER_MISFIT)
 			break;
+		if (step == PGANSWER_WHOLE)
+			finish_unit(pc);
 	}
 	if (pc->conn == NULL)
 		return;
 	hush(pc);
 	if (PQstatus(pc->conn) == CONNECTION_BAD || pc->state == STATE_LEAVING)
 		go_down_broken(pc);
-	else if (!fits)
+	else if (step == PGANSWER_MISFIT)
 		go_down_because(pc, ERR_BUG, "an answer out of step");
 	else if (pc->count == 0 && PQtransactionStatus(pc->conn) != PQTRANS_IDLE)
 		go_down_because(pc, ERR_BUG, "a statement left a transaction open");

@@ -294,8 +294,7 @@ param(struct params *ps, const char *key, const char *value)
 
 /* what the url may overrule */
 static const char *const preferences[][2] = {
-    /* a peer that vanished is noticed within half a minute, and at once while we write
-     */
+    /* a peer that vanished is noticed within half a minute */
     {"keepalives_idle", "15"},
     {"keepalives_interval", "5"},
     {"keepalives_count", "3"},
