@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * metrics.c - one line a counter, summed over the node's workers.
+ *
+ * Any worker can answer: the scoreboard holds the living and, added up, the dead, so a
+ * counter never goes back when a worker is replaced.  New counter?  A row in
+ * model/scoreboard.h is enough.
+ */
+#include "portal/metrics.h"
+
+#include <inttypes.h>
+
+static void
+head(struct strbuf *out, const char *name, const char *kind, const char *help)
+{
+	strbuf_printf(out, "# HELP shoal_%s %s\n# TYPE shoal_%s %s\n", name, help, name,
+		      kind);
+}
+
+static void
+worker_states(struct strbuf *out, const struct scoreboard *b)
+{
+	unsigned states[SCORE_STATE_COUNT] = {0};
+
+	for (size_t i = 0; i < SCORE_SLOTS; i++) {
+		unsigned state = atomic_load(&b->slots[i].state);
+
+		if (state < SCORE_STATE_COUNT)
+			states[state]++;
+	}
+	head(out, "workers", "gauge", "Worker processes of this node by state.");
+	for (unsigned s = SCORE_STARTING; s < SCORE_STATE_COUNT; s++)
+		strbuf_printf(out, "shoal_workers{state=\"%s\"} %u\n",
+			      score_state_name((enum score_state)s), states[s]);
+}
+
+void
+metrics_write(struct strbuf *out, const struct scoreboard *b)
+{
+	uint64_t restarts = 0;
+
+	for (int c = 0; c < SCORE_COUNTER_COUNT; c++) {
+		enum score_counter counter = (enum score_counter)c;
+		const char *name = score_counter_name(counter);
+
+		head(out, name, score_counter_kind(counter),
+		     score_counter_help(counter));
+		strbuf_printf(out, "shoal_%s %" PRIu64 "\n", name,
+			      score_total(b, counter));
+	}
+	worker_states(out, b);
+	for (size_t i = 0; i < SCORE_SLOTS; i++)
+		restarts += atomic_load(&b->slots[i].restarts);
+	head(out, "worker_restarts_total", "counter",
+	     "Workers that ended unplanned and were replaced.");
+	strbuf_printf(out, "shoal_worker_restarts_total %" PRIu64 "\n", restarts);
+	head(out, "start_time_seconds", "gauge",
+	     "When this node started, in seconds since 1970.");
+	strbuf_printf(out, "shoal_start_time_seconds %" PRId64 ".%06" PRId64 "\n",
+		      b->started_wall_us / 1000000, b->started_wall_us % 1000000);
+}
