@@ -24,7 +24,7 @@ struct strbuf {
 
 /* max in bytes; nothing is allocated before the first append */
 void strbuf_init(struct strbuf *sb, size_t max);
-void strbuf_fini(struct strbuf *sb);
+void strbuf_fini(struct strbuf *sb); /* sb is empty again, as after strbuf_init */
 void strbuf_reset(struct strbuf *sb); /* empties, keeps the block, clears failed */
 void strbuf_put(struct strbuf *sb, const void *bytes, size_t len);
 void strbuf_puts(struct strbuf *sb, const char *text);
