@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * addr.c - numeric socket addresses as text, and listening sockets.
+ * addr.c - numeric socket addresses as text, and sockets for them.
  *
  * Nothing here asks a name server: a host name is refused with a sentence.  A socket
  * file is replaced only when it is a socket and nobody accepts on it; any other
@@ -11,6 +11,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -219,6 +220,43 @@ fail:
 	saved = errno;
 	close(s);
 	return err_errno(err, saved, "listening on %s", addr_format(a, text));
+}
+
+static int
+set_tcp_options(int fd)
+{
+	static const struct {
+		int level, name, value;
+	} options[] = {
+	    {IPPROTO_TCP, TCP_NODELAY, 1},   {SOL_SOCKET, SO_KEEPALIVE, 1},
+	    {IPPROTO_TCP, TCP_KEEPIDLE, 15}, {IPPROTO_TCP, TCP_KEEPINTVL, 5},
+	    {IPPROTO_TCP, TCP_KEEPCNT, 3},   {IPPROTO_TCP, TCP_USER_TIMEOUT, 10000},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(options); i++)
+		if (setsockopt(fd, options[i].level, options[i].name, &options[i].value,
+			       sizeof(options[i].value)) != 0)
+			return -1;
+	return 0;
+}
+
+int
+addr_connect(const struct addr *a, int *fd, struct err *err)
+{
+	char text[ADDR_TEXT_SIZE];
+	int saved, s;
+
+	s = socket(a->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (s < 0)
+		return err_errno(err, errno, "socket for %s", addr_format(a, text));
+	if ((a->sa.sa_family != AF_UNIX && set_tcp_options(s) != 0) ||
+	    (connect(s, &a->sa, a->len) != 0 && errno != EINPROGRESS)) {
+		saved = errno;
+		close(s);
+		return err_errno(err, saved, "connecting to %s", addr_format(a, text));
+	}
+	*fd = s;
+	return 0;
 }
 
 int

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * addr.h - numeric socket addresses as text, and listening sockets.
+ * addr.h - numeric socket addresses as text, and sockets for them.
  *
  * Forms: "127.0.0.1:80", "[::1]:80", "*:80" (IPv4 any) and "unix:/path".
  */
@@ -36,6 +36,12 @@ uint16_t addr_port(const struct addr *a);
  * unix socket file that nobody answers on is replaced.
  */
 int addr_listen(const struct addr *a, int backlog, int *fd, struct err *err) ATTR_CHECK;
+/*
+ * A non-blocking, close-on-exec socket whose connect has begun; it is over when the
+ * socket is writable.  TCP: no delay, dead peers noticed (keepalive after 15 s, 3 times
+ * 5 s; unacknowledged bytes 10 s).
+ */
+int addr_connect(const struct addr *a, int *fd, struct err *err) ATTR_CHECK;
 int addr_of_socket(int fd, struct addr *a, struct err *err) ATTR_CHECK;
 
 #endif

@@ -22,16 +22,17 @@
  * call, without asking the kernel first whether the socket is writable.  Only what the
  * socket does not take goes through the bufferevent.
  *
+ * The records of commands are in rqueue.c, the protocol is in rwire.c.
+ *
  * Bounds: commands without a reply, bytes not sent, bytes and elements of one reply
  * (rwire.c), one connection attempt at a time, never less than a pause between two.
  */
 #include "redis/rconn.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -45,6 +46,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/uuid.h"
+#include "redis/rqueue.h"
 #include "redis/rwire.h"
 
 #define RCONN_STAMP 0x52434f4eu
@@ -57,23 +59,16 @@
 #define PAUSE_FIRST_MS 50
 #define PAUSE_MAX_MS   1000
 #define PAUSE_FLOOR_MS 5 /* chance may not make a pause none at all */
-/* a link that flaps must not find us eager each time: the pause forgets only after this
- */
+/* so long up, and the pauses begin anew: a link that flaps must not find us eager */
 #define HEALTHY_MS    30000
 #define TELL_EVERY_MS 1000
-
-#define KEEPALIVE_IDLE_S  15
-#define KEEPALIVE_EVERY_S 5
-#define KEEPALIVE_PROBES  3
-#define USER_TIMEOUT_MS	  10000
 
 enum rconn_state {
 	RCONN_NONE = 0,
 	RCONN_RESTING, /* between two attempts */
 	RCONN_RESOLVING,
 	RCONN_CONNECTING,
-	RCONN_SIGNING_IN, /* AUTH, SELECT, PING and the subscriptions are on their way
-			   */
+	RCONN_SIGNING_IN, /* AUTH, SELECT, PING and subscriptions are sent */
 	RCONN_UP,
 	RCONN_STATE_COUNT /* keep last */
 };
@@ -86,26 +81,6 @@ static const char *const state_names[RCONN_STATE_COUNT] = {
     [RCONN_SIGNING_IN] = "signing_in",
     [RCONN_UP] = "up",
 };
-
-/* whom a reply is for */
-enum command_kind {
-	COMMAND_CALLER,
-	COMMAND_SIGN_IN, /* the connection is up when the last of these is answered */
-	COMMAND_PING,
-	COMMAND_SUBSCRIBE, /* made while up */
-};
-
-struct command {
-	STAILQ_ENTRY(command) link;
-	enum command_kind kind;
-	bool late;
-	int64_t
-	    deadline_ms;    /* of loop_now_ms; never before that of the command ahead */
-	rconn_reply_cb *cb; /* NULL: nobody wants to know */
-	void *arg;
-};
-
-STAILQ_HEAD(command_list, command);
 
 struct channel {
 	TAILQ_ENTRY(channel) link;
@@ -136,8 +111,7 @@ struct rconn {
 	unsigned generation; /* of the connection; each teardown adds one */
 	unsigned held;	     /* callbacks on the stack */
 	bool freed; /* rconn_free was called; the memory goes with the last hold */
-	unsigned
-	    attempts; /* in a row without a healthy connection: length of the pause */
+	unsigned attempts;  /* in a row, none of them healthy for long */
 	unsigned next_addr; /* which of the name's addresses is tried next */
 	int64_t up_since_ms;
 	int64_t told_ms; /* when the owner last heard that it is down; 0: never */
@@ -153,13 +127,9 @@ struct rconn {
 	struct loop_timer *reply; /* looks at the oldest waiting command */
 	int64_t reply_due_ms;	  /* when it does so next; 0: it is not set */
 	int64_t sent_ms;	  /* when the last command was sent */
-	int64_t last_deadline_ms; /* of the youngest waiting command */
 	unsigned signing_in;	  /* sign-in commands without a reply */
 
-	struct command_list waiting; /* sent, in order */
-	struct command_list lost;    /* of the connection before; told by tell_loss */
-	struct command_list spare;   /* records to use again */
-	size_t waiting_count;	     /* waiting and lost */
+	struct rqueue commands;
 	TAILQ_HEAD(, channel) channels;
 
 	struct loop_defer *telling;
@@ -168,7 +138,6 @@ struct rconn {
 };
 
 static void teardown(struct rconn *rc, const struct err *why);
-static void start_attempt(struct rconn *rc);
 
 static void
 set_state(struct rconn *rc, enum rconn_state state)
@@ -181,17 +150,6 @@ set_state(struct rconn *rc, enum rconn_state state)
 /* ---- holding ------------------------------------------------------------- */
 
 static void
-drop_commands(struct command_list *list)
-{
-	struct command *c;
-
-	while ((c = STAILQ_FIRST(list)) != NULL) {
-		STAILQ_REMOVE_HEAD(list, link);
-		mem_free(c);
-	}
-}
-
-static void
 destroy(struct rconn *rc)
 {
 	struct channel *ch;
@@ -201,7 +159,7 @@ destroy(struct rconn *rc)
 		mem_free(ch->name);
 		mem_free(ch);
 	}
-	drop_commands(&rc->spare);
+	rqueue_fini(&rc->commands);
 	loop_defer_free(rc->flush);
 	loop_defer_free(rc->telling);
 	loop_timer_free(rc->phase);
@@ -232,22 +190,10 @@ unhold(struct rconn *rc)
 
 /* ---- commands ------------------------------------------------------------ */
 
-static struct command *
-take_record(struct rconn *rc)
-{
-	struct command *c = STAILQ_FIRST(&rc->spare);
-
-	if (c != NULL)
-		STAILQ_REMOVE_HEAD(&rc->spare, link);
-	else
-		c = mem_alloc(sizeof(*c));
-	return c;
-}
-
 static void
 watch_oldest(struct rconn *rc, int64_t now_ms)
 {
-	struct command *c = STAILQ_FIRST(&rc->waiting);
+	struct rcommand *c = rqueue_oldest(&rc->commands);
 
 	if (c == NULL)
 		return;
@@ -262,35 +208,29 @@ watch_oldest(struct rconn *rc, int64_t now_ms)
 }
 
 static int
-send_command(struct rconn *rc, enum command_kind kind, int timeout_ms,
+send_command(struct rconn *rc, enum rcommand_kind kind, int timeout_ms,
 	     rconn_reply_cb *cb, void *arg, struct err *err, int argc,
 	     const char *const argv[], const size_t lens[])
 {
 	size_t unsent = evbuffer_get_length(bufferevent_get_output(rc->bev));
 	int64_t now_ms = loop_now_ms(rc->loop);
-	struct command *c;
+	struct rcommand *c;
 
-	c = take_record(rc);
+	c = rqueue_get(&rc->commands);
 	if (c == NULL)
 		return err_set(err, ERR_NOMEM, "a command");
 	if (rwire_append(rc->out,
 			 unsent < rc->max_output_bytes ? rc->max_output_bytes - unsent
 						       : 0,
 			 argc, argv, lens, err) != 0) {
-		STAILQ_INSERT_HEAD(&rc->spare, c, link);
+		rqueue_unget(&rc->commands, c);
 		return -1;
 	}
 	c->kind = kind;
-	c->late = false;
 	c->cb = cb;
 	c->arg = arg;
 	c->deadline_ms = now_ms + timeout_ms;
-	/* behind a blocking pop the answer cannot be asked for before the pop's own */
-	if (!STAILQ_EMPTY(&rc->waiting) && rc->last_deadline_ms > c->deadline_ms)
-		c->deadline_ms = rc->last_deadline_ms;
-	rc->last_deadline_ms = c->deadline_ms;
-	STAILQ_INSERT_TAIL(&rc->waiting, c, link);
-	rc->waiting_count++;
+	rqueue_push(&rc->commands, c);
 	rc->sent_ms = now_ms;
 	watch_oldest(rc, now_ms);
 	loop_defer_start(rc->flush);
@@ -325,9 +265,10 @@ static void
 reply_due(void *arg)
 {
 	struct rconn *rc = arg;
-	struct command *c = STAILQ_FIRST(&rc->waiting);
+	struct rcommand *c = rqueue_oldest(&rc->commands);
 	int64_t now_ms = loop_now_ms(rc->loop);
 	struct err why = ERR_INIT;
+	int unread = 0;
 
 	STAMP_CHECK(rc, RCONN_STAMP);
 	rc->reply_due_ms = 0;
@@ -335,6 +276,15 @@ reply_due(void *arg)
 		return;
 	if (now_ms < c->deadline_ms) {
 		watch_oldest(rc, now_ms);
+		return;
+	}
+	/*
+	 * Perhaps it is us who are late: after a stall, or behind a large reply, the
+	 * answer lies in the socket, of which libevent reads a piece a turn.
+	 */
+	if (ioctl(rc->fd, FIONREAD, &unread) == 0 && unread > 0) {
+		rc->reply_due_ms = now_ms + 1;
+		loop_timer_start_ms(rc->reply, 1);
 		return;
 	}
 	c->late = true;
@@ -347,26 +297,18 @@ reply_due(void *arg)
 static void
 answer_lost(struct rconn *rc)
 {
-	struct command *c;
+	struct rcommand c;
 	struct err err;
-	rconn_reply_cb *cb;
-	void *arg;
 
-	while ((c = STAILQ_FIRST(&rc->lost)) != NULL) {
-		STAILQ_REMOVE_HEAD(&rc->lost, link);
-		rc->waiting_count--;
-		cb = c->cb;
-		arg = c->arg;
+	while (rqueue_pop_lost(&rc->commands, &c)) {
 		err = rc->loss;
-		err.code = c->late ? ERR_TIMEOUT : ERR_CLOSED;
-		STAILQ_INSERT_HEAD(&rc->spare, c, link);
-		if (cb != NULL)
-			cb(rc, NULL, &err, arg);
+		err.code = c.late ? ERR_TIMEOUT : ERR_CLOSED;
+		if (c.cb != NULL)
+			c.cb(rc, NULL, &err, c.arg);
 	}
 }
 
-/* anywhere between nothing and a ceiling that doubles, so that nodes don't come in step
- */
+/* anywhere below a ceiling that doubles, so that nodes don't come in step */
 static int64_t
 choose_pause_ms(struct rconn *rc)
 {
@@ -422,7 +364,7 @@ disconnect(struct rconn *rc)
 	loop_timer_stop(rc->reply);
 	rc->reply_due_ms = 0;
 	rc->signing_in = 0;
-	STAILQ_CONCAT(&rc->lost, &rc->waiting);
+	rqueue_lose(&rc->commands);
 }
 
 static void
@@ -462,7 +404,7 @@ send_ping(struct rconn *rc)
 	static const char *const argv[] = {"PING"};
 	struct err why = ERR_INIT;
 
-	if (send_command(rc, COMMAND_PING, rc->reply_timeout_ms, NULL, NULL, &why, 1,
+	if (send_command(rc, RCOMMAND_PING, rc->reply_timeout_ms, NULL, NULL, &why, 1,
 			 argv, NULL) != 0)
 		teardown(rc, &why);
 	else
@@ -513,10 +455,7 @@ handle_reply(struct rconn *rc, const struct redisReply *reply)
 {
 	unsigned generation = rc->generation;
 	struct err why = ERR_INIT;
-	struct command *c;
-	enum command_kind kind;
-	rconn_reply_cb *cb;
-	void *arg;
+	struct rcommand c;
 
 	if (is_message(rc, reply)) {
 		const struct redisReply *channel = reply->element[1];
@@ -527,8 +466,7 @@ handle_reply(struct rconn *rc, const struct redisReply *reply)
 				       text->str, (size_t)text->len, rc->arg);
 		return;
 	}
-	c = STAILQ_FIRST(&rc->waiting);
-	if (c == NULL) {
+	if (!rqueue_pop_waiting(&rc->commands, &c)) {
 		if (reply->type == REDIS_REPLY_ERROR)
 			blame_reply(rc, "says unasked", reply, &why);
 		else
@@ -537,25 +475,18 @@ handle_reply(struct rconn *rc, const struct redisReply *reply)
 		teardown(rc, &why);
 		return;
 	}
-	STAILQ_REMOVE_HEAD(&rc->waiting, link);
-	rc->waiting_count--;
-	kind = c->kind;
-	cb = c->cb;
-	arg = c->arg;
-	STAILQ_INSERT_HEAD(&rc->spare, c, link);
-
-	if (cb != NULL)
-		cb(rc, reply, NULL, arg);
+	if (c.cb != NULL)
+		c.cb(rc, reply, NULL, c.arg);
 	if (rc->generation != generation)
 		return;
 	if (rwire_is_failover(reply) ||
-	    (reply->type == REDIS_REPLY_ERROR && kind != COMMAND_CALLER)) {
-		blame_reply(rc, kind == COMMAND_SIGN_IN ? "refuses us" : "says", reply,
-			    &why);
+	    (reply->type == REDIS_REPLY_ERROR && c.kind != RCOMMAND_CALLER)) {
+		blame_reply(rc, c.kind == RCOMMAND_SIGN_IN ? "refuses us" : "says",
+			    reply, &why);
 		teardown(rc, &why);
 		return;
 	}
-	if (kind == COMMAND_SIGN_IN && --rc->signing_in == 0)
+	if (c.kind == RCOMMAND_SIGN_IN && --rc->signing_in == 0)
 		become_up(rc);
 }
 
@@ -602,7 +533,7 @@ broken:
 static int
 sign_in_step(struct rconn *rc, struct err *err, int argc, const char *const argv[])
 {
-	if (send_command(rc, COMMAND_SIGN_IN, rc->connect_timeout_ms, NULL, NULL, err,
+	if (send_command(rc, RCOMMAND_SIGN_IN, rc->connect_timeout_ms, NULL, NULL, err,
 			 argc, argv, NULL) != 0)
 		return -1;
 	rc->signing_in++;
@@ -674,67 +605,32 @@ on_event(struct bufferevent *bev, short what, void *arg)
 }
 
 static int
-set_tcp_options(int fd, struct err *err)
-{
-	static const struct {
-		int level, name, value;
-	} options[] = {
-	    {IPPROTO_TCP, TCP_NODELAY, 1},
-	    {SOL_SOCKET, SO_KEEPALIVE, 1},
-	    {IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S},
-	    {IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_EVERY_S},
-	    {IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES},
-	    {IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS},
-	};
-
-	for (size_t i = 0; i < COUNT_OF(options); i++)
-		if (setsockopt(fd, options[i].level, options[i].name, &options[i].value,
-			       sizeof(options[i].value)) != 0)
-			return err_errno(err, errno, "socket option %d",
-					 options[i].name);
-	return 0;
-}
-
-static int
 open_socket(struct rconn *rc, const struct addr *a, struct err *err)
 {
 	int fd;
 
 	addr_format(a, rc->peer);
-	fd = socket(a->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return err_errno(err, errno, "socket for %s", rc->peer);
-	if (a->sa.sa_family != AF_UNIX && set_tcp_options(fd, err) != 0)
-		goto fail;
 	/*
 	 * The connect is ours and the bufferevent only waits for its end: libevent
 	 * reports a refusal that comes at once without its errno, or from inside its
 	 * own call.
 	 */
-	if (connect(fd, &a->sa, a->len) != 0 && errno != EINPROGRESS) {
-		err_errno(err, errno, "connecting to %s", rc->peer);
-		goto fail;
-	}
-	rc->reader = rwire_reader_create();
+	if (addr_connect(a, &fd, err) != 0)
+		return -1;
 	rc->bev =
 	    bufferevent_socket_new(loop_base(rc->loop), fd, BEV_OPT_CLOSE_ON_FREE);
-	if (rc->reader == NULL || rc->bev == NULL) {
-		err_set(err, ERR_NOMEM, "connection to %s", rc->peer);
-		if (rc->bev == NULL)
-			goto fail;
-		rc->fd = fd;
-		return -1;
+	if (rc->bev == NULL) {
+		close(fd);
+		return err_set(err, ERR_NOMEM, "connection to %s", rc->peer);
 	}
 	rc->fd = fd;
+	rc->reader = rwire_reader_create();
 	bufferevent_setcb(rc->bev, on_readable, NULL, on_event, rc);
 	/* nothing is read before the connection is there */
-	bufferevent_disable(rc->bev, EV_READ);
-	if (bufferevent_socket_connect(rc->bev, NULL, 0) != 0)
-		return err_set(err, ERR_NOMEM, "waiting for %s", rc->peer);
+	if (rc->reader == NULL || bufferevent_disable(rc->bev, EV_READ) != 0 ||
+	    bufferevent_socket_connect(rc->bev, NULL, 0) != 0)
+		return err_set(err, ERR_NOMEM, "connection to %s", rc->peer);
 	return 0;
-fail:
-	close(fd);
-	return -1;
 }
 
 static void
@@ -781,10 +677,10 @@ phase_over(void *arg)
 	case RCONN_UP:
 		/* while commands wait, their own deadline watches over the connection
 		 */
-		if (STAILQ_EMPTY(&rc->waiting) &&
+		if (rqueue_oldest(&rc->commands) == NULL &&
 		    loop_now_ms(rc->loop) - rc->sent_ms >= rc->ping_ms)
 			send_ping(rc);
-		else if (STAILQ_EMPTY(&rc->waiting))
+		else if (rqueue_oldest(&rc->commands) == NULL)
 			phase_next_ping(rc);
 		else
 			loop_timer_start_ms(rc->phase, rc->ping_ms);
@@ -821,9 +717,7 @@ rconn_create(struct loop *l, struct resolver *rv, const struct rconn_opts *opts,
 	rc->loop = l;
 	rc->rv = rv;
 	rc->fd = -1;
-	STAILQ_INIT(&rc->waiting);
-	STAILQ_INIT(&rc->lost);
-	STAILQ_INIT(&rc->spare);
+	rqueue_init(&rc->commands);
 	TAILQ_INIT(&rc->channels);
 	rc->port = opts->port;
 	rc->database = opts->database;
@@ -900,7 +794,7 @@ rconn_peer(const struct rconn *rc)
 size_t
 rconn_waiting(const struct rconn *rc)
 {
-	return rc->waiting_count;
+	return rc->commands.count;
 }
 
 void
@@ -925,10 +819,10 @@ rconn_command_within(struct rconn *rc, int reply_timeout_ms, rconn_reply_cb *cb,
 		return err_set(err, ERR_CLOSED, "no connection to Redis");
 	if (!TAILQ_EMPTY(&rc->channels))
 		return err_set(err, ERR_CONFLICT, "this connection only subscribes");
-	if (rc->waiting_count >= rc->max_waiting)
+	if (rc->commands.count >= rc->max_waiting)
 		return err_set(err, ERR_LIMIT, "%zu commands wait for Redis already",
-			       rc->waiting_count);
-	return send_command(rc, COMMAND_CALLER,
+			       rc->commands.count);
+	return send_command(rc, RCOMMAND_CALLER,
 			    reply_timeout_ms > 0 ? reply_timeout_ms
 						 : rc->reply_timeout_ms,
 			    cb, arg, err, argc, argv, lens);
@@ -960,7 +854,7 @@ rconn_subscribe(struct rconn *rc, const char *channel, struct err *err)
 	/* while it signs in, the command may join the pipeline; before that, it is
 	 * remembered */
 	if ((rc->state == RCONN_UP &&
-	     send_command(rc, COMMAND_SUBSCRIBE, rc->reply_timeout_ms, NULL, NULL, err,
+	     send_command(rc, RCOMMAND_SUBSCRIBE, rc->reply_timeout_ms, NULL, NULL, err,
 			  2, argv, NULL) != 0) ||
 	    (rc->state == RCONN_SIGNING_IN && sign_in_step(rc, err, 2, argv) != 0)) {
 		mem_free(ch->name);

@@ -83,9 +83,10 @@ void rconn_close(struct rconn *rc, const char *reason);
 
 /*
  * Sends one command.  cb may be NULL (the reply is dropped).  Fails with ERR_CLOSED
- * while down, ERR_LIMIT at max_waiting or max_output_bytes.  Arguments are copied; lens
- * NULL: strlen. reply_timeout_ms 0 in rconn_command_within means the connection's own;
- * a blocking pop gives its server-side timeout plus a margin.
+ * while down, ERR_CONFLICT on a connection that subscribes, ERR_LIMIT at max_waiting or
+ * max_output_bytes.  Arguments are copied; lens NULL: strlen. reply_timeout_ms 0 in
+ * rconn_command_within means the connection's own; a blocking pop gives its server-side
+ * timeout plus a margin.
  */
 int rconn_command(struct rconn *rc, rconn_reply_cb *cb, void *arg, struct err *err,
 		  int argc, const char *const argv[], const size_t lens[]) ATTR_CHECK;

@@ -571,6 +571,41 @@ late_reply_times_out_the_oldest_and_closes_the_rest(void **state)
 }
 
 static void
+a_stall_of_ours_is_not_the_servers_fault(void **state)
+{
+	static char replies[2 * 6000];
+	const char *const answers[] = {"", replies, NULL};
+	struct rconn_opts opts = usual();
+	struct outcome a = {.calls = 0}, b = {.calls = 0};
+	size_t len = 0;
+	int64_t end;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		len += (size_t)snprintf(replies + len, 10, "$5000\r\n");
+		memset(replies + len, 'r', 5000);
+		len += 5000;
+		len += (size_t)snprintf(replies + len, 3, "\r\n");
+	}
+	opts.reply_timeout_ms = 30;
+	open_with(&opts);
+	UNTIL(rconn_is_up(rc));
+	script = answers;
+	must_send(&a);
+	must_send(&b);
+	UNTIL(strcmp(seen, "PING;GET key;GET key;") == 0);
+	/* the fake sends, and then nobody looks for longer than the deadline */
+	event_base_loop(loop_base(l), EVLOOP_ONCE);
+	end = clock_mono_ms() + 60;
+	while (clock_mono_ms() < end)
+		continue;
+	UNTIL(b.calls == 1);
+	assert_true(a.replied);
+	assert_true(b.replied);
+	assert_int_equal(downs, 0);
+}
+
+static void
 longer_deadline_of_one_command_is_honoured(void **state)
 {
 	static const char *const silence[] = {NULL};
@@ -1032,6 +1067,7 @@ main(void)
 	    CASE(bounds_refuse_and_do_not_close),
 	    CASE(what_the_socket_does_not_take_is_sent_later_in_order),
 	    CASE(late_reply_times_out_the_oldest_and_closes_the_rest),
+	    CASE(a_stall_of_ours_is_not_the_servers_fault),
 	    CASE(longer_deadline_of_one_command_is_honoured),
 	    CASE(closed_by_the_peer_answers_everybody_once),
 	    CASE(reset_connection_is_replaced),
