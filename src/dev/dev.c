@@ -589,6 +589,7 @@ int
 dev_main(const char *dir, char *const options[], struct err *err)
 {
 	struct dev *d = mem_zero(sizeof(*d));
+	struct sigaction dfl = {.sa_handler = SIG_DFL}, was;
 	sigset_t set, old;
 	int rc = -1;
 
@@ -600,10 +601,13 @@ dev_main(const char *dir, char *const options[], struct err *err)
 	log_identity("dev");
 	signals_of_ours(&set);
 	sigprocmask(SIG_BLOCK, &set, &old);
+	/* a parent that ignores it would have our children reaped without us */
+	sigaction(SIGCHLD, &dfl, &was);
 	if (devdir_open(&d->dir, dir, err) == 0) {
 		rc = run_in_dir(d, err);
 		devdir_close(&d->dir);
 	}
+	sigaction(SIGCHLD, &was, NULL);
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	if (rc == -1 && d->leave)
 		rc = 0; /* what was asked for */
