@@ -68,13 +68,13 @@ show_page(const struct cli *cli, const struct client_answer *answer, int64_t *sh
 		    : 0;
 	if (cli->json)
 		cli_put_json(answer->body, answer->len);
-	else if (*shown == 0)
+	else if (cursor[0] == '\0')
 		answer_print_row_head(stdout);
 	for (size_t i = 0; i < count && !cli->json; i++)
 		answer_print_row(stdout, json_object_array_get_idx(tasks, i));
 	*shown += (int64_t)count;
 	next = answer_text(page, "next_cursor");
-	if (next == NULL || count == 0)
+	if (next == NULL) /* a page may be short, or empty, and not be the last one */
 		cursor[0] = '\0';
 	else if (snprintf(cursor, cursor_size, "%s", next) >= (int)cursor_size)
 		rc = cli_usage(cli, "the node's cursor is longer than %zu bytes",
