@@ -23,11 +23,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -35,6 +37,8 @@
 #include "proc/procutil.h"
 
 #define REMOVE_DEPTH_MAX 32
+#define FRESH_PREFIX	 "shoal-dev-"
+#define SWEEP_AGE_S	 60
 
 char *
 devdir_path(const struct devdir *dd, const char *name, char buf[DEVDIR_PATH_SIZE])
@@ -89,6 +93,38 @@ devdir_remove(const struct devdir *dd, const char *name, struct err *err)
 	return 0;
 }
 
+/* directories of supervisors that were killed: nobody else removes them */
+static void
+sweep(const char *base)
+{
+	char pattern[DEVDIR_PATH_SIZE], lock[PATH_MAX];
+	struct stat st;
+	pid_t pid;
+	glob_t g;
+
+	snprintf(pattern, sizeof(pattern), "%s/" FRESH_PREFIX "??????", base);
+	if (glob(pattern, 0, NULL, &g) != 0)
+		return;
+	for (size_t i = 0; i < g.gl_pathc; i++) {
+		if (lstat(g.gl_pathv[i], &st) != 0 || !S_ISDIR(st.st_mode) ||
+		    st.st_uid != geteuid())
+			continue;
+		snprintf(lock, sizeof(lock), "%s/lock", g.gl_pathv[i]);
+		/* a young one may be about to be locked, or its servers still be ending
+		 */
+		if (lstat(lock, &st) != 0 || time(NULL) - st.st_mtime < SWEEP_AGE_S ||
+		    pidfile_read(lock, &pid, NULL) == 0)
+			continue;
+		log_info(NULL, "removing what a killed run left", "path=%s",
+			 g.gl_pathv[i]);
+		if (remove_at(AT_FDCWD, g.gl_pathv[i], 0) != 0)
+			log_warn(NULL, "directory could not be removed",
+				 "path=%s reason=\"%s\"", g.gl_pathv[i],
+				 strerror(errno));
+	}
+	globfree(&g);
+}
+
 static int
 make_fresh(struct devdir *dd, struct err *err)
 {
@@ -98,10 +134,11 @@ make_fresh(struct devdir *dd, struct err *err)
 	/* root's runtime directory is closed to the user that the stores run as */
 	if (dd->drop || base == NULL || base[0] != '/' || access(base, W_OK) != 0)
 		base = "/tmp";
-	n = snprintf(dd->path, sizeof(dd->path), "%s/shoal-dev-XXXXXX", base);
+	n = snprintf(dd->path, sizeof(dd->path), "%s/" FRESH_PREFIX "XXXXXX", base);
 	if (n < 0 || (size_t)n >= sizeof(dd->path))
 		return err_set(err, ERR_INVALID, "XDG_RUNTIME_DIR is too long: %s",
 			       base);
+	sweep(base);
 	if (mkdtemp(dd->path) == NULL)
 		return err_errno(err, errno, "%s", dd->path);
 	dd->temporary = true;
