@@ -181,7 +181,7 @@ read_seconds(const struct jspan *value, int64_t max_ms, int64_t *ms)
 	if (value->kind != JSON_NUMBER || jspan_double(value, &seconds, NULL) != 0 ||
 	    !isfinite(seconds) || seconds < 0 || seconds * 1000 > (double)max_ms)
 		return false;
-	*ms = llround(seconds * 1000);
+	*ms = (int64_t)(seconds * 1000 + 0.5);
 	return true;
 }
 
