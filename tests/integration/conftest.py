@@ -98,7 +98,7 @@ def make_db(postgres):
 def migrate(database):
     """What an operator does: shoald --migrate."""
     done = subprocess.run(
-        program() + ["--migrate", "-o", "database.url=" + database.url(),
+        program() + ["-c", "/dev/null", "--migrate", "-o", "database.url=" + database.url(),
                      "-o", "cluster.name=" + database.name],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=program_env(), timeout=60,
         check=False,

@@ -436,8 +436,15 @@ signal_mask_and_dispositions_are_reset(void **state)
 	run_shell(f, "exec grep -E '^Sig(Blk|Ign)' /proc/self/status");
 	signal(SIGHUP, SIG_DFL);
 	sigprocmask(SIG_UNBLOCK, &mask, NULL);
-	assert_string_equal(f->head, "SigBlk:\t0000000000000000\n"
-				     "SigIgn:\t0000000000000000\n");
+	/*
+	 * glibc's posix_spawn, by which make runs us, leaves its own two signals (32 and 33)
+	 * ignored, and nobody can change them back through libc.
+	 */
+	if (strstr(f->head, "SigIgn:\t0000000180000000\n") == NULL)
+		assert_string_equal(f->head, "SigBlk:\t0000000000000000\n"
+					     "SigIgn:\t0000000000000000\n");
+	else
+		assert_non_null(strstr(f->head, "SigBlk:\t0000000000000000\n"));
 }
 
 static void
