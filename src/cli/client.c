@@ -76,6 +76,20 @@ client_free(struct client *c)
 	mem_free(c);
 }
 
+/* the reason with the address, and with what to check when nobody is there */
+static int
+tell(const struct client *c, struct err *err)
+{
+	if (c->err.code == ERR_IO)
+		return err_set(
+		    err, ERR_IO,
+		    "http://%s: %s; is a node up there, and is that its address for "
+		    "applications?",
+		    c->target->url.authority, c->err.text);
+	return err_set(err, c->err.code, "http://%s: %s", c->target->url.authority,
+		       c->err.text);
+}
+
 int
 client_call(struct client *c, const char *method, const char *path, const char *body,
 	    size_t len, int timeout_ms, struct client_answer *out, struct err *err)
@@ -95,9 +109,7 @@ client_call(struct client *c, const char *method, const char *path, const char *
 			*out = c->answer;
 			rc = 0;
 		} else {
-			if (err != NULL)
-				*err = c->err;
-			rc = err_wrap(err, "http://%s", c->target->url.authority);
+			rc = tell(c, err);
 		}
 	}
 	explicit_bzero(request.data, request.len); /* the key is in it */
