@@ -57,7 +57,11 @@ struct script {
 	_Atomic int generation[WATCHED];
 	_Atomic int
 	    sleeper; /* 1: the next worker runs a process group; then that group's id */
+	_Atomic int escapee; /* a process of that group that left it by setsid */
 	_Atomic int burials_open;
+	_Atomic int takes; /* 1: the next worker that is told of a burial takes it, and
+			      keeps it */
+	_Atomic int taker;
 	_Atomic uint64_t retired_claims;
 	_Atomic int migrations, migrate_fails; /* how often it fails; -1: hopeless */
 	_Atomic int fds_before, fds_open; /* of the master at its start, of a worker */
@@ -77,6 +81,7 @@ static struct script *script; /* in the node's processes */
 /* ---- the scripted worker ------------------------------------------------------------
  */
 
+/* a leader, a grandchild in its group, and one that left it */
 static void
 run_a_group(struct score_slot *slot)
 {
@@ -84,13 +89,11 @@ run_a_group(struct score_slot *slot)
 
 	if (pid == 0) {
 		setpgid(0, 0);
-		signal(SIGTERM, SIG_IGN);
-		/* a grandchild in the group, and the leader ends: only the group is
-		 * left */
-		if (fork() == 0) {
-			prctl(PR_SET_NAME, "left-behind");
-			for (;;)
-				pause();
+		if (fork() != 0 && fork() == 0) {
+			if (fork() != 0)
+				_exit(0);
+			setsid();
+			atomic_store(&script->escapee, getpid());
 		}
 		for (;;)
 			pause();
@@ -98,6 +101,21 @@ run_a_group(struct score_slot *slot)
 	setpgid(pid, pid);
 	atomic_store(&slot->groups[5], pid);
 	atomic_store(&script->sleeper, pid);
+}
+
+static void
+take_a_burial(struct scoreboard *board)
+{
+	for (int b = 0; b < SCORE_BURIALS; b++) {
+		uint8_t open = BURIAL_OPEN;
+
+		if (!atomic_compare_exchange_strong(&board->burials[b].state, &open,
+						    BURIAL_TAKEN))
+			continue;
+		atomic_store(&board->burials[b].taker, getpid());
+		atomic_store(&script->taker, getpid());
+		return;
+	}
 }
 
 static int
@@ -168,6 +186,10 @@ scripted_worker(const struct worker_env *env)
 		if (recv(env->control_fd, &order, 1, 0) != 1)
 			return WORKER_EXIT_OK; /* the master is gone */
 		atomic_fetch_add(&script->orders[(unsigned char)order & 127], 1);
+		one = 1;
+		if (order == WORKER_BURY &&
+		    atomic_compare_exchange_strong(&script->takes, &one, 0))
+			take_a_burial(env->board);
 		if (order == WORKER_END)
 			return WORKER_EXIT_OK;
 		if (order == WORKER_TERM || order == WORKER_INT ||
@@ -436,8 +458,8 @@ starts_answers_and_stops(void **state)
 	assert_non_null(strstr(ask(n, "table"), "LAST ENDED"));
 	assert_non_null(strstr(ask(n, "nonsense"), "unknown command"));
 	/* the log, two listeners, the order socket: nothing of the master's own */
-	assert_int_equal(
-	    atomic_load(&n->script->fds_open), atomic_load(&n->script->fds_before) + 4);
+	assert_int_equal(atomic_load(&n->script->fds_open),
+			 atomic_load(&n->script->fds_before) + 4);
 	stop(n);
 	assert_int_equal(atomic_load(&n->script->orders[WORKER_TERM]), 2);
 	assert_int_equal(access(n->pid_file, F_OK), -1);
@@ -470,6 +492,40 @@ a_killed_worker_is_buried_and_replaced_at_once(void **state)
 	assert_true(status_says(n, "\"last_reason\":\"killed by signal 9 (SIGKILL)\""));
 	assert_true(status_says(n, "\"restarts\":1"));
 	assert_true(status_says(n, "\"tasks_claimed_total\":40"));
+	stop(n);
+}
+
+static void
+who_left_its_group_is_killed_too(void **state)
+{
+	struct node *n = *state;
+	int escapee;
+
+	atomic_store(&n->script->sleeper, 1);
+	start(n);
+	wait_until(n, atomic_load(&n->script->escapee) != 0);
+	escapee = atomic_load(&n->script->escapee);
+	kill(ready_pid(n, 0), SIGKILL);
+	kill(ready_pid(n, 1), SIGKILL);
+	wait_until(n, is_gone(escapee));
+	stop(n);
+}
+
+static void
+a_burial_is_opened_again_when_its_taker_dies(void **state)
+{
+	struct node *n = *state;
+	int taker;
+
+	atomic_store(&n->script->takes, 1);
+	start(n);
+	kill(ready_pid(n, 0), SIGKILL);
+	wait_until(n, atomic_load(&n->script->taker) != 0);
+	wait_until(n, atomic_load(&n->script->burials_open) == 0);
+	taker = atomic_load(&n->script->taker);
+	kill(taker, SIGKILL);
+	/* its own, and the one that it had taken */
+	wait_until(n, atomic_load(&n->script->burials_open) == 2);
 	stop(n);
 }
 
@@ -854,6 +910,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    T(starts_answers_and_stops),
 	    T(a_killed_worker_is_buried_and_replaced_at_once),
+	    T(who_left_its_group_is_killed_too),
+	    T(a_burial_is_opened_again_when_its_taker_dies),
 	    T(no_storm_kills_the_master),
 	    T(a_crash_loop_is_slowed_down_and_ends_when_the_cause_does),
 	    T(a_hanging_worker_is_replaced),
