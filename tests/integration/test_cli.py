@@ -1,0 +1,375 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""shoal, the client: what it prints, and the exit status that scripts rely on.
+
+The first half talks to a server of its own that answers as told, the second half to real nodes.
+"""
+
+import http.server
+import json
+import subprocess
+import threading
+import time
+
+import pytest
+from shoaltest import process
+from shoaltest.node import DIRTY, program, program_env
+
+OK, FAILED, NOT_FOUND, USAGE, UNAVAILABLE, TIMEOUT, DENIED = 0, 1, 2, 64, 69, 75, 77
+ID = "01900000-0000-7000-8000-000000000001"
+
+
+class Done:
+    def __init__(self, process_done):
+        self.status = process_done.returncode
+        self.out = process_done.stdout.decode()
+        self.err = process_done.stderr.decode()
+        assert not DIRTY.search(self.err), self.err
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+
+def shoal(*words, env=None, text=None, timeout=30):
+    clean = {k: v for k, v in program_env().items() if not k.startswith("SHOAL_")}
+    clean.update(env or {})
+    return Done(subprocess.run(
+        program("shoal") + list(words), env=clean, timeout=timeout, check=False,
+        input=None if text is None else text.encode(), stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, stdin=subprocess.DEVNULL if text is None else None,
+    ))
+
+
+class Stub:
+    """Answers as told, one (status, body, headers) a request; the last one again and again."""
+
+    def __init__(self, port=0):
+        stub = self
+        self.answers = [(200, {}, {})]
+        self.requests = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def answer(self):
+                length = int(self.headers.get("Content-Length", 0))
+                stub.requests.append(
+                    (self.command, self.path, dict(self.headers), self.rfile.read(length).decode())
+                )
+                status, body, headers = stub.answers[0]
+                if len(stub.answers) > 1:
+                    stub.answers.pop(0)
+                if status is None:
+                    self.close_connection = True
+                    return
+                data = body if isinstance(body, bytes) else json.dumps(body).encode()
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                if "Transfer-Encoding" not in headers:
+                    self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            do_GET = do_POST = answer
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.server.handle_error = lambda *_: None  # a client that hangs up is no news
+        self.port = self.server.server_address[1]
+        self.env = {"SHOAL_URL": "http://127.0.0.1:%d" % self.port, "SHOAL_API_KEY": "k1"}
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
+        self.thread.start()
+
+    def say(self, *answers):
+        self.answers = [(tuple(a) + ({},))[:3] for a in answers]
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def stub():
+    server = Stub()
+    yield server
+    server.close()
+
+
+def task(state, **more):
+    return dict({"id": ID, "type": "t", "queue": "default", "state": state, "attempt": 1}, **more)
+
+
+def problem(status, code):
+    return (status, {"title": "T", "status": status, "code": code, "detail": "Some detail."})
+
+
+# ---- against the stub
+
+
+def test_submit_prints_the_id_and_sends_what_was_said(stub):
+    stub.say((201, task("queued")))
+    done = shoal(
+        "submit", "thumbnail", '{"a": 1.0,"b":[1e3]}', "--queue", "mail", "-p", "3", "--delay",
+        "1500ms", "--timeout", "2min", "--max-attempts=4", "--metadata", '{"m":1}', env=stub.env,
+    )
+    assert (done.status, done.out) == (OK, ID + "\n"), done.err
+    method, path, headers, body = stub.requests[0]
+    assert (method, path) == ("POST", "/v1/tasks")
+    assert headers["Authorization"] == "Bearer k1"
+    assert headers["Host"] == "127.0.0.1:%d" % stub.port
+    assert '"payload":{"a": 1.0,"b":[1e3]}' in body  # byte for byte
+    assert json.loads(body) == {
+        "type": "thumbnail", "payload": {"a": 1.0, "b": [1000.0]}, "queue": "mail", "priority": 3,
+        "delay": 1.5, "timeout": 120, "max_attempts": 4, "metadata": {"m": 1},
+    }
+
+
+def test_a_payload_comes_from_standard_input_too(stub):
+    stub.say((201, task("queued")))
+    assert shoal("submit", "t", "-", env=stub.env, text=' {"big": true}\n').status == OK
+    assert json.loads(stub.requests[0][3]) == {"type": "t", "payload": {"big": True}}
+
+
+def test_what_is_no_json_is_refused_before_it_is_sent(stub):
+    done = shoal("submit", "t", "hello", env=stub.env)
+    assert done.status == USAGE and "not JSON" in done.err
+    assert stub.requests == []
+
+
+@pytest.mark.parametrize(
+    "answer,status",
+    [
+        (problem(400, "invalid_field"), FAILED),
+        (problem(401, "unauthorized"), DENIED),
+        (problem(403, "forbidden"), DENIED),
+        (problem(404, "not_found"), NOT_FOUND),
+        (problem(429, "too_many"), UNAVAILABLE),
+        (problem(503, "unavailable"), UNAVAILABLE),
+        ((502, b"<html>bad gateway</html>"), UNAVAILABLE),
+    ],
+)
+def test_a_refusal_is_one_line_and_a_status(stub, answer, status):
+    stub.say(answer)
+    done = shoal("get", ID, env=stub.env)
+    assert done.status == status
+    assert done.out == ""
+    assert done.err.count("\n") == 1 and str(answer[0]) in done.err
+    if isinstance(answer[1], dict):
+        assert answer[1]["code"] in done.err and "Some detail." in done.err
+
+
+def test_with_json_the_problem_is_passed_through(stub):
+    stub.say(problem(404, "not_found"))
+    done = shoal("get", ID, "--json", env=stub.env)
+    assert done.status == NOT_FOUND
+    assert done.json["code"] == "not_found"
+
+
+def test_nothing_from_outside_reaches_the_terminal_raw(stub):
+    stub.say((200, task("failed", error={"code": "x", "message": "\x1b[2Jgone\nline"})))
+    for words in (["get", ID], ["wait", ID]):
+        done = shoal(*words, env=stub.env)
+        assert "\x1b" not in done.out + done.err
+        assert "gone" in done.out + done.err
+
+
+def test_wait_prints_the_result_and_follows_the_outcome(stub):
+    stub.say((200, task("running")), (200, task("succeeded", result={"n": 1})))
+    done = shoal("wait", ID, env=stub.env)
+    assert (done.status, done.out) == (OK, '{"n":1}\n')
+    assert all(r[1].startswith("/v1/tasks/%s?wait=" % ID) for r in stub.requests)
+    stub.say((200, task("failed", error={"code": "exit", "message": "status 3"})))
+    done = shoal("wait", ID, env=stub.env)
+    assert (done.status, done.out) == (FAILED, "")
+    assert "exit: status 3" in done.err
+
+
+def test_wait_gives_up_at_its_time(stub):
+    stub.say((200, task("running")))
+    began = time.monotonic()
+    done = shoal("wait", ID, "--timeout", "200ms", env=stub.env)
+    assert done.status == TIMEOUT
+    assert time.monotonic() - began >= 0.2
+
+
+def test_wait_survives_a_node_that_is_restarted(stub):
+    stub.say((None, b""), problem(503, "draining"), (200, task("succeeded", result=7)))
+    done = shoal("wait", ID, env=stub.env)
+    assert (done.status, done.out) == (OK, "7\n")
+
+
+def test_submit_that_waits_goes_on_waiting_where_the_answer_ends(stub):
+    stub.say((202, task("running")), (200, task("succeeded", result="x")))
+    done = shoal("submit", "t", "--wait", env=stub.env)
+    assert (done.status, done.out) == (OK, '"x"\n')
+    assert stub.requests[0][1].startswith("/v1/tasks?wait=")
+    assert stub.requests[1][1].startswith("/v1/tasks/" + ID)
+
+
+def test_an_answer_that_never_came_leaves_the_outcome_open(stub):
+    stub.say((None, b""))
+    done = shoal("submit", "t", env=stub.env)
+    assert done.status == UNAVAILABLE
+    assert "may or may not have been accepted" in done.err
+    assert len(stub.requests) == 1
+
+
+def test_an_answer_in_chunks_is_refused(stub):
+    stub.say((200, b"2\r\n{}\r\n0\r\n\r\n", {"Transfer-Encoding": "chunked"}))
+    assert shoal("get", ID, env=stub.env).status == FAILED
+
+
+def test_list_follows_pages_short_ones_too(stub):
+    page = [task("queued", id="%036d" % n, created_at="2026-01-01T00:00:00Z") for n in range(3)]
+    stub.say(
+        (200, {"tasks": page[:2], "next_cursor": "a&b"}),
+        (200, {"tasks": [], "next_cursor": "c"}),
+        (200, {"tasks": page[2:], "next_cursor": None}),
+    )
+    done = shoal("list", "--all", "--state", "queued", env=stub.env)
+    assert done.status == OK
+    assert len(done.out.splitlines()) == 4
+    paths = [r[1] for r in stub.requests]
+    assert paths == [
+        "/v1/tasks?limit=100&state=queued",
+        "/v1/tasks?limit=100&state=queued&cursor=a%26b",
+        "/v1/tasks?limit=100&state=queued&cursor=c",
+    ]
+
+
+def test_list_takes_no_more_than_its_limit(stub):
+    stub.say((200, {"tasks": [task("queued")] * 5, "next_cursor": "more"}))
+    done = shoal("list", "-n", "5", "--json", env=stub.env)
+    assert done.status == OK and len(stub.requests) == 1
+    assert len(done.json["tasks"]) == 5
+
+
+def test_a_key_file_stands_for_the_variable(stub, tmp_path):
+    path = tmp_path / "key"
+    path.write_text("from-a-file\n")
+    stub.say((200, task("queued")))
+    shoal("get", ID, "--key-file", str(path), env=stub.env)
+    assert stub.requests[0][2]["Authorization"] == "Bearer from-a-file"
+
+
+def test_without_a_node_it_says_what_to_check():
+    done = shoal("get", ID, env={"SHOAL_URL": "http://127.0.0.1:%d" % process.free_port()})
+    assert done.status == UNAVAILABLE
+    assert "refused" in done.err and "is a node up there" in done.err
+    assert shoal("get", ID).status == USAGE
+
+
+def test_a_full_disk_is_no_success(stub):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(program("shoal") + ["version"], stdout=full, check=False,
+                              stderr=subprocess.DEVNULL, env=program_env())
+    assert done.returncode == FAILED
+
+
+@pytest.mark.parametrize("words", [
+    ["nonsense"], ["submit"], ["get"], ["get", "a", "b"], ["list", "x"], ["submit", "t", "--prio"],
+    ["submit", "t", "-p", "10"], ["wait", ID, "--timeout", "soon"], ["apps", "destroy"],
+    ["keys", "create"], ["bench", "sideways"], ["list", "--all", "--limit", "3"],
+    ["submit", "t", "--delay", "1s", "--run-at", "2030-01-01T00:00:00Z"],
+])
+def test_a_wrong_command_line_is_64_and_one_line(stub, words):
+    done = shoal(*words, env=stub.env)
+    assert done.status == USAGE
+    assert done.err.count("\n") == 1 and done.out == ""
+    assert stub.requests == []
+
+
+def test_every_command_has_help():
+    for name in ("submit", "get", "wait", "list", "apps", "keys", "bench", "help", "version"):
+        done = shoal(name, "--help")
+        assert done.status == OK and done.out.startswith("usage: shoal " + name)
+
+
+def test_bench_counts_errors_and_ends_at_a_refusal(stub):
+    stub.say(problem(503, "later"), (201, task("queued")))
+    done = shoal("bench", "submit", "-n", "20", "-c", "2", "--json", env=stub.env)
+    assert done.status == OK
+    assert (done.json["accepted"], done.json["errors"]) == (20, 1)
+    assert done.json["latency_us"]["p50"] > 0
+    stub.say(problem(401, "unauthorized"))
+    done = shoal("bench", "submit", "-n", "20", env=stub.env)
+    assert done.status == FAILED and "unauthorized" in done.err
+
+
+def test_bench_sends_batches_and_the_rest(stub):
+    stub.say((201, {"tasks": []}))
+    done = shoal("bench", "submit", "-n", "25", "-b", "10", "-c", "1", "--json", env=stub.env)
+    assert done.json["accepted"] == 25
+    sizes = [len(json.loads(r[3])["tasks"]) for r in stub.requests]
+    assert sizes == [10, 10, 5]
+    assert all(r[1] == "/v1/tasks/batch" for r in stub.requests)
+
+
+# ---- against real nodes
+
+
+@pytest.fixture
+def env(node, key):
+    return {"SHOAL_URL": node.url, "SHOAL_API_KEY": key}
+
+
+def test_a_task_goes_in_and_its_result_comes_out(env):
+    done = shoal("submit", "shoal.echo", '{"hello": "world"}', "--wait=20s", env=env)
+    assert (done.status, json.loads(done.out)) == (OK, {"hello": "world"}), done.err
+    task_id = shoal("submit", "shoal.echo", "[1]", env=env).out.strip()
+    assert shoal("wait", task_id, env=env).json == [1]
+    shown = shoal("get", task_id, env=env)
+    assert "succeeded" in shown.out and task_id in shown.out
+    assert shoal("get", task_id, "--json", env=env).json["result"] == [1]
+    assert task_id in shoal("list", "--type", "shoal.echo", env=env).out
+    assert shoal("get", ID, env=env).status == NOT_FOUND
+    assert shoal("list", env=dict(env, SHOAL_API_KEY="wrong")).status == DENIED
+
+
+def test_a_task_that_fails_for_good_is_exit_status_1(env):
+    done = shoal("submit", "shoal.fail", '{"times":9,"message":"broken"}', "--max-attempts", "1",
+                 "--wait=20s", env=env)
+    assert done.status == FAILED
+    assert "broken" in done.err
+
+
+def test_applications_and_keys_are_made_used_and_revoked(db, node):
+    database = {"SHOAL_DATABASE_URL": db.url()}
+    assert shoal("apps", "create", "shop", env=database).status == OK
+    assert shoal("apps", "create", "shop", env=database).status == FAILED
+    listed = shoal("apps", "list", "--json", env=database).json["applications"]
+    assert [(a["name"], a["live_keys"]) for a in listed] == [("shop", 0)]
+    assert shoal("keys", "create", "none", env=database).status == NOT_FOUND
+    made = shoal("keys", "create", "shop", "--label", "ci", "--expires", "90d", env=database)
+    assert made.status == OK and made.out.startswith("shoal_live_")
+    client = {"SHOAL_URL": node.url, "SHOAL_API_KEY": made.out.strip()}
+    assert shoal("submit", "shoal.noop", "--wait=20s", env=client).status == OK
+    key = shoal("keys", "list", "shop", "--json", env=database).json["keys"][0]
+    assert key["label"] == "ci" and key["expires_at"] and not key["revoked_at"]
+    # the key itself is nowhere to be had again
+    assert made.out.strip().split("_")[3] not in shoal("keys", "list", env=database).out
+    assert shoal("keys", "revoke", key["public_id"], env=database).status == OK
+    assert shoal("keys", "revoke", key["public_id"], env=database).status == NOT_FOUND
+    deadline = time.monotonic() + 8
+    while shoal("list", env=client).status != DENIED:
+        assert time.monotonic() < deadline, "a revoked key still works"
+
+
+def test_the_database_is_found_by_option_too(db):
+    done = shoal("apps", "list", "-o", "database.url=" + db.url())
+    assert done.status == OK, done.err
+    gone = "postgresql://127.0.0.1:%d/x" % process.free_port()
+    assert shoal("apps", "list", "-o", "database.url=" + gone).status == UNAVAILABLE
+
+
+def test_bench_agrees_with_the_node(node, env):
+    env = dict(env, SHOAL_PORTAL_URL=node.dev_url)
+    done = shoal("bench", "e2e", "-n", "300", "-c", "8", "--outstanding", "50", "--json", env=env,
+                 timeout=60)
+    assert done.status == OK, done.err
+    assert (done.json["accepted"], done.json["finished"], done.json["errors"]) == (300, 300, 0)
+    done = shoal("bench", "latency", "-n", "20", "--json", env=env)
+    assert done.status == OK and done.json["finished"] == 20
