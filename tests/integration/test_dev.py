@@ -11,7 +11,7 @@ import pytest
 from shoaltest import process
 from shoaltest.client import Client
 from shoaltest.node import DIRTY, program, program_env
-from shoaltest.waits import wait_for
+from shoaltest.waits import Hopeless, wait_for
 
 
 class Dev:
@@ -42,6 +42,8 @@ class Dev:
         return dict(pairs)
 
     def is_up(self):
+        if self.proc.poll() is not None:
+            raise Hopeless("shoald --dev ended:\n" + self.text())
         return self.client().request("GET", "/health").status_code == 200
 
     def client(self):

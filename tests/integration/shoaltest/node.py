@@ -12,7 +12,7 @@ import time
 import requests
 
 from . import process
-from .waits import wait_for
+from .waits import Hopeless, wait_for
 
 # what makes a clean run dirty, whatever the assertions said
 DIRTY = re.compile(
@@ -133,7 +133,7 @@ class Node:
 
     def is_healthy(self):
         if self.proc.poll() is not None:
-            raise RuntimeError(
+            raise Hopeless(
                 "%s ended with %s:\n%s" % (self.name, self.proc.returncode, self.log()[-3000:])
             )
         return requests.get(self.dev_url + "/health", timeout=5).status_code == 200

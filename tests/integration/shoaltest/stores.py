@@ -13,7 +13,7 @@ import psycopg2
 import redis as redis_module
 
 from . import process
-from .waits import wait_for
+from .waits import Hopeless, wait_for
 
 
 class Missing(Exception):
@@ -156,7 +156,7 @@ class Postgres(Server):
 
     def answers(self):
         if not self.is_running():
-            raise RuntimeError("postgres ended:\n" + self.log_text()[-2000:])
+            raise Hopeless("postgres ended:\n" + self.log_text()[-2000:])
         with contextlib.closing(self.connect("postgres")):
             return True
 
@@ -240,7 +240,7 @@ class Redis(Server):
 
     def answers(self):
         if not self.is_running():
-            raise RuntimeError("redis ended:\n" + self.log_text()[-2000:])
+            raise Hopeless("redis ended:\n" + self.log_text()[-2000:])
         with contextlib.closing(self.client()) as c:
             return c.ping()
 

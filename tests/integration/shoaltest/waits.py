@@ -4,6 +4,10 @@
 import time
 
 
+class Hopeless(AssertionError):
+    """Raised by a predicate that knows that waiting will not help."""
+
+
 def wait_for(predicate, at_most=10, what=None, every=0.02):
     """Returns the predicate's first true value; fails with its last one after at_most seconds.
 
@@ -16,6 +20,8 @@ def wait_for(predicate, at_most=10, what=None, every=0.02):
         value = None
         try:
             value = predicate()
+        except Hopeless:
+            raise
         except Exception as e:  # pylint: disable=broad-except
             error = e
         if value:
