@@ -40,7 +40,9 @@ struct control {
 	int fd;
 	struct addr addr;
 	control_answer_fn *answer;
-	void *arg; /* borrowed */
+	void *arg;   /* borrowed */
+	bool paused; /* accept failed: not polled for one turn, or it would be tried
+			without end */
 	struct client clients[CONTROL_CLIENTS];
 };
 
@@ -139,7 +141,7 @@ control_fds(const struct control *c, struct pollfd fds[CONTROL_FDS])
 		fds[i + 1].fd = cl->fd;
 		fds[i + 1].events = cl->out.len > 0 ? POLLOUT : POLLIN;
 	}
-	fds[0].fd = room ? c->fd : -1;
+	fds[0].fd = room && !c->paused ? c->fd : -1;
 	fds[0].events = POLLIN;
 }
 
@@ -222,6 +224,7 @@ control_turn(struct control *c, const struct pollfd fds[CONTROL_FDS], int64_t no
 		if (cl->fd != -1 && now_ms >= cl->deadline_ms)
 			client_close(cl);
 	}
+	c->paused = false;
 	if (fds[0].fd != -1 && fds[0].revents != 0)
 		client_accept(c, now_ms);
 }

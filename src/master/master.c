@@ -612,8 +612,8 @@ wait_for_news(struct master *m)
 		    (struct pollfd){.fd = m->workers[i].order_fd, .events = POLLIN};
 		slot_of[n++] = i;
 	}
-	if (poll(fds, 1 + CONTROL_FDS + n, turn_timeout_ms(m)) <= 0)
-		return;
+	if (poll(fds, 1 + CONTROL_FDS + n, turn_timeout_ms(m)) == -1)
+		return; /* (after a mere timeout a client may have to be given up) */
 	if (fds[0].revents != 0)
 		read_signals(m);
 	for (size_t i = 0; i < n; i++)
@@ -638,6 +638,7 @@ master_run(struct master *m, struct err *err)
 	process_protect();
 	proctitle_set("shoald: master%s%s", m->opts.title != NULL ? ", " : "",
 		      m->opts.title != NULL ? m->opts.title : "");
+	log_identity("master");
 	m->started_ms = m->checked_ms = m->now_ms = clock_mono_ms();
 	log_info(NULL, "node starts", "node=%s version=%s pid=%ld workers=%d",
 		 m->board->node_text, PACKAGE_VERSION, (long)getpid(),

@@ -4,7 +4,11 @@
  *
  * The master forks, fills a struct worker_env and calls worker_main, which
  * returns the exit status.  Between the two lies one socket pair: orders come down it as
- * single bytes, and its end of file means that the master is gone (drain and leave).
+ * single bytes, and its end of file means that the master is gone (drain and leave).  Any byte
+ * up it makes the master look at the scoreboard at once, for example for SCORE_READY.
+ *
+ * The process starts in a group of its own, with an empty signal mask and default dispositions (but
+ * for SIGPIPE and SIGXFSZ, which are ignored), its title and log identity set, its user changed.
  */
 #ifndef WORKER_WORKER_H
 #define WORKER_WORKER_H
@@ -17,7 +21,11 @@
 enum audience { AUDIENCE_APPLICATIONS = 0, AUDIENCE_DEVELOPERS, AUDIENCE_COUNT };
 
 struct worker_listener {
-	int fd; /* owned by the master; the worker duplicates it */
+	/*
+	 * The process's own copy, inherited by the fork: it is closed, like every duplicate, when the
+	 * worker stops accepting, or the address stays taken when the master is gone
+	 */
+	int fd;
 	enum audience audience;
 };
 

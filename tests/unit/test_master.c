@@ -496,6 +496,33 @@ a_killed_worker_is_buried_and_replaced_at_once(void **state)
 }
 
 static void
+an_idle_client_of_the_control_socket_is_given_up(void **state)
+{
+	struct node *n = *state;
+	int fds[CONTROL_CLIENTS + 4];
+	char text[200], byte;
+	struct addr a;
+	struct err err;
+	struct pollfd pfd;
+
+	start(n);
+	snprintf(text, sizeof(text), "unix:%s", n->socket);
+	assert_int_equal(addr_parse(text, &a, &err), 0);
+	for (size_t i = 0; i < COUNT_OF(fds); i++) {
+		fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		assert_int_equal(connect(fds[i], &a.sa, a.len), 0);
+	}
+	/* the last ones only get a place when the first have been given up */
+	pfd = (struct pollfd){.fd = fds[COUNT_OF(fds) - 1], .events = POLLIN};
+	assert_int_equal(poll(&pfd, 1, PATIENCE_MS), 1);
+	assert_int_equal(recv(pfd.fd, &byte, 1, 0), 0);
+	for (size_t i = 0; i < COUNT_OF(fds); i++)
+		close(fds[i]);
+	assert_true(status_says(n, "running"));
+	stop(n);
+}
+
+static void
 who_left_its_group_is_killed_too(void **state)
 {
 	struct node *n = *state;
@@ -910,6 +937,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    T(starts_answers_and_stops),
 	    T(a_killed_worker_is_buried_and_replaced_at_once),
+	    T(an_idle_client_of_the_control_socket_is_given_up),
 	    T(who_left_its_group_is_killed_too),
 	    T(a_burial_is_opened_again_when_its_taker_dies),
 	    T(no_storm_kills_the_master),
