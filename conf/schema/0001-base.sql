@@ -186,8 +186,8 @@ BEGIN
 	       p.timeout_ms, p.payload FROM picked p;
 END $$;
 
--- a claim whose answer was lost: what of the batch is mine?
-CREATE FUNCTION shoal.claimed_tasks(p_me uuid, p_batch int, p_apps int[], p_ids uuid[])
+-- a claim whose answer was lost: what of the batch is mine?  Nothing, if it was never executed.
+CREATE FUNCTION shoal.claimed_tasks(p_me uuid, p_batch int)
 RETURNS TABLE (app_id int, id uuid, attempt int, type_id int, queue_id int, failures int,
 	max_attempts int, timeout_ms int, payload text)
 LANGUAGE plpgsql STABLE
@@ -198,9 +198,10 @@ BEGIN
 	RETURN QUERY
 	SELECT t.app_id, t.id, t.attempt, t.type_id, t.queue_id, t.failures::int, t.max_attempts::int,
 	       t.timeout_ms, t.payload
-	  FROM unnest(p_apps, p_ids) AS u (app_id, id)
-	  JOIN shoal.task t ON t.app_id = u.app_id AND t.id = u.id
-	 WHERE t.state = 2 AND t.owner = p_me AND t.claim = p_batch;
+	  FROM shoal.claim c, LATERAL unnest(c.apps, c.ids) AS u (app_id, id), shoal.task t
+	 WHERE c.owner = p_me AND c.batch = p_batch
+	   AND t.app_id = u.app_id AND t.id = u.id
+	   AND t.state = 2 AND t.owner = p_me AND t.claim = p_batch;
 END $$;
 
 -- ---------------------------------------------------------------------- finish
@@ -351,13 +352,14 @@ $$;
 -- ---------------------------------------------------------------------- feed
 
 -- scheduled tasks whose time has come become queued
-CREATE FUNCTION shoal.promote(p_most int, p_aging_ms int) RETURNS int
+CREATE FUNCTION shoal.promote(p_most int, p_aging_ms int)
+RETURNS TABLE (app_id int, id uuid, type_id int)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
 SET enable_mergejoin = off AS $$
-DECLARE
-	n int;
+#variable_conflict use_column
 BEGIN
+	RETURN QUERY
 	WITH due AS (
 		SELECT t.app_id, t.id FROM shoal.task t WHERE t.due_at <= clock_timestamp()
 		 ORDER BY t.due_at LIMIT p_most
@@ -365,9 +367,8 @@ BEGIN
 	UPDATE shoal.task t
 	   SET state = 1, due_at = NULL,
 	       order_at = t.due_at + t.priority * p_aging_ms * interval '1 millisecond'
-	  FROM due WHERE t.app_id = due.app_id AND t.id = due.id AND t.state = 0 AND t.due_at IS NOT NULL;
-	GET DIAGNOSTICS n = ROW_COUNT;
-	RETURN n;
+	  FROM due WHERE t.app_id = due.app_id AND t.id = due.id AND t.state = 0 AND t.due_at IS NOT NULL
+	RETURNING t.app_id, t.id, t.type_id;
 END $$;
 
 -- The first rows in policy order.  p_types and p_takes: types that some node serves, and how many of each
@@ -403,30 +404,31 @@ BEGIN
 	 LIMIT p_most;
 END $$;
 
--- one pass of the leader: keeps the lease (no row: lost), promotes, selects.  age_ms: how long a row has
--- been due.  The first row has no id and tells of the pass itself.
+-- one pass of the leader: keeps the lease (no row: lost), promotes, selects.  kind 0 tells
+-- of the pass itself; 1: a row that became due just now, which nobody else pushes; 2: the first rows
+-- in policy order, with how long each has been due.
 CREATE FUNCTION shoal.feed(p_me uuid, p_lease_ms int, p_aging_ms int, p_types int[], p_takes int[], p_most int)
-RETURNS TABLE (app_id int, id uuid, type_id int, age_ms bigint, next_due_ms bigint, beat bigint,
-	epoch bigint, leader_epoch bigint)
+RETURNS TABLE (kind smallint, app_id int, id uuid, type_id int, age_ms bigint, next_due_ms bigint,
+	beat bigint, epoch bigint)
 LANGUAGE plpgsql
 SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
 	l record;
-	next_due timestamptz;
 BEGIN
 	SELECT * INTO l FROM shoal.lead(p_me, p_lease_ms);
 	IF NOT FOUND THEN
 		RETURN;
 	END IF;
-	PERFORM shoal.promote(1000, p_aging_ms);
-	SELECT min(t.due_at) INTO next_due FROM shoal.task t WHERE t.due_at IS NOT NULL;
-	RETURN QUERY SELECT NULL::int, NULL::uuid, NULL::int, NULL::bigint,
-		(extract(epoch FROM next_due - clock_timestamp()) * 1000)::bigint,
-		l.beat, l.epoch, l.leader_epoch;
-	RETURN QUERY SELECT d.app_id, d.id, d.type_id,
+	RETURN QUERY SELECT 1::smallint, p.app_id, p.id, p.type_id, 0::bigint, NULL::bigint, NULL::bigint,
+		NULL::bigint FROM shoal.promote(1000, p_aging_ms) p;
+	RETURN QUERY SELECT 0::smallint, NULL::int, NULL::uuid, NULL::int, NULL::bigint,
+		(extract(epoch FROM (SELECT min(t.due_at) FROM shoal.task t WHERE t.due_at IS NOT NULL)
+			- clock_timestamp()) * 1000)::bigint,
+		l.beat, l.epoch;
+	RETURN QUERY SELECT 2::smallint, d.app_id, d.id, d.type_id,
 		(extract(epoch FROM clock_timestamp() - d.run_at) * 1000)::bigint,
-		NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint
+		NULL::bigint, NULL::bigint, NULL::bigint
 		FROM shoal.select_due(p_types, p_takes, p_most) d;
 END $$;
 
@@ -445,7 +447,7 @@ BEGIN
 	IF NOT pg_try_advisory_xact_lock(7290, 1) THEN
 		RETURN;
 	END IF;
-	PERFORM shoal.promote(1000, p_aging_ms);
+	PERFORM p.id FROM shoal.promote(1000, p_aging_ms) p;
 	SELECT array_agg(d.app_id), array_agg(d.id), array_agg(d.type_id) INTO apps, ids, types
 	  FROM (SELECT s.app_id, s.id, s.type_id FROM shoal.select_due(p_types, p_takes, p_most) s
 	         ORDER BY s.app_id, s.id) d;

@@ -101,6 +101,11 @@ struct scoreboard {
 	_Atomic uint32_t reload_failures;
 	_Atomic uint8_t draining; /* the node is to stop: /health says 503 */
 	_Atomic uint8_t schema_ready; /* the migration helper is done */
+	/* what the node's beater (engine/beat.c) learned from PostgreSQL */
+	_Atomic int64_t beat_sent_ms;     /* when it last asked, monotonic */
+	_Atomic int64_t cluster_beat;     /* the leader's count */
+	_Atomic int64_t clock_offset_us;  /* PostgreSQL's clock minus this node's wall clock */
+	_Atomic int32_t peers;            /* living workers of the cluster; 0: not known yet */
 	_Atomic uint64_t retired[SCORE_COUNTER_COUNT]; /* counters of ended workers, added by the master */
 	struct score_slot slots[SCORE_SLOTS];
 	struct score_burial burials[SCORE_BURIALS];
