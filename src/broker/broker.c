@@ -1,0 +1,602 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * broker.c - Redis as Shoal uses it: pops, pushes, acknowledgements, channels; see broker.h.
+ *
+ * The blocking pop holds its connection hostage, so commands have another.  A health ping runs on the
+ * command connection; when it fails, or any of the two closes, both are closed, since they
+ * lead to the same server and a half-dead pair pops ids that it cannot acknowledge.
+ *
+ * After each reconnect the worker's own processing list is read: an id whose pop was answered into a
+ * dead connection is there, and is handed up as if just popped.
+ *
+ * The blocking pop command is named in one place, below.
+ */
+#include "broker/broker.h"
+
+#include <hiredis/hiredis.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "broker/internal.h"
+#include "redis/rconn.h"
+
+/*
+ * Deprecated since Redis 6.2 in favour of BLMOVE and served by all versions; BLMOVE is
+ * missing before 6.2.  The timeout must be a whole number for servers before 6.0.
+ */
+#define POP_WAIT "BRPOPLPUSH"
+#define POP_NOW "RPOPLPUSH"
+#define POP_WAIT_S "5"
+#define POP_WAIT_DEADLINE_MS 8000
+
+#define PING_MS 1000
+#define JUDGE_AGAIN_MS 1000
+#define PLACES_TTL_S "30"
+#define PUSH_MOST 500
+
+static void on_state(struct rconn *rc, bool up, const struct err *err, void *arg);
+static void on_message(struct rconn *rc, const char *channel, size_t channel_len,
+    const char *text, size_t len, void *arg);
+static void judge(void *arg);
+
+void
+broker_key(const struct broker *b, char key[KEY_MAX], const char *what, const char *rest)
+{
+	snprintf(key, KEY_MAX, "shoal:%s:%s%s", b->settings->cluster_name, what, rest);
+}
+
+static struct rconn *
+open_lane(struct broker *b, enum broker_lane lane, struct err *err)
+{
+	static const char *const names[LANE_COUNT] = {"command", "pop", "channels"};
+	const struct settings *s = b->settings;
+	struct rconn_opts opts = {
+		.name = names[lane],
+		.host = b->url.host,
+		.port = b->url.port,
+		.username = s->redis_username[0] != '\0' ? s->redis_username : b->url.username,
+		.password = s->redis_password[0] != '\0' ? s->redis_password : b->url.password,
+		.database = b->url.database,
+		.ping_ms = lane == LANE_POP ? 0 : PING_MS,
+		.max_waiting = 50000,
+		.state_cb = on_state,
+		.message_cb = on_message,
+		.arg = b,
+	};
+
+	return rconn_create(b->loop, b->resolver, &opts, err);
+}
+
+struct broker *
+broker_create(
+    struct loop *l, struct resolver *rv, const struct broker_opts *opts, struct err *err)
+{
+	struct broker *b = mem_zero(sizeof(*b));
+
+	if (b == NULL) {
+		err_set(err, ERR_NOMEM, "broker");
+		return NULL;
+	}
+	b->loop = l;
+	b->resolver = rv;
+	b->settings = opts->settings;
+	b->events = opts->events;
+	b->arg = opts->arg;
+	b->owner = opts->owner;
+	owner_text(&b->owner, b->owner_name);
+	broker_key(b, b->k_epoch, "epoch", "");
+	broker_key(b, b->k_beat, "beat", "");
+	broker_key(b, b->k_dispatch, "dispatch:", "main");
+	broker_key(b, b->k_proc, "proc:", b->owner_name);
+	broker_key(b, b->k_places, "places", "");
+	broker_key(b, b->k_leader, "leader", "");
+	broker_key(b, b->k_ctl, "ctl", "");
+	broker_key(b, b->k_done, "done:", b->owner_name);
+	if (redisurl_parse(b->settings->redis_url, &b->url, err) != 0)
+		goto fail;
+	b->judge_timer = loop_timer_create(l, judge, b);
+	if (b->judge_timer == NULL) {
+		err_set(err, ERR_NOMEM, "timer");
+		goto fail;
+	}
+	for (int i = 0; i < LANE_COUNT; i++) {
+		b->lanes[i] = open_lane(b, (enum broker_lane)i, err);
+		if (b->lanes[i] == NULL)
+			goto fail;
+	}
+	if (rconn_subscribe(b->lanes[LANE_CHANNELS], b->k_ctl, err) != 0 ||
+	    rconn_subscribe(b->lanes[LANE_CHANNELS], b->k_done, err) != 0)
+		goto fail;
+	return b;
+fail:
+	err_wrap(err, "opening redis");
+	broker_free(b);
+	return NULL;
+}
+
+void
+broker_free(struct broker *b)
+{
+	if (b == NULL)
+		return;
+	b->up = false; /* callbacks run from inside the free: they must find nothing to send on */
+	for (int i = 0; i < LANE_COUNT; i++) {
+		struct rconn *rc = b->lanes[i];
+
+		b->lanes[i] = NULL;
+		rconn_free(rc);
+	}
+	loop_timer_free(b->judge_timer);
+	explicit_bzero(&b->url, sizeof(b->url));
+	mem_free(b);
+}
+
+bool
+broker_is_up(const struct broker *b)
+{
+	return b->up;
+}
+
+int64_t
+broker_last_length(const struct broker *b)
+{
+	return b->length;
+}
+
+/* ---------------------------------------------------------------- up and down */
+
+static bool
+lane_up(const struct broker *b, enum broker_lane lane)
+{
+	return b->lanes[lane] != NULL && rconn_is_up(b->lanes[lane]);
+}
+
+/* sends a command that nobody waits for; what is lost is repaired by the feeder */
+static void
+tell(struct broker *b, rconn_reply_cb *cb, int argc, const char *const argv[], const size_t lens[])
+{
+	struct err err = ERR_INIT;
+
+	if (!b->up)
+		return;
+	if (rconn_command(b->lanes[LANE_COMMAND], cb, b, &err, argc, argv, lens) != 0)
+		log_debug(NULL, "redis command left out", "command=%s reason=\"%s\"", argv[0], err.text);
+}
+
+static void
+set_up(struct broker *b, bool up, const struct err *err)
+{
+	if (b->up == up)
+		return;
+	b->up = up;
+	b->events->state(up, err, b->arg);
+}
+
+static void
+on_own_list(struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
+{
+	struct broker *b = arg;
+	struct elem e;
+
+	(void)rc;
+	if (err != NULL || reply->type != REDIS_REPLY_ARRAY || !b->up)
+		return;
+	for (size_t i = 0; i < reply->elements; i++) {
+		const struct redisReply *r = reply->element[i];
+
+		if (r->type == REDIS_REPLY_STRING && elem_parse(r->str, (size_t)r->len, &e) == 0)
+			b->events->popped(&e, b->arg);
+	}
+}
+
+void
+broker_read_epoch(
+    const struct broker *b, const struct redisReply *reply, int64_t *epoch, bool *foreign)
+{
+	struct uuid id;
+	const size_t id_len = UUID_TEXT_SIZE - 1;
+
+	*epoch = 0;
+	*foreign = false;
+	if (reply->type != REDIS_REPLY_STRING)
+		return;
+	if ((size_t)reply->len <= id_len + 1 || reply->str[id_len] != ':' ||
+	    uuid_parse(reply->str, id_len, &id) != 0 ||
+	    str_to_i64(reply->str + id_len + 1, epoch) != 0 || *epoch < 1) {
+		*epoch = 0; /* garbage counts as missing: the leader writes it anew */
+		return;
+	}
+	*foreign = !uuid_eq(&id, &b->database_id);
+}
+
+static void
+on_epoch(struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
+{
+	struct broker *b = arg;
+	struct err why = ERR_INIT;
+	int64_t epoch;
+	bool foreign;
+
+	(void)rc;
+	if (err != NULL)
+		return; /* the connection is gone; the next one asks again */
+	broker_read_epoch(b, reply, &epoch, &foreign);
+	if (foreign) {
+		err_set(&why, ERR_CONFLICT,
+		    "this redis serves another database under the same cluster name");
+		log_error(NULL, "redis belongs to another database: no task is taken from it",
+		    "key=%s", b->k_epoch);
+		b->judged = false;
+		set_up(b, false, &why);
+		loop_timer_start_ms(b->judge_timer, JUDGE_AGAIN_MS);
+		return;
+	}
+	b->judged = true;
+	if (lane_up(b, LANE_POP) || b->stopped) {
+		const char *argv[] = {"LRANGE", b->k_proc, "0", "-1"};
+
+		set_up(b, true, NULL);
+		b->events->epoch(epoch, b->arg);
+		tell(b, on_own_list, 4, argv, NULL);
+	}
+}
+
+static void
+judge(void *arg)
+{
+	struct broker *b = arg;
+	const char *argv[] = {"GET", b->k_epoch};
+	struct err err = ERR_INIT;
+
+	if (b->database_known && lane_up(b, LANE_COMMAND) &&
+	    (lane_up(b, LANE_POP) || b->stopped) &&
+	    rconn_command(b->lanes[LANE_COMMAND], on_epoch, b, &err, 2, argv, NULL) != 0)
+		log_debug(NULL, "redis epoch not asked", "reason=\"%s\"", err.text);
+}
+
+static void
+on_state(struct rconn *rc, bool up, const struct err *err, void *arg)
+{
+	struct broker *b = arg;
+
+	if (rc == b->lanes[LANE_CHANNELS] && rc != NULL)
+		return; /* hints only: its loss is covered by polls */
+	if (up) {
+		judge(b);
+		return;
+	}
+	b->judged = false;
+	set_up(b, false, err);
+	/* one of the two is gone: so must be the other */
+	for (int i = LANE_COMMAND; i <= LANE_POP; i++) {
+		if (b->lanes[i] != NULL && b->lanes[i] != rc && rconn_is_up(b->lanes[i]))
+			rconn_close(b->lanes[i], "the sister connection was lost");
+	}
+}
+
+void
+broker_set_database(struct broker *b, const struct uuid *database_id)
+{
+	b->database_id = *database_id;
+	b->database_known = true;
+	judge(b);
+}
+
+void
+broker_close(struct broker *b, const char *reason)
+{
+	for (int i = 0; i < LANE_COUNT; i++) {
+		if (b->lanes[i] != NULL)
+			rconn_close(b->lanes[i], reason);
+	}
+}
+
+/* ---------------------------------------------------------------- pops */
+
+/* garbage is removed from where the pop has put it; returns whether an id came */
+static bool
+take_popped(struct broker *b, const struct redisReply *reply)
+{
+	struct elem e;
+	char shown[80];
+
+	if (reply->type == REDIS_REPLY_ERROR) {
+		log_warn(NULL, "redis refused a pop", "reason=\"%.100s\"", reply->str);
+		if (strncmp(reply->str, "WRONGTYPE", 9) == 0) {
+			/* our own keys, made unusable by someone: their ids are repairable */
+			const char *argv[] = {"DEL", b->k_dispatch, b->k_proc};
+
+			tell(b, NULL, 3, argv, NULL);
+		}
+		b->events->refused(b->arg);
+		return false;
+	}
+	if (reply->type != REDIS_REPLY_STRING)
+		return false;
+	if (elem_parse(reply->str, (size_t)reply->len, &e) != 0) {
+		const char *argv[] = {"LREM", b->k_proc, "1", reply->str};
+		size_t lens[] = {4, strlen(b->k_proc), 1, (size_t)reply->len};
+
+		str_printable(shown, sizeof(shown), reply->str, (size_t)reply->len);
+		log_warn(NULL, "garbage in the dispatch list dropped", "value=\"%s\"", shown);
+		tell(b, NULL, 4, argv, lens);
+		return true;
+	}
+	b->events->popped(&e, b->arg);
+	return true;
+}
+
+static void
+on_wait(struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
+{
+	struct broker *b = arg;
+
+	(void)rc;
+	b->waiting = false;
+	if (err == NULL)
+		take_popped(b, reply);
+	b->events->wait_ended(b->arg);
+}
+
+int
+broker_pop_wait(struct broker *b, struct err *err)
+{
+	const char *argv[] = {POP_WAIT, b->k_dispatch, b->k_proc, POP_WAIT_S};
+
+	if (!b->up || b->stopped)
+		return err_set(err, ERR_CLOSED, "redis is away");
+	if (b->waiting)
+		return err_set(err, ERR_CONFLICT, "a pop is under way");
+	if (rconn_command_within(b->lanes[LANE_POP], POP_WAIT_DEADLINE_MS, on_wait, b, err, 4, argv,
+		NULL) != 0)
+		return -1;
+	b->waiting = true;
+	return 0;
+}
+
+bool
+broker_is_idle(const struct broker *b)
+{
+	return !b->waiting && b->more_open == 0;
+}
+
+static void
+more_reply(struct broker *b)
+{
+	if (--b->more_open == 0)
+		b->events->more_ended(b->more_got, b->length, b->arg);
+}
+
+static void
+on_more(struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
+{
+	struct broker *b = arg;
+
+	(void)rc;
+	if (err == NULL && take_popped(b, reply))
+		b->more_got++;
+	more_reply(b);
+}
+
+static void
+on_more_length(struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
+{
+	struct broker *b = arg;
+
+	(void)rc;
+	b->length = err == NULL && reply->type == REDIS_REPLY_INTEGER ? reply->integer : 0;
+	more_reply(b);
+}
+
+int
+broker_pop_more(struct broker *b, int count, struct err *err)
+{
+	const char *pop[] = {POP_NOW, b->k_dispatch, b->k_proc};
+	const char *length[] = {"LLEN", b->k_dispatch};
+
+	if (!b->up || b->stopped)
+		return err_set(err, ERR_CLOSED, "redis is away");
+	if (b->more_open > 0)
+		return err_set(err, ERR_CONFLICT, "a pop is under way");
+	b->more_got = 0;
+	for (int i = 0; i < count; i++) {
+		if (rconn_command(b->lanes[LANE_COMMAND], on_more, b, err, 3, pop, NULL) != 0)
+			break;
+		b->more_open++;
+	}
+	if (b->more_open == 0)
+		return -1;
+	if (rconn_command(b->lanes[LANE_COMMAND], on_more_length, b, NULL, 2, length, NULL) == 0)
+		b->more_open++;
+	return 0;
+}
+
+void
+broker_stop_popping(struct broker *b)
+{
+	struct rconn *rc = b->lanes[LANE_POP];
+
+	if (b->stopped)
+		return;
+	b->stopped = true;
+	b->lanes[LANE_POP] = NULL;
+	rconn_free(rc); /* on_wait gets its error from inside */
+	/* what the server moved for us at the last moment is in our list */
+	judge(b);
+}
+
+/* ---------------------------------------------------------------- pushes and acknowledgements */
+
+static void
+on_length(struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
+{
+	struct broker *b = arg;
+
+	(void)rc;
+	if (err != NULL)
+		return;
+	if (reply->type == REDIS_REPLY_INTEGER) {
+		b->length = reply->integer;
+	} else if (reply->type == REDIS_REPLY_ERROR) {
+		log_warn(NULL, "redis refused a push", "reason=\"%.100s\"", reply->str);
+		if (strncmp(reply->str, "WRONGTYPE", 9) == 0) {
+			/* our own key, made unusable by someone: its ids are repairable */
+			const char *argv[] = {"DEL", b->k_dispatch};
+
+			tell(b, NULL, 2, argv, NULL);
+		}
+	}
+}
+
+static void
+push(struct broker *b, const char *command, const struct elem *elems, size_t count)
+{
+	char texts[PUSH_MOST][ELEM_TEXT_SIZE];
+	const char *argv[PUSH_MOST + 2];
+	size_t lens[PUSH_MOST + 2], n;
+
+	while (b->up && count > 0) {
+		n = count > PUSH_MOST ? PUSH_MOST : count;
+		argv[0] = command;
+		lens[0] = strlen(command);
+		argv[1] = b->k_dispatch;
+		lens[1] = strlen(b->k_dispatch);
+		for (size_t i = 0; i < n; i++) {
+			lens[i + 2] = elem_format(&elems[i], texts[i]);
+			argv[i + 2] = texts[i];
+		}
+		tell(b, on_length, (int)n + 2, argv, lens);
+		elems += n;
+		count -= n;
+	}
+}
+
+void
+broker_push(struct broker *b, const struct elem *elems, size_t count)
+{
+	push(b, "LPUSH", elems, count);
+}
+
+void
+broker_push_first(struct broker *b, const struct elem *elems, size_t count)
+{
+	push(b, "RPUSH", elems, count);
+}
+
+void
+broker_ack(struct broker *b, const struct elem *e)
+{
+	char text[ELEM_TEXT_SIZE];
+	const char *argv[] = {"LREM", b->k_proc, "1", text};
+
+	elem_format(e, text);
+	tell(b, NULL, 4, argv, NULL);
+}
+
+void
+broker_give_back(struct broker *b, const struct elem *e)
+{
+	/* pushed first: if we die between the two there are two ids, and a claim sorts that out */
+	broker_push(b, e, 1);
+	broker_ack(b, e);
+}
+
+void
+broker_publish(struct broker *b, const char *text)
+{
+	const char *argv[] = {"PUBLISH", b->k_ctl, text};
+
+	tell(b, NULL, 3, argv, NULL);
+}
+
+void
+broker_publish_done(
+    struct broker *b, const struct uuid *waiter, int app_id, const struct uuid *id)
+{
+	static const struct uuid everyone;
+	char channel[KEY_MAX], name[OWNER_TEXT_SIZE], text[80], id_text[UUID_TEXT_SIZE];
+	const char *argv[] = {"PUBLISH", channel, text};
+
+	uuid_format(id, id_text);
+	if (uuid_eq(waiter, &everyone)) {
+		snprintf(text, sizeof(text), "done %d/%s", app_id, id_text);
+		broker_publish(b, text);
+		return;
+	}
+	broker_key(b, channel, "done:", owner_text(waiter, name));
+	snprintf(text, sizeof(text), "%d/%s", app_id, id_text);
+	tell(b, NULL, 3, argv, NULL);
+}
+
+void
+broker_set_places(struct broker *b, const char *text)
+{
+	const char *set[] = {"HSET", b->k_places, b->owner_name, text};
+	const char *ttl[] = {"EXPIRE", b->k_places, PLACES_TTL_S};
+
+	tell(b, NULL, 4, set, NULL);
+	tell(b, NULL, 3, ttl, NULL);
+}
+
+void
+broker_drop_places(struct broker *b, const struct uuid *owner)
+{
+	char name[OWNER_TEXT_SIZE];
+	const char *argv[] = {"HDEL", b->k_places, owner_text(owner, name)};
+
+	tell(b, NULL, 3, argv, NULL);
+}
+
+void
+broker_forget(struct broker *b)
+{
+	const char *argv[] = {"DEL", b->k_proc};
+
+	broker_drop_places(b, &b->owner);
+	tell(b, NULL, 2, argv, NULL);
+}
+
+/* ---------------------------------------------------------------- messages */
+
+/* "<app>/<id>" */
+static int
+parse_done(const char *text, size_t len, int *app_id, struct uuid *id)
+{
+	const char *slash = memchr(text, '/', len);
+	int64_t n;
+	char number[12];
+
+	if (slash == NULL || (size_t)(slash - text) >= sizeof(number))
+		return -1;
+	memcpy(number, text, (size_t)(slash - text));
+	number[slash - text] = '\0';
+	if (str_to_i64(number, &n) != 0 || n < 1 || n > INT32_MAX)
+		return -1;
+	*app_id = (int)n;
+	return uuid_parse(slash + 1, len - (size_t)(slash + 1 - text), id);
+}
+
+static void
+on_message(struct rconn *rc, const char *channel, size_t channel_len, const char *text, size_t len,
+    void *arg)
+{
+	struct broker *b = arg;
+	struct uuid id;
+	int app_id;
+	bool ours = channel_len == strlen(b->k_done) && memcmp(channel, b->k_done, channel_len) == 0;
+
+	(void)rc;
+	if (ours) {
+		if (parse_done(text, len, &app_id, &id) == 0)
+			b->events->done(app_id, &id, b->arg);
+	} else if (len > 5 && memcmp(text, "done ", 5) == 0) {
+		if (parse_done(text + 5, len - 5, &app_id, &id) == 0)
+			b->events->done(app_id, &id, b->arg);
+	} else {
+		b->events->ctl(text, len, b->arg);
+	}
+}
