@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "base/strbuf.h"
 #include "base/uuid.h"
+#include "engine/handler.h"
 #include "event/loop.h"
 #include "event/resolve.h"
 #include "model/scoreboard.h"
@@ -30,6 +31,7 @@ struct engine_opts {
 	const struct settings *settings; /* borrowed for life */
 	struct scoreboard *board;        /* borrowed for life */
 	int slot;
+	struct handler handlers[HANDLER_KIND_COUNT];
 	/* told once when the worker must end: its incarnation was called dead, or it has drained */
 	void (*ended)(bool lost, void *arg);
 	void *arg;

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * beat.c - the node's heartbeat in PostgreSQL, one statement for all its workers.
+ *
+ * The living worker with the lowest number beats for every worker whose own heartbeat on the scoreboard
+ * is fresh; a worker that hangs is not beaten for, and will be found dead by the leader.  The answer tells
+ * which incarnations are still alive there: the others are disowned, and end.  It also brings PostgreSQL's
+ * clock, the number of living workers, whether anybody leads, and the leader's count.
+ *
+ * Every worker compares that count with the one in its own Redis: a Redis whose count
+ * stands still while PostgreSQL's moves is a forgotten one.
+ */
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "engine/internal.h"
+
+#define TICK_MS 500
+#define BEAT_MS 3000
+#define FRESH_MS 2500
+#define STALE_REDIS_MS 3000
+
+struct beat {
+	struct engine *engine;
+	struct loop_timer *timer;
+	bool open;
+	struct uuid asked[SCORE_SLOTS];
+	int slots[SCORE_SLOTS]; /* of asked */
+	size_t count;
+	/* the watch on Redis */
+	bool reading;
+	int64_t read_at_ms;
+	int64_t redis_beat;     /* last read */
+	int64_t database_beat;  /* PostgreSQL's, when redis_beat last moved */
+	int64_t moved_ms;       /* when that was */
+};
+
+static void on_tick(void *arg);
+
+struct beat *
+beat_create(struct engine *e, struct err *err)
+{
+	struct beat *b = mem_zero(sizeof(*b));
+
+	if (b == NULL || (b->timer = loop_timer_create(e->loop, on_tick, b)) == NULL) {
+		mem_free(b);
+		err_set(err, ERR_NOMEM, "beat");
+		return NULL;
+	}
+	b->engine = e;
+	loop_timer_start_ms(b->timer, TICK_MS);
+	return b;
+}
+
+void
+beat_free(struct beat *b)
+{
+	if (b == NULL)
+		return;
+	loop_timer_free(b->timer);
+	mem_free(b);
+}
+
+static bool
+is_fresh(const struct score_slot *slot, int64_t now_ms)
+{
+	return atomic_load(&slot->pid) != 0 && atomic_load(&slot->state) != SCORE_FREE &&
+	    now_ms - atomic_load(&slot->heartbeat_ms) < FRESH_MS;
+}
+
+/* is this worker the one that beats for the node? */
+static bool
+is_beater(struct engine *e, int64_t now_ms)
+{
+	struct uuid id;
+
+	for (int i = 0; i < SCORE_SLOTS; i++) {
+		struct score_slot *slot = &e->board->slots[i];
+
+		if (slot == e->slot)
+			return true;
+		if (is_fresh(slot, now_ms) && score_get_uuid(slot->incarnation, &id))
+			return false;
+	}
+	return false;
+}
+
+static void
+disown(struct beat *b, const struct pgrows *rows)
+{
+	struct engine *e = b->engine;
+	struct uuid id;
+	int64_t now_ms = clock_mono_ms();
+
+	for (size_t i = 0; i < b->count; i++) {
+		struct score_slot *slot = &e->board->slots[b->slots[i]];
+		bool alive = false;
+
+		for (int r = 0; r < pgrows_count(rows) && !alive; r++) {
+			pgrows_uuid(rows, r, 0, &id);
+			alive = uuid_eq(&id, &b->asked[i]);
+		}
+		if (alive)
+			atomic_store(&slot->beaten_ms, now_ms);
+		else if (score_get_uuid(slot->incarnation, &id) && uuid_eq(&id, &b->asked[i]))
+			atomic_store(&slot->disowned, 1);
+	}
+}
+
+static void
+on_beaten(const struct pgrows *rows, const struct pgerr *pe, void *arg)
+{
+	struct beat *b = arg;
+	struct engine *e = b->engine;
+
+	b->open = false;
+	if (pe != NULL) {
+		if (pe->class != PGERR_LOST)
+			log_warn(NULL, "the heartbeat failed", "sqlstate=%s reason=\"%.200s\"",
+			    pe->sqlstate, pe->text);
+		return;
+	}
+	disown(b, rows);
+	if (pgrows_count(rows) == 0)
+		return;
+	atomic_store(&e->board->clock_offset_us, pgrows_int(rows, 0, 1) - clock_wall_us());
+	atomic_store(&e->board->cluster_beat, pgrows_int(rows, 0, 3));
+	atomic_store(&e->board->peers, (int32_t)pgrows_int(rows, 0, 5));
+	if (pgrows_bool(rows, 0, 2))
+		leader_campaign(e->leader);
+}
+
+void
+beat_now(struct beat *b)
+{
+	struct engine *e = b->engine;
+	int64_t now_ms = clock_mono_ms();
+	struct pgparam p;
+
+	if (b->open || !e->registered)
+		return;
+	b->count = 0;
+	pgparam_init(&p);
+	pgparam_array(&p, PGTYPE_UUID);
+	for (int i = 0; i < SCORE_SLOTS; i++) {
+		struct score_slot *slot = &e->board->slots[i];
+
+		if (!is_fresh(slot, now_ms) ||
+		    !score_get_uuid(slot->incarnation, &b->asked[b->count]))
+			continue;
+		pgparam_elem_uuid(&p, &b->asked[b->count]);
+		b->slots[b->count++] = i;
+	}
+	pgparam_array_end(&p);
+	if (b->count > 0 && store_exec(e->store, STORE_WORK, &sql_beat, &p, on_beaten, b, NULL) == 0) {
+		b->open = true;
+		atomic_store(&e->board->beat_sent_ms, now_ms);
+	}
+	pgparam_fini(&p);
+}
+
+/* ---------------------------------------------------------------- is this Redis the one that the leader writes to? */
+
+static void
+on_redis_beat(int64_t beat, const struct err *err, void *arg)
+{
+	struct beat *b = arg;
+	struct engine *e = b->engine;
+	int64_t database = atomic_load(&e->board->cluster_beat), now_ms = loop_now_ms(e->loop);
+
+	b->reading = false;
+	if (err != NULL)
+		return;
+	/* PostgreSQL's count comes every 3 s: it must have moved by more than one to accuse anybody */
+	if (beat != b->redis_beat || database <= b->database_beat + 1 || b->moved_ms == 0) {
+		if (beat != b->redis_beat || b->moved_ms == 0) {
+			b->redis_beat = beat;
+			b->database_beat = database;
+			b->moved_ms = now_ms;
+		}
+		return;
+	}
+	if (now_ms - b->moved_ms < STALE_REDIS_MS + BEAT_MS)
+		return;
+	log_warn(NULL, "this redis is not the one that the leader writes to: connecting again",
+	    "beat=%lld database_beat=%lld", (long long)beat, (long long)database);
+	b->moved_ms = 0;
+	broker_close(e->broker, "a stale redis");
+}
+
+static void
+read_redis(struct beat *b, int64_t now_ms)
+{
+	struct engine *e = b->engine;
+
+	if (!broker_is_up(e->broker)) {
+		b->moved_ms = 0;
+		return;
+	}
+	if (b->reading || now_ms - b->read_at_ms < BEAT_MS || leader_is(e->leader))
+		return;
+	b->read_at_ms = now_ms;
+	b->reading = broker_read_beat(e->broker, on_redis_beat, b, NULL) == 0;
+}
+
+static void
+on_tick(void *arg)
+{
+	struct beat *b = arg;
+	struct engine *e = b->engine;
+	int64_t now_ms = clock_mono_ms();
+	int32_t peers = atomic_load(&e->board->peers);
+
+	loop_timer_start_ms(b->timer, TICK_MS);
+	e->peers = peers > 0 ? peers : 1;
+	if (e->registered && atomic_load(&e->slot->disowned) && !e->ending) {
+		e->ending = true;
+		log_error(NULL, "this worker was called dead: it ends, others run its tasks", " ");
+		e->ended(true, e->arg);
+		return;
+	}
+	if (now_ms - atomic_load(&e->board->beat_sent_ms) >= BEAT_MS && is_beater(e, now_ms))
+		beat_now(b);
+	read_redis(b, now_ms);
+}

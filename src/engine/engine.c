@@ -1,0 +1,532 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * engine.c - the task queue in one worker, put together; see engine.h.
+ *
+ * It makes the modules, passes the stores' news to them, and owns the worker's life
+ * in the cluster: registered when PostgreSQL has the right schema, serving when the
+ * types are known, draining on request, ended when nothing is left.
+ *
+ * Start: wait for the schema (a helper of the master brings it up to date), register the incarnation,
+ * learn the numbers of the types, beat once.  Each step is tried again until it works: a node
+ * that starts while PostgreSQL is away serves /health, answers 503, and comes up by itself.
+ */
+#include "config.h"
+
+#include "engine/engine.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "engine/internal.h"
+#include "store/migrate.h"
+
+#define START_AGAIN_MS 200
+#define SPILL_MS 2000
+#define SPILL_GUESS_MS 1500
+
+static void on_schema(const struct pgrows *rows, const struct pgerr *pe, void *arg);
+static void on_registered(const struct pgrows *rows, const struct pgerr *pe, void *arg);
+static void on_types(const struct err *err, void *arg);
+static void try_start(void *arg);
+static void flush_hints(void *arg);
+
+/* ---------------------------------------------------------------- news from the stores */
+
+static void
+on_store(enum store_lane lane, bool up, const struct err *err, void *arg)
+{
+	struct engine *e = arg;
+	static const char *const names[] = {"submit", "work", "read", "lead"};
+
+	if (up) {
+		log_info(NULL, "database connected", "lane=%s", names[lane]);
+	} else {
+		score_add(e->slot, SCORE_database_connections_lost_total, 1);
+		log_warn(NULL, "database connection lost", "lane=%s reason=\"%.200s\"", names[lane],
+		    err != NULL ? err->text : "");
+	}
+	if (e->store == NULL)
+		return; /* told from inside store_create: the rest is not there yet */
+	atomic_store(&e->slot->database_up, store_is_ready(e->store));
+	if (up && !e->serving)
+		try_start(e);
+	switch (lane) {
+	case STORE_SUBMIT:
+		if (up)
+			submit_store_up(e->submit);
+		break;
+	case STORE_WORK:
+		dispatch_store(e->dispatch, up);
+		if (up) {
+			finish_store_up(e->finish);
+			beat_now(e->beat);
+		}
+		break;
+	case STORE_LEAD:
+		leader_store(e->leader, up);
+		break;
+	default:
+		break;
+	}
+}
+
+static void
+on_redis(bool up, const struct err *err, void *arg)
+{
+	struct engine *e = arg;
+
+	atomic_store(&e->slot->redis_up, up);
+	if (up) {
+		log_info(NULL, "redis connected", " ");
+		engine_places_changed(e, true);
+	} else {
+		score_add(e->slot, SCORE_redis_connections_lost_total, 1);
+		log_warn(NULL, "redis connection lost", "reason=\"%.200s\"", err != NULL ? err->text : "");
+	}
+	dispatch_broker(e->dispatch, up);
+}
+
+static void
+on_popped(const struct elem *el, void *arg)
+{
+	struct engine *e = arg;
+
+	dispatch_popped(e->dispatch, el);
+}
+
+static void
+on_refused(void *arg)
+{
+	struct engine *e = arg;
+
+	dispatch_refused(e->dispatch);
+}
+
+static void
+on_wait_ended(void *arg)
+{
+	struct engine *e = arg;
+
+	dispatch_wait_ended(e->dispatch);
+}
+
+static void
+on_more_ended(int got, int64_t left, void *arg)
+{
+	struct engine *e = arg;
+
+	dispatch_more_ended(e->dispatch, got, left);
+}
+
+static void
+on_done(int app_id, const struct uuid *id, void *arg)
+{
+	struct engine *e = arg;
+
+	waiters_done(e->waiters, app_id, id);
+}
+
+static bool
+is_word(const char *text, size_t len, const char *word)
+{
+	return len == strlen(word) && memcmp(text, word, len) == 0;
+}
+
+static void
+on_ctl(const char *text, size_t len, void *arg)
+{
+	struct engine *e = arg;
+
+	if (is_word(text, len, "feed"))
+		leader_hint(e->leader);
+	else if (is_word(text, len, "spill"))
+		e->spill_until_ms = loop_now_ms(e->loop) + SPILL_MS;
+	else if (is_word(text, len, "flow"))
+		e->spill_until_ms = 0;
+	else if (is_word(text, len, "places"))
+		engine_places_changed(e, true);
+	else if (is_word(text, len, "sweep"))
+		leader_sweep_soon(e->leader);
+	else if (is_word(text, len, "lead"))
+		leader_campaign(e->leader);
+	else /* a newer node may say more */
+		log_debug(NULL, "unknown message left alone", "bytes=%zu", len);
+}
+
+static void
+on_epoch(int64_t epoch, void *arg)
+{
+	struct engine *e = arg;
+
+	if (epoch == 0)
+		engine_hint(e); /* an empty Redis: the leader shall see it at once */
+}
+
+static const struct broker_events broker_events = {
+	.state = on_redis,
+	.popped = on_popped,
+	.refused = on_refused,
+	.wait_ended = on_wait_ended,
+	.more_ended = on_more_ended,
+	.done = on_done,
+	.ctl = on_ctl,
+	.epoch = on_epoch,
+};
+
+/* ---------------------------------------------------------------- life */
+
+struct engine *
+engine_create(
+    struct loop *l, struct resolver *rv, const struct engine_opts *opts, struct err *err)
+{
+	struct engine *e = mem_zero(sizeof(*e));
+	struct broker_opts bo;
+
+	if (e == NULL) {
+		err_set(err, ERR_NOMEM, "engine");
+		return NULL;
+	}
+	e->loop = l;
+	e->resolver = rv;
+	e->settings = opts->settings;
+	e->board = opts->board;
+	e->slot = &opts->board->slots[opts->slot];
+	memcpy(e->handlers, opts->handlers, sizeof(e->handlers));
+	e->ended = opts->ended;
+	e->arg = opts->arg;
+	e->peers = 1;
+	owner_make(e->board->node, (unsigned)opts->slot, &e->owner);
+	bo = (struct broker_opts){e->settings, e->owner, &broker_events, e};
+
+	e->start_timer = loop_timer_create(l, try_start, e);
+	e->hint_defer = loop_defer_create(l, flush_hints, e);
+	if (e->start_timer == NULL || e->hint_defer == NULL) {
+		err_set(err, ERR_NOMEM, "engine");
+		goto fail;
+	}
+	if ((e->types = types_create(e, err)) == NULL || (e->submit = submit_create(e, err)) == NULL ||
+	    (e->dispatch = dispatch_create(e, err)) == NULL ||
+	    (e->finish = finish_create(e, err)) == NULL ||
+	    (e->waiters = waiters_create(e, err)) == NULL || (e->beat = beat_create(e, err)) == NULL ||
+	    (e->leader = leader_create(e, err)) == NULL ||
+	    (e->recover = recover_create(e, err)) == NULL || (e->audit = audit_create(e, err)) == NULL ||
+	    (e->broker = broker_create(l, rv, &bo, err)) == NULL ||
+	    (e->store = store_create(l, rv, e->settings, on_store, e, err)) == NULL ||
+	    (e->names = names_create(e->store, err)) == NULL)
+		goto fail;
+	return e;
+fail:
+	engine_free(e);
+	return NULL;
+}
+
+void
+engine_free(struct engine *e)
+{
+	if (e == NULL)
+		return;
+	/*
+	 * The stores go first: their waiting callbacks run from inside, into modules that must still be there.
+	 * ending keeps those from starting anything new.
+	 */
+	e->ending = true;
+	e->draining = true;
+	if (e->leader != NULL)
+		leader_quit(e->leader);
+	if (e->waiters != NULL)
+		waiters_end_all(e->waiters);
+	store_free(e->store);
+	broker_free(e->broker);
+	names_free(e->names);
+	waiters_free(e->waiters);
+	submit_free(e->submit);
+	finish_free(e->finish);
+	dispatch_free(e->dispatch);
+	beat_free(e->beat);
+	leader_free(e->leader);
+	recover_free(e->recover);
+	audit_free(e->audit);
+	types_free(e->types);
+	loop_timer_free(e->start_timer);
+	loop_defer_free(e->hint_defer);
+	mem_free(e);
+}
+
+/* ---------------------------------------------------------------- start */
+
+static void
+start_later(struct engine *e)
+{
+	e->starting = false;
+	if (!e->ending)
+		loop_timer_start_ms(e->start_timer, START_AGAIN_MS);
+}
+
+static void
+try_start(void *arg)
+{
+	struct engine *e = arg;
+
+	if (e->starting || e->serving || e->draining || !store_is_up(e->store, STORE_READ))
+		return;
+	e->starting = true;
+	if (store_exec(e->store, STORE_READ, &sql_schema, NULL, on_schema, e, NULL) != 0)
+		start_later(e);
+}
+
+static void
+on_schema(const struct pgrows *rows, const struct pgerr *pe, void *arg)
+{
+	struct engine *e = arg;
+	char host[256] = "";
+	struct pgparam p;
+	int rc;
+
+	/* missing or older: the migration is on its way; newer: its helper stops the node */
+	if (pe != NULL || pgrows_int(rows, 0, 0) != migrate_newest()) {
+		start_later(e);
+		return;
+	}
+	(void)gethostname(host, sizeof(host) - 1); /* for people only */
+	pgparam_init(&p);
+	pgparam_uuid(&p, &e->owner);
+	pgparam_text(&p, host);
+	pgparam_text(&p, PACKAGE_VERSION);
+	pgparam_int4(&p, (int32_t)e->settings->node_slots);
+	rc = store_exec(e->store, STORE_READ, &sql_register, &p, on_registered, e, NULL);
+	pgparam_fini(&p);
+	if (rc != 0)
+		start_later(e);
+}
+
+static void
+on_registered(const struct pgrows *rows, const struct pgerr *pe, void *arg)
+{
+	struct engine *e = arg;
+	struct uuid database;
+	char name[OWNER_TEXT_SIZE];
+	struct err err = ERR_INIT;
+
+	if (pe != NULL || pgrows_count(rows) == 0) {
+		log_warn(NULL, "this worker could not be registered", "reason=\"%.200s\"",
+		    pe != NULL ? pe->text : "the cluster has no row yet");
+		start_later(e);
+		return;
+	}
+	if (!str_eq(pgrows_text(rows, 0, 2, NULL), e->settings->cluster_name)) {
+		log_error(NULL, "this database belongs to another cluster", "cluster=%s",
+		    pgrows_text(rows, 0, 2, NULL));
+		start_later(e);
+		return;
+	}
+	atomic_store(&e->board->clock_offset_us, pgrows_int(rows, 0, 0) - clock_wall_us());
+	pgrows_uuid(rows, 0, 1, &database);
+	score_set_uuid(e->slot->incarnation, &e->owner);
+	e->registered = true;
+	log_info(NULL, "worker registered", "incarnation=%s", owner_text(&e->owner, name));
+	beat_now(e->beat);
+	recover_burials(e->recover); /* the first thing that a successor does */
+	broker_set_database(e->broker, &database);
+	if (types_learn(e->types, on_types, e, &err) != 0)
+		start_later(e);
+}
+
+static void
+on_types(const struct err *err, void *arg)
+{
+	struct engine *e = arg;
+
+	if (err != NULL) {
+		log_warn(NULL, "the task types could not be registered", "reason=\"%s\"", err->text);
+		start_later(e);
+		return;
+	}
+	e->starting = false;
+	e->serving = true;
+	log_info(NULL, "worker serves tasks", " ");
+	engine_places_changed(e, true);
+	dispatch_wake(e->dispatch);
+	beat_now(e->beat); /* tells whether anybody leads */
+}
+
+/* ---------------------------------------------------------------- hints */
+
+static void
+flush_hints(void *arg)
+{
+	struct engine *e = arg;
+	struct strbuf text;
+	bool hint = e->hint;
+
+	if (e->places_dirty && e->serving && !e->draining) {
+		strbuf_init(&text, 8000);
+		types_places_text(e->types, &text);
+		if (!strbuf_failed(&text))
+			broker_set_places(e->broker, text.data);
+		strbuf_fini(&text);
+	}
+	e->places_dirty = false;
+	e->hint = false;
+	if (!hint)
+		return;
+	if (leader_is(e->leader))
+		leader_hint(e->leader); /* no message to ourselves */
+	else
+		broker_publish(e->broker, "feed");
+}
+
+void
+engine_hint(struct engine *e)
+{
+	e->hint = true;
+	loop_defer_start(e->hint_defer);
+}
+
+void
+engine_places_changed(struct engine *e, bool hint)
+{
+	e->places_dirty = true;
+	e->hint |= hint;
+	loop_defer_start(e->hint_defer);
+}
+
+/*
+ * Told by the leader, or guessed from the list's length: more than the feeder would put there.  The guess
+ * holds for a moment only; the leader, who is asked to look, says how it is.
+ */
+bool
+engine_is_spilling(struct engine *e)
+{
+	int64_t now_ms = loop_now_ms(e->loop);
+
+	if (now_ms < e->spill_until_ms)
+		return true;
+	if (broker_last_length(e->broker) <= 2 * e->settings->node_slots * e->peers)
+		return false;
+	e->spill_until_ms = now_ms + SPILL_GUESS_MS;
+	engine_hint(e);
+	return true;
+}
+
+/* ---------------------------------------------------------------- the end */
+
+static void
+on_left(const struct pgrows *rows, const struct pgerr *pe, void *arg)
+{
+	struct engine *e = arg;
+
+	(void)rows;
+	if (e->ending && pe != NULL)
+		return; /* the engine is being freed */
+	/* not marked: the leader will find us silent, with nothing to take */
+	e->ending = true;
+	score_set_uuid(e->slot->incarnation, &(struct uuid){{0}}); /* nobody beats for us any more */
+	e->ended(false, e->arg);
+}
+
+void
+engine_check_drained(struct engine *e)
+{
+	struct pgparam p;
+	int rc;
+
+	if (!e->draining || e->ending || e->leaving || !dispatch_idle(e->dispatch) ||
+	    !finish_idle(e->finish) || !submit_idle(e->submit) || !recover_idle(e->recover) ||
+	    waiters_count(e->waiters) > 0)
+		return;
+	e->leaving = true;
+	broker_forget(e->broker);
+	if (!e->registered) {
+		e->ending = true;
+		e->ended(false, e->arg);
+		return;
+	}
+	pgparam_init(&p);
+	pgparam_uuid(&p, &e->owner);
+	rc = store_exec(e->store, STORE_WORK, &sql_leave, &p, on_left, e, NULL);
+	pgparam_fini(&p);
+	if (rc != 0) {
+		e->ending = true;
+		e->ended(false, e->arg);
+	}
+}
+
+void
+engine_drain(struct engine *e)
+{
+	if (e->draining)
+		return;
+	e->draining = true;
+	leader_step_down(e->leader);
+	broker_drop_places(e->broker, &e->owner);
+	dispatch_stop(e->dispatch);
+	engine_check_drained(e);
+}
+
+void
+engine_give_up(struct engine *e)
+{
+	waiters_end_all(e->waiters);
+	dispatch_give_up(e->dispatch);
+	engine_check_drained(e);
+}
+
+void
+engine_bury(struct engine *e)
+{
+	recover_burials(e->recover);
+}
+
+/* ---------------------------------------------------------------- parts */
+
+struct submit *
+engine_submit(struct engine *e)
+{
+	return e->submit;
+}
+
+struct names *
+engine_names(struct engine *e)
+{
+	return e->names;
+}
+
+struct waiters *
+engine_waiters(struct engine *e)
+{
+	return e->waiters;
+}
+
+struct store *
+engine_store(struct engine *e)
+{
+	return e->store;
+}
+
+int64_t
+engine_now_us(struct engine *e)
+{
+	return clock_wall_us() + atomic_load(&e->board->clock_offset_us);
+}
+
+bool
+engine_database_up(struct engine *e)
+{
+	return e->registered && store_is_ready(e->store);
+}
+
+bool
+engine_redis_up(struct engine *e)
+{
+	return broker_is_up(e->broker);
+}
+
+bool
+engine_is_leader(struct engine *e)
+{
+	return leader_is(e->leader);
+}

@@ -1,0 +1,505 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * finish.c - the outcome of attempts into PostgreSQL, many in one statement.
+ *
+ * The guard (id, state, attempt, owner, claim batch) stands in the statement: what is not returned was not
+ * this worker's any more, and nothing was changed.  Acknowledge only after the commit: an id
+ * removed from the processing list before it would be found by the feeder alone, later.
+ *
+ * A finish whose answer was lost is sent again as it was.  What it does not return then was
+ * either recorded by the first, or refused; a second question tells which.  Outcomes are kept and
+ * tried until PostgreSQL answers, or the worker ends; their number is bounded by the worker's slots.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "engine/internal.h"
+#include "model/backoff.h"
+
+#define FINISH_ROWS 512
+#define FINISH_BYTES (4 * 1024 * 1024)
+#define RETRY_MS 200
+#define DONE_MOST 64
+
+TAILQ_HEAD(attempts, attempt);
+
+enum finish_state {
+	FINISH_NONE = 0,
+	FINISH_WAITING,  /* a batch waits to be sent (again) */
+	FINISH_SENT,
+	FINISH_CHECKING, /* which of the unaccepted were recorded before? */
+};
+
+struct finish {
+	struct engine *engine;
+	struct attempts waiting;
+	struct attempt *batch[FINISH_ROWS]; /* sorted by (application, id) */
+	size_t count;
+	int done[DONE_MOST]; /* claim batches to be removed with this finish */
+	size_t done_count;
+	size_t singles; /* so many attempts go alone: one of them holds data that PostgreSQL refuses */
+	enum finish_state state;
+	bool in_doubt; /* the batch was sent before and its answer lost */
+	struct loop_defer *defer;
+	struct loop_timer *timer;
+	struct pgparam params;
+};
+
+static void send_next(void *arg);
+static void on_finished(const struct pgrows *rows, const struct pgerr *pe, void *arg);
+static void on_checked(const struct pgrows *rows, const struct pgerr *pe, void *arg);
+
+struct finish *
+finish_create(struct engine *e, struct err *err)
+{
+	struct finish *f = mem_zero(sizeof(*f));
+
+	if (f == NULL)
+		goto fail;
+	f->engine = e;
+	TAILQ_INIT(&f->waiting);
+	pgparam_init(&f->params);
+	f->defer = loop_defer_create(e->loop, send_next, f);
+	f->timer = loop_timer_create(e->loop, send_next, f);
+	if (f->defer == NULL || f->timer == NULL)
+		goto fail;
+	return f;
+fail:
+	finish_free(f);
+	err_set(err, ERR_NOMEM, "finish");
+	return NULL;
+}
+
+void
+finish_free(struct finish *f)
+{
+	struct attempt *a;
+
+	if (f == NULL)
+		return;
+	/* all but ghosts belong to dispatch's map, and are freed there */
+	while ((a = TAILQ_FIRST(&f->waiting)) != NULL) {
+		TAILQ_REMOVE(&f->waiting, a, link);
+		if (a->ghost)
+			mem_free(a);
+	}
+	for (size_t i = 0; i < f->count; i++) {
+		if (f->batch[i]->ghost)
+			mem_free(f->batch[i]);
+	}
+	loop_defer_free(f->defer);
+	loop_timer_free(f->timer);
+	pgparam_fini(&f->params);
+	mem_free(f);
+}
+
+bool
+finish_idle(const struct finish *f)
+{
+	return f->state == FINISH_NONE && TAILQ_EMPTY(&f->waiting);
+}
+
+void
+finish_add(struct finish *f, struct attempt *a)
+{
+	TAILQ_INSERT_TAIL(&f->waiting, a, link);
+	if (f->state == FINISH_NONE)
+		loop_defer_start(f->defer);
+}
+
+void
+finish_store_up(struct finish *f)
+{
+	loop_defer_start(f->defer);
+}
+
+/* ---------------------------------------------------------------- outcome to state */
+
+static enum task_event
+event_of(const struct attempt *a)
+{
+	switch (a->outcome) {
+	case OUTCOME_SUCCEEDED:
+		return TASK_EV_SUCCEEDED;
+	case OUTCOME_RETRY:
+		return a->failures + 1 < a->max_attempts ? TASK_EV_RETRY : TASK_EV_EXHAUSTED;
+	case OUTCOME_FAILED:
+		return TASK_EV_EXHAUSTED;
+	case OUTCOME_BACK:
+		break;
+	}
+	return TASK_EV_LOST;
+}
+
+static enum task_state
+state_of(const struct attempt *a)
+{
+	return task_next(TASK_RUNNING, event_of(a));
+}
+
+static int64_t
+delay_of(struct attempt *a)
+{
+	if (a->retry_ms < 0) /* drawn once: a batch that is sent again must be the same */
+		a->retry_ms = backoff_ms(a->failures, random_u64());
+	return a->retry_ms;
+}
+
+/* ---------------------------------------------------------------- the batch */
+
+static int
+by_key(const void *x, const void *y)
+{
+	const struct attempt *a = *(struct attempt *const *)x, *b = *(struct attempt *const *)y;
+
+	if (a->elem.app_id != b->elem.app_id)
+		return a->elem.app_id < b->elem.app_id ? -1 : 1;
+	return uuid_cmp(&a->elem.id, &b->elem.id);
+}
+
+static void
+gather(struct finish *f)
+{
+	struct dispatch *d = f->engine->dispatch;
+	struct attempt *a;
+	size_t bytes = 0, most = f->singles > 0 ? 1 : FINISH_ROWS;
+
+	f->count = 0;
+	f->done_count = 0;
+	while (f->count < most && (a = TAILQ_FIRST(&f->waiting)) != NULL) {
+		if (f->count > 0 && bytes + a->result_len > FINISH_BYTES)
+			break;
+		TAILQ_REMOVE(&f->waiting, a, link);
+		a->state = ATTEMPT_RECORDING;
+		a->accepted = false;
+		bytes += a->result_len;
+		f->batch[f->count++] = a;
+		if (f->done_count < DONE_MOST && dispatch_leave_claim(a, &f->done[f->done_count]))
+			f->done_count++;
+	}
+	while (f->done_count < DONE_MOST && dispatch_ended_claim(d, &f->done[f->done_count]))
+		f->done_count++;
+	if (f->singles > 0)
+		f->singles--;
+	qsort(f->batch, f->count, sizeof(f->batch[0]), by_key);
+}
+
+static void
+put_keys(struct finish *f)
+{
+	struct pgparam *p = &f->params;
+
+	pgparam_reset(p);
+	pgparam_uuid(p, &f->engine->owner);
+	pgparam_array(p, PGTYPE_INT4);
+	for (size_t i = 0; i < f->count; i++)
+		pgparam_elem_int4(p, f->batch[i]->elem.app_id);
+	pgparam_array_end(p);
+	pgparam_array(p, PGTYPE_UUID);
+	for (size_t i = 0; i < f->count; i++)
+		pgparam_elem_uuid(p, &f->batch[i]->elem.id);
+	pgparam_array_end(p);
+	pgparam_array(p, PGTYPE_INT4);
+	for (size_t i = 0; i < f->count; i++)
+		pgparam_elem_int4(p, f->batch[i]->number);
+	pgparam_array_end(p);
+	pgparam_array(p, PGTYPE_INT4);
+	for (size_t i = 0; i < f->count; i++)
+		pgparam_elem_int4(p, f->batch[i]->claim);
+	pgparam_array_end(p);
+}
+
+static void
+put_text(struct pgparam *p, const char *text, size_t len)
+{
+	if (text != NULL)
+		pgparam_elem_text(p, text, len);
+	else
+		pgparam_elem_null(p);
+}
+
+static void
+put_outcomes(struct finish *f)
+{
+	struct pgparam *p = &f->params;
+
+	pgparam_array(p, PGTYPE_INT2);
+	for (size_t i = 0; i < f->count; i++)
+		pgparam_elem_int2(p, (int16_t)state_of(f->batch[i]));
+	pgparam_array_end(p);
+	pgparam_array(p, PGTYPE_INT8);
+	for (size_t i = 0; i < f->count; i++) {
+		if (state_of(f->batch[i]) == TASK_SCHEDULED)
+			pgparam_elem_int8(p, delay_of(f->batch[i]));
+		else
+			pgparam_elem_null(p);
+	}
+	pgparam_array_end(p);
+	pgparam_array(p, PGTYPE_TEXT);
+	for (size_t i = 0; i < f->count; i++)
+		put_text(p, f->batch[i]->result, f->batch[i]->result_len);
+	pgparam_array_end(p);
+	pgparam_array(p, PGTYPE_TEXT);
+	for (size_t i = 0; i < f->count; i++) {
+		const char *code = f->batch[i]->error_code;
+
+		put_text(p, code[0] != '\0' ? code : NULL, strlen(code));
+	}
+	pgparam_array_end(p);
+	pgparam_array(p, PGTYPE_TEXT);
+	for (size_t i = 0; i < f->count; i++) {
+		const char *text = f->batch[i]->error_message;
+
+		put_text(p, text, text != NULL ? strlen(text) : 0);
+	}
+	pgparam_array_end(p);
+	if (f->done_count > 0) {
+		pgparam_array(p, PGTYPE_INT4);
+		for (size_t i = 0; i < f->done_count; i++)
+			pgparam_elem_int4(p, f->done[i]);
+		pgparam_array_end(p);
+	} else {
+		pgparam_null(p, PGTYPE_INT4_ARRAY);
+	}
+}
+
+static void
+send_batch(struct finish *f)
+{
+	struct err err = ERR_INIT;
+
+	if (!store_is_up(f->engine->store, STORE_WORK)) {
+		f->state = FINISH_WAITING; /* finish_store_up wakes us */
+		return;
+	}
+	put_keys(f);
+	put_outcomes(f);
+	f->state = FINISH_SENT;
+	score_add(f->engine->slot, SCORE_batches_total, 1);
+	if (store_exec(f->engine->store, STORE_WORK, &sql_finish, &f->params, on_finished, f, &err) != 0) {
+		f->state = FINISH_WAITING;
+		loop_timer_start_ms(f->timer, RETRY_MS);
+	}
+}
+
+static void
+send_next(void *arg)
+{
+	struct finish *f = arg;
+
+	if (f->state == FINISH_NONE && !TAILQ_EMPTY(&f->waiting)) {
+		gather(f);
+		f->in_doubt = false;
+		send_batch(f);
+	} else if (f->state == FINISH_WAITING) {
+		send_batch(f);
+	}
+}
+
+/* ---------------------------------------------------------------- the answer */
+
+static struct attempt *
+find_in_batch(struct finish *f, int app_id, const struct uuid *id)
+{
+	struct attempt probe = {.elem = {.id = *id, .app_id = app_id}}, *key = &probe, **found;
+
+	found = bsearch(&key, f->batch, f->count, sizeof(f->batch[0]), by_key);
+	return found != NULL ? *found : NULL;
+}
+
+static void
+tell_waiter(struct engine *e, const struct attempt *a, const struct uuid *waiter)
+{
+	static const struct uuid everyone;
+
+	if (uuid_eq(waiter, &e->owner) || uuid_eq(waiter, &everyone))
+		waiters_done(e->waiters, a->elem.app_id, &a->elem.id);
+	if (!uuid_eq(waiter, &e->owner))
+		broker_publish_done(e->broker, waiter, a->elem.app_id, &a->elem.id);
+}
+
+static void
+count_outcome(struct engine *e, const struct attempt *a)
+{
+	char id[UUID_TEXT_SIZE];
+	struct log_ctx ctx = {"task", uuid_format(&a->elem.id, id)};
+	int64_t ms = loop_now_ms(e->loop) - a->started_ms;
+
+	switch (event_of(a)) {
+	case TASK_EV_SUCCEEDED:
+		score_add(e->slot, SCORE_tasks_succeeded_total, 1);
+		log_debug(&ctx, "task succeeded", "attempt=%d ms=%lld", a->number, (long long)ms);
+		break;
+	case TASK_EV_RETRY:
+		score_add(e->slot, SCORE_tasks_retried_total, 1);
+		log_info(&ctx, "attempt failed, the task will be tried again",
+		    "type=%s attempt=%d code=%s ms=%lld retry_ms=%lld", a->type->name, a->number,
+		    a->error_code, (long long)ms, (long long)a->retry_ms);
+		break;
+	case TASK_EV_EXHAUSTED:
+		score_add(e->slot, SCORE_tasks_failed_total, 1);
+		log_info(&ctx, "task failed", "type=%s attempt=%d code=%s ms=%lld", a->type->name,
+		    a->number, a->error_code, (long long)ms);
+		break;
+	default:
+		score_add(e->slot, SCORE_tasks_lost_total, 1);
+		log_info(&ctx, "attempt given back", "attempt=%d", a->number);
+		break;
+	}
+}
+
+static void
+take_accepted(struct finish *f, const struct pgrows *rows)
+{
+	struct engine *e = f->engine;
+	struct attempt *a;
+	struct uuid id, waiter;
+	enum task_state state;
+
+	for (int i = 0; i < pgrows_count(rows); i++) {
+		pgrows_uuid(rows, i, 1, &id);
+		a = find_in_batch(f, (int)pgrows_int(rows, i, 0), &id);
+		if (a == NULL || a->accepted)
+			continue;
+		a->accepted = true;
+		state = (enum task_state)pgrows_int(rows, i, 2);
+		if (!a->ghost || state == TASK_QUEUED)
+			count_outcome(e, a);
+		if (task_is_final(state) && !pgrows_is_null(rows, i, 3)) {
+			pgrows_uuid(rows, i, 3, &waiter);
+			tell_waiter(e, a, &waiter);
+		} else if (state == TASK_SCHEDULED) {
+			engine_hint(e); /* the feeder may have to wake earlier than it knows */
+		} else if (state == TASK_QUEUED) {
+			if (a->type != NULL && !a->type->metered)
+				broker_push_first(e->broker, &a->elem, 1);
+			else
+				engine_hint(e);
+		}
+	}
+}
+
+static void
+settle(struct finish *f)
+{
+	struct attempt *batch[FINISH_ROWS];
+	size_t count = f->count;
+	char id[UUID_TEXT_SIZE];
+
+	/* the batch is over before anybody is called: callers may add to the next one */
+	memcpy(batch, f->batch, count * sizeof(batch[0]));
+	f->count = 0;
+	f->done_count = 0;
+	f->state = FINISH_NONE;
+	if (!TAILQ_EMPTY(&f->waiting))
+		loop_defer_start(f->defer);
+	for (size_t i = 0; i < count; i++) {
+		if (!batch[i]->accepted && !batch[i]->ghost) {
+			score_add(f->engine->slot, SCORE_tasks_fenced_total, 1);
+			log_warn(NULL, "late outcome refused: the attempt was lost before",
+			    "task=%s attempt=%d", uuid_format(&batch[i]->elem.id, id), batch[i]->number);
+		}
+		dispatch_release(f->engine->dispatch, batch[i]);
+	}
+	engine_check_drained(f->engine);
+}
+
+static bool
+all_accepted(const struct finish *f)
+{
+	for (size_t i = 0; i < f->count; i++) {
+		if (!f->batch[i]->accepted)
+			return false;
+	}
+	return true;
+}
+
+/* of the batch that was in doubt, some were not accepted: recorded by the lost one, or refused? */
+static void
+check(struct finish *f)
+{
+	struct err err = ERR_INIT;
+
+	put_keys(f);
+	f->state = FINISH_CHECKING;
+	if (store_exec(f->engine->store, STORE_WORK, &sql_finished, &f->params, on_checked, f, &err) != 0) {
+		f->state = FINISH_WAITING;
+		loop_timer_start_ms(f->timer, RETRY_MS);
+	}
+}
+
+static void
+on_checked(const struct pgrows *rows, const struct pgerr *pe, void *arg)
+{
+	struct finish *f = arg;
+
+	if (pe != NULL) {
+		f->state = FINISH_WAITING; /* the whole question again */
+		loop_timer_start_ms(f->timer, RETRY_MS);
+		return;
+	}
+	take_accepted(f, rows);
+	settle(f);
+}
+
+/* PostgreSQL refuses somebody's data: each of the batch goes alone, and the culprit fails without it */
+static void
+refuse(struct finish *f, const struct pgerr *pe)
+{
+	struct attempt *a = f->batch[0];
+
+	if (f->count > 1) {
+		f->singles = f->count;
+		for (size_t i = f->count; i > 0; i--)
+			TAILQ_INSERT_HEAD(&f->waiting, f->batch[i - 1], link);
+		f->count = 0;
+		f->state = FINISH_NONE;
+		loop_defer_start(f->defer);
+		return;
+	}
+	log_warn(NULL, "the database refuses an outcome", "sqlstate=%s reason=\"%.200s\"", pe->sqlstate,
+	    pe->text);
+	mem_free(a->result);
+	mem_free(a->error_message);
+	a->result = NULL;
+	a->result_len = 0;
+	a->error_message = mem_strdup(pe->text);
+	a->outcome = OUTCOME_FAILED;
+	memcpy(a->error_code, "result_refused", sizeof("result_refused"));
+	send_batch(f);
+}
+
+static void
+on_finished(const struct pgrows *rows, const struct pgerr *pe, void *arg)
+{
+	struct finish *f = arg;
+
+	if (pe == NULL) {
+		take_accepted(f, rows);
+		if (f->in_doubt && !all_accepted(f))
+			check(f);
+		else
+			settle(f);
+		return;
+	}
+	switch (pe->class) {
+	case PGERR_RETRY:
+		send_batch(f);
+		return;
+	case PGERR_DATA:
+		refuse(f, pe);
+		return;
+	case PGERR_LOST:
+		f->in_doubt = true;
+		break;
+	default:
+		log_warn(NULL, "a batch of outcomes failed, to be tried again",
+		    "class=%s sqlstate=%s rows=%zu reason=\"%.200s\"", pgerr_class_name(pe->class),
+		    pe->sqlstate, f->count, pe->text);
+		break;
+	}
+	f->state = FINISH_WAITING;
+	loop_timer_start_ms(f->timer, RETRY_MS);
+}

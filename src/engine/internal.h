@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * internal.h - the engine's inside: what its modules share, and what they offer each other.
+ */
+#ifndef ENGINE_INTERNAL_H
+#define ENGINE_INTERNAL_H
+
+#include "base/uuid.h"
+#include "broker/broker.h"
+#include "engine/engine.h"
+#include "engine/handler.h"
+#include "engine/names.h"
+#include "engine/submit.h"
+#include "engine/waiters.h"
+#include "pg/pgconn.h"
+#include "store/sql.h"
+#include "store/store.h"
+
+struct audit;
+struct types;
+struct dispatch;
+struct finish;
+struct beat;
+struct feeder;
+struct leader;
+struct recover;
+
+struct engine {
+	struct loop *loop;
+	struct resolver *resolver;
+	const struct settings *settings;
+	struct scoreboard *board;
+	struct score_slot *slot;
+	struct uuid owner; /* this incarnation */
+	struct handler handlers[HANDLER_KIND_COUNT];
+	void (*ended)(bool lost, void *arg);
+	void *arg;
+
+	struct store *store;
+	struct broker *broker;
+	struct names *names;
+	struct types *types;
+	struct submit *submit;
+	struct dispatch *dispatch;
+	struct finish *finish;
+	struct waiters *waiters;
+	struct beat *beat;
+	struct leader *leader;
+	struct recover *recover;
+	struct audit *audit;
+
+	struct loop_timer *start_timer; /* schema and registration, again after a failure */
+	bool starting;                  /* a statement of the start is under way */
+	bool registered;                /* our incarnation is in PostgreSQL */
+	bool serving;                   /* types are known too: tasks may be taken */
+	bool draining, leaving, ending;
+	struct loop_defer *hint_defer;
+	bool hint, places_dirty;
+	int64_t spill_until_ms;         /* the pool is spilling until then: submits only hint */
+	int64_t peers;                  /* living workers of the cluster, at least 1 */
+};
+
+/* the leader shall look now; sent to whoever leads, at most once a turn */
+void engine_hint(struct engine *e);
+/* free places of metered types changed: told to the feeder once a turn; hint: and it shall look */
+void engine_places_changed(struct engine *e, bool hint);
+bool engine_is_spilling(struct engine *e);
+void engine_check_drained(struct engine *e);
+
+/* types.c: what this worker can run */
+struct type_entry {
+	TAILQ_ENTRY(type_entry) link;
+	char *name;
+	int id; /* 0 until learned */
+	enum handler_kind kind;
+	const struct type_settings *settings; /* NULL: built in */
+	int limit;   /* at a time on this worker */
+	int used;
+	bool metered; /* the feeder pushes it against free places only */
+};
+struct types *types_create(struct engine *e, struct err *err) ATTR_CHECK;
+void types_free(struct types *ts);
+struct type_entry *types_by_id(struct types *ts, int id); /* NULL: not served here */
+struct type_entry *types_by_name(struct types *ts, const char *name);
+bool types_take_place(struct types *ts, struct type_entry *t);
+void types_put_place(struct types *ts, struct type_entry *t);
+int types_free_slots(const struct types *ts); /* places for types that are not metered */
+/* how many of t could start now */
+int types_free_places(const struct types *ts, const struct type_entry *t);
+int types_running(const struct types *ts);
+/* "slots/free id:free id:free ..." for the feeder */
+void types_places_text(struct types *ts, struct strbuf *out);
+struct type_entry *types_next(struct types *ts, struct type_entry *after); /* NULL starts */
+int types_learn(struct types *ts, names_cb *cb, void *arg, struct err *err) ATTR_CHECK;
+
+/* submit.c */
+struct submit *submit_create(struct engine *e, struct err *err) ATTR_CHECK;
+void submit_free(struct submit *s);
+void submit_store_up(struct submit *s);
+bool submit_idle(const struct submit *s);
+
+/* dispatch.c: pop, claim, start */
+struct dispatch *dispatch_create(struct engine *e, struct err *err) ATTR_CHECK;
+void dispatch_free(struct dispatch *d);
+void dispatch_wake(struct dispatch *d);                         /* something changed: look what can be done */
+void dispatch_popped(struct dispatch *d, const struct elem *el); /* broker event */
+void dispatch_wait_ended(struct dispatch *d);
+void dispatch_more_ended(struct dispatch *d, int got, int64_t left);
+void dispatch_broker(struct dispatch *d, bool up);
+void dispatch_refused(struct dispatch *d); /* redis answers a pop with an error */
+void dispatch_store(struct dispatch *d, bool up); /* the work lane */
+void dispatch_stop(struct dispatch *d); /* takes nothing any more; what is not claimed is given back */
+void dispatch_give_up(struct dispatch *d); /* running attempts are cancelled and given back */
+bool dispatch_idle(const struct dispatch *d); /* holds nothing, has no request under way */
+struct attempt *dispatch_find(struct dispatch *d, const struct uuid *id);
+struct attempt *dispatch_next(struct dispatch *d, size_t *cursor); /* walks what is held */
+void dispatch_lose(struct dispatch *d, struct attempt *a); /* not ours any more: stop it */
+void dispatch_release(struct dispatch *d, struct attempt *a); /* its end is settled: forget it */
+/* one that PostgreSQL says is ours and is not: given back by the usual guard */
+void dispatch_ghost(struct dispatch *d, const struct elem *el, int number, int claim);
+int dispatch_first_open_claim(const struct dispatch *d); /* batches below it are answered */
+/* this attempt leaves its batch; true when it was the last: *claim may be removed */
+bool dispatch_leave_claim(struct attempt *a, int *claim);
+/* a batch that ended without a finish, to be removed with the next one; false: none */
+bool dispatch_ended_claim(struct dispatch *d, int *claim);
+
+/* audit.c: what PostgreSQL says that this worker holds against what it holds */
+struct audit *audit_create(struct engine *e, struct err *err) ATTR_CHECK;
+void audit_free(struct audit *au);
+
+/* finish.c: outcomes into PostgreSQL */
+struct finish *finish_create(struct engine *e, struct err *err) ATTR_CHECK;
+void finish_free(struct finish *f);
+void finish_add(struct finish *f, struct attempt *a);
+void finish_store_up(struct finish *f);
+bool finish_idle(const struct finish *f);
+
+/* waiters.c */
+struct waiters *waiters_create(struct engine *e, struct err *err) ATTR_CHECK;
+void waiters_free(struct waiters *ws);
+void waiters_done(struct waiters *ws, int app_id, const struct uuid *id);
+void waiters_end_all(struct waiters *ws); /* the worker leaves: all are told "not ended" */
+
+/* beat.c: the node's heartbeat in PostgreSQL */
+struct beat *beat_create(struct engine *e, struct err *err) ATTR_CHECK;
+void beat_free(struct beat *b);
+void beat_now(struct beat *b);
+
+/* leader.c: the lease, the watch over all incarnations, sweeps */
+struct leader *leader_create(struct engine *e, struct err *err) ATTR_CHECK;
+void leader_free(struct leader *ld);
+void leader_campaign(struct leader *ld); /* takes the lease if it is free */
+void leader_store(struct leader *ld, bool up); /* the leader's connection */
+void leader_lost(struct leader *ld);           /* PostgreSQL says that another leads */
+void leader_hint(struct leader *ld);           /* somebody asks for a pass */
+void leader_sweep_soon(struct leader *ld);     /* an incarnation was buried */
+void leader_step_down(struct leader *ld);
+bool leader_is(const struct leader *ld);
+void leader_quit(struct leader *ld); /* the process ends: nothing is started any more */
+
+/* feeder.c: keeps the dispatch list as PostgreSQL says it should be */
+struct feeder;
+struct feeder *feeder_create(struct engine *e, struct err *err) ATTR_CHECK;
+void feeder_free(struct feeder *f);
+void feeder_start(struct feeder *f); /* the leader's connection is up */
+void feeder_stop(struct feeder *f);
+void feeder_hint(struct feeder *f);
+
+#define LEASE_MS 9000
+
+/* recover.c */
+struct recover *recover_create(struct engine *e, struct err *err) ATTR_CHECK;
+void recover_free(struct recover *r);
+void recover_burials(struct recover *r); /* look for open burials on the scoreboard */
+/* marks these dead, then takes their tasks; copied */
+void recover_owners(struct recover *r, const struct uuid *owners, size_t count, bool mark);
+bool recover_idle(const struct recover *r);
+
+#endif

@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * submit.c - tasks into PostgreSQL, many callers in one statement; see submit.h.
+ *
+ * One statement is under way at a time; groups that come meanwhile wait and leave together.  A batch that
+ * was idle starts at the end of the loop's turn, so that all requests read in one turn share it.
+ *
+ * Commit first, push second.  The other way round a worker could pop an id whose row it cannot see
+ * yet, call it unknown and drop it.  Whatever is lost between the two the feeder finds.
+ */
+#include "engine/submit.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "engine/internal.h"
+
+#define BATCH_ROWS 512
+#define BATCH_BYTES (1024 * 1024)
+#define WAIT_ROWS 100000
+#define WAIT_BYTES (64 * 1024 * 1024)
+#define TRIES 3
+
+TAILQ_HEAD(groups, submit_group);
+
+struct batch {
+	struct groups groups;
+	size_t count; /* groups */
+	size_t rows;
+	int tries;
+};
+
+struct submit {
+	struct engine *engine;
+	struct groups waiting;
+	size_t waiting_rows, waiting_bytes;
+	struct batch sent;   /* under way, when open */
+	struct groups redo;  /* halves of a batch that failed on data: before all else */
+	size_t redo_most;    /* groups that the next batch from redo may have */
+	bool open;
+	struct loop_defer *defer;
+	struct pgparam params;
+	struct elem *pushes; /* room for one batch */
+	size_t push_room;
+};
+
+static void send_next(void *arg);
+
+struct submit *
+submit_create(struct engine *e, struct err *err)
+{
+	struct submit *s = mem_zero(sizeof(*s));
+
+	if (s == NULL) {
+		err_set(err, ERR_NOMEM, "submit");
+		return NULL;
+	}
+	s->engine = e;
+	TAILQ_INIT(&s->waiting);
+	TAILQ_INIT(&s->redo);
+	TAILQ_INIT(&s->sent.groups);
+	pgparam_init(&s->params);
+	s->defer = loop_defer_create(e->loop, send_next, s);
+	if (s->defer == NULL) {
+		submit_free(s);
+		err_set(err, ERR_NOMEM, "submit");
+		return NULL;
+	}
+	return s;
+}
+
+static void
+tell(struct submit_group *g, const struct err *err)
+{
+	g->cb(g, err, g->arg);
+}
+
+static void
+fail_all(struct groups *groups, const struct err *err)
+{
+	struct submit_group *g;
+
+	while ((g = TAILQ_FIRST(groups)) != NULL) {
+		TAILQ_REMOVE(groups, g, link);
+		tell(g, err);
+	}
+}
+
+void
+submit_free(struct submit *s)
+{
+	struct err err = ERR_INIT;
+
+	if (s == NULL)
+		return;
+	err_set(&err, ERR_IO, "the worker is leaving: the task may have been accepted");
+	fail_all(&s->sent.groups, &err);
+	err_set(&err, ERR_IO, "the worker is leaving");
+	fail_all(&s->redo, &err);
+	fail_all(&s->waiting, &err);
+	loop_defer_free(s->defer);
+	pgparam_fini(&s->params);
+	mem_free(s->pushes);
+	mem_free(s);
+}
+
+bool
+submit_idle(const struct submit *s)
+{
+	return !s->open && TAILQ_EMPTY(&s->waiting) && TAILQ_EMPTY(&s->redo);
+}
+
+int
+submit_add(struct submit *s, struct submit_group *g, struct err *err)
+{
+	int64_t now_ms = engine_now_us(s->engine) / 1000;
+
+	if (!s->engine->registered || !store_is_up(s->engine->store, STORE_SUBMIT))
+		return err_set(err, ERR_IO, "the database is away; the task was not accepted");
+	g->bytes = 0;
+	for (size_t i = 0; i < g->count; i++) {
+		uuid_v7(now_ms, &g->items[i].id);
+		g->bytes += g->items[i].payload_len + g->items[i].metadata_len + 100;
+	}
+	if (s->waiting_rows + g->count > WAIT_ROWS || s->waiting_bytes + g->bytes > WAIT_BYTES)
+		return err_set(err, ERR_LIMIT, "too many submits wait for the database already");
+	TAILQ_INSERT_TAIL(&s->waiting, g, link);
+	s->waiting_rows += g->count;
+	s->waiting_bytes += g->bytes;
+	if (!s->open)
+		loop_defer_start(s->defer);
+	return 0;
+}
+
+void
+submit_store_up(struct submit *s)
+{
+	if (!s->open)
+		loop_defer_start(s->defer);
+}
+
+/* ---------------------------------------------------------------- the batch */
+
+/* moves what fits from a line into the batch; a group that is too large goes alone */
+static void
+gather(struct submit *s, struct groups *from, size_t most)
+{
+	struct batch *b = &s->sent;
+	struct submit_group *g;
+	size_t bytes = 0;
+
+	b->count = 0;
+	b->rows = 0;
+	b->tries = 0;
+	while ((g = TAILQ_FIRST(from)) != NULL && b->count < most) {
+		if (b->count > 0 && (b->rows + g->count > BATCH_ROWS || bytes + g->bytes > BATCH_BYTES))
+			break;
+		TAILQ_REMOVE(from, g, link);
+		TAILQ_INSERT_TAIL(&b->groups, g, link);
+		b->count++;
+		b->rows += g->count;
+		bytes += g->bytes;
+		if (from == &s->waiting) {
+			s->waiting_rows -= g->count;
+			s->waiting_bytes -= g->bytes;
+		}
+	}
+}
+
+#define EACH(s, g, it)                                                                           \
+	TAILQ_FOREACH ((g), &(s)->sent.groups, link)                                             \
+		for (struct submit_item *it = (g)->items; it < (g)->items + (g)->count; it++)
+
+static void
+fill_params(struct submit *s)
+{
+	struct pgparam *p = &s->params;
+	struct submit_group *g;
+
+	pgparam_reset(p);
+	pgparam_array(p, PGTYPE_UUID);
+	EACH(s, g, it)
+		pgparam_elem_uuid(p, &it->id);
+	pgparam_array_end(p);
+	pgparam_array(p, PGTYPE_INT4);
+	EACH(s, g, it)
+		pgparam_elem_int4(p, g->app_id);
+	pgparam_array_end(p);
+	pgparam_array(p, PGTYPE_INT4);
+	EACH(s, g, it)
+		pgparam_elem_int4(p, it->queue_id);
+	pgparam_array_end(p);
+	pgparam_array(p, PGTYPE_INT4);
+	EACH(s, g, it)
+		pgparam_elem_int4(p, it->type_id);
+	pgparam_array_end(p);
+	pgparam_array(p, PGTYPE_INT2);
+	EACH(s, g, it)
+		pgparam_elem_int2(p, it->priority);
+	pgparam_array_end(p);
+	pgparam_array(p, PGTYPE_INT2);
+	EACH(s, g, it)
+		pgparam_elem_int2(p, it->max_attempts);
+	pgparam_array_end(p);
+	pgparam_array(p, PGTYPE_INT4);
+	EACH(s, g, it) {
+		if (it->timeout_ms > 0)
+			pgparam_elem_int4(p, it->timeout_ms);
+		else
+			pgparam_elem_null(p);
+	}
+	pgparam_array_end(p);
+	pgparam_array(p, PGTYPE_INT8);
+	EACH(s, g, it) {
+		if (it->run_at_us > 0)
+			pgparam_elem_int8(p, it->run_at_us);
+		else
+			pgparam_elem_null(p);
+	}
+	pgparam_array_end(p);
+	pgparam_array(p, PGTYPE_INT8);
+	EACH(s, g, it) {
+		if (it->delay_ms > 0)
+			pgparam_elem_int8(p, it->delay_ms);
+		else
+			pgparam_elem_null(p);
+	}
+	pgparam_array_end(p);
+	pgparam_array(p, PGTYPE_UUID);
+	EACH(s, g, it) {
+		if (it->wait)
+			pgparam_elem_uuid(p, &s->engine->owner);
+		else
+			pgparam_elem_null(p);
+	}
+	pgparam_array_end(p);
+	pgparam_array(p, PGTYPE_TEXT);
+	EACH(s, g, it) {
+		if (it->payload != NULL)
+			pgparam_elem_text(p, it->payload, it->payload_len);
+		else
+			pgparam_elem_null(p);
+	}
+	pgparam_array_end(p);
+	pgparam_array(p, PGTYPE_TEXT);
+	EACH(s, g, it) {
+		if (it->metadata != NULL)
+			pgparam_elem_text(p, it->metadata, it->metadata_len);
+		else
+			pgparam_elem_null(p);
+	}
+	pgparam_array_end(p);
+	pgparam_int4(p, (int32_t)s->engine->settings->tasks_priority_aging_ms);
+}
+
+static void on_inserted(const struct pgrows *rows, const struct pgerr *pe, void *arg);
+
+static void
+send_batch(struct submit *s)
+{
+	struct err err = ERR_INIT;
+
+	s->sent.tries++;
+	fill_params(s);
+	s->open = true;
+	score_add(s->engine->slot, SCORE_batches_total, 1);
+	if (store_exec(s->engine->store, STORE_SUBMIT, &sql_submit, &s->params, on_inserted, s, &err) == 0)
+		return;
+	s->open = false;
+	err.code = ERR_IO;
+	err_wrap(&err, "not accepted");
+	fail_all(&s->sent.groups, &err);
+}
+
+static void
+send_next(void *arg)
+{
+	struct submit *s = arg;
+
+	if (s->open)
+		return;
+	if (!TAILQ_EMPTY(&s->redo))
+		gather(s, &s->redo, s->redo_most);
+	else if (!TAILQ_EMPTY(&s->waiting))
+		gather(s, &s->waiting, SIZE_MAX);
+	else
+		return;
+	send_batch(s);
+	if (!s->open) /* it failed at once; the rest must not wait for another caller */
+		loop_defer_start(s->defer);
+}
+
+/* ---------------------------------------------------------------- after the commit */
+
+static bool
+room_for(struct submit *s, size_t rows)
+{
+	struct elem *more;
+
+	if (rows <= s->push_room)
+		return true;
+	more = mem_resize(s->pushes, rows, sizeof(*more));
+	if (more == NULL)
+		return false;
+	s->pushes = more;
+	s->push_room = rows;
+	return true;
+}
+
+/*
+ * Ids go straight to the list where that cannot disturb an order: no backlog, and a type that every
+ * free slot can run.  For all others the feeder is asked.
+ */
+static void
+push_batch(struct submit *s)
+{
+	struct engine *e = s->engine;
+	bool direct = broker_is_up(e->broker) && !engine_is_spilling(e) && room_for(s, s->sent.rows);
+	struct submit_group *g;
+	size_t count = 0;
+	bool hint = false;
+
+	EACH(s, g, it) {
+		const struct type_entry *t = types_by_id(e->types, it->type_id);
+
+		if (it->scheduled || !direct || t == NULL || t->metered)
+			hint = true;
+		else
+			s->pushes[count++] = (struct elem){it->id, g->app_id, it->type_id};
+	}
+	if (count > 0)
+		broker_push(e->broker, s->pushes, count);
+	if (hint)
+		engine_hint(e);
+	if (!broker_is_up(e->broker))
+		dispatch_wake(e->dispatch);
+}
+
+static bool
+take_rows(struct submit *s, const struct pgrows *rows)
+{
+	struct submit_group *g;
+	struct uuid id;
+	int row = 0;
+
+	if ((size_t)pgrows_count(rows) != s->sent.rows)
+		return false;
+	EACH(s, g, it) {
+		pgrows_uuid(rows, row, 0, &id);
+		if (!uuid_eq(&id, &it->id))
+			return false;
+		it->scheduled = pgrows_int(rows, row, 1) == TASK_SCHEDULED;
+		it->due_us = pgrows_int(rows, row, 2);
+		row++;
+	}
+	return true;
+}
+
+static void
+accepted(struct submit *s, const struct pgrows *rows)
+{
+	struct groups done = TAILQ_HEAD_INITIALIZER(done);
+	struct submit_group *g;
+
+	if (!take_rows(s, rows)) {
+		/* PostgreSQL returns rows in the order of unnest; if not, we cannot tell who is who */
+		struct err err = ERR_INIT;
+
+		log_error(NULL, "BUG: an insert returned other rows than were sent", "rows=%d sent=%zu",
+		    pgrows_count(rows), s->sent.rows);
+		err_set(&err, ERR_BUG, "the task may have been accepted");
+		fail_all(&s->sent.groups, &err);
+		return;
+	}
+	score_add(s->engine->slot, SCORE_tasks_submitted_total, s->sent.rows);
+	push_batch(s);
+	TAILQ_CONCAT(&done, &s->sent.groups, link);
+	while ((g = TAILQ_FIRST(&done)) != NULL) {
+		TAILQ_REMOVE(&done, g, link);
+		tell(g, NULL);
+	}
+}
+
+/* somebody's data cannot be stored: halve until the culprit stands alone */
+static void
+halve(struct submit *s, const struct pgerr *pe)
+{
+	struct err err = ERR_INIT;
+
+	if (s->sent.count > 1) {
+		s->redo_most = (s->sent.count + 1) / 2;
+		TAILQ_CONCAT(&s->sent.groups, &s->redo, link);
+		TAILQ_CONCAT(&s->redo, &s->sent.groups, link);
+		return;
+	}
+	log_warn(NULL, "a submit was refused by the database", "sqlstate=%s reason=\"%.200s\"",
+	    pe->sqlstate, pe->text);
+	err_set(&err, ERR_INVALID, "the database refuses this task: %s", pe->text);
+	fail_all(&s->sent.groups, &err);
+}
+
+static void
+on_inserted(const struct pgrows *rows, const struct pgerr *pe, void *arg)
+{
+	struct submit *s = arg;
+	struct err err = ERR_INIT;
+
+	s->open = false;
+	if (pe == NULL) {
+		accepted(s, rows);
+	} else if (pe->class == PGERR_RETRY && s->sent.tries < TRIES) {
+		send_batch(s);
+		return;
+	} else if (pe->class == PGERR_DATA) {
+		halve(s, pe);
+	} else {
+		log_warn(NULL, "a batch of submits failed", "class=%s sqlstate=%s rows=%zu reason=\"%.200s\"",
+		    pgerr_class_name(pe->class), pe->sqlstate, s->sent.rows, pe->text);
+		err_set(&err, ERR_IO, "%s",
+		    pe->class == PGERR_LOST ?
+			"the connection to the database was lost: the task may have been accepted" :
+			"the database cannot take tasks now; the task was not accepted");
+		fail_all(&s->sent.groups, &err);
+	}
+	send_next(s);
+	engine_check_drained(s->engine);
+}

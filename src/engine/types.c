@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * types.c - the task types that this worker can run, and how many places each has left.
+ *
+ * Two purses: types that cost no process share node.slots; exec types share node.exec_slots and
+ * have a limit of their own.  The latter are metered: the feeder pushes their ids only
+ * against places that workers have published, since a popped id without a place has to go back.
+ */
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "engine/internal.h"
+
+static const char *const builtin_names[] = {
+	"shoal.noop", "shoal.echo", "shoal.sleep", "shoal.fail"};
+
+TAILQ_HEAD(entries, type_entry);
+
+struct types {
+	struct engine *engine;
+	struct entries all;
+	int slots, slots_used;
+	int exec_slots, exec_used;
+};
+
+static struct type_entry *
+add(struct types *ts, const char *name, enum handler_kind kind, const struct type_settings *s)
+{
+	struct type_entry *t = mem_zero(sizeof(*t));
+
+	if (t == NULL || (t->name = mem_strdup(name)) == NULL) {
+		mem_free(t);
+		return NULL;
+	}
+	t->kind = kind;
+	t->settings = s;
+	t->metered = kind == HANDLER_EXEC;
+	t->limit = t->metered ? ts->exec_slots : ts->slots;
+	if (s != NULL && s->concurrency > 0 && s->concurrency < t->limit)
+		t->limit = (int)s->concurrency;
+	TAILQ_INSERT_TAIL(&ts->all, t, link);
+	return t;
+}
+
+struct types *
+types_create(struct engine *e, struct err *err)
+{
+	struct types *ts = mem_zero(sizeof(*ts));
+	const struct type_settings *s;
+
+	if (ts == NULL)
+		goto fail;
+	ts->engine = e;
+	TAILQ_INIT(&ts->all);
+	ts->slots = (int)e->settings->node_slots;
+	ts->exec_slots = (int)e->settings->node_exec_slots;
+	for (size_t i = 0; i < COUNT_OF(builtin_names); i++) {
+		if (add(ts, builtin_names[i], HANDLER_BUILTIN, NULL) == NULL)
+			goto fail;
+	}
+	TAILQ_FOREACH (s, &e->settings->types, link) {
+		struct type_entry *t = types_by_name(ts, s->type);
+
+		if (t == NULL && s->handler == HANDLER_BUILTIN)
+			continue; /* settings for a built-in type that does not exist do nothing */
+		if (t == NULL && add(ts, s->type, (enum handler_kind)s->handler, s) == NULL)
+			goto fail;
+		if (t != NULL && s->concurrency > 0 && s->concurrency < t->limit) {
+			t->limit = (int)s->concurrency;
+			t->metered = true;
+		}
+	}
+	return ts;
+fail:
+	types_free(ts);
+	err_set(err, ERR_NOMEM, "types");
+	return NULL;
+}
+
+void
+types_free(struct types *ts)
+{
+	struct type_entry *t;
+
+	if (ts == NULL)
+		return;
+	while ((t = TAILQ_FIRST(&ts->all)) != NULL) {
+		TAILQ_REMOVE(&ts->all, t, link);
+		mem_free(t->name);
+		mem_free(t);
+	}
+	mem_free(ts);
+}
+
+struct type_entry *
+types_by_id(struct types *ts, int id)
+{
+	struct type_entry *t;
+
+	TAILQ_FOREACH (t, &ts->all, link) {
+		if (t->id == id && id != 0)
+			return t;
+	}
+	return NULL;
+}
+
+struct type_entry *
+types_by_name(struct types *ts, const char *name)
+{
+	struct type_entry *t;
+
+	TAILQ_FOREACH (t, &ts->all, link) {
+		if (str_eq(t->name, name))
+			return t;
+	}
+	return NULL;
+}
+
+struct type_entry *
+types_next(struct types *ts, struct type_entry *after)
+{
+	return after == NULL ? TAILQ_FIRST(&ts->all) : TAILQ_NEXT(after, link);
+}
+
+int
+types_free_places(const struct types *ts, const struct type_entry *t)
+{
+	int purse = t->kind == HANDLER_EXEC ? ts->exec_slots - ts->exec_used :
+					      ts->slots - ts->slots_used;
+	int own = t->limit - t->used;
+
+	return own < purse ? own : purse;
+}
+
+bool
+types_take_place(struct types *ts, struct type_entry *t)
+{
+	if (types_free_places(ts, t) <= 0)
+		return false;
+	t->used++;
+	if (t->kind == HANDLER_EXEC)
+		ts->exec_used++;
+	else
+		ts->slots_used++;
+	return true;
+}
+
+void
+types_put_place(struct types *ts, struct type_entry *t)
+{
+	t->used--;
+	if (t->kind == HANDLER_EXEC)
+		ts->exec_used--;
+	else
+		ts->slots_used--;
+}
+
+int
+types_free_slots(const struct types *ts)
+{
+	return ts->slots - ts->slots_used;
+}
+
+int
+types_running(const struct types *ts)
+{
+	return ts->slots_used + ts->exec_used;
+}
+
+void
+types_places_text(struct types *ts, struct strbuf *out)
+{
+	struct type_entry *t;
+
+	strbuf_printf(out, "%d/%d", ts->slots, types_free_slots(ts));
+	TAILQ_FOREACH (t, &ts->all, link) {
+		if (t->id == 0)
+			continue;
+		/* -1: as many as there are slots */
+		strbuf_printf(out, " %d:%d", t->id, t->metered ? types_free_places(ts, t) : -1);
+	}
+}
+
+struct learning {
+	struct types *types;
+	names_cb *cb;
+	void *arg;
+};
+
+static void
+on_learned(const struct err *err, void *arg)
+{
+	struct learning *lg = arg;
+	struct type_entry *t;
+
+	if (err == NULL) {
+		TAILQ_FOREACH (t, &lg->types->all, link)
+			t->id = names_type_id(lg->types->engine->names, t->name);
+	}
+	lg->cb(err, lg->arg);
+	mem_free(lg);
+}
+
+int
+types_learn(struct types *ts, names_cb *cb, void *arg, struct err *err)
+{
+	struct learning *lg = mem_zero(sizeof(*lg));
+	struct type_entry *t;
+	const char **texts;
+	size_t count = 0;
+	int rc;
+
+	TAILQ_FOREACH (t, &ts->all, link)
+		count++;
+	texts = mem_array(count, sizeof(*texts));
+	if (lg == NULL || texts == NULL) {
+		mem_free(lg);
+		mem_free(texts);
+		return err_set(err, ERR_NOMEM, "types");
+	}
+	count = 0;
+	TAILQ_FOREACH (t, &ts->all, link)
+		texts[count++] = t->name;
+	lg->types = ts;
+	lg->cb = cb;
+	lg->arg = arg;
+	rc = names_learn(ts->engine->names, 0, NULL, 0, texts, count, on_learned, lg, err);
+	mem_free(texts);
+	if (rc != 0)
+		mem_free(lg);
+	return rc;
+}
