@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * builtin.h - the types that are built in, for trials and benchmarks.
+ *
+ *     shoal.noop                          succeeds with null
+ *     shoal.echo   any payload            succeeds with the payload
+ *     shoal.sleep  {"seconds":S}          succeeds with {"slept":S} after S seconds, 0 to 86,400
+ *     shoal.fail   {"times":N,"message":M,"retry_in":R}
+ *                                         fails while it has failed fewer than N times (default: always);
+ *                                         R seconds until the next attempt instead of the backoff
+ */
+#ifndef HANDLERS_BUILTIN_H
+#define HANDLERS_BUILTIN_H
+
+#include "engine/handler.h"
+#include "event/loop.h"
+
+struct builtin;
+
+struct builtin *builtin_create(struct loop *l, struct err *err) ATTR_CHECK;
+/* attempts that sleep are forgotten; the engine must be gone before */
+void builtin_free(struct builtin *b);
+struct handler builtin_handler(struct builtin *b);
+
+#endif

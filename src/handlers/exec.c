@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * exec.c - tasks run as commands; see exec.h.
+ *
+ * Each command leads a process group, whose number stands on the scoreboard from
+ * before its exec until after its end: when this worker dies the master kills
+ * what is listed there, so that no command outlives the attempt that it belongs to.
+ */
+#include "handlers/exec.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+#include "base/jscan.h"
+#include "base/jsonw.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "base/strbuf.h"
+#include "proc/procutil.h"
+
+#define STDERR_KEPT (64 * 1024)
+#define MESSAGE_MOST 4096
+#define ENV_MOST 64
+#define EXIT_RETRY 75 /* EX_TEMPFAIL of sysexits.h */
+#define EXIT_CANNOT_RUN 126
+#define EXIT_NOT_FOUND 127
+
+struct exec {
+	struct children *children;
+	const struct settings *settings;
+	struct score_slot *slot;
+	TAILQ_HEAD(, run) runs;
+};
+
+struct run {
+	TAILQ_ENTRY(run) link;
+	struct exec *exec;
+	struct attempt *attempt;
+	struct child *child;
+	int group; /* index into the slot's groups */
+	int64_t max_output;
+};
+
+struct exec *
+exec_create(struct children *cs, const struct settings *settings, struct score_slot *slot,
+    struct err *err)
+{
+	struct exec *x = mem_zero(sizeof(*x));
+
+	if (x == NULL) {
+		err_set(err, ERR_NOMEM, "exec handler");
+		return NULL;
+	}
+	x->children = cs;
+	x->settings = settings;
+	x->slot = slot;
+	TAILQ_INIT(&x->runs);
+	return x;
+}
+
+void
+exec_free(struct exec *x)
+{
+	struct run *run;
+
+	if (x == NULL)
+		return;
+	while ((run = TAILQ_FIRST(&x->runs)) != NULL) { /* their children were killed before */
+		TAILQ_REMOVE(&x->runs, run, link);
+		mem_free(run);
+	}
+	mem_free(x);
+}
+
+/* ---------------------------------------------------------------- the end of a command */
+
+static void
+fail(struct attempt *a, enum attempt_outcome outcome, const char *code, const char *fmt, ...)
+    ATTR_PRINTF(4, 5);
+
+static void
+fail(struct attempt *a, enum attempt_outcome outcome, const char *code, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	attempt_failed(a, outcome, code, text, strlen(text), -1);
+}
+
+/* what standard error ended with, made valid UTF-8; or a sentence when it is empty */
+static void
+fail_with_stderr(struct attempt *a, enum attempt_outcome outcome, const char *code,
+    const struct child_output *err, const char *otherwise)
+{
+	const char *from = err->tail != NULL ? err->tail : err->head;
+	size_t len = err->tail != NULL ? err->tail_len : err->head_len, out;
+	char text[MESSAGE_MOST];
+	size_t n;
+
+	while (len > 0 && (from[len - 1] == '\n' || from[len - 1] == ' '))
+		len--;
+	if (len == 0) {
+		attempt_failed(a, outcome, code, otherwise, strlen(otherwise), -1);
+		return;
+	}
+	if (len > MESSAGE_MOST) {
+		from += len - MESSAGE_MOST;
+		len = MESSAGE_MOST;
+		while (len > 0 && ((unsigned char)*from & 0xc0) == 0x80) {
+			from++; /* not in the middle of a character */
+			len--;
+		}
+	}
+	/* what is no UTF-8, or a NUL, becomes a question mark: PostgreSQL keeps neither */
+	for (out = 0; len > 0; from += n, len -= n) {
+		n = *from != '\0' ? str_utf8(from, len) : 0;
+		if (n > 0)
+			memcpy(text + out, from, n);
+		else
+			text[out] = '?';
+		out += n > 0 ? n : 1;
+		n = n > 0 ? n : 1;
+	}
+	attempt_failed(a, outcome, code, text, out, -1);
+}
+
+static char *
+as_string(const char *text, size_t len, size_t *out_len)
+{
+	struct strbuf sb;
+	struct jsonw w;
+	char *json;
+
+	if (len > 0 && text[len - 1] == '\n')
+		len--;
+	strbuf_init(&sb, 8 * len + 16);
+	jsonw_init(&w, &sb);
+	jsonw_stringn(&w, text, len);
+	json = strbuf_take(&sb, out_len);
+	strbuf_fini(&sb);
+	return json;
+}
+
+static void
+succeed(struct run *run, const struct child_output *out)
+{
+	struct attempt *a = run->attempt;
+	const struct jscan_limits limits = {.max_depth = 32};
+	struct jspan value;
+	size_t len;
+	char *json;
+
+	if (out->total > (uint64_t)run->max_output) {
+		fail(a, OUTCOME_FAILED, "output_too_large",
+		    "the command wrote %llu bytes, and %lld are allowed", (unsigned long long)out->total,
+		    (long long)run->max_output);
+		return;
+	}
+	if (out->head_len == 0) {
+		attempt_succeeded(a, NULL, 0);
+		return;
+	}
+	if (jscan_check(out->head, out->head_len, &limits, &value, NULL) == 0) {
+		len = value.len;
+		json = mem_dup(value.at, value.len);
+	} else {
+		json = as_string(out->head, out->head_len, &len);
+	}
+	if (json == NULL)
+		fail(a, OUTCOME_RETRY, "no_memory", "no memory for the result");
+	else if (len > (size_t)run->exec->settings->tasks_max_result_bytes) {
+		mem_free(json);
+		fail(a, OUTCOME_FAILED, "output_too_large", "the result is larger than tasks.max_result");
+	} else {
+		attempt_succeeded(a, json, len);
+	}
+}
+
+static void
+judge(struct run *run, const struct child_result *r)
+{
+	struct attempt *a = run->attempt;
+	char text[64];
+	int status;
+
+	if (r->exec_errno != 0) {
+		fail(a, OUTCOME_FAILED, "handler_missing", "the command cannot be run: %s",
+		    strerror(r->exec_errno));
+	} else if (r->timed_out) {
+		fail_with_stderr(a, OUTCOME_RETRY, "timeout", &r->err, "the command took too long");
+	} else if (WIFSIGNALED(r->status)) {
+		snprintf(text, sizeof(text), "killed by signal %d", WTERMSIG(r->status));
+		fail_with_stderr(a, OUTCOME_RETRY, r->killed ? "cancelled" : "signal", &r->err, text);
+	} else if ((status = WEXITSTATUS(r->status)) == 0) {
+		succeed(run, &r->out);
+	} else {
+		snprintf(text, sizeof(text), "exit status %d", status);
+		if (status == EXIT_RETRY)
+			fail_with_stderr(a, OUTCOME_RETRY, "exit_75", &r->err, text);
+		else if (status == EXIT_CANNOT_RUN || status == EXIT_NOT_FOUND)
+			fail_with_stderr(a, OUTCOME_FAILED, "handler_missing", &r->err, text);
+		else {
+			char code[24];
+
+			snprintf(code, sizeof(code), "exit_%d", status);
+			fail_with_stderr(a, OUTCOME_FAILED, code, &r->err, text);
+		}
+	}
+}
+
+static void
+on_end(struct child *c, const struct child_result *result, void *arg)
+{
+	struct run *run = arg;
+
+	(void)c;
+	atomic_store(&run->exec->slot->groups[run->group], 0);
+	run->attempt->run = NULL;
+	TAILQ_REMOVE(&run->exec->runs, run, link);
+	judge(run, result);
+	mem_free(run);
+}
+
+/* ---------------------------------------------------------------- the start of one */
+
+static void
+put_env(char **env, size_t *count, struct strbuf *sb, const char *fmt, ...) ATTR_PRINTF(4, 5);
+
+/* each word is kept as an offset first: the buffer may move while it grows */
+static void
+put_env(char **env, size_t *count, struct strbuf *sb, const char *fmt, ...)
+{
+	char text[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (*count + 1 >= ENV_MOST)
+		return;
+	env[(*count)++] = (char *)(uintptr_t)sb->len;
+	strbuf_put(sb, text, strlen(text) + 1);
+}
+
+static char **
+make_env(struct run *run, const struct type_settings *t, struct strbuf *sb, struct err *err)
+{
+	struct attempt *a = run->attempt;
+	char id[UUID_TEXT_SIZE], fence[FENCE_TEXT_SIZE], worker[OWNER_WORKER_SIZE], when[CLOCK_TEXT_SIZE];
+	char **env = mem_array(ENV_MOST + 1, sizeof(*env)), **words;
+	size_t count = 0;
+
+	if (env == NULL || argv_split(t->environment, &words, err) != 0) {
+		mem_free(env);
+		err_set(err, ERR_NOMEM, "environment");
+		return NULL;
+	}
+	put_env(env, &count, sb, "PATH=/usr/local/bin:/usr/bin:/bin");
+	put_env(env, &count, sb, "SHOAL_TASK_ID=%s", uuid_format(&a->elem.id, id));
+	put_env(env, &count, sb, "SHOAL_TYPE=%s", attempt_type_name(a));
+	put_env(env, &count, sb, "SHOAL_QUEUE=%s", a->queue_name);
+	put_env(env, &count, sb, "SHOAL_ATTEMPT=%d", a->number);
+	put_env(env, &count, sb, "SHOAL_MAX_ATTEMPTS=%d", a->max_attempts);
+	put_env(env, &count, sb, "SHOAL_FENCE=%s", attempt_fence(a, fence));
+	put_env(env, &count, sb, "SHOAL_WORKER=%s", owner_worker_text(attempt_owner(a), worker));
+	put_env(env, &count, sb, "SHOAL_DEADLINE=%s",
+	    clock_format(clock_wall_us() + a->timeout_ms * 1000, when));
+	/* last, so that the operator's words win over ours where a program takes the last */
+	for (size_t i = 0; words[i] != NULL; i++)
+		put_env(env, &count, sb, "%s", words[i]);
+	mem_free(words);
+	if (strbuf_failed(sb)) {
+		mem_free(env);
+		err_set(err, ERR_NOMEM, "environment");
+		return NULL;
+	}
+	for (size_t i = 0; i < count; i++)
+		env[i] = sb->data + (uintptr_t)env[i];
+	return env;
+}
+
+/* runs in the child: the group is on the scoreboard before the command's first instruction */
+static void
+note_group(pid_t pid, void *arg)
+{
+	struct run *run = arg;
+
+	atomic_store(&run->exec->slot->groups[run->group], (int32_t)pid);
+}
+
+static int
+free_group(const struct exec *x)
+{
+	for (int i = 0; i < SCORE_GROUPS; i++) {
+		if (atomic_load(&x->slot->groups[i]) == 0)
+			return i;
+	}
+	return -1;
+}
+
+static int
+spawn(struct run *run, const struct type_settings *t, char **argv, char **env, struct err *err)
+{
+	struct exec *x = run->exec;
+	struct attempt *a = run->attempt;
+	struct child_spec spec = {
+		.argv = argv,
+		.env = env,
+		.cwd = t->directory,
+		.input = a->payload != NULL ? a->payload : "null",
+		.input_len = a->payload != NULL ? a->payload_len : 4,
+		.max_output_bytes = (size_t)run->max_output,
+		.max_error_bytes = STDERR_KEPT,
+		.timeout_ms = a->timeout_ms,
+		.grace_ms = t->grace_ms,
+		.uid = (uid_t)-1,
+		.gid = (gid_t)-1,
+		.in_child = note_group,
+		.in_child_arg = run,
+	};
+
+	if (t->user[0] != '\0' && priv_lookup(t->user, NULL, &spec.uid, &spec.gid, err) != 0)
+		return -1;
+	run->group = free_group(x);
+	if (run->group < 0)
+		return err_set(err, ERR_LIMIT, "%d commands run already", SCORE_GROUPS);
+	run->child = child_spawn(x->children, &spec, on_end, run, err);
+	if (run->child == NULL)
+		return -1;
+	/* the child says it too; whoever is first: there is no moment without it */
+	atomic_store(&x->slot->groups[run->group], (int32_t)child_pid(run->child));
+	return 0;
+}
+
+static int
+start(void *self, struct attempt *a, struct err *err)
+{
+	struct exec *x = self;
+	const struct type_settings *t = attempt_settings(a);
+	struct run *run = mem_zero(sizeof(*run));
+	struct strbuf words;
+	char **argv = NULL, **env = NULL;
+	int rc = -1;
+
+	if (run == NULL)
+		return err_set(err, ERR_NOMEM, "a run");
+	run->exec = x;
+	run->attempt = a;
+	run->max_output = t->max_output_bytes;
+	if (a->timeout_ms <= 0 || a->timeout_ms > t->timeout_ms)
+		a->timeout_ms = t->timeout_ms; /* a task may ask for less */
+	strbuf_init(&words, 64 * 1024);
+	if (argv_split(t->command, &argv, err) == 0 && (env = make_env(run, t, &words, err)) != NULL)
+		rc = spawn(run, t, argv, env, err);
+	mem_free(argv);
+	mem_free(env);
+	strbuf_fini(&words);
+	if (rc != 0) {
+		mem_free(run);
+		return -1;
+	}
+	TAILQ_INSERT_TAIL(&x->runs, run, link);
+	a->run = run;
+	return 0;
+}
+
+static void
+cancel(void *self, struct attempt *a)
+{
+	struct run *run = a->run;
+
+	(void)self;
+	if (run != NULL)
+		child_kill(run->child, attempt_settings(a)->grace_ms);
+}
+
+static const struct handler_ops ops = {.name = "exec", .start = start, .cancel = cancel};
+
+struct handler
+exec_handler(struct exec *x)
+{
+	return (struct handler){&ops, x};
+}
