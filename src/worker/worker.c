@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * worker.c - builds the parts of one worker, connects them, and takes them down again.
+ *
+ * Faces, engine and handlers know nothing of each other's making; here they meet.  The
+ * worker is ready when its listeners are armed, whatever the stores do.
+ *
+ * Leaving, in this order: no more tasks are taken; requests go on being served until the drain delay
+ * has passed (the balancer needs that long); then listeners and idle connections close, waits are
+ * answered as they stand, and when no request and no task is left, or patience ends, the process does.
+ *
+ * A worker whose master is gone (end of file on the control socket) leaves within seconds: nobody
+ * would restart it, and its successor may be starting already.
+ */
+#include "worker/worker.h"
+
+#include <event2/event.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "api/api.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "engine/engine.h"
+#include "handlers/builtin.h"
+#include "handlers/exec.h"
+#include "http/httpd.h"
+#include "portal/portal.h"
+#include "proc/child.h"
+#include "proc/procutil.h"
+
+#define HEARTBEAT_MS 500
+#define MEMORY_MS 5000
+#define ORPHAN_TASKS_MS 2500 /* for running tasks when the master is gone */
+#define ORPHAN_END_MS 4000
+#define GIVE_UP_END_MS 10000 /* from giving tasks back to the end of the process */
+#define FOREVER (-1)
+
+enum leave_step {
+	LEAVE_NO = 0,
+	LEAVE_DELAY, /* still serving requests */
+	LEAVE_WAIT,  /* waiting for the last requests and tasks */
+};
+
+struct worker {
+	const struct worker_env *env;
+	struct score_slot *slot;
+	struct loop *loop;
+	struct resolver *resolver;
+	struct children *children;
+	struct builtin *builtin;
+	struct exec *exec;
+	struct engine *engine;
+	struct api *api;
+	struct portal *portal;
+	struct httpd *httpds[AUDIENCE_COUNT];
+	struct event *orders;
+	struct loop_timer *heartbeat;
+	struct loop_timer *leave_timer; /* the next step of leaving */
+	struct loop_timer *end_timer;   /* patience with tasks, then with all */
+	enum leave_step leave;
+	int64_t tasks_ms; /* patience with running tasks; FOREVER */
+	bool engine_done;
+	bool gave_up;
+	int64_t memory_at_ms;
+	int status; /* to exit with */
+};
+
+static void
+end(struct worker *w, int status)
+{
+	w->status = status;
+	loop_stop(w->loop);
+}
+
+/* ---------------------------------------------------------------- leaving */
+
+static size_t
+open_requests(const struct worker *w)
+{
+	size_t n = 0;
+
+	for (int i = 0; i < AUDIENCE_COUNT; i++)
+		n += httpd_requests(w->httpds[i]);
+	return n;
+}
+
+static void
+check_left(struct worker *w)
+{
+	if (w->leave == LEAVE_WAIT && w->engine_done && open_requests(w) == 0)
+		end(w, WORKER_EXIT_OK);
+}
+
+/* told at the end of the engine's life: drained, or disowned */
+static void
+on_engine_ended(bool lost, void *arg)
+{
+	struct worker *w = arg;
+
+	if (lost) {
+		end(w, WORKER_EXIT_LOST);
+		return;
+	}
+	w->engine_done = true;
+	check_left(w);
+}
+
+/* the drain delay is over */
+static void
+close_doors(struct worker *w)
+{
+	w->leave = LEAVE_WAIT;
+	for (int i = 0; i < AUDIENCE_COUNT; i++) {
+		httpd_stop_listening(w->httpds[i]);
+		httpd_close_idle(w->httpds[i]);
+	}
+	api_end_waits(w->api);
+	if (w->tasks_ms != FOREVER)
+		loop_timer_start_ms(w->end_timer, w->tasks_ms);
+	check_left(w);
+}
+
+static void
+on_leave_time(void *arg)
+{
+	struct worker *w = arg;
+
+	if (w->leave == LEAVE_DELAY)
+		close_doors(w);
+}
+
+static void
+on_end_time(void *arg)
+{
+	struct worker *w = arg;
+
+	if (!w->gave_up) {
+		w->gave_up = true;
+		log_info(NULL, "running tasks are given back", " ");
+		loop_timer_start_ms(w->end_timer, GIVE_UP_END_MS);
+		engine_give_up(w->engine);
+		return;
+	}
+	log_warn(NULL, "patience ended: the worker ends with work left", "requests=%zu",
+	    open_requests(w));
+	end(w, WORKER_EXIT_OK);
+}
+
+/* an order that is stricter than one before it shortens what is left */
+static void
+leave(struct worker *w, const char *why, int64_t delay_ms, int64_t tasks_ms)
+{
+	if (w->leave == LEAVE_NO) {
+		log_info(NULL, "worker drains", "why=%s", why);
+		atomic_store(&w->slot->state, SCORE_DRAINING);
+		w->leave = LEAVE_DELAY;
+		w->tasks_ms = tasks_ms;
+		for (int i = 0; i < AUDIENCE_COUNT; i++)
+			httpd_set_closing(w->httpds[i], true);
+		engine_drain(w->engine);
+	} else {
+		if (tasks_ms != FOREVER && (w->tasks_ms == FOREVER || tasks_ms < w->tasks_ms))
+			w->tasks_ms = tasks_ms;
+		if (w->leave == LEAVE_WAIT && !w->gave_up && w->tasks_ms != FOREVER)
+			loop_timer_start_ms(w->end_timer, w->tasks_ms);
+	}
+	if (w->leave == LEAVE_DELAY)
+		loop_timer_start_ms(w->leave_timer, delay_ms);
+}
+
+/* ---------------------------------------------------------------- the master's orders */
+
+static void
+obey(struct worker *w, char order)
+{
+	const struct settings *s = w->env->settings;
+	struct err err = ERR_INIT;
+
+	switch ((enum worker_order)order) {
+	case WORKER_TERM:
+		leave(w, "term", s->node_drain_delay_ms, s->node_shutdown_timeout_ms);
+		break;
+	case WORKER_INT:
+		leave(w, "int", 0, s->node_shutdown_timeout_ms);
+		break;
+	case WORKER_QUIT:
+		leave(w, "quit", s->node_drain_delay_ms, FOREVER);
+		break;
+	case WORKER_RETIRE:
+		leave(w, "replaced", 0, s->node_shutdown_timeout_ms);
+		break;
+	case WORKER_END:
+		end(w, WORKER_EXIT_OK);
+		break;
+	case WORKER_REOPEN:
+		if (log_reopen(&err) != 0)
+			log_error(NULL, "the log file cannot be opened again", "reason=\"%s\"", err.text);
+		break;
+	case WORKER_BURY:
+		engine_bury(w->engine);
+		break;
+	default:
+		log_error(NULL, "BUG: an unknown order", "byte=%d", order);
+		break;
+	}
+}
+
+static void
+on_orders(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+	char bytes[64];
+	ssize_t n = read(fd, bytes, sizeof(bytes));
+
+	(void)what;
+	for (ssize_t i = 0; i < n; i++)
+		obey(w, bytes[i]);
+	if (n != 0)
+		return;
+	event_del(w->orders);
+	log_error(NULL, "the master is gone: this worker leaves", " ");
+	leave(w, "orphaned", 0, ORPHAN_TASKS_MS);
+	if (w->leave == LEAVE_WAIT && !w->gave_up)
+		loop_timer_start_ms(w->end_timer, ORPHAN_TASKS_MS);
+	alarm(ORPHAN_END_MS / 1000); /* whatever happens in the loop */
+}
+
+static void
+on_heartbeat(void *arg)
+{
+	struct worker *w = arg;
+	int64_t now_ms = clock_mono_ms();
+	size_t connections = 0;
+
+	loop_timer_start_ms(w->heartbeat, HEARTBEAT_MS);
+	atomic_store(&w->slot->heartbeat_ms, now_ms);
+	for (int i = 0; i < AUDIENCE_COUNT; i++)
+		connections += httpd_connections(w->httpds[i]);
+	score_set(w->slot, SCORE_http_connections, connections);
+	if (now_ms - w->memory_at_ms >= MEMORY_MS) {
+		w->memory_at_ms = now_ms;
+		score_set(w->slot, SCORE_memory_bytes, memory_private_bytes());
+	}
+	check_left(w);
+}
+
+/* ---------------------------------------------------------------- building */
+
+static int
+build_engine(struct worker *w, struct err *err)
+{
+	const struct worker_env *env = w->env;
+	struct engine_opts opts = {
+		.settings = env->settings,
+		.board = env->board,
+		.slot = env->slot,
+		.ended = on_engine_ended,
+		.arg = w,
+	};
+
+	w->children = children_create(w->loop, err);
+	if (w->children == NULL)
+		return -1;
+	w->builtin = builtin_create(w->loop, err);
+	w->exec = exec_create(w->children, env->settings, w->slot, err);
+	if (w->builtin == NULL || w->exec == NULL)
+		return -1;
+	opts.handlers[HANDLER_BUILTIN] = builtin_handler(w->builtin);
+	opts.handlers[HANDLER_EXEC] = exec_handler(w->exec);
+	w->engine = engine_create(w->loop, w->resolver, &opts, err);
+	return w->engine != NULL ? 0 : -1;
+}
+
+static int
+build_faces(struct worker *w, struct err *err)
+{
+	const struct worker_env *env = w->env;
+	struct api_opts ao = {env->settings, w->engine, env->board, env->slot};
+	struct portal_opts po = {env->settings, w->engine, env->board, env->slot};
+	struct httpd_opts ho;
+	int fd;
+
+	w->api = api_create(w->loop, &ao, err);
+	if (w->api == NULL)
+		return -1;
+	w->portal = portal_create(w->loop, &po, err);
+	if (w->portal == NULL)
+		return -1;
+	api_httpd_opts(w->api, &ho);
+	w->httpds[AUDIENCE_APPLICATIONS] = httpd_create(w->loop, &ho, err);
+	portal_httpd_opts(w->portal, &ho);
+	w->httpds[AUDIENCE_DEVELOPERS] = httpd_create(w->loop, &ho, err);
+	for (int i = 0; i < AUDIENCE_COUNT; i++) {
+		if (w->httpds[i] == NULL)
+			return -1;
+	}
+	for (size_t i = 0; i < env->listener_count; i++) {
+		fd = fcntl(env->listeners[i].fd, F_DUPFD_CLOEXEC, 3);
+		if (fd < 0)
+			return err_set(err, ERR_IO, "a listener cannot be duplicated");
+		if (httpd_listen(w->httpds[env->listeners[i].audience], fd, err) != 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+build(struct worker *w, struct err *err)
+{
+	w->loop = loop_create(err);
+	if (w->loop == NULL)
+		return -1;
+	w->resolver = resolver_create(w->loop, err);
+	if (w->resolver == NULL || build_engine(w, err) != 0 || build_faces(w, err) != 0)
+		return -1;
+	w->heartbeat = loop_timer_create(w->loop, on_heartbeat, w);
+	w->leave_timer = loop_timer_create(w->loop, on_leave_time, w);
+	w->end_timer = loop_timer_create(w->loop, on_end_time, w);
+	w->orders =
+	    event_new(loop_base(w->loop), w->env->control_fd, EV_READ | EV_PERSIST, on_orders, w);
+	if (w->heartbeat == NULL || w->leave_timer == NULL || w->end_timer == NULL ||
+	    w->orders == NULL || event_add(w->orders, NULL) != 0)
+		return err_set(err, ERR_NOMEM, "worker");
+	return 0;
+}
+
+/* copes with the half-built worker */
+static void
+take_down(struct worker *w)
+{
+	if (w->api != NULL)
+		api_stop(w->api);
+	if (w->portal != NULL)
+		portal_stop(w->portal);
+	children_free(w->children); /* no command outlives its worker */
+	engine_free(w->engine);
+	for (int i = 0; i < AUDIENCE_COUNT; i++)
+		httpd_free(w->httpds[i]);
+	portal_free(w->portal);
+	api_free(w->api);
+	exec_free(w->exec);
+	builtin_free(w->builtin);
+	if (w->orders != NULL)
+		event_free(w->orders);
+	loop_timer_free(w->heartbeat);
+	loop_timer_free(w->leave_timer);
+	loop_timer_free(w->end_timer);
+	resolver_free(w->resolver);
+	loop_free(w->loop);
+}
+
+/* signals are the master's; a terminal sends them to the whole group */
+static void
+ignore_signals(void)
+{
+	static const int ignored[] = {
+		SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU, SIGPIPE};
+
+	for (size_t i = 0; i < COUNT_OF(ignored); i++)
+		signal(ignored[i], SIG_IGN);
+}
+
+int
+worker_main(const struct worker_env *env)
+{
+	struct worker w = {.env = env, .slot = &env->board->slots[env->slot]};
+	struct err err = ERR_INIT;
+
+	ignore_signals();
+	if (fd_set_nonblock(env->control_fd, &err) != 0 || build(&w, &err) != 0) {
+		log_error(NULL, "worker cannot start", "reason=\"%s\"", err.text);
+		take_down(&w);
+		/* bad settings stay bad; all else may pass */
+		return err.code == ERR_INVALID ? WORKER_EXIT_CONFIG : 1;
+	}
+	on_heartbeat(&w);
+	atomic_store(&w.slot->state, SCORE_READY);
+	log_info(NULL, "worker ready", "pid=%d", (int)getpid());
+	if (loop_run(w.loop, &err) != 0) {
+		log_error(NULL, "the event loop failed", "reason=\"%s\"", err.text);
+		w.status = 1;
+	}
+	take_down(&w);
+	log_info(NULL, "worker ended", "status=%d", w.status);
+	return w.status;
+}
