@@ -286,8 +286,8 @@ static int
 parse_setting(const struct conf_key *key, bool from_file, const char *text,
 	      struct confvalue *value, struct err *err)
 {
-	char *secret;
-	size_t size;
+	char *secret = NULL; /* gcc does not know that err_set is never 0 */
+	size_t size = 0;
 	int rc;
 
 	if (!from_file)

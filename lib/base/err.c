@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * err.c - errors as values; see err.h.
+ * err.c - errors as values.
+ *
+ * Nothing here allocates: an error must be possible when memory is out.  Texts
+ * that are too long are cut at their end, where the oldest detail stands.
+ *
+ * New code?  A value in enum err_code, its name here, its status in the API's table.
  */
 #include "base/err.h"
 

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * mem.c - allocation that can fail, and be made to fail; see mem.h.
+ * mem.c - allocation that can fail, and be made to fail.
+ *
+ * A thin layer over malloc.  It exists for three things: products of sizes that
+ * cannot overflow, no difference between "nothing" and "no memory" (a size of zero gets
+ * a block too), and a switch by which tests let the n-th allocation fail.
  */
 #include "base/mem.h"
 
@@ -40,7 +44,7 @@ mem_zero(size_t size)
 void *
 mem_array(size_t count, size_t size)
 {
-	if (must_fail())
+	if (must_fail() || (size > 0 && count > SIZE_MAX / size))
 		return NULL;
 	return calloc(count > 0 ? count : 1, size > 0 ? size : 1);
 }
@@ -56,8 +60,11 @@ mem_resize(void *block, size_t count, size_t size)
 void *
 mem_dup(const void *bytes, size_t len)
 {
-	char *copy = mem_alloc(len + 1);
+	char *copy;
 
+	if (len == SIZE_MAX)
+		return NULL;
+	copy = mem_alloc(len + 1);
 	if (copy == NULL)
 		return NULL;
 	if (len > 0)

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * strbuf.c - a growing byte buffer with a ceiling; see strbuf.h.
+ * strbuf.c - a growing byte buffer with a ceiling.
+ *
+ * The block doubles, so appending costs the same a byte however long the buffer
+ * gets.  An empty buffer points at a static NUL: cap 0 means that nothing is owned.
+ * cap counts the terminator, len and max do not.
  */
 #include "base/strbuf.h"
 
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -48,7 +53,8 @@ strbuf_room(struct strbuf *sb, size_t len)
 
 	if (sb->failed)
 		return NULL;
-	if (len > sb->max - sb->len) {
+	/* a quarter of what size_t holds keeps the doubling below from overflowing */
+	if (len > sb->max - sb->len || len > SIZE_MAX / 4 || sb->len > SIZE_MAX / 4) {
 		sb->failed = true;
 		return NULL;
 	}
