@@ -21,6 +21,7 @@
 #include <netinet/tcp.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 
 #include "base/mem.h"
 #include "base/str.h"
@@ -280,14 +281,25 @@ on_read(struct bufferevent *bev, void *arg)
 	answer(hc, bytes + hc->head.head_len);
 }
 
+/*
+ * The socket is nearly always writable: asking first, as a bufferevent does, would cost
+ * two more system calls a request, a third of what the client costs.  Only what the
+ * socket does not take, and what finds it broken, goes through the bufferevent.
+ */
 static void
 send_now(struct hconn *hc)
 {
 	struct err err = ERR_INIT;
+	ssize_t n = send(bufferevent_getfd(hc->bev), hc->request, hc->request_len,
+			 MSG_DONTWAIT | MSG_NOSIGNAL);
+	size_t sent = n > 0 ? (size_t)n : 0;
 
 	hc->state = WAITING;
 	hc->head.head_len = 0;
-	if (bufferevent_write(hc->bev, hc->request, hc->request_len) != 0) {
+	if (sent == hc->request_len)
+		return;
+	if (bufferevent_write(hc->bev, (const char *)hc->request + sent,
+			      hc->request_len - sent) != 0) {
 		err_set(&err, ERR_NOMEM, "a request of %zu bytes", hc->request_len);
 		fail(hc, &err);
 	}
