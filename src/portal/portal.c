@@ -66,7 +66,7 @@ status(struct httpreq *req, void *arg)
 	struct portal *po = arg;
 
 	if (access_demand(po->access, req))
-		status_answer(po->status, req);
+		status_reply(po->status, req);
 }
 
 static const struct http_route routes[] = {

@@ -391,7 +391,7 @@ ask(struct status *st)
 }
 
 void
-status_answer(struct status *st, struct httpreq *req)
+status_reply(struct status *st, struct httpreq *req)
 {
 	struct asker *a;
 

@@ -22,6 +22,6 @@ void
 status_free(struct status *st); /* NULL is fine; requests that still wait are dropped */
 void status_stop(struct status *st); /* the engine is not asked any more */
 /* answers now or later */
-void status_answer(struct status *st, struct httpreq *req);
+void status_reply(struct status *st, struct httpreq *req);
 
 #endif
