@@ -303,12 +303,11 @@ auth_check(struct auth *au, struct httpreq *req, int *app_id)
 			     "An API key is needed, as Authorization: Bearer KEY.");
 		return AUTH_REFUSED;
 	}
-	if (strncasecmp(header, "Bearer ", 7) != 0) {
-		unauthorized(req,
-			     "The Authorization header is not of the form Bearer KEY.");
+	if (strncasecmp(header, "Bearer", 6) != 0 || (header[6] != ' ' && header[6] != '\0')) {
+		unauthorized(req, "The Authorization header is not of the form Bearer KEY.");
 		return AUTH_REFUSED;
 	}
-	header += 7;
+	header += 6;
 	header += strspn(header, " ");
 	if (!apikey_parse(header, strlen(header), &key)) {
 		bad_key(req);
