@@ -473,3 +473,113 @@ BEGIN
 	SELECT t.state INTO found_state FROM shoal.task t WHERE t.app_id = p_app AND t.id = p_id;
 	RETURN found_state;
 END $$;
+
+-- ---------------------------------------------------------------------- reads
+
+-- An application's tasks, newest first, below one id and not below another.  At most p_window rows are
+-- looked at: if the page is not full by then, a last row with mark says how far it came.
+CREATE FUNCTION shoal.list_tasks(p_app int, p_below uuid, p_from uuid, p_limit int, p_window int,
+	p_state smallint, p_queue text, p_type text)
+RETURNS TABLE (id uuid, type text, queue text, state smallint, priority smallint, attempt int,
+	max_attempts smallint, failures smallint, run_at timestamptz, started_at timestamptz,
+	finished_at timestamptz, owner uuid, error_code text, error_message text, metadata text,
+	mark boolean)
+LANGUAGE plpgsql STABLE
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
+SET enable_mergejoin = off AS $$
+#variable_conflict use_column
+DECLARE
+	only_queue int;
+	only_type int;
+	n bigint;
+BEGIN
+	IF p_queue IS NOT NULL THEN
+		SELECT q.id INTO only_queue FROM shoal.queue q WHERE q.app_id = p_app AND q.name = p_queue;
+		IF NOT FOUND THEN
+			RETURN;
+		END IF;
+	END IF;
+	IF p_type IS NOT NULL THEN
+		SELECT y.id INTO only_type FROM shoal.task_type y WHERE y.name = p_type;
+		IF NOT FOUND THEN
+			RETURN;
+		END IF;
+	END IF;
+	RETURN QUERY
+	SELECT h.id, y.name, q.name, h.state, h.priority, h.attempt, h.max_attempts, h.failures,
+	       h.run_at, h.started_at, h.finished_at, h.owner, h.error_code, h.error_message,
+	       h.metadata, false
+	  FROM (
+		SELECT * FROM (
+			SELECT t.id, t.type_id, t.queue_id, t.state, t.priority, t.attempt,
+			       t.max_attempts, t.failures, t.run_at, t.started_at, t.finished_at,
+			       t.owner, t.error_code, t.error_message, t.metadata
+			  FROM shoal.task t
+			 WHERE t.app_id = p_app AND t.id < p_below AND t.id >= p_from
+			 ORDER BY t.id DESC LIMIT p_window) w
+		 WHERE (p_state IS NULL OR w.state = p_state)
+		   AND (only_queue IS NULL OR w.queue_id = only_queue)
+		   AND (only_type IS NULL OR w.type_id = only_type)
+		 ORDER BY w.id DESC LIMIT p_limit) h
+	  JOIN shoal.queue q ON q.id = h.queue_id
+	  JOIN shoal.task_type y ON y.id = h.type_id
+	 ORDER BY h.id DESC;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	IF n < p_limit THEN
+		RETURN QUERY
+		SELECT t.id, NULL::text, NULL::text, NULL::smallint, NULL::smallint, NULL::int,
+		       NULL::smallint, NULL::smallint, NULL::timestamptz, NULL::timestamptz,
+		       NULL::timestamptz, NULL::uuid, NULL::text, NULL::text, NULL::text, true
+		  FROM shoal.task t
+		 WHERE t.app_id = p_app AND t.id < p_below AND t.id >= p_from
+		 ORDER BY t.id DESC OFFSET p_window - 1 LIMIT 1;
+	END IF;
+END $$;
+
+-- At most p_queues queues with unfinished tasks, found by skipping along the lane index.  In each, the
+-- first p_count tasks are counted, and of all scheduled ones the next p_count.
+CREATE FUNCTION shoal.busy_queues(p_queues int, p_count int)
+RETURNS TABLE (application text, queue text, paused boolean, queued bigint, running bigint,
+	scheduled bigint, more boolean, lag_ms bigint)
+LANGUAGE plpgsql STABLE
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
+SET enable_mergejoin = off AS $$
+#variable_conflict use_column
+DECLARE
+	busy int[] := '{}';
+	later int[];
+	counts bigint[];
+	at int := 0;
+	q int;
+	c record;
+BEGIN
+	LOOP
+		SELECT t.queue_id INTO at FROM shoal.task t
+		 WHERE t.order_at IS NOT NULL AND t.queue_id > at
+		 ORDER BY t.queue_id, t.type_id, t.order_at LIMIT 1;
+		EXIT WHEN NOT FOUND OR coalesce(array_length(busy, 1), 0) >= p_queues;
+		busy := busy || at;
+	END LOOP;
+	SELECT array_agg(g.queue_id), array_agg(g.n) INTO later, counts FROM (
+		SELECT w.queue_id, count(*) AS n FROM (
+			SELECT t.queue_id FROM shoal.task t WHERE t.due_at IS NOT NULL
+			 ORDER BY t.due_at LIMIT p_count) w
+		 GROUP BY w.queue_id LIMIT p_queues) g;
+	FOR q IN SELECT unnest(busy) UNION SELECT unnest(later) LOOP
+		SELECT count(*) FILTER (WHERE w.state = 1) AS queued,
+		       count(*) FILTER (WHERE w.state = 2) AS running,
+		       min(w.run_at) FILTER (WHERE w.state = 1) AS oldest,
+		       coalesce((SELECT l.n FROM unnest(later, counts) AS l (id, n) WHERE l.id = q), 0)
+				AS scheduled
+		  INTO c
+		  FROM (SELECT t.state, t.run_at FROM shoal.task t
+			 WHERE t.queue_id = q AND t.order_at IS NOT NULL
+			 ORDER BY t.queue_id, t.type_id, t.order_at LIMIT p_count) w;
+		RETURN QUERY
+		SELECT a.name, u.name, u.paused, c.queued, c.running, c.scheduled,
+		       c.queued + c.running >= p_count OR c.scheduled >= p_count,
+		       coalesce(greatest(extract(epoch FROM clock_timestamp() - c.oldest) * 1000, 0),
+				0)::bigint
+		  FROM shoal.queue u JOIN shoal.application a ON a.id = u.app_id WHERE u.id = q;
+	END LOOP;
+END $$;

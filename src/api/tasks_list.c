@@ -148,12 +148,11 @@ on_rows(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 static bool
 ask_rows(struct call *c)
 {
-	const struct pgstmt *stmt =
-	    reads_list_params(&c->api->params, c->app_id, &c->filter);
 	struct err err = ERR_INIT;
 
-	if (store_exec(c->api->store, STORE_READ, stmt, &c->api->params, on_rows, c,
-		       &err) == 0)
+	reads_list_params(&c->api->params, c->app_id, &c->filter);
+	if (store_exec(c->api->store, STORE_READ, &reads_list, &c->api->params, on_rows,
+		       c, &err) == 0)
 		return true;
 	call_problem(c, &err, NULL);
 	return false;

@@ -7,8 +7,8 @@
  * joined to what is left.  Times leave PostgreSQL as microseconds, so neither DateStyle
  * nor TimeZone matters.
  *
- * New column of a task?  task_columns here, struct task_row, and the enum of columns
- * below.
+ * New column of a task?  TASK_COLUMNS and list_tasks, struct task_row, and the enum of
+ * columns below.
  */
 #include "store/reads.h"
 
@@ -53,17 +53,9 @@ enum task_column {
 	"t.failures, " MICROS("t.run_at") ", " MICROS("t.started_at") ", " MICROS(     \
 	    "t.finished_at") ", t.owner, t.error_code, t.error_message, t.metadata"
 
-/* what an inner query must carry for TASK_COLUMNS */
-#define LIST_COLUMNS                                                                   \
-	"i.id, i.type_id, i.queue_id, i.state, i.priority, i.attempt, i.max_attempts," \
-	" i.failures, i.run_at, i.started_at, i.finished_at, i.owner, i.error_code,"   \
-	" i.error_message, i.metadata"
-
 #define NAMES_OF_T                                                                     \
 	" JOIN shoal.queue q ON q.id = t.queue_id JOIN shoal.task_type y ON y.id = "   \
 	"t.type_id"
-
-#define LIST_RANGE "i.app_id = $1 AND i.id < $2 AND i.id >= $3"
 
 const struct pgstmt reads_task = {
     "reads_task",
@@ -71,45 +63,14 @@ const struct pgstmt reads_task = {
     " WHERE t.app_id = $1 AND t.id = $2",
 };
 
+/* list_tasks gives the columns in our order */
 const struct pgstmt reads_list = {
     "reads_list",
-    "SELECT " TASK_COLUMNS ", false FROM (SELECT " LIST_COLUMNS
-    " FROM shoal.task i WHERE " LIST_RANGE " ORDER BY i.id DESC LIMIT $4) t" NAMES_OF_T
-    " ORDER BY t.id DESC",
-};
-
-/*
- * The window makes a rare filter over a long history cheap: after READS_WINDOW rows
- * the statement ends with a row that says how far it came, and only if the page is not
- * full (the condition on the count is evaluated once, before that branch would run).
- */
-const struct pgstmt reads_list_filtered = {
-    "reads_list_filtered",
-    "WITH hit AS (SELECT i.* FROM (SELECT " LIST_COLUMNS
-    " FROM shoal.task i WHERE " LIST_RANGE "  ORDER BY i.id DESC LIMIT " TEXT(
-	READS_WINDOW) ") i"
-		      "  WHERE ($5::int2 IS NULL OR i.state = $5)"
-		      "   AND ($6::text IS NULL OR i.queue_id ="
-		      "    (SELECT u.id FROM shoal.queue u WHERE u.app_id = $1 AND "
-		      "u.name = $6))"
-		      "   AND ($7::text IS NULL OR i.type_id ="
-		      "    (SELECT z.id FROM shoal.task_type z WHERE z.name = $7))"
-		      "  ORDER BY i.id DESC LIMIT $4)"
-		      " SELECT l.* FROM (SELECT " TASK_COLUMNS
-		      ", false AS mark FROM hit t" NAMES_OF_T
-		      " UNION ALL SELECT e.id, NULL, NULL, NULL, NULL, NULL, NULL, "
-		      "NULL, NULL, NULL, NULL, NULL,"
-		      "  NULL, NULL, NULL, true FROM (SELECT i.id FROM shoal.task i "
-		      "WHERE " LIST_RANGE "   ORDER BY i.id DESC OFFSET " TEXT(
-			  READS_WINDOW) " - 1 LIMIT 1) e"
-					"  WHERE (SELECT count(*) FROM hit) < $4"
-					"   AND ($6::text IS NULL OR EXISTS"
-					"    (SELECT 1 FROM shoal.queue u WHERE "
-					"u.app_id = $1 AND u.name = $6))"
-					"   AND ($7::text IS NULL OR EXISTS"
-					"    (SELECT 1 FROM shoal.task_type z WHERE "
-					"z.name = $7))) l"
-					" ORDER BY l.mark, l.id DESC",
+    "SELECT t.id, t.type, t.queue, t.state, t.priority, t.attempt, t.max_attempts, "
+    "t.failures, " MICROS("t.run_at") ", " MICROS("t.started_at") ", " MICROS(
+	"t.finished_at") ", t.owner, t.error_code, t.error_message, t.metadata, t.mark"
+			 " FROM shoal.list_tasks($1, $2, $3, $4, " TEXT(
+			     READS_WINDOW) ", $5, $6, $7) t",
 };
 
 const struct pgstmt reads_workers = {
@@ -121,191 +82,13 @@ const struct pgstmt reads_workers = {
 			"ORDER BY n.id LIMIT 4096",
 };
 
-/* busy queues are found by skipping along the lane index, one step a queue */
-const struct pgstmt
-    reads_queues =
-	{
-	    "reads_queues",
-	    "WITH RECURSIVE step (id) AS ("
-	    "  (SELECT t.queue_id FROM shoal.task t WHERE t.order_at IS NOT NULL"
-	    "   ORDER BY t.queue_id LIMIT 1)"
-	    "  UNION ALL SELECT (SELECT t.queue_id FROM shoal.task t WHERE t.order_at "
-	    "IS NOT NULL"
-	    "   AND t.queue_id > s.id ORDER BY t.queue_id LIMIT 1) FROM step s WHERE "
-	    "s.id IS NOT NULL),"
-	    " later AS (SELECT x.queue_id AS id, count(*) AS n FROM (SELECT t.queue_id "
-	    "FROM shoal.task t"
-	    "   WHERE t.due_at IS NOT NULL ORDER BY t.due_at LIMIT " TEXT(
-		READS_COUNT) ") x GROUP BY 1),"
-			     " both_kinds AS ((SELECT s.id FROM step s WHERE s.id IS "
-			     "NOT NULL LIMIT " TEXT(
-				 READS_QUEUES) ")"
-					       "   UNION SELECT l.id FROM later l "
-					       "LIMIT " TEXT(
-						   READS_QUEUES) ")"
-								 " SELECT a.name, "
-								 "u.name, u.paused, "
-								 "c.queued, c.running, "
-								 "coalesce(l.n, 0),"
-								 "  c.queued + "
-								 "c.running >= " TEXT(READS_COUNT) " OR coalesce(l.n, 0) >= " TEXT(
-								     READS_COUNT) ","
-										  "  "
-										  "coal"
-										  "esce"
-										  "(gre"
-										  "ates"
-										  "t("
-										  "extr"
-										  "act("
-										  "epoc"
-										  "h "
-										  "FROM"
-										  " clo"
-										  "ck_"
-										  "time"
-										  "stam"
-										  "p() "
-										  "- "
-										  "c."
-										  "olde"
-										  "st) "
-										  "* "
-										  "1000"
-										  ", "
-										  "0), "
-										  "0)::"
-										  "bigi"
-										  "nt"
-										  " FRO"
-										  "M "
-										  "both"
-										  "_kin"
-										  "ds "
-										  "b "
-										  "JOIN"
-										  " sho"
-										  "al."
-										  "queu"
-										  "e u "
-										  "ON "
-										  "u."
-										  "id "
-										  "= "
-										  "b.id"
-										  " JOI"
-										  "N "
-										  "shoa"
-										  "l."
-										  "appl"
-										  "icat"
-										  "ion "
-										  "a "
-										  "ON "
-										  "a."
-										  "id "
-										  "= "
-										  "u."
-										  "app_"
-										  "id "
-										  "LEFT"
-										  " JOI"
-										  "N "
-										  "late"
-										  "r l "
-										  "ON "
-										  "l."
-										  "id "
-										  "= "
-										  "b."
-										  "id,"
-										  " LAT"
-										  "ERAL"
-										  " ("
-										  "SELE"
-										  "CT "
-										  "coun"
-										  "t(*)"
-										  " FIL"
-										  "TER "
-										  "(WHE"
-										  "RE "
-										  "w."
-										  "stat"
-										  "e = "
-										  "1) "
-										  "AS "
-										  "queu"
-										  "ed,"
-										  "   "
-										  "coun"
-										  "t(*)"
-										  " FIL"
-										  "TER "
-										  "(WHE"
-										  "RE "
-										  "w."
-										  "stat"
-										  "e = "
-										  "2) "
-										  "AS "
-										  "runn"
-										  "ing,"
-										  "   "
-										  "min("
-										  "w."
-										  "run_"
-										  "at) "
-										  "FILT"
-										  "ER "
-										  "(WHE"
-										  "RE "
-										  "w."
-										  "stat"
-										  "e = "
-										  "1) "
-										  "AS "
-										  "olde"
-										  "st"
-										  "  "
-										  "FROM"
-										  " ("
-										  "SELE"
-										  "CT "
-										  "t."
-										  "stat"
-										  "e, "
-										  "t."
-										  "run_"
-										  "at "
-										  "FROM"
-										  " sho"
-										  "al."
-										  "task"
-										  " t"
-										  "   "
-										  "WHER"
-										  "E "
-										  "t."
-										  "queu"
-										  "e_"
-										  "id "
-										  "= "
-										  "b."
-										  "id "
-										  "AND "
-										  "t."
-										  "orde"
-										  "r_"
-										  "at "
-										  "IS "
-										  "NOT "
-										  "NULL"
-										  " LIM"
-										  "IT"
-										  " " TEXT(
-										      READS_COUNT) ") w) c"
-												   " ORDER BY a.name, u.name",
+const struct pgstmt reads_queues = {
+    "reads_queues",
+    "SELECT b.application, b.queue, b.paused, b.queued, b.running, b.scheduled, "
+    "b.more, b.lag_ms"
+    " FROM shoal.busy_queues(" TEXT(READS_QUEUES) ", " TEXT(
+	READS_COUNT) ") b"
+		     " ORDER BY b.application, b.queue",
 };
 
 void
@@ -375,24 +158,21 @@ task_row_get(const struct pgrows *rows, int row, struct task_row *t)
 	t->result = span_or_none(rows, row, COL_RESULT);
 }
 
-const struct pgstmt *
+void
 reads_list_params(struct pgparam *p, int app_id, const struct task_filter *f)
 {
 	pgparam_reset(p);
 	pgparam_int4(p, app_id);
 	pgparam_uuid(p, &f->below);
 	pgparam_uuid(p, &f->from);
-	pgparam_int8(p, f->limit +
+	pgparam_int4(p, f->limit +
 			    1); /* one more than shown tells whether there is more */
-	if (f->state < 0 && f->queue == NULL && f->type == NULL)
-		return &reads_list;
 	if (f->state < 0)
 		pgparam_null(p, PGTYPE_INT2);
 	else
 		pgparam_int2(p, (int16_t)f->state);
 	pgparam_text(p, f->queue);
 	pgparam_text(p, f->type);
-	return &reads_list_filtered;
 }
 
 void

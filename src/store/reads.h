@@ -66,7 +66,7 @@ void task_row_get(const struct pgrows *rows, int row, struct task_row *t);
  * at no more than READS_WINDOW tasks: task_list_get tells where to go on.
  */
 #define READS_WINDOW 10000
-extern const struct pgstmt reads_list, reads_list_filtered;
+extern const struct pgstmt reads_list;
 
 struct task_filter {
 	int state;	   /* enum task_state; -1: any */
@@ -76,9 +76,7 @@ struct task_filter {
 	struct uuid from;  /* and those before this */
 	int limit;
 };
-/* fills p and says which of the two statements it is for */
-const struct pgstmt *reads_list_params(struct pgparam *p, int app_id,
-				       const struct task_filter *f);
+void reads_list_params(struct pgparam *p, int app_id, const struct task_filter *f);
 
 struct task_page {
 	int count; /* rows to show, by task_list_row_get */
