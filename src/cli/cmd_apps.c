@@ -126,10 +126,10 @@ const struct cli_command cli_apps = {
     .usage = "create NAME | list",
     .summary = "Makes and lists applications, in the database.",
     .help = "An application owns keys, queues and tasks, and sees no other's. The "
-	    "database is that of -c\n"
-	    "or -o, of SHOAL_DATABASE_URL, of SHOALD_* in the environment, or of the "
-	    "installed\n"
-	    "configuration file, whichever is found first.",
+	    "database is that of\n"
+	    "SHOAL_DATABASE_URL, unless -c or -o is given; otherwise that of the "
+	    "node's settings, found\n"
+	    "as shoald finds them.",
     .needs = CLI_DATABASE,
     .options = cli_no_options,
     .run = run,

@@ -14,17 +14,9 @@
 #include "base/str.h"
 #include "model/settings.h"
 
-extern char **environ;
+#define DEFAULT_CONFIG SHOAL_SYSCONFDIR "/shoald.conf"
 
-static bool
-environment_is_set(void)
-{
-	for (size_t i = 0; environ[i] != NULL; i++) {
-		if (str_starts(environ[i], settings_schema.env_prefix))
-			return true;
-	}
-	return false;
-}
+extern char **environ;
 
 struct session *
 database_open(const struct cli *cli, struct err *err)
@@ -42,9 +34,10 @@ database_open(const struct cli *cli, struct err *err)
 	options[n] = NULL;
 	if (path == NULL && n == 0 && url != NULL && url[0] != '\0')
 		return session_open(url, NULL, err);
-	if (path == NULL && n == 0 && !environment_is_set() &&
-	    access(SHOAL_SYSCONFDIR "/shoald.conf", R_OK) == 0)
-		path = SHOAL_SYSCONFDIR "/shoald.conf";
+	/* from here on as the node itself does it */
+	if (path == NULL && getenv("SHOALD_CONFIG") == NULL &&
+	    access(DEFAULT_CONFIG, F_OK) == 0)
+		path = DEFAULT_CONFIG;
 	settings = settings_load(path, environ, options, err);
 	if (settings == NULL)
 		return NULL;
