@@ -271,7 +271,7 @@ obey_reload(struct master *m)
 	if (generations_count(m) >= GENERATIONS_MAX)
 		return; /* until one has ended */
 	m->requests.reload = false;
-	reload(m);
+	master_reload(m);
 }
 
 /* workers of g that are there to stay */
@@ -708,7 +708,7 @@ master_create(const struct master_opts *opts, struct err *err)
 	m->wanted_workers = settings_worker_count(m->newest->settings);
 	control = m->newest->settings->node_control_socket;
 	if (control[0] != '\0') {
-		m->control = control_open(control, status_answer, m, err);
+		m->control = control_open(control, master_status_answer, m, err);
 		if (m->control == NULL)
 			goto fail;
 	}

@@ -19,6 +19,7 @@
 #include "master/slot.h"
 
 #define GENERATIONS_MAX 3
+#define REASON_SIZE	600 /* an error text, escaped for the log */
 #define NO_SLOT		(-1)
 
 /* one configuration, and the workers that run under it */
@@ -86,7 +87,7 @@ void generations_sweep(struct master *m);
 void generations_free(struct master *m);
 size_t generations_count(const struct master *m);
 /* loads the settings again: a new generation, or a log line and nothing */
-void reload(struct master *m);
+void master_reload(struct master *m);
 
 /* ---- workers.c: starting, ordering, burying ---- */
 /* a free slot gets a worker of this generation; NO_SLOT: all are taken */
@@ -112,6 +113,6 @@ void master_leave(struct master *m, const struct listen_set *keep);
 void master_give_up(struct master *m, const struct generation *g);
 
 /* ---- status.c ---- */
-bool status_answer(const char *command, struct strbuf *out, void *master);
+bool master_status_answer(const char *command, struct strbuf *out, void *master);
 
 #endif

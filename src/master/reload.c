@@ -167,9 +167,10 @@ keep_what_needs_a_restart(const struct settings *old, struct settings *fresh,
 }
 
 void
-reload(struct master *m)
+master_reload(struct master *m)
 {
 	struct err err = ERR_INIT;
+	char reason[REASON_SIZE];
 	struct settings *fresh = m->opts.load(m->opts.load_arg, &err);
 
 	if (fresh != NULL &&
@@ -179,8 +180,9 @@ reload(struct master *m)
 	}
 	if (fresh == NULL || generation_add(m, fresh, &err) != 0) {
 		atomic_fetch_add(&m->board->reload_failures, 1);
+		str_printable(reason, sizeof(reason), err.text, strlen(err.text));
 		log_error(NULL, "reload refused, nothing changed", "reason=\"%s\"",
-			  err.text);
+			  reason);
 		return;
 	}
 	m->wanted_workers = settings_worker_count(m->newest->settings);

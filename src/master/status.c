@@ -267,7 +267,7 @@ static const struct {
 };
 
 bool
-status_answer(const char *command, struct strbuf *out, void *master)
+master_status_answer(const char *command, struct strbuf *out, void *master)
 {
 	for (size_t i = 0; i < COUNT_OF(commands); i++) {
 		if (str_eq(command, commands[i].command)) {

@@ -372,24 +372,29 @@ reap_helpers(struct master *m)
 	for (size_t i = 0; i < HELPER_COUNT; i++) {
 		struct helper *h = &m->helpers[i];
 		struct err err = ERR_INIT;
+		char reason[REASON_SIZE];
 		int status;
 
 		if (h->pid == 0 || !is_dead(h->pid) ||
 		    waitpid(h->pid, &status, WNOHANG) != h->pid)
 			continue;
-		switch (helper_on_exit(h, status, m->board, m->now_ms, &err)) {
+		enum helper_end end =
+		    helper_on_exit(h, status, m->board, m->now_ms, &err);
+
+		str_printable(reason, sizeof(reason), err.text, strlen(err.text));
+		switch (end) {
 		case HELPER_DONE:
 			log_info(NULL, "helper finished", "helper=%s", helper_name(h));
 			break;
 		case HELPER_AGAIN:
 			log_warn(NULL, "helper failed, will try again",
 				 "helper=%s reason=\"%s\" again_in_ms=%lld",
-				 helper_name(h), err.text,
+				 helper_name(h), reason,
 				 (long long)(slot_deadline(&h->slot) - m->now_ms));
 			break;
 		case HELPER_NEVER:
 			log_error(NULL, "helper failed for good, the node stops",
-				  "helper=%s reason=\"%s\"", helper_name(h), err.text);
+				  "helper=%s reason=\"%s\"", helper_name(h), reason);
 			(void)slot_on_leave(&h->slot, "", 0, m->now_ms);
 			master_give_up(m, NULL);
 			break;

@@ -15,10 +15,10 @@
 #include "worker/worker.h"
 
 #include <event2/event.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "api/api.h"
@@ -283,7 +283,6 @@ build_faces(struct worker *w, struct err *err)
 	struct api_opts ao = {env->settings, w->engine, env->board, env->slot};
 	struct portal_opts po = {env->settings, w->engine, env->board, env->slot};
 	struct httpd_opts ho;
-	int fd;
 
 	w->api = api_create(w->loop, &ao, err);
 	if (w->api == NULL)
@@ -300,10 +299,8 @@ build_faces(struct worker *w, struct err *err)
 			return -1;
 	}
 	for (size_t i = 0; i < env->listener_count; i++) {
-		fd = fcntl(env->listeners[i].fd, F_DUPFD_CLOEXEC, 3);
-		if (fd < 0)
-			return err_set(err, ERR_IO, "a listener cannot be duplicated");
-		if (httpd_listen(w->httpds[env->listeners[i].audience], fd, err) != 0)
+		/* our own copy since the fork: closed with the httpd, or the address stays taken */
+		if (httpd_listen(w->httpds[env->listeners[i].audience], env->listeners[i].fd, err) != 0)
 			return -1;
 	}
 	return 0;
@@ -380,6 +377,8 @@ worker_main(const struct worker_env *env)
 	}
 	on_heartbeat(&w);
 	atomic_store(&w.slot->state, SCORE_READY);
+	/* any byte: the master looks now; without it, a little later */
+	(void)send(env->control_fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 	log_info(NULL, "worker ready", "pid=%d", (int)getpid());
 	if (loop_run(w.loop, &err) != 0) {
 		log_error(NULL, "the event loop failed", "reason=\"%s\"", err.text);
