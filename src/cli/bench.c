@@ -58,7 +58,8 @@ struct node {
 	struct hconn *hc;
 	struct strbuf request;
 	bool seen;
-	uint64_t first, latest; /* finished tasks, as it counts them */
+	uint64_t counter;  /* finished tasks, as it counted them last */
+	uint64_t finished; /* of these, since we began */
 };
 
 struct bench {
@@ -201,7 +202,7 @@ finished(const struct bench *b)
 	uint64_t sum = 0;
 
 	for (size_t i = 0; i < b->o->node_count; i++)
-		sum += b->nodes[i].latest - b->nodes[i].first;
+		sum += b->nodes[i].finished;
 	return sum;
 }
 
@@ -414,6 +415,7 @@ on_metrics(struct hconn *hc, const struct hconn_answer *a, const struct err *err
 {
 	struct node *node = arg;
 	struct bench *b = node->b;
+	uint64_t counter;
 
 	(void)hc;
 	if (err != NULL) {
@@ -422,11 +424,15 @@ on_metrics(struct hconn *hc, const struct hconn_answer *a, const struct err *err
 	} else if (a->status != 200) {
 		err_set(&b->r->last_error, ERR_IO, "/metrics answers %d", a->status);
 	} else {
-		node->latest =
+		counter =
 		    bench_metric_sum(a->body, a->len, "shoal_tasks_succeeded_total") +
 		    bench_metric_sum(a->body, a->len, "shoal_tasks_failed_total");
-		if (!node->seen)
-			node->first = node->latest;
+		/* a counter that went back is that of a node that was restarted */
+		if (node->seen)
+			node->finished += counter >= node->counter
+					      ? counter - node->counter
+					      : counter;
+		node->counter = counter;
 		node->seen = true;
 	}
 	if (--b->polls_open == 0 && !b->stopped)

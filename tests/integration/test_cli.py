@@ -56,9 +56,7 @@ class Stub:
                 stub.requests.append(
                     (self.command, self.path, dict(self.headers), self.rfile.read(length).decode())
                 )
-                status, body, headers = stub.answers[0]
-                if len(stub.answers) > 1:
-                    stub.answers.pop(0)
+                status, body, headers = stub.next(self.path)
                 if status is None:
                     self.close_connection = True
                     return
@@ -82,6 +80,11 @@ class Stub:
         self.env = {"SHOAL_URL": "http://127.0.0.1:%d" % self.port, "SHOAL_API_KEY": "k1"}
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
         self.thread.start()
+
+    def next(self, _path):
+        if len(self.answers) > 1:
+            return self.answers.pop(0)
+        return self.answers[0]
 
     def say(self, *answers):
         self.answers = [(tuple(a) + ({},))[:3] for a in answers]
@@ -306,6 +309,38 @@ def test_bench_sends_batches_and_the_rest(stub):
     sizes = [len(json.loads(r[3])["tasks"]) for r in stub.requests]
     assert sizes == [10, 10, 5]
     assert all(r[1] == "/v1/tasks/batch" for r in stub.requests)
+
+
+class Counting(Stub):
+    """A node that has finished each task by the time that it is asked."""
+
+    accepted = 0
+    counter = 1000
+
+    def next(self, path):
+        if path == "/v1/tasks":
+            self.accepted += 1
+            self.counter += 1
+            return 201, task("queued"), {}
+        text = 'shoal_tasks_succeeded_total{worker="1"} %d\n' % self.counter
+        return 200, text.encode(), {}
+
+
+def test_bench_ends_when_all_have_finished():
+    stub = Counting()
+    env = dict(stub.env, SHOAL_PORTAL_URL=stub.env["SHOAL_URL"])
+    done = shoal("bench", "e2e", "-n", "40", "-c", "4", "--outstanding", "10", "--json", env=env)
+    assert done.status == OK, done.err
+    assert (done.json["accepted"], done.json["finished"]) == (40, 40)
+    stub.close()
+
+
+def test_bench_needs_to_know_where_the_counters_are(stub):
+    done = shoal("bench", "e2e", env=stub.env)
+    assert done.status == USAGE and "SHOAL_PORTAL_URL" in done.err
+    done = shoal("bench", "e2e", "--metrics", "http://127.0.0.1:%d" % process.free_port(),
+                 env=stub.env)
+    assert done.status == UNAVAILABLE
 
 
 # ---- against real nodes
