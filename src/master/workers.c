@@ -470,36 +470,38 @@ any_group_runs(const struct master *m)
 }
 
 static void
-check_takers(struct master *m)
+check_burials(struct master *m)
 {
-	bool any = false;
+	bool open = false;
 
 	for (size_t b = 0; b < SCORE_BURIALS; b++) {
 		struct score_burial *burial = &m->board->burials[b];
+		uint8_t state = atomic_load(&burial->state);
 		pid_t taker = atomic_load(&burial->taker);
-		bool alive = taker != 0 && is_our_process(m, taker);
+		bool lost =
+		    state == BURIAL_TAKEN && (taker == 0 || !is_our_process(m, taker));
 
-		if (atomic_load(&burial->state) != BURIAL_TAKEN || alive) {
-			m->suspect[b] = false;
-			continue;
-		}
 		/* twice in a row: a worker that just takes it has not written its pid
 		 * yet */
-		if (m->suspect[b]) {
+		if (lost && m->suspect[b]) {
 			atomic_store(&burial->taker, 0);
 			atomic_store(&burial->state, BURIAL_OPEN);
-			any = true;
+			state = BURIAL_OPEN;
+			lost = false;
 		}
-		m->suspect[b] = !m->suspect[b];
+		m->suspect[b] = lost;
+		open |= state == BURIAL_OPEN;
 	}
-	if (any)
+	/* by level, not by edge: the worker that was told may have died, or had no
+	 * database */
+	if (open)
 		workers_order(m, WORKER_BURY);
 }
 
 void
 workers_check(struct master *m)
 {
-	check_takers(m);
+	check_burials(m);
 	/*
 	 * While a command runs, a child of ours that we do not know may be a part of it
 	 * that left the group; when none does, it has no owner.
