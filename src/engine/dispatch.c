@@ -183,6 +183,8 @@ let_go(struct dispatch *d, struct attempt *a)
 	} else {
 		hmap_remove(d->held, a->elem.id.b, sizeof(a->elem.id.b));
 		types_put_place(d->engine->types, a->type);
+		score_set(d->engine->slot, SCORE_tasks_running,
+		    (uint64_t)types_running(d->engine->types));
 		if (a->type->metered) /* a place for another command */
 			engine_places_changed(d->engine, true);
 	}
