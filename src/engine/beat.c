@@ -19,6 +19,7 @@
 #define BEAT_MS 3000
 #define FRESH_MS 2500
 #define STALE_REDIS_MS 3000
+#define PLACES_MS 10000 /* a third of what the key lives */
 
 struct beat {
 	struct engine *engine;
@@ -27,6 +28,7 @@ struct beat {
 	struct uuid asked[SCORE_SLOTS];
 	int slots[SCORE_SLOTS]; /* of asked */
 	size_t count;
+	int64_t places_at_ms; /* when the worker's places were last told */
 	/* the watch on Redis */
 	bool reading;
 	int64_t read_at_ms;
@@ -221,5 +223,9 @@ on_tick(void *arg)
 	}
 	if (now_ms - atomic_load(&e->board->beat_sent_ms) >= BEAT_MS && is_beater(e, now_ms))
 		beat_now(b);
+	if (now_ms - b->places_at_ms >= PLACES_MS) {
+		b->places_at_ms = now_ms;
+		engine_places_changed(e, false);
+	}
 	read_redis(b, now_ms);
 }
