@@ -4,18 +4,20 @@
  *
  * One httpd serves the listeners of one audience in one worker.  Every request
  * passes the gate first: framing (one Content-Length of digits only, Transfer-Encoding
- * refused with 411), exactly one Host for HTTP/1.1, an origin-form URI of legal bytes, header names of
- * token characters, bounds on counts and sizes.  What fails gets one problem document and
- * the connection closes.  Then the route table decides: 404 for no path, 405 with Allow for no method.
+ * refused with 411), exactly one Host for HTTP/1.1, an origin-form URI of legal bytes,
+ * header names of token characters, bounds on counts and sizes.  What fails gets one
+ * problem document and the connection closes.  Then the route table decides: 404 for no
+ * path, 405 with Allow for no method.
  *
  * A connection has deadlines of its own, not mere inactivity: headers must be complete
- * header_ms after the first byte, the body body_ms after the headers (and at no less than min_rate
- * bytes a second), a reply must be taken within write_ms of standing still; idle ones
- * live idle_ms.  At max_connections, or out of descriptors, accepting pauses; it never spins.
+ * header_ms after the first byte, the body body_ms after the headers (and at no less
+ * than min_rate bytes a second), a reply must be taken within write_ms of standing
+ * still; idle ones live idle_ms.  At max_connections, or out of descriptors, accepting
+ * pauses; it never spins.
  *
- * A handler may answer at once or keep the request and answer later, exactly once.  If the client
- * hangs up meanwhile, the gone callback says so; the request stays valid (replies are dropped)
- * until httpreq_reply or httpreq_drop ends it.
+ * A handler may answer at once or keep the request and answer later, exactly once.  If
+ * the client hangs up meanwhile, the gone callback says so; the request stays valid
+ * (replies are dropped) until httpreq_reply or httpreq_drop ends it.
  */
 #ifndef HTTP_HTTPD_H
 #define HTTP_HTTPD_H
@@ -31,11 +33,18 @@
 struct httpd;
 struct httpreq;
 
-enum http_method { HTTP_GET = 1, HTTP_POST = 2, HTTP_PUT = 4, HTTP_DELETE = 8, HTTP_HEAD = 16 };
+enum http_method {
+	HTTP_GET = 1,
+	HTTP_POST = 2,
+	HTTP_PUT = 4,
+	HTTP_DELETE = 8,
+	HTTP_HEAD = 16
+};
 
 typedef void httpreq_cb(struct httpreq *req, void *arg);
 
-/* segments in braces match one segment each: "/v1/tasks/{id}"; HEAD is served wherever GET is */
+/* segments in braces match one segment each: "/v1/tasks/{id}"; HEAD is served wherever
+ * GET is */
 struct http_route {
 	enum http_method method;
 	const char *path;
@@ -45,24 +54,26 @@ struct http_route {
 
 struct httpd_opts {
 	const char *name; /* for the log: "applications"; copied */
-	const struct http_route *routes; /* borrowed for life, ended by a row without a path */
-	void *arg;                       /* handed to every handler */
+	const struct http_route
+	    *routes; /* borrowed for life, ended by a row without a path */
+	void *arg;   /* handed to every handler */
 	/* called before every handler; false: it has answered (or will).  NULL: none */
 	bool (*before)(struct httpreq *req, void *arg);
 	/* called when a reply has been sent, for counters and access log; NULL: none */
 	void (*after)(struct httpreq *req, int status, int64_t duration_us, void *arg);
-	size_t max_header_bytes; /* 16 KiB */
-	size_t max_body_bytes;   /* 8 MiB */
-	size_t max_uri_bytes;    /* 8 KiB */
-	unsigned max_headers;    /* 100 */
-	size_t max_connections;  /* 10,000 */
+	size_t max_header_bytes;		   /* 16 KiB */
+	size_t max_body_bytes;			   /* 8 MiB */
+	size_t max_uri_bytes;			   /* 8 KiB */
+	unsigned max_headers;			   /* 100 */
+	size_t max_connections;			   /* 10,000 */
 	int header_ms, body_ms, write_ms, idle_ms; /* 15,000 60,000 60,000 350,000 */
-	size_t min_rate; /* bytes a second of body, after the first 5 s; 1,024 */
+	size_t min_rate;    /* bytes a second of body, after the first 5 s; 1,024 */
 	bool allow_chunked; /* false: any Transfer-Encoding is answered 411 */
 };
 
 void httpd_opts_default(struct httpd_opts *opts);
-struct httpd *httpd_create(struct loop *l, const struct httpd_opts *opts, struct err *err) ATTR_CHECK;
+struct httpd *httpd_create(struct loop *l, const struct httpd_opts *opts,
+			   struct err *err) ATTR_CHECK;
 void httpd_free(struct httpd *h); /* closes what is left; gone callbacks come first */
 /* fd: listening, non-blocking, shared with other processes; given */
 int httpd_listen(struct httpd *h, int fd, struct err *err) ATTR_CHECK;
@@ -81,33 +92,40 @@ const char *httpreq_path(const struct httpreq *req);
 unsigned httpreq_needs(const struct httpreq *req);
 /* a path segment in braces, percent-decoded, by its position from 0; NULL: none */
 const char *httpreq_segment(const struct httpreq *req, unsigned n);
-/* a query parameter, decoded; NULL: absent.  Given twice: the request was refused with 400 */
+/* a query parameter, decoded; NULL: absent.  Given twice: the request was refused with
+ * 400 */
 const char *httpreq_query(const struct httpreq *req, const char *name);
 /* walks the query parameters: start with *cursor 0; false at the end */
 bool httpreq_query_next(const struct httpreq *req, size_t *cursor, const char **name,
-    const char **value);
-const char *httpreq_header(const struct httpreq *req, const char *name); /* NULL: absent */
-const char *httpreq_body(struct httpreq *req, size_t *len); /* contiguous; NULL when empty */
-const char *httpreq_peer(const struct httpreq *req);        /* address without the port */
-uint64_t httpreq_id(const struct httpreq *req);             /* for the log, unique in the process */
-void httpreq_set_data(struct httpreq *req, void *data);     /* one pointer for the handler */
+			const char **value);
+const char *httpreq_header(const struct httpreq *req,
+			   const char *name); /* NULL: absent */
+const char *httpreq_body(struct httpreq *req,
+			 size_t *len);		     /* contiguous; NULL when empty */
+const char *httpreq_peer(const struct httpreq *req); /* address without the port */
+uint64_t httpreq_id(const struct httpreq *req); /* for the log, unique in the process */
+void httpreq_set_data(struct httpreq *req,
+		      void *data); /* one pointer for the handler */
 void *httpreq_data(const struct httpreq *req);
 
-/* cb once, from the loop, if the client hangs up before the reply; NULL: nobody cares */
+/* cb once, from the loop, if the client hangs up before the reply; NULL: nobody cares
+ */
 void httpreq_on_gone(struct httpreq *req, httpreq_cb *cb, void *arg);
 bool httpreq_is_gone(const struct httpreq *req);
 
-/* headers of the reply; name and value are copied; may be called any time before the reply */
+/* headers of the reply; name and value are copied; may be called any time before the
+ * reply */
 void httpreq_set_header(struct httpreq *req, const char *name, const char *value);
 void httpreq_set_close(struct httpreq *req); /* Connection: close after this reply */
 /* body is copied; type NULL: application/json.  req is gone after this. */
-void httpreq_reply(struct httpreq *req, int status, const char *type, const void *body, size_t len);
+void httpreq_reply(struct httpreq *req, int status, const char *type, const void *body,
+		   size_t len);
 /*
  * RFC 9457: {"type":"about:blank","title":...,"status":...,"code":...,"detail":...} as
  * application/problem+json; title is the status' phrase.  req is gone after this.
  */
-void httpreq_problem(struct httpreq *req, int status, const char *code, const char *fmt, ...)
-    ATTR_PRINTF(4, 5);
+void httpreq_problem(struct httpreq *req, int status, const char *code, const char *fmt,
+		     ...) ATTR_PRINTF(4, 5);
 /* ends a request without an answer: closes its connection.  req is gone after this. */
 void httpreq_drop(struct httpreq *req);
 

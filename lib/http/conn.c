@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * conn.c - one connection: its deadlines, its end.
+ *
+ * evhttp counts inactivity only, never looks at a connection while its request is
+ * worked on, and tells nobody when it closes an idle one.  So each connection has a
+ * conn beside evhttp's own object.  It is made with the bufferevent, before evhttp has
+ * its part ready; in the next step of the loop it is adopted: the callback argument of
+ * the bufferevent is evhttp's connection, whose close callback ends the conn.
+ *
+ *     IDLE -> HEAD -> BODY -> HELD -> WRITING -> IDLE, DOOMED from anywhere
+ *
+ * A tap on the input buffer sees bytes before evhttp does and starts the clocks; one
+ * sweep over all connections finds what is late.  Nothing on the way of a request costs
+ * a timer.
+ *
+ * Closing is always done from the loop, never inside a callback of evhttp, which would
+ * go on with freed memory.
+ */
+#include "http/httpd_int.h"
+
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <event2/http.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#define RATE_GRACE_MS 5000
+
+static void
+conn_become(struct conn *c, enum conn_state state)
+{
+	bool was = c->state == CONN_HELD || c->state == CONN_WRITING;
+	bool is = state == CONN_HELD || state == CONN_WRITING;
+
+	c->httpd->busy += (size_t)is;
+	c->httpd->busy -= (size_t)was;
+	c->state = state;
+	c->since_ms = loop_now_ms(c->httpd->loop);
+}
+
+/* bytes of a request that is still arriving */
+static void
+conn_bytes(struct conn *c, const char *bytes, size_t len)
+{
+	size_t used = 0;
+
+	if (c->state == CONN_IDLE)
+		conn_become(c, CONN_HEAD);
+	if (c->state == CONN_HEAD) {
+		used = headscan_feed(&c->head, bytes, len);
+		if (c->head.ended) {
+			c->body_bytes = 0;
+			conn_become(c, CONN_BODY);
+		}
+	}
+	if (c->state == CONN_BODY)
+		c->body_bytes += len - used;
+}
+
+/* the last len bytes of buf are new */
+static void
+conn_feed(struct conn *c, struct evbuffer *buf, size_t len)
+{
+	struct evbuffer_iovec v[8];
+	struct evbuffer_ptr at;
+	size_t all = evbuffer_get_length(buf);
+
+	if (c->state > CONN_BODY)
+		return; /* the next request: conn_next looks at it when its turn comes
+			 */
+	if (c->state == CONN_BODY) {
+		c->body_bytes += len;
+		return;
+	}
+	while (len > 0) {
+		int n;
+
+		if (evbuffer_ptr_set(buf, &at, all - len, EVBUFFER_PTR_SET) != 0)
+			return;
+		n = evbuffer_peek(buf, (ev_ssize_t)len, &at, v, 8);
+		for (int i = 0; i < n && i < 8 && len > 0; i++) {
+			size_t part = v[i].iov_len < len ? v[i].iov_len : len;
+
+			conn_bytes(c, v[i].iov_base, part);
+			len -= part;
+		}
+		if (n <= 0)
+			return;
+	}
+}
+
+static void
+conn_tap(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
+{
+	struct conn *c = arg;
+
+	STAMP_CHECK(c, CONN_STAMP);
+	if (info->n_added > 0)
+		conn_feed(c, buf, info->n_added);
+}
+
+struct bufferevent *
+conn_accepted(struct event_base *base, void *arg)
+{
+	struct httpd *h = arg;
+	struct bufferevent *bev =
+	    bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+	struct conn *c = mem_zero(sizeof(*c));
+
+	STAMP_CHECK(h, HTTPD_STAMP);
+	if (bev == NULL || c == NULL)
+		goto fail;
+	c->stamp = CONN_STAMP;
+	c->httpd = h;
+	c->bev = bev;
+	c->since_ms = loop_now_ms(h->loop);
+	c->tap = evbuffer_add_cb(bufferevent_get_input(bev), conn_tap, c);
+	if (c->tap == NULL ||
+	    hmap_put(h->by_bev, &c->bev, sizeof(c->bev), c, NULL) != 0)
+		goto fail;
+	/*
+	 * While a reply is written evhttp reads on without looking; a request that is
+	 * allowed must fit all the same.
+	 */
+	bufferevent_setwatermark(bev, EV_READ, 0,
+				 h->opts.max_body_bytes + h->opts.max_header_bytes +
+				     h->opts.max_uri_bytes + 65536);
+	bufferevent_incref(bev);
+	TAILQ_INSERT_TAIL(&h->fresh, c, link);
+	httpd_conn_came(h);
+	loop_defer_start(h->step);
+	return bev;
+
+fail:
+	/* evhttp makes a bufferevent of its own then; its request is refused in time */
+	log_warn(NULL, "connection without a guard: out of memory", "listener=%s",
+		 h->name);
+	if (c != NULL && c->tap != NULL)
+		evbuffer_remove_cb_entry(bufferevent_get_input(bev), c->tap);
+	if (bev != NULL)
+		bufferevent_free(bev);
+	mem_free(c);
+	return NULL;
+}
+
+/* evhttp's part is going or gone */
+static void
+conn_end(struct conn *c)
+{
+	struct httpd *h = c->httpd;
+	struct httpreq *req = c->req;
+
+	if (c->state == CONN_DOOMED)
+		TAILQ_REMOVE(&h->doomed, c, doomed_link);
+	conn_become(c, CONN_IDLE);
+	if (c->evc != NULL)
+		TAILQ_REMOVE(&h->conns, c, link);
+	(void)hmap_remove(h->by_bev, &c->bev, sizeof(c->bev));
+	evbuffer_remove_cb_entry(bufferevent_get_input(c->bev), c->tap);
+	if (c->hangup != NULL)
+		event_free(c->hangup);
+	c->stamp = 0;
+	mem_free(c);
+	if (req != NULL)
+		httpreq_lost(req);
+	httpd_conn_left(h);
+}
+
+static void
+conn_closed(struct evhttp_connection *evc, void *arg)
+{
+	struct conn *c = arg;
+
+	(void)evc;
+	STAMP_CHECK(c, CONN_STAMP);
+	conn_end(c);
+}
+
+void
+conn_adopt_all(struct httpd *h)
+{
+	struct conn *c;
+
+	while ((c = TAILQ_FIRST(&h->fresh)) != NULL) {
+		struct bufferevent *bev = c->bev;
+		void *evc = NULL;
+
+		TAILQ_REMOVE(&h->fresh, c, link);
+		bufferevent_getcb(bev, NULL, NULL, NULL, &evc);
+		if (evc == NULL) {
+			/* evhttp could not take it and has freed its reference */
+			conn_end(c);
+		} else {
+			c->evc = evc;
+			TAILQ_INSERT_TAIL(&h->conns, c, link);
+			evhttp_connection_set_closecb(c->evc, conn_closed, c);
+			if (!loop_timer_pending(h->sweep))
+				loop_timer_start_ms(h->sweep, h->sweep_ms);
+		}
+		bufferevent_decref(bev);
+	}
+}
+
+struct conn *
+conn_of(struct httpd *h, struct evhttp_connection *evc)
+{
+	struct bufferevent *bev = evhttp_connection_get_bufferevent(evc);
+
+	return hmap_get(h->by_bev, &bev, sizeof(bev));
+}
+
+/* ---------------------------------------------------------------- hanging up */
+
+static void
+hung_up(evutil_socket_t fd, short what, void *arg)
+{
+	struct conn *c = arg;
+
+	(void)fd;
+	(void)what;
+	STAMP_CHECK(c, CONN_STAMP);
+	if (c->state == CONN_HELD)
+		conn_close(c);
+	else
+		event_del(c->hangup); /* evhttp is reading or writing and will see it */
+}
+
+void
+conn_hold(struct conn *c, struct httpreq *req)
+{
+	c->req = req;
+	conn_become(c, CONN_HELD);
+	/*
+	 * evhttp does not read now, so it would not notice.  The event stays for the
+	 * life of the connection: adding it anew each time costs a system call.
+	 */
+	if (c->hangup == NULL) {
+		c->hangup =
+		    event_new(loop_base(c->httpd->loop), bufferevent_getfd(c->bev),
+			      EV_CLOSED | EV_PERSIST, hung_up, c);
+		if (c->hangup == NULL || event_add(c->hangup, NULL) != 0)
+			log_warn(NULL, "a client's hang-up will go unnoticed",
+				 "listener=%s", c->httpd->name);
+	}
+}
+
+/* ---------------------------------------------------------------- the reply */
+
+static void
+written(struct evhttp_request *ev, void *arg)
+{
+	struct conn *c = arg;
+	struct evbuffer *in = bufferevent_get_input(c->bev);
+
+	(void)ev;
+	STAMP_CHECK(c, CONN_STAMP);
+	if (c->state != CONN_WRITING)
+		return;
+	conn_become(c, CONN_IDLE);
+	headscan_reset(&c->head);
+	if (c->close_after) {
+		/* evhttp closes too, except after CONNECT */
+		conn_doom(c);
+		return;
+	}
+	/* what came meanwhile is the next request */
+	if (evbuffer_get_length(in) > 0)
+		conn_feed(c, in, evbuffer_get_length(in));
+}
+
+void
+conn_writes(struct conn *c, struct evhttp_request *ev, bool last)
+{
+	c->req = NULL;
+	c->close_after = last;
+	c->out_len = 0;
+	conn_become(c, CONN_WRITING);
+	evhttp_request_set_on_complete_cb(ev, written, c);
+}
+
+/* ---------------------------------------------------------------- closing */
+
+void
+conn_doom(struct conn *c)
+{
+	c->req = NULL;
+	if (c->state == CONN_DOOMED)
+		return;
+	conn_become(c, CONN_DOOMED);
+	TAILQ_INSERT_TAIL(&c->httpd->doomed, c, doomed_link);
+	loop_defer_start(c->httpd->step);
+}
+
+void
+conn_close(struct conn *c)
+{
+	evhttp_connection_free(c->evc); /* ends in conn_closed */
+}
+
+void
+conn_close_doomed(struct httpd *h)
+{
+	struct conn *c;
+
+	while ((c = TAILQ_FIRST(&h->doomed)) != NULL)
+		conn_close(c);
+}
+
+/* NULL: it may stay */
+static const char *
+overdue(struct conn *c, int64_t now_ms)
+{
+	const struct httpd_opts *o = &c->httpd->opts;
+	int64_t age_ms = now_ms - c->since_ms;
+	size_t out;
+
+	switch (c->state) {
+	case CONN_IDLE:
+		return age_ms > o->idle_ms ? "idle" : NULL;
+	case CONN_HEAD:
+		return age_ms > o->header_ms ? "headers too slow" : NULL;
+	case CONN_BODY:
+		if (age_ms > o->body_ms)
+			return "body too slow";
+		if (age_ms > RATE_GRACE_MS &&
+		    c->body_bytes <
+			(uint64_t)(age_ms - RATE_GRACE_MS) * o->min_rate / 1000)
+			return "body below the least rate";
+		return NULL;
+	case CONN_WRITING:
+		out = evbuffer_get_length(bufferevent_get_output(c->bev));
+		if (out != c->out_len) {
+			c->out_len = out;
+			c->since_ms = now_ms;
+			return NULL;
+		}
+		return age_ms > o->write_ms ? "reply not taken" : NULL;
+	case CONN_HELD:
+	case CONN_DOOMED:
+		break;
+	}
+	return NULL;
+}
+
+void
+conn_sweep(struct httpd *h)
+{
+	int64_t now_ms = loop_now_ms(h->loop);
+	struct conn *c, *next;
+
+	for (c = TAILQ_FIRST(&h->conns); c != NULL; c = next) {
+		const char *why = overdue(c, now_ms);
+
+		next = TAILQ_NEXT(c, link);
+		if (why == NULL)
+			continue;
+		log_debug(NULL, "connection closed", "listener=%s reason=\"%s\"",
+			  h->name, why);
+		conn_close(c);
+	}
+}

@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * httpd.c - the server: its listeners and its bounds on connections.
+ *
+ * evhttp parses and writes; what it lacks lives beside it: conn.c knows each connection
+ * and its deadlines, httpreq.c leads a request through the gate to its handler.
+ *
+ * Accepting stops at max_connections until one leaves, and for a moment when the
+ * process is out of descriptors, where a ready listener would otherwise spin.  No more
+ * than a few connections are accepted in one turn, so that processes that share the
+ * socket share a burst as well.
+ *
+ * Freeing comes in this order: connections (their gone callbacks run), evhttp, the
+ * rest.  Requests that handlers still keep become orphans, which they end as usual.
+ */
+#include "http/httpd_int.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+#include <event2/http.h>
+#include <event2/listener.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+
+#define BURST_MAX	 32  /* connections accepted in a turn */
+#define PAUSE_MS	 100 /* without descriptors */
+#define SWEEP_MS_MAX	 250
+#define SWEEP_MS_MIN	 5
+#define EVHTTP_SLACK	 4096 /* what evhttp takes more than we, so that we refuse it */
+#define EVHTTP_SLACK_SEC 60
+
+struct listener {
+	struct httpd *httpd;		  /* borrowed */
+	struct evconnlistener *evl;	  /* evhttp's */
+	struct evhttp_bound_socket *sock; /* evhttp's */
+	TAILQ_ENTRY(listener) link;
+};
+
+/*
+ * libevent hands evhttp's argument to the error callback of a listener, so the way back
+ * to our own is by its address.
+ */
+static TAILQ_HEAD(, httpd) all_httpds = TAILQ_HEAD_INITIALIZER(all_httpds);
+
+void
+httpd_opts_default(struct httpd_opts *opts)
+{
+	*opts = (struct httpd_opts){
+	    .name = "http",
+	    .max_header_bytes = 16 * 1024,
+	    .max_body_bytes = 8 * 1024 * 1024,
+	    .max_uri_bytes = 8 * 1024,
+	    .max_headers = 100,
+	    .max_connections = 10000,
+	    .header_ms = 15000,
+	    .body_ms = 60000,
+	    .write_ms = 60000,
+	    .idle_ms = 350000,
+	    .min_rate = 1024,
+	};
+}
+
+/* ---------------------------------------------------------------- accepting */
+
+/* accepts or does not, by what is known */
+static void
+accept_or_not(struct httpd *h)
+{
+	bool pause = h->conn_count >= h->opts.max_connections ||
+		     h->burst >= BURST_MAX || loop_timer_pending(h->resume);
+	struct listener *l;
+
+	if (pause == h->paused)
+		return;
+	h->paused = pause;
+	TAILQ_FOREACH (l, &h->listeners, link) {
+		if ((pause ? evconnlistener_disable(l->evl)
+			   : evconnlistener_enable(l->evl)) != 0)
+			log_error(NULL,
+				  "cannot change whether connections are accepted",
+				  "listener=%s", h->name);
+	}
+}
+
+void
+httpd_conn_came(struct httpd *h)
+{
+	h->conn_count++;
+	h->burst++;
+	if (h->conn_count == h->opts.max_connections)
+		log_warn(NULL, "accepting paused: too many connections",
+			 "listener=%s connections=%zu", h->name, h->conn_count);
+	accept_or_not(h);
+}
+
+void
+httpd_conn_left(struct httpd *h)
+{
+	h->conn_count--;
+	accept_or_not(h);
+}
+
+static void
+resume(void *arg)
+{
+	accept_or_not(arg);
+}
+
+static struct listener *
+listener_of(const struct evconnlistener *evl)
+{
+	struct httpd *h;
+	struct listener *l;
+
+	TAILQ_FOREACH (h, &all_httpds, link) {
+		TAILQ_FOREACH (l, &h->listeners, link) {
+			if (l->evl == evl)
+				return l;
+		}
+	}
+	return NULL;
+}
+
+static void
+accept_failed(struct evconnlistener *evl, void *arg)
+{
+	int why = errno;
+	struct listener *l = listener_of(evl);
+
+	(void)arg;
+	if (l == NULL)
+		return; /* being freed */
+	log_warn(NULL, "accepting paused: accept failed", "listener=%s reason=\"%s\"",
+		 l->httpd->name, strerror(why));
+	loop_timer_start_ms(l->httpd->resume, PAUSE_MS);
+	accept_or_not(l->httpd);
+}
+
+/* ---------------------------------------------------------------- the loop */
+
+static void
+step(void *arg)
+{
+	struct httpd *h = arg;
+
+	STAMP_CHECK(h, HTTPD_STAMP);
+	conn_adopt_all(h);
+	conn_close_doomed(h);
+	h->burst = 0;
+	accept_or_not(h);
+	httpreq_tell_gone(h);
+}
+
+static void
+sweep(void *arg)
+{
+	struct httpd *h = arg;
+
+	STAMP_CHECK(h, HTTPD_STAMP);
+	conn_sweep(h);
+	if (!TAILQ_EMPTY(&h->conns))
+		loop_timer_start_ms(h->sweep, h->sweep_ms);
+}
+
+/* ---------------------------------------------------------------- life */
+
+static int
+least(int a, int b)
+{
+	return a < b ? a : b;
+}
+
+static int
+make_evhttp(struct httpd *h, struct err *err)
+{
+	const struct httpd_opts *o = &h->opts;
+
+	h->http = evhttp_new(loop_base(h->loop));
+	if (h->http == NULL)
+		return err_set(err, ERR_NOMEM, "no memory for an HTTP server");
+	evhttp_set_bevcb(h->http, conn_accepted, h);
+	evhttp_set_gencb(h->http, httpreq_arrived, h);
+	evhttp_set_default_content_type(h->http, NULL);
+	/* all that it knows: we refuse by path, with a list of what is allowed */
+	evhttp_set_allowed_methods(
+	    h->http, EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_HEAD |
+			 EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE | EVHTTP_REQ_OPTIONS |
+			 EVHTTP_REQ_TRACE | EVHTTP_REQ_CONNECT | EVHTTP_REQ_PATCH);
+	evhttp_set_max_headers_size(
+	    h->http,
+	    (ev_ssize_t)(o->max_header_bytes + o->max_uri_bytes + EVHTTP_SLACK));
+	evhttp_set_max_body_size(h->http,
+				 (ev_ssize_t)(o->max_body_bytes + EVHTTP_SLACK));
+	/* our own clocks come first; this one is for a connection that has none */
+	evhttp_set_timeout(h->http, o->idle_ms / 1000 + EVHTTP_SLACK_SEC);
+	return 0;
+}
+
+struct httpd *
+httpd_create(struct loop *l, const struct httpd_opts *opts, struct err *err)
+{
+	struct httpd *h = mem_zero(sizeof(*h));
+	int shortest = least(least(opts->header_ms, opts->body_ms),
+			     least(opts->write_ms, opts->idle_ms));
+
+	if (h == NULL)
+		goto no_memory;
+	h->stamp = HTTPD_STAMP;
+	h->loop = l;
+	h->opts = *opts;
+	str_copy(h->name, sizeof(h->name), opts->name == NULL ? "http" : opts->name);
+	h->opts.name = h->name;
+	h->limits = (struct gate_limits){
+	    .max_header_bytes = opts->max_header_bytes,
+	    .max_uri_bytes = opts->max_uri_bytes,
+	    .max_body_bytes = opts->max_body_bytes,
+	    .max_headers = opts->max_headers,
+	    .allow_chunked = opts->allow_chunked,
+	};
+	TAILQ_INIT(&h->listeners);
+	TAILQ_INIT(&h->conns);
+	TAILQ_INIT(&h->fresh);
+	TAILQ_INIT(&h->doomed);
+	TAILQ_INIT(&h->spare);
+	TAILQ_INIT(&h->gone);
+	TAILQ_INIT(&h->held);
+	TAILQ_INSERT_TAIL(&all_httpds, h, link);
+	h->sweep_ms = least(shortest / 8, SWEEP_MS_MAX);
+	if (h->sweep_ms < SWEEP_MS_MIN)
+		h->sweep_ms = SWEEP_MS_MIN;
+	h->by_bev = hmap_create();
+	h->sweep = loop_timer_create(l, sweep, h);
+	h->resume = loop_timer_create(l, resume, h);
+	h->step = loop_defer_create(l, step, h);
+	if (h->by_bev == NULL || h->sweep == NULL || h->resume == NULL ||
+	    h->step == NULL)
+		goto no_memory;
+	h->routes = route_table_create(opts->routes, err);
+	if (h->routes == NULL || make_evhttp(h, err) != 0) {
+		httpd_free(h);
+		return NULL;
+	}
+	return h;
+
+no_memory:
+	httpd_free(h);
+	err_set(err, ERR_NOMEM, "no memory for an HTTP server");
+	return NULL;
+}
+
+static void
+close_all(struct httpd *h)
+{
+	struct conn *c;
+
+	conn_adopt_all(h);
+	while ((c = TAILQ_FIRST(&h->conns)) != NULL)
+		conn_close(c);
+	httpreq_tell_gone(h);
+}
+
+void
+httpd_free(struct httpd *h)
+{
+	struct httpreq *req;
+
+	if (h == NULL)
+		return;
+	STAMP_CHECK(h, HTTPD_STAMP);
+	httpd_stop_listening(h);
+	close_all(h);
+	if (h->http != NULL)
+		evhttp_free(h->http);
+	TAILQ_REMOVE(&all_httpds, h, link);
+	while ((req = TAILQ_FIRST(&h->held)) != NULL) {
+		TAILQ_REMOVE(&h->held, req, link);
+		req->list = NULL;
+		req->httpd = NULL;
+	}
+	httpreq_free_spare(h);
+	route_table_free(h->routes);
+	loop_defer_free(h->step);
+	loop_timer_free(h->resume);
+	loop_timer_free(h->sweep);
+	hmap_free(h->by_bev);
+	h->stamp = 0;
+	mem_free(h);
+}
+
+/* ---------------------------------------------------------------- listeners */
+
+int
+httpd_listen(struct httpd *h, int fd, struct err *err)
+{
+	static const int yes = 1;
+	struct listener *l = mem_zero(sizeof(*l));
+
+	STAMP_CHECK(h, HTTPD_STAMP);
+	if (l == NULL)
+		return err_set(err, ERR_NOMEM, "no memory for a listener");
+	/* what is accepted inherits it; a unix socket has no such thing */
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
+	l->httpd = h;
+	l->evl =
+	    evconnlistener_new(loop_base(h->loop), NULL, NULL,
+			       LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+	if (l->evl == NULL) {
+		mem_free(l);
+		return err_set(err, ERR_IO, "cannot accept on descriptor %d", fd);
+	}
+	l->sock = evhttp_bind_listener(h->http, l->evl);
+	if (l->sock == NULL) {
+		evconnlistener_free(l->evl);
+		mem_free(l);
+		return err_set(err, ERR_NOMEM, "no memory for a listener");
+	}
+	evconnlistener_set_error_cb(l->evl, accept_failed);
+	TAILQ_INSERT_TAIL(&h->listeners, l, link);
+	if (h->paused)
+		(void)evconnlistener_disable(l->evl);
+	return 0;
+}
+
+void
+httpd_stop_listening(struct httpd *h)
+{
+	struct listener *l;
+
+	while ((l = TAILQ_FIRST(&h->listeners)) != NULL) {
+		TAILQ_REMOVE(&h->listeners, l, link);
+		evhttp_del_accept_socket(h->http, l->sock);
+		mem_free(l);
+	}
+}
+
+void
+httpd_set_closing(struct httpd *h, bool closing)
+{
+	h->closing = closing;
+}
+
+void
+httpd_close_idle(struct httpd *h)
+{
+	struct conn *c, *next;
+
+	STAMP_CHECK(h, HTTPD_STAMP);
+	h->closing = true;
+	for (c = TAILQ_FIRST(&h->conns); c != NULL; c = next) {
+		next = TAILQ_NEXT(c, link);
+		if (c->state == CONN_IDLE)
+			conn_doom(c);
+	}
+}
+
+size_t
+httpd_connections(const struct httpd *h)
+{
+	return h->conn_count;
+}
+
+size_t
+httpd_requests(const struct httpd *h)
+{
+	return h->busy;
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * httpd_int.h - what httpd.c, conn.c and httpreq.c know of each other.
+ *
+ * httpd owns its listeners, its conns and the spare httpreqs.  A conn stands for one
+ * connection of evhttp and dies with it.  A httpreq belongs to whoever answers it and
+ * may outlive its conn and its httpd.
+ */
+#ifndef HTTP_HTTPD_INT_H
+#define HTTP_HTTPD_INT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "base/hmap.h"
+#include "http/gate.h"
+#include "http/headscan.h"
+#include "http/httpd.h"
+#include "http/route.h"
+
+struct bufferevent;
+struct evbuffer_cb_entry;
+struct event;
+struct evhttp;
+struct evhttp_connection;
+struct evhttp_request;
+
+#define HTTPD_STAMP   0x68747064u
+#define CONN_STAMP    0x636f6e6eu
+#define HTTPREQ_STAMP 0x68726571u
+
+/* ---------------------------------------------------------------- connections */
+
+enum conn_state {
+	CONN_IDLE,    /* no byte of a request yet */
+	CONN_HEAD,    /* the head is arriving */
+	CONN_BODY,    /* the head is complete */
+	CONN_HELD,    /* a handler has the request */
+	CONN_WRITING, /* the reply is on its way */
+	CONN_DOOMED,  /* to be closed in the next step of the loop */
+};
+
+struct conn {
+	unsigned stamp;
+	struct httpd *httpd;	       /* borrowed */
+	struct bufferevent *bev;       /* evhttp's, and ours too until adopted */
+	struct evhttp_connection *evc; /* evhttp's; NULL until adopted */
+	struct evbuffer_cb_entry *tap; /* sees what arrives */
+	struct event *hangup;  /* the peer has closed; NULL until first needed */
+	struct httpreq *req;   /* while HELD */
+	enum conn_state state; /* written by conn_become alone */
+	int64_t since_ms;      /* in this state; WRITING: of the last progress */
+	size_t body_bytes;     /* that have come, in BODY */
+	size_t out_len;	       /* what was unsent at the last look, in WRITING */
+	bool close_after;      /* this reply is the last */
+	struct headscan head;
+	TAILQ_ENTRY(conn) link;	       /* all, or those not yet adopted */
+	TAILQ_ENTRY(conn) doomed_link; /* while DOOMED */
+};
+
+TAILQ_HEAD(conn_list, conn);
+
+/* for evhttp_set_bevcb, arg is the httpd */
+struct bufferevent *conn_accepted(struct event_base *base, void *arg);
+/* evhttp has made its part of those that were accepted; from the loop */
+void conn_adopt_all(struct httpd *h);
+struct conn *conn_of(struct httpd *h, struct evhttp_connection *evc); /* or NULL */
+void conn_hold(struct conn *c, struct httpreq *req);
+/* the reply was handed to evhttp as ev's; last: then it closes */
+void conn_writes(struct conn *c, struct evhttp_request *ev, bool last);
+/* closes in the next step of the loop; c->req is forgotten */
+void conn_doom(struct conn *c);
+void conn_close_doomed(struct httpd *h);
+/* at once; never from a callback of evhttp.  A held request becomes a gone one. */
+void conn_close(struct conn *c);
+void conn_sweep(struct httpd *h); /* closes what is past its deadline */
+
+/* ---------------------------------------------------------------- requests */
+
+struct httpreq_pair {
+	const char *name, *value; /* inside text */
+};
+
+#define QUERY_PAIRS_MAX 32
+#define PEER_SIZE	64
+
+struct httpreq {
+	unsigned stamp;
+	struct httpd *httpd;	   /* NULL: freed before the request */
+	struct conn *conn;	   /* NULL: gone */
+	struct evhttp_request *ev; /* ours to free once gone */
+	bool gone;
+	struct httpreq_list *list; /* the one it is on; NULL: none */
+	bool close;
+	enum http_method method;
+	uint64_t id;
+	int64_t since_us;
+	void *data;
+	httpreq_cb *gone_cb;
+	void *gone_arg;
+	struct route_match match;
+	char *path; /* as sent, without the query; in text */
+	char *text; /* the path as sent, then decoded, then the query; kept for reuse */
+	size_t text_cap;
+	struct httpreq_pair pairs[QUERY_PAIRS_MAX];
+	size_t pair_count;
+	char peer[PEER_SIZE];
+	TAILQ_ENTRY(httpreq) link; /* spare, or gone and to be told */
+};
+
+TAILQ_HEAD(httpreq_list, httpreq);
+
+/* for evhttp_set_gencb, arg is the httpd */
+void httpreq_arrived(struct evhttp_request *ev, void *arg);
+/* its connection is going; c has forgotten it.  The callback comes from the loop. */
+void httpreq_lost(struct httpreq *req);
+void httpreq_tell_gone(struct httpd *h); /* calls what is due */
+void httpreq_free_spare(struct httpd *h);
+
+/* ---------------------------------------------------------------- the server */
+
+struct listener;
+
+TAILQ_HEAD(listener_list, listener);
+
+struct httpd {
+	unsigned stamp;
+	struct loop *loop; /* borrowed */
+	struct httpd_opts opts;
+	char name[32];
+	struct gate_limits limits;
+	struct route_table *routes;
+	struct evhttp *http;
+	struct listener_list listeners;
+	struct loop_timer *sweep;
+	int sweep_ms;
+	struct loop_timer *resume; /* accepting again, after a lack of descriptors */
+	struct loop_defer *step;   /* adopt, close the doomed, tell the gone, accept */
+	unsigned burst;		   /* accepted in this turn */
+	bool paused;		   /* not accepting, whatever the reason */
+	bool closing;
+	struct hmap *by_bev;
+	struct conn_list conns; /* adopted */
+	struct conn_list fresh; /* not yet */
+	struct conn_list doomed;
+	size_t conn_count; /* of all */
+	size_t busy;	   /* HELD or WRITING */
+	struct httpreq_list spare;
+	size_t spare_count;
+	struct httpreq_list gone; /* to be told */
+	struct httpreq_list held; /* with a handler, connected or gone */
+	TAILQ_ENTRY(httpd) link;
+};
+
+/* one more or one less connection: pauses or resumes accepting */
+void httpd_conn_came(struct httpd *h);
+void httpd_conn_left(struct httpd *h);
+
+#endif

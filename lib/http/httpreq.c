@@ -1,0 +1,592 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * httpreq.c - one request from the gate to its reply.
+ *
+ * A request arrives complete.  It passes the gate, its query is taken apart, the route
+ * table names its handler; what fails on the way is answered here.  After that the
+ * request is its handler's until httpreq_reply, httpreq_problem or httpreq_drop.
+ *
+ * evhttp frees its own request with the connection or when the reply is written, so
+ * nothing of it is touched after evhttp_send_reply.  If the connection goes first, the
+ * request is taken from evhttp (evhttp_request_own): what the handler borrowed stays
+ * valid, and it is freed here when the handler ends it.  The same holds when the httpd
+ * itself is freed first.
+ */
+#include "http/httpd_int.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <event2/buffer.h>
+#include <event2/http.h>
+#include <event2/http_struct.h>
+#include <event2/keyvalq_struct.h>
+
+#include "base/clock.h"
+#include "base/jsonw.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "base/strbuf.h"
+
+#define SPARE_MAX      1024
+#define TEXT_KEEP_MAX  4096 /* bytes of text a spare request keeps */
+#define PROBLEM_MAX    4096
+#define HEADER_FAILURE "header of a reply was left out"
+
+/* ---------------------------------------------------------------- phrases */
+
+static const struct {
+	int status;
+	const char *phrase;
+} phrases[] = {
+    {200, "OK"},
+    {201, "Created"},
+    {202, "Accepted"},
+    {204, "No Content"},
+    {304, "Not Modified"},
+    {400, "Bad Request"},
+    {401, "Unauthorized"},
+    {403, "Forbidden"},
+    {404, "Not Found"},
+    {405, "Method Not Allowed"},
+    {406, "Not Acceptable"},
+    {408, "Request Timeout"},
+    {409, "Conflict"},
+    {410, "Gone"},
+    {411, "Length Required"},
+    {412, "Precondition Failed"},
+    {413, "Content Too Large"},
+    {414, "URI Too Long"},
+    {415, "Unsupported Media Type"},
+    {417, "Expectation Failed"},
+    {422, "Unprocessable Content"},
+    {429, "Too Many Requests"},
+    {431, "Request Header Fields Too Large"},
+    {500, "Internal Server Error"},
+    {501, "Not Implemented"},
+    {502, "Bad Gateway"},
+    {503, "Service Unavailable"},
+    {504, "Gateway Timeout"},
+};
+
+static const char *
+phrase_of(int status)
+{
+	for (size_t i = 0; i < COUNT_OF(phrases); i++) {
+		if (phrases[i].status == status)
+			return phrases[i].phrase;
+	}
+	return status < 400 ? "OK" : status < 500 ? "Client Error" : "Server Error";
+}
+
+/* ---------------------------------------------------------------- life */
+
+static struct httpreq *
+take(struct httpd *h)
+{
+	struct httpreq *req = TAILQ_FIRST(&h->spare);
+
+	if (req != NULL) {
+		TAILQ_REMOVE(&h->spare, req, link);
+		h->spare_count--;
+	} else {
+		req = mem_zero(sizeof(*req));
+		if (req == NULL)
+			return NULL;
+	}
+	req->stamp = HTTPREQ_STAMP;
+	req->httpd = h;
+	req->list = &h->held;
+	TAILQ_INSERT_TAIL(&h->held, req, link);
+	return req;
+}
+
+static void
+discard(struct httpreq *req)
+{
+	mem_free(req->text);
+	mem_free(req);
+}
+
+/* ready for the next; the block of text stays */
+static void
+recycle(struct httpreq *req)
+{
+	struct httpd *h = req->httpd;
+
+	if (req->list != NULL)
+		TAILQ_REMOVE(req->list, req, link);
+	if (req->gone)
+		evhttp_request_free(req->ev);
+	if (h == NULL || h->spare_count >= SPARE_MAX || req->text_cap > TEXT_KEEP_MAX) {
+		req->stamp = 0;
+		discard(req);
+		return;
+	}
+	req->stamp = 0;
+	req->list = NULL;
+	req->conn = NULL;
+	req->ev = NULL;
+	req->gone = req->close = false;
+	req->data = NULL;
+	req->gone_cb = NULL;
+	req->path = NULL;
+	req->pair_count = 0;
+	memset(&req->match, 0, sizeof(req->match));
+	TAILQ_INSERT_HEAD(&h->spare, req, link);
+	h->spare_count++;
+}
+
+void
+httpreq_free_spare(struct httpd *h)
+{
+	struct httpreq *req;
+
+	while ((req = TAILQ_FIRST(&h->spare)) != NULL) {
+		TAILQ_REMOVE(&h->spare, req, link);
+		discard(req);
+	}
+	h->spare_count = 0;
+}
+
+void
+httpreq_lost(struct httpreq *req)
+{
+	STAMP_CHECK(req, HTTPREQ_STAMP);
+	req->conn = NULL;
+	req->gone = true;
+	evhttp_request_own(req->ev);
+	if (req->gone_cb == NULL)
+		return;
+	TAILQ_REMOVE(req->list, req, link);
+	req->list = &req->httpd->gone;
+	TAILQ_INSERT_TAIL(req->list, req, link);
+	loop_defer_start(req->httpd->step);
+}
+
+void
+httpreq_tell_gone(struct httpd *h)
+{
+	struct httpreq *req;
+
+	while ((req = TAILQ_FIRST(&h->gone)) != NULL) {
+		httpreq_cb *cb = req->gone_cb;
+
+		TAILQ_REMOVE(&h->gone, req, link);
+		req->list = &h->held;
+		TAILQ_INSERT_TAIL(req->list, req, link);
+		req->gone_cb = NULL;
+		if (cb != NULL)
+			cb(req, req->gone_arg);
+	}
+}
+
+/* ---------------------------------------------------------------- arrival */
+
+static enum http_method
+method_of(const struct evhttp_request *ev)
+{
+	switch (ev->type) {
+	case EVHTTP_REQ_GET:
+		return HTTP_GET;
+	case EVHTTP_REQ_POST:
+		return HTTP_POST;
+	case EVHTTP_REQ_PUT:
+		return HTTP_PUT;
+	case EVHTTP_REQ_DELETE:
+		return HTTP_DELETE;
+	case EVHTTP_REQ_HEAD:
+		return HTTP_HEAD;
+	default:
+		return 0;
+	}
+}
+
+static void
+check(struct gate *g, struct httpreq *req, const struct headscan *head)
+{
+	struct httpd *h = req->httpd;
+	const struct evkeyval *header;
+
+	gate_begin(g, &h->limits);
+	if (head->flaw != NULL)
+		gate_refuse(g, 400, "malformed_request", head->flaw);
+	if (req->ev->type == EVHTTP_REQ_CONNECT)
+		gate_refuse(g, 405, "method_not_allowed", "This is not a proxy.");
+	gate_uri(g, req->ev->uri);
+	if (head->bytes > h->opts.max_header_bytes + strlen(req->ev->uri))
+		gate_refuse(g, 431, "headers_too_large", "The headers are too large.");
+	TAILQ_FOREACH (header, req->ev->input_headers, next)
+		gate_header(g, header->key, header->value);
+	gate_end(g, req->ev->minor,
+		 (req->method & (HTTP_POST | HTTP_PUT)) != 0 ||
+		     req->ev->type == EVHTTP_REQ_PATCH,
+		 evbuffer_get_length(req->ev->input_buffer));
+}
+
+/* cuts the query into pairs; false: it was refused */
+static bool
+split_query(struct httpreq *req, char *query)
+{
+	char *pair;
+
+	while ((pair = strsep(&query, "&")) != NULL) {
+		char *value = strchr(pair, '=');
+
+		if (*pair == '\0')
+			continue;
+		if (value != NULL)
+			*value++ = '\0';
+		else
+			value = pair + strlen(pair);
+		route_unescape(pair, true);
+		route_unescape(value, true);
+		if (httpreq_query(req, pair) != NULL) {
+			httpreq_problem(req, 400, "repeated_parameter",
+					"A query parameter is given twice.");
+			return false;
+		}
+		if (req->pair_count == QUERY_PAIRS_MAX) {
+			httpreq_problem(req, 400, "too_many_parameters",
+					"There are too many query parameters.");
+			return false;
+		}
+		req->pairs[req->pair_count].name = pair;
+		req->pairs[req->pair_count++].value = value;
+	}
+	return true;
+}
+
+/* text: the path as sent, the path to be decoded, the query; false: no memory */
+static bool
+copy_uri(struct httpreq *req, char **decoded, char **query)
+{
+	const char *uri = req->ev->uri;
+	size_t path_len = strcspn(uri, "?");
+	size_t query_len = uri[path_len] == '?' ? strlen(uri + path_len + 1) : 0;
+	size_t need = 2 * (path_len + 1) + query_len + 1;
+
+	if (need > req->text_cap) {
+		char *text = mem_alloc(need < 256 ? 256 : need);
+
+		if (text == NULL)
+			return false;
+		mem_free(req->text);
+		req->text = text;
+		req->text_cap = need < 256 ? 256 : need;
+	}
+	req->path = req->text;
+	memcpy(req->path, uri, path_len);
+	req->path[path_len] = '\0';
+	*decoded = req->path + path_len + 1;
+	memcpy(*decoded, req->path, path_len + 1);
+	*query = *decoded + path_len + 1;
+	memcpy(*query, uri + path_len + (query_len > 0), query_len);
+	(*query)[query_len] = '\0';
+	return true;
+}
+
+static void
+no_method(struct httpreq *req)
+{
+	unsigned m = req->match.methods;
+	char allow[64];
+
+	snprintf(allow, sizeof(allow), "%s%s%s%s", m & HTTP_GET ? ", GET, HEAD" : "",
+		 m & HTTP_POST ? ", POST" : "", m & HTTP_PUT ? ", PUT" : "",
+		 m & HTTP_DELETE ? ", DELETE" : "");
+	httpreq_set_header(req, "Allow", allow + 2);
+	httpreq_problem(req, 405, "method_not_allowed", "This path takes: %s.",
+			allow + 2);
+}
+
+static void
+dispatch(struct httpreq *req, const struct headscan *head)
+{
+	struct httpd *h = req->httpd;
+	char *decoded, *query;
+	struct gate g;
+
+	if (!copy_uri(req, &decoded, &query)) {
+		req->close = true;
+		httpreq_problem(req, 503, "overloaded", "The server is out of memory.");
+		return;
+	}
+	check(&g, req, head);
+	if (g.status != 0) {
+		req->close = true;
+		httpreq_problem(req, g.status, g.code, "%s", g.detail);
+		return;
+	}
+	if (!split_query(req, query))
+		return;
+	route_find(h->routes, req->method, decoded, &req->match);
+	if (req->match.methods == 0)
+		httpreq_problem(req, 404, "not_found", "There is no such path.");
+	else if (req->match.route == NULL)
+		no_method(req);
+	else if (h->opts.before == NULL || h->opts.before(req, h->opts.arg))
+		req->match.route->handler(req, h->opts.arg);
+}
+
+/* the address without the port; evhttp knows no more of unix sockets than we show */
+static void
+set_peer(struct httpreq *req, struct evhttp_connection *evc)
+{
+	char *address = NULL;
+	ev_uint16_t port;
+
+	evhttp_connection_get_peer(evc, &address, &port);
+	str_copy(req->peer, sizeof(req->peer), address == NULL ? "" : address);
+}
+
+void
+httpreq_arrived(struct evhttp_request *ev, void *arg)
+{
+	static uint64_t last_id;
+	struct httpd *h = arg;
+	struct evhttp_connection *evc = evhttp_request_get_connection(ev);
+	struct conn *c = conn_of(h, evc);
+	struct httpreq *req = c == NULL ? NULL : take(h);
+
+	STAMP_CHECK(h, HTTPD_STAMP);
+	if (req == NULL) {
+		log_warn(NULL, "request refused: out of memory", "listener=%s",
+			 h->name);
+		evhttp_add_header(ev->output_headers, "Connection", "close");
+		evhttp_send_reply(ev, 503, phrase_of(503), NULL);
+		return;
+	}
+	req->ev = ev;
+	req->conn = c;
+	req->id = ++last_id;
+	req->since_us = clock_mono_us();
+	req->method = method_of(ev);
+	set_peer(req, evc);
+	conn_hold(c, req);
+	dispatch(req, &c->head);
+}
+
+/* ---------------------------------------------------------------- questions */
+
+enum http_method
+httpreq_method(const struct httpreq *req)
+{
+	return req->method;
+}
+
+const char *
+httpreq_path(const struct httpreq *req)
+{
+	return req->path == NULL ? "" : req->path;
+}
+
+unsigned
+httpreq_needs(const struct httpreq *req)
+{
+	return req->match.route == NULL ? 0 : req->match.route->needs;
+}
+
+const char *
+httpreq_segment(const struct httpreq *req, unsigned n)
+{
+	return n < req->match.capture_count ? req->match.captures[n] : NULL;
+}
+
+const char *
+httpreq_query(const struct httpreq *req, const char *name)
+{
+	for (size_t i = 0; i < req->pair_count; i++) {
+		if (str_eq(req->pairs[i].name, name))
+			return req->pairs[i].value;
+	}
+	return NULL;
+}
+
+bool
+httpreq_query_next(const struct httpreq *req, size_t *cursor, const char **name,
+		   const char **value)
+{
+	if (*cursor >= req->pair_count)
+		return false;
+	*name = req->pairs[*cursor].name;
+	*value = req->pairs[(*cursor)++].value;
+	return true;
+}
+
+const char *
+httpreq_header(const struct httpreq *req, const char *name)
+{
+	STAMP_CHECK(req, HTTPREQ_STAMP);
+	return evhttp_find_header(req->ev->input_headers, name);
+}
+
+const char *
+httpreq_body(struct httpreq *req, size_t *len)
+{
+	struct evbuffer *in;
+	size_t n;
+
+	STAMP_CHECK(req, HTTPREQ_STAMP);
+	in = req->ev->input_buffer;
+	n = evbuffer_get_length(in);
+	if (len != NULL)
+		*len = n;
+	return n == 0 ? NULL : (const char *)evbuffer_pullup(in, -1);
+}
+
+const char *
+httpreq_peer(const struct httpreq *req)
+{
+	return req->peer;
+}
+
+uint64_t
+httpreq_id(const struct httpreq *req)
+{
+	return req->id;
+}
+
+void
+httpreq_set_data(struct httpreq *req, void *data)
+{
+	req->data = data;
+}
+
+void *
+httpreq_data(const struct httpreq *req)
+{
+	return req->data;
+}
+
+void
+httpreq_on_gone(struct httpreq *req, httpreq_cb *cb, void *arg)
+{
+	STAMP_CHECK(req, HTTPREQ_STAMP);
+	req->gone_cb = cb;
+	req->gone_arg = arg;
+}
+
+bool
+httpreq_is_gone(const struct httpreq *req)
+{
+	STAMP_CHECK(req, HTTPREQ_STAMP);
+	return req->gone;
+}
+
+/* ---------------------------------------------------------------- answers */
+
+static void
+put_header(struct httpreq *req, const char *name, const char *value)
+{
+	if (evhttp_add_header(req->ev->output_headers, name, value) != 0)
+		log_warn(NULL, HEADER_FAILURE, "name=%s request=%llu", name,
+			 (unsigned long long)req->id);
+}
+
+void
+httpreq_set_header(struct httpreq *req, const char *name, const char *value)
+{
+	STAMP_CHECK(req, HTTPREQ_STAMP);
+	put_header(req, name, value);
+}
+
+void
+httpreq_set_close(struct httpreq *req)
+{
+	STAMP_CHECK(req, HTTPREQ_STAMP);
+	req->close = true;
+}
+
+/* what the client asked for: evhttp closes by these as well */
+static bool
+peer_closes(const struct evhttp_request *ev)
+{
+	const char *connection = evhttp_find_header(ev->input_headers, "Connection");
+
+	if (ev->minor == 0)
+		return connection == NULL || !str_ieq(connection, "keep-alive");
+	return connection != NULL && str_ieq(connection, "close");
+}
+
+void
+httpreq_reply(struct httpreq *req, int status, const char *type, const void *body,
+	      size_t len)
+{
+	struct httpd *h = req->httpd;
+	struct evhttp_request *ev = req->ev;
+	char length[24];
+
+	STAMP_CHECK(req, HTTPREQ_STAMP);
+	if (req->gone) {
+		recycle(req);
+		return;
+	}
+	if (len > 0 && type == NULL)
+		type = "application/json";
+	if (type != NULL)
+		put_header(req, "Content-Type", type);
+	if (h->closing)
+		req->close = true;
+	if (req->close)
+		put_header(req, "Connection", "close");
+	if (req->method == HTTP_HEAD) {
+		snprintf(length, sizeof(length), "%zu", len);
+		put_header(req, "Content-Length", length);
+	} else if (len > 0 && evbuffer_add(ev->output_buffer, body, len) != 0) {
+		log_warn(NULL, "request dropped: out of memory", "listener=%s",
+			 h->name);
+		httpreq_drop(req);
+		return;
+	}
+	if (h->opts.after != NULL)
+		h->opts.after(req, status, clock_mono_us() - req->since_us,
+			      h->opts.arg);
+	conn_writes(req->conn, ev, req->close || peer_closes(ev));
+	recycle(req);
+	evhttp_send_reply(ev, status, phrase_of(status), NULL);
+}
+
+void
+httpreq_problem(struct httpreq *req, int status, const char *code, const char *fmt, ...)
+{
+	char detail[480];
+	struct strbuf sb;
+	struct jsonw w;
+	va_list args;
+
+	STAMP_CHECK(req, HTTPREQ_STAMP);
+	va_start(args, fmt);
+	vsnprintf(detail, sizeof(detail), fmt, args);
+	va_end(args);
+	strbuf_init(&sb, PROBLEM_MAX);
+	jsonw_init(&w, &sb);
+	jsonw_object(&w);
+	jsonw_key(&w, "type");
+	jsonw_string(&w, "about:blank");
+	jsonw_key(&w, "title");
+	jsonw_string(&w, phrase_of(status));
+	jsonw_key(&w, "status");
+	jsonw_int(&w, status);
+	jsonw_key(&w, "code");
+	jsonw_string(&w, code);
+	jsonw_key(&w, "detail");
+	jsonw_string(&w, detail);
+	jsonw_end(&w);
+	/* without memory the status alone has to do */
+	if (strbuf_failed(&sb))
+		strbuf_reset(&sb);
+	httpreq_reply(req, status, "application/problem+json", sb.data, sb.len);
+	strbuf_fini(&sb);
+}
+
+void
+httpreq_drop(struct httpreq *req)
+{
+	STAMP_CHECK(req, HTTPREQ_STAMP);
+	if (req->conn != NULL)
+		conn_doom(req->conn);
+	recycle(req);
+}
