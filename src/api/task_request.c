@@ -264,11 +264,15 @@ refuse_unknown(const struct place *at, const struct jspan *key)
 		}
 	}
 	str_printable(shown, sizeof(shown), name, len);
+	path(at, shown, buf);
+	if (near != NULL)
+		return refuse(
+		    at->why, 400, "unknown_field",
+		    "%s (at byte %zu): there is no such field; did you mean \"%s\"?",
+		    buf, (size_t)(key->at - at->body), near);
 	return refuse(at->why, 400, "unknown_field",
-		      "%s (at byte %zu): there is no such field%s%s%s.",
-		      path(at, shown, buf), (size_t)(key->at - at->body),
-		      near != NULL ? "; did you mean \"" : "", near != NULL ? near : "",
-		      near != NULL ? "\"?" : "");
+		      "%s (at byte %zu): there is no such field.", buf,
+		      (size_t)(key->at - at->body));
 }
 
 static const struct field *

@@ -23,6 +23,7 @@
 #include "store/store.h"
 
 #define KEEP_MS	  1000
+#define WAIT_MS	  2000 /* then the node's part is told alone */
 #define OUT_MAX	  (8u << 20)
 #define NODE_SIZE 13 /* 6 bytes in hexadecimal */
 
@@ -45,9 +46,12 @@ struct status {
 	int64_t asked_ms;
 	int64_t lag_ms;
 	char leader[OWNER_TEXT_SIZE]; /* "": none */
-	struct strbuf workers;	      /* array of nodes */
-	struct strbuf queues;	      /* array of queues */
+	struct loop_timer *patience;
+	struct strbuf workers; /* array of nodes */
+	struct strbuf queues;  /* array of queues */
 };
+
+static void on_impatience(void *arg);
 
 struct status *
 status_create(struct loop *l, struct engine *e, const struct settings *s,
@@ -66,6 +70,12 @@ status_create(struct loop *l, struct engine *e, const struct settings *s,
 	TAILQ_INIT(&st->askers);
 	strbuf_init(&st->workers, OUT_MAX);
 	strbuf_init(&st->queues, OUT_MAX);
+	st->patience = loop_timer_create(l, on_impatience, st);
+	if (st->patience == NULL) {
+		err_set(err, ERR_NOMEM, "status");
+		status_free(st);
+		return NULL;
+	}
 	return st;
 }
 
@@ -81,6 +91,7 @@ status_free(struct status *st)
 		httpreq_drop(a->req);
 		mem_free(a);
 	}
+	loop_timer_free(st->patience);
 	strbuf_fini(&st->workers);
 	strbuf_fini(&st->queues);
 	mem_free(st);
@@ -312,20 +323,33 @@ reply(const struct status *st, struct httpreq *req)
 }
 
 static void
-answered(struct status *st)
+reply_all(struct status *st)
 {
 	struct asker *a;
 
-	if (--st->asked > 0)
-		return;
-	st->known =
-	    !st->failed && !strbuf_failed(&st->workers) && !strbuf_failed(&st->queues);
-	st->known_ms = st->asked_ms;
+	loop_timer_stop(st->patience);
 	while ((a = TAILQ_FIRST(&st->askers)) != NULL) {
 		TAILQ_REMOVE(&st->askers, a, link);
 		reply(st, a->req);
 		mem_free(a);
 	}
+}
+
+static void
+on_impatience(void *arg)
+{
+	reply_all(arg);
+}
+
+static void
+answered(struct status *st)
+{
+	if (--st->asked > 0)
+		return;
+	st->known =
+	    !st->failed && !strbuf_failed(&st->workers) && !strbuf_failed(&st->queues);
+	st->known_ms = st->asked_ms;
+	reply_all(st);
 }
 
 static void
@@ -407,6 +431,8 @@ status_reply(struct status *st, struct httpreq *req)
 	}
 	a->req = req;
 	TAILQ_INSERT_TAIL(&st->askers, a, link);
+	if (!loop_timer_pending(st->patience))
+		loop_timer_start_ms(st->patience, WAIT_MS);
 	if (st->asked == 0)
 		ask(st);
 }
