@@ -12,6 +12,7 @@ A test that starts nodes through cluster() has their logs read at the end: a san
 an assertion in one of them fails it.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -24,7 +25,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from shoaltest import apps, stores  # noqa: E402
 from shoaltest.client import Client  # noqa: E402
-from shoaltest.node import Node, program, program_env  # noqa: E402
+from shoaltest.node import Node, build_directory, program, program_env  # noqa: E402
 from shoaltest.wire import Wire  # noqa: E402
 
 MUST = os.environ.get("CI") == "true"
@@ -40,6 +41,10 @@ def _missing(what):
 @pytest.fixture(scope="session")
 def workdir():
     """Short, because unix sockets live in it."""
+    try:
+        build_directory()
+    except RuntimeError as e:
+        pytest.exit(str(e), returncode=1)
     path = tempfile.mkdtemp(prefix="shoal-test-", dir="/tmp")
     os.chmod(path, 0o755)
     yield path
@@ -79,20 +84,23 @@ class _Counter:
 
 
 @pytest.fixture
-def make_db(postgres):
+def aftermath():
+    """Undone after the nodes of the test came down: they leave in order while their stores live."""
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def make_db(postgres, aftermath):
     """make_db(server) is a fresh migrated database; dropped at the end."""
-    made = []
 
     def make(server=None):
         database = stores.Database(server or postgres, "t%d" % _Counter.next())
-        made.append(database)
+        aftermath.callback(lambda: database.server.is_running() and database.drop())
         migrate(database)
         return database
 
-    yield make
-    for database in made:
-        if database.server.is_running():
-            database.drop()
+    return make
 
 
 def migrate(database):
@@ -117,7 +125,7 @@ def nodedir(workdir):
 
 
 @pytest.fixture
-def make_node(nodedir):
+def make_node(nodedir, aftermath):
     """make_node({settings}) is a node that is not started; it is finished and its log read at the end."""
     made = []
 
@@ -140,10 +148,11 @@ def make_node(nodedir):
 def cluster(make_node, db, redis):
     """cluster(3, node__workers=1) starts three nodes on the same stores.
 
-    database_url and redis_url stand for a wire or a private server.
+    database_url and redis_url stand for a wire or a private server.  ready: "stores" waits until every
+    worker is connected to both, "health" until they listen, None for nothing.
     """
 
-    def start(count=1, database_url=None, redis_url=None, ready=True, settings=None, **changes):
+    def start(count=1, database_url=None, redis_url=None, ready="stores", settings=None, **changes):
         values = {
             "cluster.name": db.name,
             "database.url": database_url or db.url(),
@@ -154,9 +163,8 @@ def cluster(make_node, db, redis):
         nodes = [make_node(dict(values)) for _ in range(count)]
         for node in nodes:
             node.start(ready=False)
-        if ready:
-            for node in nodes:
-                node.start_wait()
+        for node in nodes:
+            node.start_wait(ready)
         return nodes
 
     return start
@@ -178,21 +186,19 @@ def client(node, key):
 
 
 @pytest.fixture
-def wire():
+def wire(aftermath):
     """wire(port) leads to 127.0.0.1:port until told otherwise."""
-    made = []
 
     def make(port, host="127.0.0.1"):
-        made.append(Wire(port, host))
-        return made[-1]
+        made = Wire(port, host)
+        aftermath.callback(made.close)
+        return made
 
-    yield make
-    for w in made:
-        w.close()
+    return make
 
 
 @pytest.fixture
-def private_postgres(workdir):
+def private_postgres(workdir, aftermath):
     """Durable, since it is there to be killed."""
     directory = tempfile.mkdtemp(prefix="pg", dir=workdir)
     os.chmod(directory, 0o755)
@@ -200,19 +206,17 @@ def private_postgres(workdir):
         server = stores.Postgres(directory, durable=True)
     except stores.Missing as e:
         _missing(e)
-    server.start()
-    yield server
-    server.stop("immediate")
+    aftermath.callback(lambda: server.stop("immediate"))
+    return server.start()
 
 
 @pytest.fixture
-def private_redis(workdir):
+def private_redis(workdir, aftermath):
     directory = tempfile.mkdtemp(prefix="rd", dir=workdir)
     os.chmod(directory, 0o755)
     try:
         server = stores.Redis(directory)
     except stores.Missing as e:
         _missing(e)
-    server.start()
-    yield server
-    server.kill()
+    aftermath.callback(server.kill)
+    return server.start()

@@ -116,7 +116,7 @@ class Node:
 
     # -- life
 
-    def start(self, ready=True, options=()):
+    def start(self, ready="stores", options=()):
         argv = program() + ["-c", self.conf]
         for option in options:
             argv += ["-o", option]
@@ -125,11 +125,21 @@ class Node:
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=program_env(),
                 cwd=self.directory,
             )
-        return self.start_wait() if ready else self
+        return self.start_wait(ready)
 
-    def start_wait(self):
-        wait_for(self.is_healthy, at_most=30, what="%s listens" % self.name)
+    def start_wait(self, ready="stores"):
+        if ready:
+            wait_for(self.is_healthy, at_most=30, what="%s listens" % self.name)
+        if ready == "stores":
+            wait_for(self.is_connected, at_most=30, what="%s has its stores" % self.name)
         return self
+
+    def is_connected(self):
+        """Every worker has PostgreSQL and Redis."""
+        workers = self.workers()
+        return len(workers) >= int(self.settings["node.workers"]) and all(
+            w["database_up"] and w["redis_up"] for w in workers
+        )
 
     def is_healthy(self):
         if self.proc.poll() is not None:
