@@ -88,17 +88,24 @@ class Client:
         return self.call("GET", "/v1/tasks/%s/why" % id, expect=200)
 
     def wait(self, id, at_most=30):
-        """The task once it has finished, by long polls."""
+        """The task once it has finished, by long polls; a node or store that goes away meanwhile is borne."""
         deadline = time.monotonic() + at_most
+        last = None
         while True:
             left = max(0, min(20, int(deadline - time.monotonic())))
-            task = self.call("GET", "/v1/tasks/%s" % id, params={"wait": left}, expect=200)
-            if task["state"] in FINISHED:
-                return task
+            try:
+                last = self.call("GET", "/v1/tasks/%s" % id, params={"wait": left}, expect=200)
+                if last["state"] in FINISHED:
+                    return last
+            except requests.ConnectionError as e:
+                last = e
+            except Refused as e:
+                if e.response.status_code != 503:
+                    raise
+                last = e
             if time.monotonic() >= deadline:
-                raise AssertionError("not finished within %g s: %r" % (at_most, task))
-            if left == 0:
-                time.sleep(0.05)
+                raise AssertionError("not finished within %g s: %r" % (at_most, last))
+            time.sleep(0.05)
 
     def wait_state(self, id, *states, at_most=10):
         def reached():
