@@ -134,7 +134,7 @@ submitted(struct submit_group *g, const struct err *err, void *arg)
 		return;
 	}
 	if (err != NULL) {
-		call_problem(c, err, err->code == ERR_BUG ? NULL : err->text);
+		call_problem(c, err, err->text);
 		return;
 	}
 	call_body(c, &w);

@@ -106,7 +106,7 @@ submitted(struct submit_group *g, const struct err *err, void *arg)
 	}
 	if (err != NULL) {
 		/* submit says in its own words whether the task may exist */
-		call_problem(c, err, err->code == ERR_BUG ? NULL : err->text);
+		call_problem(c, err, err->text);
 		return;
 	}
 	if (c->wait_ms == 0) {

@@ -94,9 +94,9 @@ submit_free(struct submit *s)
 
 	if (s == NULL)
 		return;
-	err_set(&err, ERR_IO, "the worker is leaving: the task may have been accepted");
+	err_set(&err, ERR_TIMEOUT, "the worker is leaving: the task may have been accepted");
 	fail_all(&s->sent.groups, &err);
-	err_set(&err, ERR_IO, "the worker is leaving");
+	err_set(&err, ERR_IO, "the worker is leaving: the task was not accepted");
 	fail_all(&s->redo, &err);
 	fail_all(&s->waiting, &err);
 	loop_defer_free(s->defer);
@@ -417,7 +417,7 @@ on_inserted(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	} else {
 		log_warn(NULL, "a batch of submits failed", "class=%s sqlstate=%s rows=%zu reason=\"%.200s\"",
 		    pgerr_class_name(pe->class), pe->sqlstate, s->sent.rows, pe->text);
-		err_set(&err, ERR_IO, "%s",
+		err_set(&err, pe->class == PGERR_LOST ? ERR_TIMEOUT : ERR_IO, "%s",
 		    pe->class == PGERR_LOST ?
 			"the connection to the database was lost: the task may have been accepted" :
 			"the database cannot take tasks now; the task was not accepted");

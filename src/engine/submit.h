@@ -44,8 +44,9 @@ struct submit_item {
 
 struct submit_group;
 /*
- * err NULL: committed.  ERR_INVALID: refused for its data.  ERR_IO: not accepted, try again later;
- * the text says whether the outcome is unknown.  The group is the caller's again.
+ * err NULL: committed.  ERR_INVALID: refused for its data.  ERR_IO: not accepted, try again later.
+ * ERR_TIMEOUT: nobody knows; it may have been accepted.  Clients are shown the text.  The group is
+ * the caller's again.
  */
 typedef void submit_cb(struct submit_group *g, const struct err *err, void *arg);
 
