@@ -37,6 +37,17 @@ static void flush_hints(void *arg);
 /* ---------------------------------------------------------------- news from the stores */
 
 static void
+check_serving(struct engine *e)
+{
+	void (*cb)(void *arg) = e->serving_cb;
+
+	if (cb == NULL || !e->serving || !store_is_ready(e->store))
+		return;
+	e->serving_cb = NULL;
+	cb(e->arg);
+}
+
+static void
 on_store(enum store_lane lane, bool up, const struct err *err, void *arg)
 {
 	struct engine *e = arg;
@@ -54,6 +65,8 @@ on_store(enum store_lane lane, bool up, const struct err *err, void *arg)
 	atomic_store(&e->slot->database_up, store_is_ready(e->store));
 	if (up && !e->serving)
 		try_start(e);
+	if (up)
+		check_serving(e);
 	switch (lane) {
 	case STORE_SUBMIT:
 		if (up)
@@ -196,6 +209,7 @@ engine_create(
 	e->board = opts->board;
 	e->slot = &opts->board->slots[opts->slot];
 	memcpy(e->handlers, opts->handlers, sizeof(e->handlers));
+	e->serving_cb = opts->serving;
 	e->ended = opts->ended;
 	e->arg = opts->arg;
 	e->peers = 1;
@@ -348,6 +362,7 @@ on_types(const struct err *err, void *arg)
 	e->starting = false;
 	e->serving = true;
 	log_info(NULL, "worker serves tasks", " ");
+	check_serving(e);
 	engine_places_changed(e, true);
 	dispatch_wake(e->dispatch);
 	beat_now(e->beat); /* tells whether anybody leads */

@@ -32,6 +32,8 @@ struct engine_opts {
 	struct scoreboard *board;        /* borrowed for life */
 	int slot;
 	struct handler handlers[HANDLER_KIND_COUNT];
+	/* told once when requests can be served: registered, and connected to PostgreSQL */
+	void (*serving)(void *arg);
 	/* told once when the worker must end: its incarnation was called dead, or it has drained */
 	void (*ended)(bool lost, void *arg);
 	void *arg;

@@ -33,6 +33,7 @@ struct engine {
 	struct score_slot *slot;
 	struct uuid owner; /* this incarnation */
 	struct handler handlers[HANDLER_KIND_COUNT];
+	void (*serving_cb)(void *arg); /* NULL once told */
 	void (*ended)(bool lost, void *arg);
 	void *arg;
 

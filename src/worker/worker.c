@@ -2,8 +2,11 @@
 /*
  * worker.c - builds the parts of one worker, connects them, and takes them down again.
  *
- * Faces, engine and handlers know nothing of each other's making; here they meet.  The
- * worker is ready when its listeners are armed, whatever the stores do.
+ * Faces, engine and handlers know nothing of each other's making; here they meet.
+ *
+ * The worker is ready when its listeners are armed: as soon as the engine can serve, so that no
+ * request meets a worker that is still connecting, and after LISTEN_MS at the latest, so that
+ * /health answers whatever the stores do.
  *
  * Leaving, in this order: no more tasks are taken; requests go on being served until the drain delay
  * has passed (the balancer needs that long); then listeners and idle connections close, waits are
@@ -35,6 +38,7 @@
 
 #define HEARTBEAT_MS 500
 #define MEMORY_MS 5000
+#define LISTEN_MS 1000
 #define ORPHAN_TASKS_MS 2500 /* for running tasks when the master is gone */
 #define ORPHAN_END_MS 4000
 #define GIVE_UP_END_MS 10000 /* from giving tasks back to the end of the process */
@@ -60,6 +64,8 @@ struct worker {
 	struct httpd *httpds[AUDIENCE_COUNT];
 	struct event *orders;
 	struct loop_timer *heartbeat;
+	struct loop_timer *listen_timer;
+	bool listening;
 	struct loop_timer *leave_timer; /* the next step of leaving */
 	struct loop_timer *end_timer;   /* patience with tasks, then with all */
 	enum leave_step leave;
@@ -249,6 +255,43 @@ on_heartbeat(void *arg)
 	check_left(w);
 }
 
+/* ---------------------------------------------------------------- listening */
+
+static int
+arm_listeners(struct worker *w, struct err *err)
+{
+	const struct worker_env *env = w->env;
+
+	for (size_t i = 0; i < env->listener_count; i++) {
+		/* our own copy since the fork: closed with the httpd, or the address stays taken */
+		if (httpd_listen(w->httpds[env->listeners[i].audience], env->listeners[i].fd, err) != 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* the engine serves, or has had its time */
+static void
+on_listen(void *arg)
+{
+	struct worker *w = arg;
+	struct err err = ERR_INIT;
+
+	if (w->listening || w->leave != LEAVE_NO)
+		return;
+	w->listening = true;
+	loop_timer_stop(w->listen_timer);
+	if (arm_listeners(w, &err) != 0) {
+		log_error(NULL, "worker cannot listen", "reason=\"%s\"", err.text);
+		end(w, 1);
+		return;
+	}
+	atomic_store(&w->slot->state, SCORE_READY);
+	/* any byte: the master looks now; without it, a little later */
+	(void)send(w->env->control_fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+	log_info(NULL, "worker ready", "pid=%d", (int)getpid());
+}
+
 /* ---------------------------------------------------------------- building */
 
 static int
@@ -259,6 +302,7 @@ build_engine(struct worker *w, struct err *err)
 		.settings = env->settings,
 		.board = env->board,
 		.slot = env->slot,
+		.serving = on_listen,
 		.ended = on_engine_ended,
 		.arg = w,
 	};
@@ -298,11 +342,6 @@ build_faces(struct worker *w, struct err *err)
 		if (w->httpds[i] == NULL)
 			return -1;
 	}
-	for (size_t i = 0; i < env->listener_count; i++) {
-		/* our own copy since the fork: closed with the httpd, or the address stays taken */
-		if (httpd_listen(w->httpds[env->listeners[i].audience], env->listeners[i].fd, err) != 0)
-			return -1;
-	}
 	return 0;
 }
 
@@ -316,11 +355,12 @@ build(struct worker *w, struct err *err)
 	if (w->resolver == NULL || build_engine(w, err) != 0 || build_faces(w, err) != 0)
 		return -1;
 	w->heartbeat = loop_timer_create(w->loop, on_heartbeat, w);
+	w->listen_timer = loop_timer_create(w->loop, on_listen, w);
 	w->leave_timer = loop_timer_create(w->loop, on_leave_time, w);
 	w->end_timer = loop_timer_create(w->loop, on_end_time, w);
 	w->orders =
 	    event_new(loop_base(w->loop), w->env->control_fd, EV_READ | EV_PERSIST, on_orders, w);
-	if (w->heartbeat == NULL || w->leave_timer == NULL || w->end_timer == NULL ||
+	if (w->heartbeat == NULL || w->listen_timer == NULL || w->leave_timer == NULL || w->end_timer == NULL ||
 	    w->orders == NULL || event_add(w->orders, NULL) != 0)
 		return err_set(err, ERR_NOMEM, "worker");
 	return 0;
@@ -345,6 +385,7 @@ take_down(struct worker *w)
 	if (w->orders != NULL)
 		event_free(w->orders);
 	loop_timer_free(w->heartbeat);
+	loop_timer_free(w->listen_timer);
 	loop_timer_free(w->leave_timer);
 	loop_timer_free(w->end_timer);
 	resolver_free(w->resolver);
@@ -376,10 +417,7 @@ worker_main(const struct worker_env *env)
 		return err.code == ERR_INVALID ? WORKER_EXIT_CONFIG : 1;
 	}
 	on_heartbeat(&w);
-	atomic_store(&w.slot->state, SCORE_READY);
-	/* any byte: the master looks now; without it, a little later */
-	(void)send(env->control_fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-	log_info(NULL, "worker ready", "pid=%d", (int)getpid());
+	loop_timer_start_ms(w.listen_timer, LISTEN_MS);
 	if (loop_run(w.loop, &err) != 0) {
 		log_error(NULL, "the event loop failed", "reason=\"%s\"", err.text);
 		w.status = 1;
