@@ -215,6 +215,7 @@ on_tick(void *arg)
 
 	loop_timer_start_ms(b->timer, TICK_MS);
 	e->peers = peers > 0 ? peers : 1;
+	engine_check_drained(e);
 	if (e->registered && atomic_load(&e->slot->disowned) && !e->ending) {
 		e->ending = true;
 		log_error(NULL, "this worker was called dead: it ends, others run its tasks", " ");

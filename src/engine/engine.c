@@ -473,8 +473,10 @@ engine_check_drained(struct engine *e)
 void
 engine_drain(struct engine *e)
 {
-	if (e->draining)
+	if (e->draining) {
+		engine_check_drained(e);
 		return;
+	}
 	e->draining = true;
 	leader_step_down(e->leader);
 	broker_drop_places(e->broker, &e->owner);

@@ -43,7 +43,7 @@ struct engine *engine_create(struct loop *l, struct resolver *rv, const struct e
     struct err *err) ATTR_CHECK;
 void engine_free(struct engine *e);
 
-/* takes no new tasks from now on; ended(false) when none is left and all is settled */
+/* takes no new tasks from now on; ended(false) when none is left and all is settled.  Again: looks again */
 void engine_drain(struct engine *e);
 /* what still runs is given back now, at no cost to it; ended(false) soon */
 void engine_give_up(struct engine *e);

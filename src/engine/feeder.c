@@ -33,6 +33,7 @@
 #define WINDOW_MOST 10000
 #define WINDOW_LEAST 64
 #define TYPES_MOST 1024
+#define FIRST_EPOCH 2 /* a new database starts at 1, which no Redis holds */
 
 /* a push is remembered for one to two of these */
 #define RECENT_MS 1000
@@ -374,8 +375,11 @@ on_next_epoch(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	if (pe != NULL || !f->running || pgrows_count(rows) == 0)
 		return; /* the next pass sees it again */
 	f->database_epoch = pgrows_int(rows, 0, 0);
-	log_warn(NULL, "redis has lost its contents, or is another: filling it", "epoch=%lld",
-	    (long long)f->database_epoch);
+	if (f->seen_epoch == 0 && f->database_epoch == FIRST_EPOCH)
+		log_info(NULL, "redis is new to this cluster: filling it", " ");
+	else
+		log_warn(NULL, "redis has lost its contents, or is another: filling it",
+		    "epoch=%lld", (long long)f->database_epoch);
 	broker_set_epoch(e->broker, f->database_epoch);
 	broker_publish(e->broker, "places");
 	engine_places_changed(e, true);

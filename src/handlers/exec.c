@@ -24,6 +24,7 @@
 #define STDERR_KEPT (64 * 1024)
 #define MESSAGE_MOST 4096
 #define ENV_MOST 64
+#define LEAVING_GRACE_MS 3000
 #define EXIT_RETRY 75 /* EX_TEMPFAIL of sysexits.h */
 #define EXIT_CANNOT_RUN 126
 #define EXIT_NOT_FOUND 127
@@ -376,8 +377,14 @@ cancel(void *self, struct attempt *a)
 	struct run *run = a->run;
 
 	(void)self;
-	if (run != NULL)
-		child_kill(run->child, attempt_settings(a)->grace_ms);
+	int64_t grace_ms = attempt_settings(a)->grace_ms;
+
+	if (run == NULL)
+		return;
+	/* a worker that leaves must record what it gives back before its own time is up */
+	if (a->giving_up && grace_ms > LEAVING_GRACE_MS)
+		grace_ms = LEAVING_GRACE_MS;
+	child_kill(run->child, grace_ms);
 }
 
 static const struct handler_ops ops = {.name = "exec", .start = start, .cancel = cancel};

@@ -40,8 +40,9 @@
 #define MEMORY_MS 5000
 #define LISTEN_MS 1000
 #define ORPHAN_TASKS_MS 2500 /* for running tasks when the master is gone */
-#define ORPHAN_END_MS 4000
-#define GIVE_UP_END_MS 10000 /* from giving tasks back to the end of the process */
+#define ORPHAN_END_MS 1000
+#define ORPHAN_ALARM_S 4      /* whatever happens in the loop */
+#define GIVE_UP_END_MS 8000   /* from giving tasks back to the end; less than the master waits */
 #define FOREVER (-1)
 
 enum leave_step {
@@ -72,6 +73,7 @@ struct worker {
 	int64_t tasks_ms; /* patience with running tasks; FOREVER */
 	bool engine_done;
 	bool gave_up;
+	bool orphaned;
 	int64_t memory_at_ms;
 	int status; /* to exit with */
 };
@@ -126,6 +128,7 @@ close_doors(struct worker *w)
 		httpd_close_idle(w->httpds[i]);
 	}
 	api_end_waits(w->api);
+	engine_drain(w->engine);
 	if (w->tasks_ms != FOREVER)
 		loop_timer_start_ms(w->end_timer, w->tasks_ms);
 	check_left(w);
@@ -148,7 +151,7 @@ on_end_time(void *arg)
 	if (!w->gave_up) {
 		w->gave_up = true;
 		log_info(NULL, "running tasks are given back", " ");
-		loop_timer_start_ms(w->end_timer, GIVE_UP_END_MS);
+		loop_timer_start_ms(w->end_timer, w->orphaned ? ORPHAN_END_MS : GIVE_UP_END_MS);
 		engine_give_up(w->engine);
 		return;
 	}
@@ -230,10 +233,9 @@ on_orders(evutil_socket_t fd, short what, void *arg)
 		return;
 	event_del(w->orders);
 	log_error(NULL, "the master is gone: this worker leaves", " ");
+	w->orphaned = true;
 	leave(w, "orphaned", 0, ORPHAN_TASKS_MS);
-	if (w->leave == LEAVE_WAIT && !w->gave_up)
-		loop_timer_start_ms(w->end_timer, ORPHAN_TASKS_MS);
-	alarm(ORPHAN_END_MS / 1000); /* whatever happens in the loop */
+	alarm(ORPHAN_ALARM_S);
 }
 
 static void
