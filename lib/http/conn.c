@@ -8,7 +8,8 @@
  * its part ready; in the next step of the loop it is adopted: the callback argument of
  * the bufferevent is evhttp's connection, whose close callback ends the conn.
  *
- *     IDLE -> HEAD -> BODY -> HELD -> WRITING -> IDLE, DOOMED from anywhere
+ *     IDLE -> HEAD -> BODY -> HELD -> WRITING -> IDLE
+ *             HEAD -> REFUSED (refuse.c), DOOMED from anywhere
  *
  * A tap on the input buffer sees bytes before evhttp does and starts the clocks; one
  * sweep over all connections finds what is late.  Nothing on the way of a request costs
@@ -27,9 +28,11 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#define RATE_GRACE_MS 5000
+#define RATE_GRACE_MS	   5000
+#define REQUEST_LINE_SLACK 64	/* method, version, spaces */
+#define LINGER_MS	   2000 /* for a refused client to read why */
 
-static void
+void
 conn_become(struct conn *c, enum conn_state state)
 {
 	bool was = c->state == CONN_HELD || c->state == CONN_WRITING;
@@ -39,6 +42,25 @@ conn_become(struct conn *c, enum conn_state state)
 	c->httpd->busy -= (size_t)was;
 	c->state = state;
 	c->since_ms = loop_now_ms(c->httpd->loop);
+}
+
+/* what can be refused by the head's bytes alone */
+static void
+check_head(struct conn *c)
+{
+	const struct httpd_opts *o = &c->httpd->opts;
+	const struct headscan *head = &c->head;
+
+	if (head->flaw != NULL)
+		conn_refuse(c, 400, "malformed_request", head->flaw);
+	else if (head->lines == 0 &&
+		 head->line_len > o->max_uri_bytes + REQUEST_LINE_SLACK)
+		conn_refuse(c, 414, "uri_too_long", "The URI is too long.");
+	else if (head->bytes > o->max_header_bytes + o->max_uri_bytes ||
+		 head->bytes - head->first_len > o->max_header_bytes)
+		conn_refuse(c, 431, "headers_too_large", "The headers are too large.");
+	else if (head->ended && head->length > o->max_body_bytes)
+		conn_refuse(c, 413, "body_too_large", "The body is too large.");
 }
 
 /* bytes of a request that is still arriving */
@@ -55,6 +77,7 @@ conn_bytes(struct conn *c, const char *bytes, size_t len)
 			c->body_bytes = 0;
 			conn_become(c, CONN_BODY);
 		}
+		check_head(c);
 	}
 	if (c->state == CONN_BODY)
 		c->body_bytes += len - used;
@@ -98,8 +121,11 @@ conn_tap(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
 	struct conn *c = arg;
 
 	STAMP_CHECK(c, CONN_STAMP);
-	if (info->n_added > 0)
-		conn_feed(c, buf, info->n_added);
+	if (info->n_added == 0)
+		return;
+	conn_feed(c, buf, info->n_added);
+	if (c->state == CONN_REFUSED)
+		conn_refused_bytes(c);
 }
 
 struct bufferevent *
@@ -154,7 +180,9 @@ conn_end(struct conn *c)
 	struct httpreq *req = c->req;
 
 	if (c->state == CONN_DOOMED)
-		TAILQ_REMOVE(&h->doomed, c, doomed_link);
+		TAILQ_REMOVE(&h->doomed, c, step_link);
+	if (c->state == CONN_REFUSED && !c->answered)
+		TAILQ_REMOVE(&h->refused, c, step_link);
 	conn_become(c, CONN_IDLE);
 	if (c->evc != NULL)
 		TAILQ_REMOVE(&h->conns, c, link);
@@ -269,6 +297,9 @@ written(struct evhttp_request *ev, void *arg)
 	/* what came meanwhile is the next request */
 	if (evbuffer_get_length(in) > 0)
 		conn_feed(c, in, evbuffer_get_length(in));
+	/* evhttp looks at what is there right after this */
+	if (c->state == CONN_REFUSED)
+		evbuffer_drain(in, evbuffer_get_length(in));
 }
 
 void
@@ -289,8 +320,10 @@ conn_doom(struct conn *c)
 	c->req = NULL;
 	if (c->state == CONN_DOOMED)
 		return;
+	if (c->state == CONN_REFUSED && !c->answered)
+		TAILQ_REMOVE(&c->httpd->refused, c, step_link);
 	conn_become(c, CONN_DOOMED);
-	TAILQ_INSERT_TAIL(&c->httpd->doomed, c, doomed_link);
+	TAILQ_INSERT_TAIL(&c->httpd->doomed, c, step_link);
 	loop_defer_start(c->httpd->step);
 }
 
@@ -338,6 +371,8 @@ overdue(struct conn *c, int64_t now_ms)
 			return NULL;
 		}
 		return age_ms > o->write_ms ? "reply not taken" : NULL;
+	case CONN_REFUSED:
+		return age_ms > LINGER_MS ? "refused" : NULL;
 	case CONN_HELD:
 	case CONN_DOOMED:
 		break;

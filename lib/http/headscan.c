@@ -11,6 +11,7 @@
 #include "http/headscan.h"
 
 #include <string.h>
+#include <strings.h>
 
 void
 headscan_reset(struct headscan *hs)
@@ -34,16 +35,49 @@ piece(struct headscan *hs, const char *bytes, size_t len)
 	if (len == 0)
 		return;
 	if (hs->cr_last)
-		flaw(hs, "a carriage return inside a line");
+		flaw(hs, "There is a carriage return inside a line.");
 	if (hs->line_len == 0 && hs->lines > 0 && (bytes[0] == ' ' || bytes[0] == '\t'))
-		flaw(hs, "a folded header");
+		flaw(hs, "A header is folded over two lines.");
 	if (memchr(bytes, '\0', len) != NULL)
-		flaw(hs, "a NUL byte");
+		flaw(hs, "There is a NUL byte in the headers.");
 	cr = memchr(bytes, '\r', len);
 	if (cr != NULL && cr != bytes + len - 1)
-		flaw(hs, "a carriage return inside a line");
+		flaw(hs, "There is a carriage return inside a line.");
 	hs->cr_last = bytes[len - 1] == '\r';
+	if (hs->line_len < sizeof(hs->start)) {
+		size_t room = sizeof(hs->start) - hs->line_len;
+
+		memcpy(hs->start + hs->line_len, bytes, len < room ? len : room);
+	}
 	hs->line_len += len;
+}
+
+/*
+ * Only to refuse a body that is too large before it is sent; whether the number is well
+ * formed is the gate's business.
+ */
+static void
+line_done(struct headscan *hs)
+{
+	static const char name[] = "content-length:";
+	size_t len =
+	    hs->line_len < sizeof(hs->start) ? hs->line_len : sizeof(hs->start);
+	size_t at = sizeof(name) - 1;
+	uint64_t n = 0;
+
+	if (hs->lines++ == 0) {
+		hs->first_len = hs->line_len + 1;
+		return;
+	}
+	if (len < at || strncasecmp(hs->start, name, at) != 0)
+		return;
+	while (at < len && (hs->start[at] == ' ' || hs->start[at] == '\t'))
+		at++;
+	for (; at < len && hs->start[at] >= '0' && hs->start[at] <= '9'; at++)
+		n = n > UINT64_MAX / 10 - 1 ? n
+					    : n * 10 + (uint64_t)(hs->start[at] - '0');
+	if (n > hs->length)
+		hs->length = n;
 }
 
 size_t
@@ -62,11 +96,11 @@ headscan_feed(struct headscan *hs, const char *bytes, size_t len)
 			break;
 		used++;
 		if (!hs->cr_last)
-			flaw(hs, "a line that does not end in CR LF");
+			flaw(hs, "A line does not end in CR LF.");
 		if (hs->line_len == (hs->cr_last ? 1 : 0))
 			hs->ended = true;
 		else
-			hs->lines++;
+			line_done(hs);
 		hs->line_len = 0;
 		hs->cr_last = false;
 	}

@@ -11,13 +11,17 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct headscan {
 	size_t bytes;	  /* of the head so far, blank line included */
+	size_t first_len; /* of them in the request line; 0: not complete */
 	unsigned lines;	  /* complete ones: the request line and the headers */
 	size_t line_len;  /* bytes of the line that is not complete yet */
 	bool ended;	  /* the blank line has come */
 	bool cr_last;	  /* the last byte was a carriage return */
+	uint64_t length;  /* the largest Content-Length; 0: none, or no number */
+	char start[32];	  /* of the line, cut */
 	const char *flaw; /* why the request must be refused, or NULL; static */
 };
 

@@ -154,6 +154,7 @@ step(void *arg)
 
 	STAMP_CHECK(h, HTTPD_STAMP);
 	conn_adopt_all(h);
+	conn_answer_refused(h);
 	conn_close_doomed(h);
 	h->burst = 0;
 	accept_or_not(h);
@@ -230,6 +231,7 @@ httpd_create(struct loop *l, const struct httpd_opts *opts, struct err *err)
 	TAILQ_INIT(&h->conns);
 	TAILQ_INIT(&h->fresh);
 	TAILQ_INIT(&h->doomed);
+	TAILQ_INIT(&h->refused);
 	TAILQ_INIT(&h->spare);
 	TAILQ_INIT(&h->gone);
 	TAILQ_INIT(&h->held);

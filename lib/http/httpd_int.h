@@ -39,7 +39,13 @@ enum conn_state {
 	CONN_BODY,    /* the head is complete */
 	CONN_HELD,    /* a handler has the request */
 	CONN_WRITING, /* the reply is on its way */
+	CONN_REFUSED, /* we answer instead of evhttp, then close */
 	CONN_DOOMED,  /* to be closed in the next step of the loop */
+};
+
+struct conn_refusal {
+	int status;
+	const char *code, *detail; /* static */
 };
 
 struct conn {
@@ -48,16 +54,18 @@ struct conn {
 	struct bufferevent *bev;       /* evhttp's, and ours too until adopted */
 	struct evhttp_connection *evc; /* evhttp's; NULL until adopted */
 	struct evbuffer_cb_entry *tap; /* sees what arrives */
-	struct event *hangup;  /* the peer has closed; NULL until first needed */
-	struct httpreq *req;   /* while HELD */
-	enum conn_state state; /* written by conn_become alone */
-	int64_t since_ms;      /* in this state; WRITING: of the last progress */
-	size_t body_bytes;     /* that have come, in BODY */
-	size_t out_len;	       /* what was unsent at the last look, in WRITING */
-	bool close_after;      /* this reply is the last */
+	struct event *hangup;	 /* the peer has closed; NULL until first needed */
+	struct httpreq *req;	 /* while HELD */
+	enum conn_state state;	 /* written by conn_become alone */
+	int64_t since_ms;	 /* in this state; WRITING: of the last progress */
+	size_t body_bytes;	 /* that have come, in BODY */
+	size_t out_len;		 /* what was unsent at the last look, in WRITING */
+	struct conn_refusal why; /* while REFUSED */
+	bool answered;		 /* REFUSED, and the answer is on its way */
+	bool close_after;	 /* this reply is the last */
 	struct headscan head;
-	TAILQ_ENTRY(conn) link;	       /* all, or those not yet adopted */
-	TAILQ_ENTRY(conn) doomed_link; /* while DOOMED */
+	TAILQ_ENTRY(conn) link;	     /* all, or those not yet adopted */
+	TAILQ_ENTRY(conn) step_link; /* DOOMED, or REFUSED and not answered */
 };
 
 TAILQ_HEAD(conn_list, conn);
@@ -73,6 +81,14 @@ void conn_writes(struct conn *c, struct evhttp_request *ev, bool last);
 /* closes in the next step of the loop; c->req is forgotten */
 void conn_doom(struct conn *c);
 void conn_close_doomed(struct httpd *h);
+/* the head of a request is bad: evhttp shall not see more of it.  Answered in the next
+ * step of the loop. */
+void conn_refuse(struct conn *c, int status, const char *code, const char *detail);
+void conn_answer_refused(struct httpd *h);
+/* bytes came to one that is REFUSED */
+void conn_refused_bytes(struct conn *c);
+/* for the three files of a connection; nobody else sets the state */
+void conn_become(struct conn *c, enum conn_state state);
 /* at once; never from a callback of evhttp.  A held request becomes a gone one. */
 void conn_close(struct conn *c);
 void conn_sweep(struct httpd *h); /* closes what is past its deadline */
@@ -145,8 +161,9 @@ struct httpd {
 	struct conn_list conns; /* adopted */
 	struct conn_list fresh; /* not yet */
 	struct conn_list doomed;
-	size_t conn_count; /* of all */
-	size_t busy;	   /* HELD or WRITING */
+	struct conn_list refused; /* to be answered */
+	size_t conn_count;	  /* of all */
+	size_t busy;		  /* HELD or WRITING */
 	struct httpreq_list spare;
 	size_t spare_count;
 	struct httpreq_list gone; /* to be told */

@@ -2,9 +2,10 @@
 /*
  * httpreq.c - one request from the gate to its reply.
  *
- * A request arrives complete.  It passes the gate, its query is taken apart, the route
- * table names its handler; what fails on the way is answered here.  After that the
- * request is its handler's until httpreq_reply, httpreq_problem or httpreq_drop.
+ * A request arrives complete, with a head that conn.c let pass.  It passes the gate,
+ * its query is taken apart, the route table names its handler; what fails on the way is
+ * answered here.  After that the request is its handler's until httpreq_reply,
+ * httpreq_problem or httpreq_drop.
  *
  * evhttp frees its own request with the connection or when the reply is written, so
  * nothing of it is touched after evhttp_send_reply.  If the connection goes first, the
@@ -24,62 +25,15 @@
 #include <event2/keyvalq_struct.h>
 
 #include "base/clock.h"
-#include "base/jsonw.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/strbuf.h"
+#include "http/problem.h"
 
 #define SPARE_MAX      1024
 #define TEXT_KEEP_MAX  4096 /* bytes of text a spare request keeps */
-#define PROBLEM_MAX    4096
 #define HEADER_FAILURE "header of a reply was left out"
-
-/* ---------------------------------------------------------------- phrases */
-
-static const struct {
-	int status;
-	const char *phrase;
-} phrases[] = {
-    {200, "OK"},
-    {201, "Created"},
-    {202, "Accepted"},
-    {204, "No Content"},
-    {304, "Not Modified"},
-    {400, "Bad Request"},
-    {401, "Unauthorized"},
-    {403, "Forbidden"},
-    {404, "Not Found"},
-    {405, "Method Not Allowed"},
-    {406, "Not Acceptable"},
-    {408, "Request Timeout"},
-    {409, "Conflict"},
-    {410, "Gone"},
-    {411, "Length Required"},
-    {412, "Precondition Failed"},
-    {413, "Content Too Large"},
-    {414, "URI Too Long"},
-    {415, "Unsupported Media Type"},
-    {417, "Expectation Failed"},
-    {422, "Unprocessable Content"},
-    {429, "Too Many Requests"},
-    {431, "Request Header Fields Too Large"},
-    {500, "Internal Server Error"},
-    {501, "Not Implemented"},
-    {502, "Bad Gateway"},
-    {503, "Service Unavailable"},
-    {504, "Gateway Timeout"},
-};
-
-static const char *
-phrase_of(int status)
-{
-	for (size_t i = 0; i < COUNT_OF(phrases); i++) {
-		if (phrases[i].status == status)
-			return phrases[i].phrase;
-	}
-	return status < 400 ? "OK" : status < 500 ? "Client Error" : "Server Error";
-}
 
 /* ---------------------------------------------------------------- life */
 
@@ -205,19 +159,15 @@ method_of(const struct evhttp_request *ev)
 }
 
 static void
-check(struct gate *g, struct httpreq *req, const struct headscan *head)
+check(struct gate *g, struct httpreq *req)
 {
 	struct httpd *h = req->httpd;
 	const struct evkeyval *header;
 
 	gate_begin(g, &h->limits);
-	if (head->flaw != NULL)
-		gate_refuse(g, 400, "malformed_request", head->flaw);
 	if (req->ev->type == EVHTTP_REQ_CONNECT)
 		gate_refuse(g, 405, "method_not_allowed", "This is not a proxy.");
 	gate_uri(g, req->ev->uri);
-	if (head->bytes > h->opts.max_header_bytes + strlen(req->ev->uri))
-		gate_refuse(g, 431, "headers_too_large", "The headers are too large.");
 	TAILQ_FOREACH (header, req->ev->input_headers, next)
 		gate_header(g, header->key, header->value);
 	gate_end(g, req->ev->minor,
@@ -303,7 +253,7 @@ no_method(struct httpreq *req)
 }
 
 static void
-dispatch(struct httpreq *req, const struct headscan *head)
+dispatch(struct httpreq *req)
 {
 	struct httpd *h = req->httpd;
 	char *decoded, *query;
@@ -314,7 +264,7 @@ dispatch(struct httpreq *req, const struct headscan *head)
 		httpreq_problem(req, 503, "overloaded", "The server is out of memory.");
 		return;
 	}
-	check(&g, req, head);
+	check(&g, req);
 	if (g.status != 0) {
 		req->close = true;
 		httpreq_problem(req, g.status, g.code, "%s", g.detail);
@@ -356,7 +306,7 @@ httpreq_arrived(struct evhttp_request *ev, void *arg)
 		log_warn(NULL, "request refused: out of memory", "listener=%s",
 			 h->name);
 		evhttp_add_header(ev->output_headers, "Connection", "close");
-		evhttp_send_reply(ev, 503, phrase_of(503), NULL);
+		evhttp_send_reply(ev, 503, problem_phrase(503), NULL);
 		return;
 	}
 	req->ev = ev;
@@ -366,7 +316,7 @@ httpreq_arrived(struct evhttp_request *ev, void *arg)
 	req->method = method_of(ev);
 	set_peer(req, evc);
 	conn_hold(c, req);
-	dispatch(req, &c->head);
+	dispatch(req);
 }
 
 /* ---------------------------------------------------------------- questions */
@@ -546,7 +496,7 @@ httpreq_reply(struct httpreq *req, int status, const char *type, const void *bod
 			      h->opts.arg);
 	conn_writes(req->conn, ev, req->close || peer_closes(ev));
 	recycle(req);
-	evhttp_send_reply(ev, status, phrase_of(status), NULL);
+	evhttp_send_reply(ev, status, problem_phrase(status), NULL);
 }
 
 void
@@ -554,7 +504,6 @@ httpreq_problem(struct httpreq *req, int status, const char *code, const char *f
 {
 	char detail[480];
 	struct strbuf sb;
-	struct jsonw w;
 	va_list args;
 
 	STAMP_CHECK(req, HTTPREQ_STAMP);
@@ -562,22 +511,7 @@ httpreq_problem(struct httpreq *req, int status, const char *code, const char *f
 	vsnprintf(detail, sizeof(detail), fmt, args);
 	va_end(args);
 	strbuf_init(&sb, PROBLEM_MAX);
-	jsonw_init(&w, &sb);
-	jsonw_object(&w);
-	jsonw_key(&w, "type");
-	jsonw_string(&w, "about:blank");
-	jsonw_key(&w, "title");
-	jsonw_string(&w, phrase_of(status));
-	jsonw_key(&w, "status");
-	jsonw_int(&w, status);
-	jsonw_key(&w, "code");
-	jsonw_string(&w, code);
-	jsonw_key(&w, "detail");
-	jsonw_string(&w, detail);
-	jsonw_end(&w);
-	/* without memory the status alone has to do */
-	if (strbuf_failed(&sb))
-		strbuf_reset(&sb);
+	problem_write(&sb, status, code, detail);
 	httpreq_reply(req, status, "application/problem+json", sb.data, sb.len);
 	strbuf_fini(&sb);
 }
