@@ -84,37 +84,57 @@ answer_put_text(FILE *out, const char *text)
 	mem_free(shown);
 }
 
-static void
-put_value(FILE *out, struct json_object *value)
+/*
+ * json-c escapes the old control characters.  DEL and those of U+0080 to U+009F are
+ * legal in JSON and obeyed by some terminals, so they are escaped here.
+ */
+void
+answer_put_json(FILE *out, struct json_object *value)
 {
-	if (json_object_is_type(value, json_type_object) ||
-	    json_object_is_type(value, json_type_array))
-		fputs(
-		    json_object_to_json_string_ext(
-			value, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE),
-		    out);
-	else
+	const unsigned char *at = (const unsigned char *)json_object_to_json_string_ext(
+	    value, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+
+	for (; *at != '\0'; at++) {
+		if (*at == 0x7f) {
+			fputs("\\u007f", out);
+		} else if (*at == 0xc2 && at[1] >= 0x80 && at[1] <= 0x9f) {
+			at++;
+			fprintf(out, "\\u00%02x", *at);
+		} else {
+			putc(*at, out);
+		}
+	}
+}
+
+static void
+put_field(FILE *out, const char *name, struct json_object *value)
+{
+	const char *code = answer_text(value, "code"),
+		   *message = answer_text(value, "message");
+
+	if (str_eq(name, "error") && code != NULL) {
+		answer_put_text(out, code);
+		fputs(": ", out);
+		answer_put_text(out, message != NULL ? message : "");
+	} else if (json_object_is_type(value, json_type_string) &&
+		   !str_eq(name, "payload") && !str_eq(name, "result")) {
 		answer_put_text(out, json_object_get_string(value));
+	} else {
+		answer_put_json(out, value);
+	}
 }
 
 void
 answer_print_task(FILE *out, struct json_object *task)
 {
-	struct json_object *value, *code;
+	struct json_object *value;
 
 	for (size_t i = 0; i < COUNT_OF(shown_fields); i++) {
 		value = answer_member(task, shown_fields[i]);
-		if (value == NULL)
+		if (value == NULL) /* absent, or null */
 			continue;
 		fprintf(out, "%-13s ", shown_fields[i]);
-		code = answer_member(value, "code");
-		if (code != NULL && str_eq(shown_fields[i], "error")) {
-			put_value(out, code);
-			fputs(": ", out);
-			put_value(out, answer_member(value, "message"));
-		} else {
-			put_value(out, value);
-		}
+		put_field(out, shown_fields[i], value);
 		putc('\n', out);
 	}
 }

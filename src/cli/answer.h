@@ -33,5 +33,7 @@ void answer_print_row(FILE *out, struct json_object *task);
 bool answer_task_ended(struct json_object *task);
 /* text that came from outside, safe for a terminal */
 void answer_put_text(FILE *out, const char *text);
+/* compact JSON, safe too; NULL is null */
+void answer_put_json(FILE *out, struct json_object *value);
 
 #endif

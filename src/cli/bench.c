@@ -55,6 +55,7 @@ struct lane {
 
 struct node {
 	struct bench *b;
+	const struct target *target; /* borrowed */
 	struct hconn *hc;
 	struct strbuf request;
 	bool seen;
@@ -274,8 +275,9 @@ lane_failed(struct lane *lane, const struct err *err, bool final)
 
 	b->r->errors++;
 	b->r->last_error = *err;
+	err_wrap(&b->r->last_error, "http://%s", b->o->target->url.authority);
 	if (final || clock_mono_ms() - b->success_ms > PATIENCE_MS) {
-		end_run(b, err);
+		end_run(b, &b->r->last_error);
 		return;
 	}
 	if (b->left != INT64_MAX && b->o->count > 0)
@@ -420,9 +422,11 @@ on_metrics(struct hconn *hc, const struct hconn_answer *a, const struct err *err
 	(void)hc;
 	if (err != NULL) {
 		b->r->last_error = *err;
-		err_wrap(&b->r->last_error, "/metrics");
+		err_wrap(&b->r->last_error, "http://%s/metrics",
+			 node->target->url.authority);
 	} else if (a->status != 200) {
-		err_set(&b->r->last_error, ERR_IO, "/metrics answers %d", a->status);
+		err_set(&b->r->last_error, ERR_IO, "http://%s/metrics answers %d",
+			node->target->url.authority, a->status);
 	} else {
 		counter =
 		    bench_metric_sum(a->body, a->len, "shoal_tasks_succeeded_total") +
@@ -492,6 +496,7 @@ create_nodes(struct bench *b, struct err *err)
 		const struct target *t = &b->o->nodes[i];
 
 		node->b = b;
+		node->target = t;
 		target_request(t, "GET", "/metrics", NULL, 0, &node->request);
 		node->hc = hconn_create(b->loop, t->addrs, t->addr_count, on_metrics,
 					node, err);

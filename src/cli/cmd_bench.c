@@ -196,7 +196,6 @@ bench(const struct cli *cli, const struct bench_opts *o)
 		return cli_error(cli, &err);
 	}
 	if (bench_run(o, r, &err) != 0) {
-		err_wrap(&err, "http://%s", o->target->url.authority);
 		rc = cli_error(cli, &err);
 	} else {
 		(cli->json ? put_json : put_text)(o, r);

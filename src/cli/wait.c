@@ -34,7 +34,7 @@ int
 wait_tell(const struct cli *cli, const struct client_answer *answer)
 {
 	struct json_object *task = answer_parse(answer->body, answer->len, NULL),
-			   *result, *error;
+			   *error;
 	const char *state = answer_text(task, "state"), *id = answer_text(task, "id");
 	const char *text;
 	int rc = CLI_FAILED;
@@ -43,11 +43,10 @@ wait_tell(const struct cli *cli, const struct client_answer *answer)
 		cli_put_json(answer->body, answer->len);
 	if (str_eq(state != NULL ? state : "", "succeeded")) {
 		rc = CLI_OK;
-		result = answer_member(task, "result");
-		text = json_object_to_json_string_ext(
-		    result, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-		if (!cli->json)
-			cli_put_json(text, strlen(text));
+		if (!cli->json) {
+			answer_put_json(stdout, answer_member(task, "result"));
+			putchar('\n');
+		}
 	} else {
 		error = answer_member(task, "error");
 		fprintf(stderr, "shoal: %s: task ", cli->command->name);
