@@ -18,9 +18,9 @@
 #define DEPTH_MAX 64
 
 static const char *const shown_fields[] = {
-    "id",	    "type",	  "queue",  "state",	  "priority",	 "attempt",
-    "max_attempts", "created_at", "run_at", "started_at", "finished_at", "progress",
-    "metadata",	    "payload",	  "error",  "result",
+    "id",	    "type",	  "queue",   "state",	   "priority",	  "attempt",
+    "max_attempts", "created_at", "run_at",  "started_at", "finished_at", "worker",
+    "progress",	    "metadata",	  "payload", "error",	   "result",
 };
 
 struct json_object *

@@ -357,7 +357,7 @@ def test_a_task_goes_in_and_its_result_comes_out(env):
     task_id = shoal("submit", "shoal.echo", "[1]", env=env).out.strip()
     assert shoal("wait", task_id, env=env).json == [1]
     shown = shoal("get", task_id, env=env)
-    assert "succeeded" in shown.out and task_id in shown.out
+    assert "succeeded" in shown.out and task_id in shown.out and "\nworker " in shown.out
     assert shoal("get", task_id, "--json", env=env).json["result"] == [1]
     assert task_id in shoal("list", "--type", "shoal.echo", env=env).out
     assert shoal("get", ID, env=env).status == NOT_FOUND
