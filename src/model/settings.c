@@ -176,7 +176,7 @@ static const struct conf_key keys[] = {
 	  .help = "Connections of one worker: one for submits, one for claims and finishes, the others for reads. The leading worker of the cluster has one more." },
 	{ .section = "database", .name = "statement_timeout", .type = CONF_DURATION, .offset = S(database_statement_timeout_ms),
 	  .def = "30s", .min = SECOND, .max = HOUR, .flags = CONF_RELOAD,
-	  .help = "A connection whose oldest statement has no answer after this long is closed and made again." },
+	  .help = "A connection whose oldest statement has no answer after this long is closed and made again. Connections that callers wait for take 5s at most." },
 
 	{ .section = "redis", .name = "url", .type = CONF_STRING, .offset = S(redis_url),
 	  .def = "redis://127.0.0.1:6379/0", .max = 1024, .flags = CONF_RELOAD | CONF_SECRET,

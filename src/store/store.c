@@ -12,6 +12,8 @@
 /* units that may wait on a lane; the micro-batches keep one or two each under way */
 #define HOT_UNITS 16
 #define READ_UNITS 256
+/* a caller waits behind these two: better told to try again soon than kept */
+#define CALLER_TIMEOUT_MS 5000
 
 struct lane {
 	struct store *store;
@@ -49,13 +51,16 @@ static void
 fill_opts(struct store *st, enum store_lane lane, struct pgconn_opts *opts)
 {
 	const struct settings *s = st->settings;
+	int timeout_ms = (int)s->database_statement_timeout_ms;
 
+	if ((lane == STORE_SUBMIT || lane == STORE_READ) && timeout_ms > CALLER_TIMEOUT_MS)
+		timeout_ms = CALLER_TIMEOUT_MS;
 	*opts = (struct pgconn_opts){
 		.name = lane_names[lane],
 		.url = s->database_url,
 		.password = s->database_password,
 		.prepared = s->database_prepared,
-		.statement_timeout_ms = (int)s->database_statement_timeout_ms,
+		.statement_timeout_ms = timeout_ms,
 		.max_units = lane == STORE_READ ? READ_UNITS : HOT_UNITS,
 		.state_cb = on_state,
 		.arg = &st->lanes[lane],
