@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * test_httpd_life.c - deadlines, hang-ups, bounds on connections, and how it ends.
+ */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <event2/event.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "httpd_client.h"
+
+#define GOOD "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
+#define HOLD "GET /hold HTTP/1.1\r\nHost: a\r\nX: kept\r\n\r\n"
+
+/* says first, then one byte after the other until the server closes; how many it took
+ */
+static unsigned
+drip(struct stage *st, const char *first)
+{
+	struct client c;
+	unsigned sent = 0;
+
+	client_open(&c, st);
+	client_text(&c, first);
+	STAGE_WAIT(st, (client_read(&c), c.eof || !client_send(&c, "x", 1) || !++sent));
+	assert_int_equal(c.len, 0);
+	client_close(&c);
+	STAGE_WAIT(st, httpd_connections(st->httpd) == 0);
+	return sent;
+}
+
+static void
+a_head_has_a_deadline_however_busy_it_is(void **state)
+{
+	struct stage st = {0};
+	struct httpd_opts opts;
+	int64_t since = clock_mono_ms();
+
+	(void)state;
+	stage_opts(&st, &opts);
+	opts.header_ms = 60;
+	stage_open(&st, &opts);
+	assert_true(drip(&st, "GET /hello HTTP/1.1\r\nHost: a\r\nX: ") > 2);
+	assert_true(clock_mono_ms() - since >= 60);
+	assert_int_equal(st.handled, 0);
+	stage_close(&st);
+}
+
+static void
+a_body_has_a_deadline_however_busy_it_is(void **state)
+{
+	struct stage st = {0};
+	struct httpd_opts opts;
+	int64_t since = clock_mono_ms();
+
+	(void)state;
+	stage_opts(&st, &opts);
+	opts.body_ms = 60;
+	stage_open(&st, &opts);
+	assert_true(
+	    drip(&st,
+		 "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 99999\r\n\r\n") >
+	    2);
+	assert_true(clock_mono_ms() - since >= 60);
+	assert_int_equal(st.handled, 0);
+	stage_close(&st);
+}
+
+static void
+an_idle_connection_is_closed_a_held_one_is_not(void **state)
+{
+	struct stage st = {0};
+	struct httpd_opts opts;
+	struct client fresh, used, held;
+
+	(void)state;
+	stage_opts(&st, &opts);
+	opts.idle_ms = 80;
+	stage_open(&st, &opts);
+	client_open(&held, &st);
+	client_text(&held, HOLD);
+	STAGE_WAIT(&st, st.held_count == 1);
+	client_open(&fresh, &st);
+	client_open(&used, &st);
+	client_text(&used, GOOD);
+	client_wait_end(&used);
+	client_wait_end(&fresh);
+	assert_int_equal(client_replies(&used), 1);
+	assert_int_equal(fresh.len, 0);
+	assert_int_equal(httpd_connections(st.httpd), 1);
+	assert_int_equal(st.gone_count, 0);
+	httpreq_reply(st.held[0], 200, NULL, "1", 1);
+	client_wait_end(&held);
+	assert_int_equal(client_replies(&held), 1);
+	client_close(&fresh);
+	client_close(&used);
+	client_close(&held);
+	stage_close(&st);
+}
+
+static void
+a_reply_that_nobody_takes_ends_one_that_is_taken_slowly_does_not(void **state)
+{
+	struct stage st = {0};
+	struct httpd_opts opts;
+	struct client stalled, slow;
+	int small = 4096;
+
+	(void)state;
+	stage_opts(&st, &opts);
+	opts.write_ms = 250;
+	stage_open(&st, &opts);
+	client_open(&stalled, &st);
+	client_open(&slow, &st);
+	assert_int_equal(
+	    setsockopt(stalled.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+	client_text(&stalled, "GET /big HTTP/1.1\r\nHost: a\r\n\r\n");
+	client_text(&slow, "GET /big HTTP/1.1\r\nHost: a\r\n\r\n" GOOD);
+	STAGE_WAIT(&st, httpd_requests(st.httpd) == 2);
+	/* one reads on while the other waits for its end */
+	STAGE_WAIT(&st, (client_read(&slow),
+			 httpd_connections(st.httpd) == 1 || slow.len < seen));
+	assert_false(slow.eof);
+	client_wait_replies(&slow, 2);
+	assert_int_equal(client_status(&slow, 1), 200);
+	assert_int_equal(httpd_requests(st.httpd), 0);
+	client_close(&stalled);
+	client_close(&slow);
+	stage_close(&st);
+}
+
+static void
+a_held_request_learns_at_once_that_its_client_is_gone(void **state)
+{
+	struct stage st = {0};
+	struct httpd_opts opts;
+	struct client c;
+	int64_t since;
+
+	(void)state;
+	stage_opts(&st, &opts);
+	stage_open(&st, &opts);
+	client_open(&c, &st);
+	/* also with bytes behind it that nobody has read */
+	client_text(&c, HOLD GOOD);
+	STAGE_WAIT(&st, st.held_count == 1);
+	assert_int_equal(httpd_requests(st.httpd), 1);
+	since = clock_mono_ms();
+	client_close(&c);
+	STAGE_WAIT(&st, st.gone_count == 1);
+	assert_true(clock_mono_ms() - since < 5000);
+	assert_int_equal(httpd_connections(st.httpd), 0);
+	assert_int_equal(httpd_requests(st.httpd), 0);
+
+	/* what was borrowed stays; the reply goes nowhere */
+	assert_string_equal(httpreq_path(st.held[0]), "/hold");
+	assert_string_equal(httpreq_header(st.held[0], "x"), "kept");
+	assert_string_equal(httpreq_peer(st.held[0]), "127.0.0.1");
+	httpreq_set_header(st.held[0], "A", "b");
+	httpreq_reply(st.held[0], 200, NULL, "1", 1);
+	assert_int_equal(st.afters, 0);
+	stage_close(&st);
+	assert_int_equal(st.gone_count, 1);
+}
+
+static void
+nobody_is_told_who_does_not_care(void **state)
+{
+	struct stage st = {0};
+	struct httpd_opts opts;
+	struct client c;
+
+	(void)state;
+	stage_opts(&st, &opts);
+	stage_open(&st, &opts);
+	client_open(&c, &st);
+	client_text(&c, HOLD);
+	STAGE_WAIT(&st, st.held_count == 1);
+	httpreq_on_gone(st.held[0], NULL, NULL);
+	client_close(&c);
+	STAGE_WAIT(&st, httpreq_is_gone(st.held[0]));
+	stage_turn(&st);
+	assert_int_equal(st.gone_count, 0);
+	httpreq_problem(st.held[0], 503, "x", "y");
+	stage_close(&st);
+}
+
+static void
+late_replies_come_in_order(void **state)
+{
+	struct stage st = {0};
+	struct httpd_opts opts;
+	struct client c;
+
+	(void)state;
+	stage_opts(&st, &opts);
+	stage_open(&st, &opts);
+	client_open(&c, &st);
+	client_text(&c, HOLD HOLD GOOD);
+	STAGE_WAIT(&st, st.held_count == 1);
+	for (unsigned i = 0; i < 5; i++)
+		stage_turn(&st);
+	assert_int_equal(st.held_count, 1);
+	httpreq_reply(st.held[0], 200, NULL, "1", 1);
+	STAGE_WAIT(&st, st.held_count == 2);
+	httpreq_reply(st.held[1], 202, NULL, "2", 1);
+	client_wait_replies(&c, 3);
+	assert_int_equal(client_status(&c, 1), 202);
+	assert_int_equal(client_status(&c, 2), 200);
+	assert_int_equal(st.afters, 3);
+	/* and after that a hang-up ends the connection as well */
+	client_close(&c);
+	STAGE_WAIT(&st, httpd_connections(st.httpd) == 0);
+	stage_close(&st);
+}
+
+static void
+a_dropped_request_closes_its_connection(void **state)
+{
+	struct stage st = {0};
+	struct httpd_opts opts;
+	struct client c;
+
+	(void)state;
+	stage_opts(&st, &opts);
+	stage_open(&st, &opts);
+	client_open(&c, &st);
+	client_text(&c, "GET /drop HTTP/1.1\r\nHost: a\r\n\r\n" GOOD);
+	client_wait_end(&c);
+	assert_int_equal(c.len, 0);
+	assert_int_equal(st.handled, 1);
+	client_close(&c);
+	stage_close(&st);
+}
+
+static void
+no_more_connections_than_allowed_are_accepted(void **state)
+{
+	struct stage st = {0};
+	struct httpd_opts opts;
+	struct client c[3];
+
+	(void)state;
+	stage_opts(&st, &opts);
+	opts.max_connections = 2;
+	stage_open(&st, &opts);
+	for (unsigned i = 0; i < 3; i++) {
+		client_open(&c[i], &st);
+		client_text(&c[i], GOOD);
+	}
+	client_wait_replies(&c[0], 1);
+	client_wait_replies(&c[1], 1);
+	for (unsigned i = 0; i < 20; i++)
+		stage_turn(&st);
+	client_read(&c[2]);
+	assert_int_equal(c[2].len, 0);
+	assert_int_equal(httpd_connections(st.httpd), 2);
+	client_close(&c[0]);
+	client_wait_replies(&c[2], 1);
+	assert_int_equal(httpd_connections(st.httpd), 2);
+	client_close(&c[1]);
+	client_close(&c[2]);
+	stage_close(&st);
+}
+
+static void
+a_burst_is_left_for_others_too(void **state)
+{
+	struct stage st = {0};
+	struct httpd_opts opts;
+	struct client c[48];
+
+	(void)state;
+	stage_opts(&st, &opts);
+	stage_open(&st, &opts);
+	for (unsigned i = 0; i < 48; i++)
+		client_open(&c[i], &st);
+	while (httpd_connections(st.httpd) == 0)
+		assert_true(event_base_loop(loop_base(st.loop),
+					    EVLOOP_ONCE | EVLOOP_NONBLOCK) >= 0);
+	assert_int_equal(httpd_connections(st.httpd), 32);
+	STAGE_WAIT(&st, httpd_connections(st.httpd) == 48);
+	for (unsigned i = 0; i < 48; i++)
+		client_close(&c[i]);
+	stage_close(&st);
+}
+
+static void
+without_descriptors_accepting_waits_and_does_not_spin(void **state)
+{
+	struct stage st = {0};
+	struct httpd_opts opts;
+	struct rlimit old, tight;
+	struct client c;
+	unsigned turns = 0;
+	int64_t until;
+	int next;
+
+	(void)state;
+	stage_opts(&st, &opts);
+	stage_open(&st, &opts);
+	client_open(&c, &st);
+	client_text(&c, GOOD);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	next = dup(c.fd);
+	close(next);
+	tight = (struct rlimit){.rlim_cur = (rlim_t)next, .rlim_max = old.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+	/* a ready listener that is not paused would end each turn at once */
+	until = clock_mono_ms() + 150;
+	while (clock_mono_ms() < until) {
+		struct timeval most = {.tv_usec = 20000};
+
+		event_base_loopexit(loop_base(st.loop), &most);
+		assert_true(event_base_loop(loop_base(st.loop), EVLOOP_ONCE) >= 0);
+		turns++;
+	}
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	assert_true(turns < 50);
+	client_wait_replies(&c, 1);
+	assert_int_equal(client_status(&c, 0), 200);
+	client_close(&c);
+	stage_close(&st);
+}
+
+static void
+a_drain_answers_what_it_has_and_closes_the_rest(void **state)
+{
+	struct stage st = {0};
+	struct httpd_opts opts;
+	struct client idle, held, late;
+
+	(void)state;
+	stage_opts(&st, &opts);
+	stage_open(&st, &opts);
+	client_open(&idle, &st);
+	client_text(&idle, GOOD);
+	client_wait_replies(&idle, 1);
+	client_open(&held, &st);
+	client_text(&held, HOLD);
+	STAGE_WAIT(&st, st.held_count == 1);
+
+	/* first only the header: an idle connection may still be used once */
+	httpd_set_closing(st.httpd, true);
+	client_text(&idle, GOOD);
+	client_wait_end(&idle);
+	assert_int_equal(client_replies(&idle), 2);
+	assert_non_null(strstr(idle.in, "\r\nConnection: close\r\n"));
+	httpd_set_closing(st.httpd, false);
+
+	client_open(&late, &st);
+	client_text(&late, GOOD);
+	client_wait_replies(&late, 1);
+	httpd_stop_listening(st.httpd);
+	httpd_close_idle(st.httpd);
+	client_wait_end(&late);
+	assert_null(strstr(late.in, "Connection"));
+	client_close(&idle);
+	client_close(&late);
+	STAGE_WAIT(&st, httpd_connections(st.httpd) == 1);
+	assert_int_equal(httpd_requests(st.httpd), 1);
+	assert_int_equal(st.gone_count, 0);
+
+	httpreq_reply(st.held[0], 200, NULL, "1", 1);
+	client_wait_end(&held);
+	assert_int_equal(client_replies(&held), 1);
+	assert_non_null(strstr(held.in, "\r\nConnection: close\r\n"));
+	assert_int_equal(httpd_requests(st.httpd), 0);
+	STAGE_WAIT(&st, httpd_connections(st.httpd) == 0);
+
+	/* nobody listens any more */
+	late.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_not_equal(connect(late.fd, &st.addr.sa, st.addr.len), 0);
+	close(late.fd);
+	client_close(&held);
+	stage_close(&st);
+}
+
+static void
+requests_outlive_the_server(void **state)
+{
+	struct stage st = {0};
+	struct httpd_opts opts;
+	struct client c[3];
+
+	(void)state;
+	stage_opts(&st, &opts);
+	stage_open(&st, &opts);
+	for (unsigned i = 0; i < 3; i++) {
+		client_open(&c[i], &st);
+		client_text(&c[i], HOLD);
+		STAGE_WAIT(&st, st.held_count == i + 1);
+	}
+	stage_close(&st);
+	assert_int_equal(st.gone_count, 3);
+	for (unsigned i = 0; i < 3; i++)
+		assert_true(httpreq_is_gone(st.held[i]));
+	assert_string_equal(httpreq_header(st.held[0], "x"), "kept");
+	httpreq_reply(st.held[0], 200, NULL, "1", 1);
+	httpreq_problem(st.held[1], 503, "x", "y");
+	httpreq_drop(st.held[2]);
+	for (unsigned i = 0; i < 3; i++)
+		client_close(&c[i]);
+}
+
+static void
+a_server_is_made_whole_or_not_at_all(void **state)
+{
+	struct stage st = {0};
+	struct httpd_opts opts;
+	struct err err = ERR_INIT;
+	struct httpd *h = NULL;
+	unsigned n;
+
+	(void)state;
+	stage_opts(&st, &opts);
+	st.loop = loop_create(&err);
+	assert_non_null(st.loop);
+	for (n = 1; h == NULL; n++) {
+		assert_true(n < 100);
+		mem_fail_nth(n);
+		h = httpd_create(st.loop, &opts, &err);
+		mem_fail_nth(0);
+		assert_true(h != NULL || err.code == ERR_NOMEM);
+	}
+	assert_true(n > 3);
+	httpd_free(h);
+	httpd_free(NULL);
+	loop_free(st.loop);
+}
+
+static void
+without_memory_a_request_fails_alone(void **state)
+{
+	struct stage st = {0};
+	struct httpd_opts opts;
+	struct client c;
+
+	(void)state;
+	stage_opts(&st, &opts);
+	opts.header_ms = opts.idle_ms = 1000;
+	stage_open(&st, &opts);
+	for (unsigned n = 1; n < 12; n++) {
+		mem_fail_nth(n);
+		client_open(&c, &st);
+		client_text(&c, "GET /nothing?a=b HTTP/1.1\r\nHost: a\r\n"
+				"Connection: close\r\n\r\n");
+		client_wait_end(&c);
+		assert_true(client_status(&c, 0) == 404 || client_status(&c, 0) == 503);
+		client_close(&c);
+	}
+	mem_fail_nth(0);
+	client_open(&c, &st);
+	client_text(&c, GOOD);
+	client_wait_replies(&c, 1);
+	assert_int_equal(client_status(&c, 0), 200);
+	client_close(&c);
+	stage_close(&st);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(a_head_has_a_deadline_however_busy_it_is),
+	    cmocka_unit_test(a_body_has_a_deadline_however_busy_it_is),
+	    cmocka_unit_test(an_idle_connection_is_closed_a_held_one_is_not),
+	    cmocka_unit_test(
+		a_reply_that_nobody_takes_ends_one_that_is_taken_slowly_does_not),
+	    cmocka_unit_test(a_held_request_learns_at_once_that_its_client_is_gone),
+	    cmocka_unit_test(nobody_is_told_who_does_not_care),
+	    cmocka_unit_test(late_replies_come_in_order),
+	    cmocka_unit_test(a_dropped_request_closes_its_connection),
+	    cmocka_unit_test(no_more_connections_than_allowed_are_accepted),
+	    cmocka_unit_test(a_burst_is_left_for_others_too),
+	    cmocka_unit_test(without_descriptors_accepting_waits_and_does_not_spin),
+	    cmocka_unit_test(a_drain_answers_what_it_has_and_closes_the_rest),
+	    cmocka_unit_test(requests_outlive_the_server),
+	    cmocka_unit_test(a_server_is_made_whole_or_not_at_all),
+	    cmocka_unit_test(without_memory_a_request_fails_alone),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
