@@ -212,8 +212,11 @@ client_read(struct client *c)
 		c->eof = c->reset = true;
 	if (n <= 0)
 		return;
-	c->in = realloc(c->in, c->len + (size_t)n + 1);
-	assert_non_null(c->in);
+	if (c->len + (size_t)n >= c->cap) {
+		c->cap = 2 * (c->len + (size_t)n + 1);
+		c->in = realloc(c->in, c->cap);
+		assert_non_null(c->in);
+	}
 	memcpy(c->in + c->len, block, (size_t)n);
 	c->len += (size_t)n;
 	c->in[c->len] = '\0';

@@ -31,7 +31,7 @@ struct client {
 	struct stage *stage;
 	int fd;
 	char *in; /* all that came, with a NUL */
-	size_t len;
+	size_t len, cap;
 	bool eof, reset;
 	bool head; /* the replies have no bodies */
 };
