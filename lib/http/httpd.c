@@ -307,21 +307,27 @@ httpd_listen(struct httpd *h, int fd, struct err *err)
 	struct listener *l = mem_zero(sizeof(*l));
 
 	STAMP_CHECK(h, HTTPD_STAMP);
-	if (l == NULL)
+	if (l == NULL) {
+		close(fd);
 		return err_set(err, ERR_NOMEM, "no memory for a listener");
+	}
+	/* programs that handlers run have no business with it */
+	if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
+		mem_free(l);
+		return err_errno(err, errno, "cannot listen on descriptor %d", fd);
+	}
 	/* what is accepted inherits it; a unix socket has no such thing */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
 	l->httpd = h;
 	l->evl =
 	    evconnlistener_new(loop_base(h->loop), NULL, NULL,
 			       LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
-	if (l->evl == NULL) {
-		mem_free(l);
-		return err_set(err, ERR_IO, "cannot accept on descriptor %d", fd);
-	}
-	l->sock = evhttp_bind_listener(h->http, l->evl);
+	l->sock = l->evl == NULL ? NULL : evhttp_bind_listener(h->http, l->evl);
 	if (l->sock == NULL) {
-		evconnlistener_free(l->evl);
+		if (l->evl != NULL)
+			evconnlistener_free(l->evl);
+		else
+			close(fd);
 		mem_free(l);
 		return err_set(err, ERR_NOMEM, "no memory for a listener");
 	}
@@ -357,6 +363,7 @@ httpd_close_idle(struct httpd *h)
 
 	STAMP_CHECK(h, HTTPD_STAMP);
 	h->closing = true;
+	conn_adopt_all(h);
 	for (c = TAILQ_FIRST(&h->conns); c != NULL; c = next) {
 		next = TAILQ_NEXT(c, link);
 		if (c->state == CONN_IDLE)

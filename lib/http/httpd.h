@@ -6,8 +6,9 @@
  * passes the gate first: framing (one Content-Length of digits only, Transfer-Encoding
  * refused with 411), exactly one Host for HTTP/1.1, an origin-form URI of legal bytes,
  * header names of token characters, bounds on counts and sizes.  What fails gets one
- * problem document and the connection closes.  Then the route table decides: 404 for no
- * path, 405 with Allow for no method.
+ * problem document and the connection closes; evhttp's own page comes first only for
+ * what it cannot parse at all (400, 417, 501), and the connection closes too.  Then the
+ * route table decides: 404 for no path, 405 with Allow for no method.
  *
  * A connection has deadlines of its own, not mere inactivity: headers must be complete
  * header_ms after the first byte, the body body_ms after the headers (and at no less
@@ -16,8 +17,9 @@
  * pauses; it never spins.
  *
  * A handler may answer at once or keep the request and answer later, exactly once.  If
- * the client hangs up meanwhile, the gone callback says so; the request stays valid
- * (replies are dropped) until httpreq_reply or httpreq_drop ends it.
+ * the client hangs up meanwhile (closing its half for writing is enough), the gone
+ * callback says so; the request stays valid (replies are dropped) until httpreq_reply,
+ * httpreq_problem or httpreq_drop ends it, even if that comes after httpd_free.
  */
 #ifndef HTTP_HTTPD_H
 #define HTTP_HTTPD_H
@@ -59,7 +61,10 @@ struct httpd_opts {
 	void *arg;   /* handed to every handler */
 	/* called before every handler; false: it has answered (or will).  NULL: none */
 	bool (*before)(struct httpreq *req, void *arg);
-	/* called when a reply has been sent, for counters and access log; NULL: none */
+	/*
+	 * Called when a reply is on its way, for counters and access log; NULL: none.
+	 * Not for replies that nobody waits for any more, nor for heads refused unread.
+	 */
 	void (*after)(struct httpreq *req, int status, int64_t duration_us, void *arg);
 	size_t max_header_bytes;		   /* 16 KiB */
 	size_t max_body_bytes;			   /* 8 MiB */
@@ -75,7 +80,7 @@ void httpd_opts_default(struct httpd_opts *opts);
 struct httpd *httpd_create(struct loop *l, const struct httpd_opts *opts,
 			   struct err *err) ATTR_CHECK;
 void httpd_free(struct httpd *h); /* closes what is left; gone callbacks come first */
-/* fd: listening, non-blocking, shared with other processes; given */
+/* fd: listening, non-blocking, shared with other processes; given, also on failure */
 int httpd_listen(struct httpd *h, int fd, struct err *err) ATTR_CHECK;
 /* stops accepting; listeners are closed */
 void httpd_stop_listening(struct httpd *h);
@@ -84,7 +89,8 @@ void httpd_close_idle(struct httpd *h);
 /* only the header; idle connections stay (the drain delay) */
 void httpd_set_closing(struct httpd *h, bool closing);
 size_t httpd_connections(const struct httpd *h);
-size_t httpd_requests(const struct httpd *h); /* received and not yet answered */
+/* with a handler, or with a reply that is not written yet: at 0 nothing is lost */
+size_t httpd_requests(const struct httpd *h);
 
 /* the request: all borrowed from it */
 enum http_method httpreq_method(const struct httpreq *req);
