@@ -121,7 +121,7 @@ usage(FILE *out)
 	      "meaning\n"
 	      "       shoald -V | -h                version; this text\n"
 	      "-c and -o apply to all of them.  See shoald(8) and shoald.conf(5).\n",
-	      out);
+	    out);
 }
 
 static int
@@ -253,16 +253,16 @@ find_sources(const struct args *a, struct sources *src, struct err *err)
 	} else
 		len = 0;
 	if (!str_copy(src->path + len, sizeof(src->path) - len, path))
-		return err_set(err, ERR_INVALID,
-			       "the configuration's path is too long");
+		return err_set(
+		    err, ERR_INVALID, "the configuration's path is too long");
 	return 0;
 }
 
 static struct settings *
 load(const struct sources *src, struct err *err)
 {
-	return settings_load(src->path[0] != '\0' ? src->path : NULL, environ,
-			     src->options, err);
+	return settings_load(
+	    src->path[0] != '\0' ? src->path : NULL, environ, src->options, err);
 }
 
 static const char *
@@ -285,8 +285,8 @@ forgo_default_path(char **path)
 		return;
 	if (mkdir(SHOAL_RUNDIR, 0755) == 0 || access(SHOAL_RUNDIR, W_OK) == 0)
 		return;
-	log_warn(NULL, "no rights to the default place, going on without", "path=%s",
-		 *path);
+	log_warn(
+	    NULL, "no rights to the default place, going on without", "path=%s", *path);
 	(*path)[0] = '\0';
 }
 
@@ -346,7 +346,7 @@ print_sample(bool with_secrets)
 		random_bytes(secret, sizeof(secret));
 		str_hex(token, secret, sizeof(secret));
 		printf("%.*s\ntoken = %s%s", (int)(at - out.data), out.data, token,
-		       at + sizeof(row) - 1);
+		    at + sizeof(row) - 1);
 	}
 	strbuf_fini(&out);
 	return fflush(stdout) == 0 ? EXIT_OK : EXIT_RUNTIME;
@@ -359,8 +359,11 @@ static const struct {
 	const char *name;
 	int signo; /* 0: not supported yet */
 } signal_names[] = {
-    {"stop", SIGTERM},	 {"quit", SIGQUIT}, {"reload", SIGHUP},
-    {"reopen", SIGUSR1}, {"upgrade", 0},
+    {"stop", SIGTERM},
+    {"quit", SIGQUIT},
+    {"reload", SIGHUP},
+    {"reopen", SIGUSR1},
+    {"upgrade", 0},
 };
 
 static int
@@ -382,7 +385,7 @@ send_signal(const struct sources *src, const char *name)
 		fputs("shoald: upgrading in place is not supported yet: stop this node "
 		      "and start the "
 		      "new one\n",
-		      stderr);
+		    stderr);
 		return EXIT_RUNTIME;
 	}
 	s = load(src, &err);
@@ -390,7 +393,7 @@ send_signal(const struct sources *src, const char *name)
 		return complain(&err, EXIT_SETTINGS);
 	if (s->node_pid_file[0] == '\0')
 		rc = err_set(&err, ERR_NOT_FOUND,
-			     "node.pid_file is empty: the node cannot be found");
+		    "node.pid_file is empty: the node cannot be found");
 	else
 		rc = pidfile_read(s->node_pid_file, &pid, &err);
 	if (rc == 0 && kill(pid, signo) != 0)
@@ -410,10 +413,10 @@ ask_status(const struct sources *src, bool json)
 		return complain(&err, EXIT_SETTINGS);
 	if (s->node_control_socket[0] == '\0')
 		rc = err_set(&err, ERR_NOT_FOUND,
-			     "node.control_socket is empty: the node cannot be asked");
+		    "node.control_socket is empty: the node cannot be asked");
 	else
 		rc = control_ask(s->node_control_socket, json ? "status" : "table",
-				 stdout, ASK_TIMEOUT_MS, &err);
+		    stdout, ASK_TIMEOUT_MS, &err);
 	settings_free(s);
 	return rc == 0 ? EXIT_OK : complain(&err, EXIT_RUNTIME);
 }
@@ -450,8 +453,8 @@ check_daemon(const struct settings *s, struct err *err)
 {
 	if (s->log_file[0] != '/')
 		return err_set(err, ERR_INVALID,
-			       "-d needs log.file to be an absolute path: there is no "
-			       "standard error then");
+		    "-d needs log.file to be an absolute path: there is no "
+		    "standard error then");
 	return 0;
 }
 
@@ -464,7 +467,7 @@ check_alone(const struct settings *s, struct err *err)
 	    pidfile_read(s->node_pid_file, &pid, NULL) != 0)
 		return 0;
 	return err_set(err, ERR_CONFLICT, "a node runs already: process %ld holds %s",
-		       (long)pid, s->node_pid_file);
+	    (long)pid, s->node_pid_file);
 }
 
 static int

@@ -95,9 +95,9 @@ clock_format(int64_t wall_us, char buf[CLOCK_TEXT_SIZE])
 	date_from_days(days + FIRST_SECOND / SECONDS_PER_DAY, &year, &month, &day);
 	/* "% 100" and the like only show the compiler that the text fits */
 	snprintf(buf, CLOCK_TEXT_SIZE, "%04u-%02u-%02uT%02u:%02u:%02u.%06uZ",
-		 (unsigned)year % 10000, (unsigned)month % 100, (unsigned)day % 100,
-		 (unsigned)(rest / 3600) % 100, (unsigned)(rest / 60 % 60),
-		 (unsigned)(rest % 60), (unsigned)us % 1000000);
+	    (unsigned)year % 10000, (unsigned)month % 100, (unsigned)day % 100,
+	    (unsigned)(rest / 3600) % 100, (unsigned)(rest / 60 % 60),
+	    (unsigned)(rest % 60), (unsigned)us % 1000000);
 	return buf;
 }
 

@@ -29,8 +29,8 @@
 
 struct setting {
 	const struct conf_section *section;
-	const char
-	    *family_name; /* NAME of [type:NAME], borrowed; NULL: plain section */
+	/* NAME of [type:NAME], borrowed; NULL: plain section */
+	const char *family_name;
 	const struct conf_key *key; /* NULL: a header, which makes a named section */
 	struct confvalue value;
 	unsigned line; /* 0: not from a file */
@@ -98,8 +98,8 @@ unknown_section(const struct conf_schema *cs, const char *name, struct err *err)
 	}
 	str_printable(shown, sizeof(shown), name, strlen(name));
 	return err_set(err, ERR_INVALID, "unknown section [%s]; the nearest is [%s%s]",
-		       shown, nearest != NULL ? nearest : "",
-		       nearest != NULL && confsection_is_family(nearest) ? "NAME" : "");
+	    shown, nearest != NULL ? nearest : "",
+	    nearest != NULL && confsection_is_family(nearest) ? "NAME" : "");
 }
 
 /* text is NAME_file of this secret */
@@ -115,7 +115,7 @@ is_secret_file(const struct conf_key *key, const char *text)
 /* exact names go before NAME_file, so that a key may be named like that itself */
 static const struct conf_key *
 find_key(const struct conf_schema *cs, const char *section, const char *name,
-	 bool *from_file)
+    bool *from_file)
 {
 	const struct conf_key *found = NULL;
 	size_t i;
@@ -139,7 +139,7 @@ find_key(const struct conf_schema *cs, const char *section, const char *name,
 
 static int
 unknown_key(const struct conf_schema *cs, const char *section, const char *name,
-	    struct err *err)
+    struct err *err)
 {
 	const char *nearest = NULL;
 	unsigned best = 0;
@@ -159,9 +159,9 @@ unknown_key(const struct conf_schema *cs, const char *section, const char *name,
 	}
 	str_printable(shown, sizeof(shown), name, strlen(name));
 	return err_set(err, ERR_INVALID,
-		       "unknown setting '%s' in [%s%s]; the nearest is '%s'", shown,
-		       section, confsection_is_family(section) ? "..." : "",
-		       nearest != NULL ? nearest : "");
+	    "unknown setting '%s' in [%s%s]; the nearest is '%s'", shown, section,
+	    confsection_is_family(section) ? "..." : "",
+	    nearest != NULL ? nearest : "");
 }
 
 /* ---- whole files ------------------------------------------------------------- */
@@ -194,8 +194,8 @@ read_all(const char *path, size_t max, char **bytes, size_t *len, struct err *er
 		mem_free_secret(block, have);
 		if (n < 0)
 			return err_errno(err, saved, "cannot read %s", path);
-		return err_set(err, ERR_LIMIT, "%s is longer than %zu bytes", path,
-			       max);
+		return err_set(
+		    err, ERR_LIMIT, "%s is longer than %zu bytes", path, max);
 	}
 	block[have] = '\0';
 	*bytes = block;
@@ -261,8 +261,8 @@ batch_room(struct batch *b, struct err *err)
 }
 
 static int
-check_twice(const struct batch *b, const struct setting *s, const char *name,
-	    struct err *err)
+check_twice(
+    const struct batch *b, const struct setting *s, const char *name, struct err *err)
 {
 	size_t i;
 
@@ -275,8 +275,7 @@ check_twice(const struct batch *b, const struct setting *s, const char *name,
 			continue;
 		if (old->line > 0)
 			return err_set(err, ERR_INVALID,
-				       "'%s' is given twice, first in line %u", name,
-				       old->line);
+			    "'%s' is given twice, first in line %u", name, old->line);
 		return err_set(err, ERR_INVALID, "'%s' is given twice", name);
 	}
 	return 0;
@@ -284,7 +283,7 @@ check_twice(const struct batch *b, const struct setting *s, const char *name,
 
 static int
 parse_setting(const struct conf_key *key, bool from_file, const char *text,
-	      struct confvalue *value, struct err *err)
+    struct confvalue *value, struct err *err)
 {
 	char *secret = NULL; /* gcc does not know that err_set is never 0 */
 	size_t size = 0;
@@ -302,7 +301,7 @@ parse_setting(const struct conf_key *key, bool from_file, const char *text,
 /* section_name is borrowed until the batch is stored; name NULL: only the header */
 static int
 batch_add(struct batch *b, const char *section_name, const char *name, const char *text,
-	  unsigned line, struct err *err)
+    unsigned line, struct err *err)
 {
 	struct setting *s = batch_room(b, err);
 	bool from_file = false;
@@ -352,8 +351,8 @@ batch_store(struct batch *b, void *settings, struct err *err)
 /* ---- defaults ---------------------------------------------------------------- */
 
 static int
-set_defaults(const struct conf_schema *cs, const char *family, void *base,
-	     struct err *err)
+set_defaults(
+    const struct conf_schema *cs, const char *family, void *base, struct err *err)
 {
 	size_t i;
 
@@ -368,8 +367,8 @@ set_defaults(const struct conf_schema *cs, const char *family, void *base,
 		    0) {
 			if (err != NULL && err->code == ERR_INVALID)
 				err->code = ERR_BUG; /* our table's, not the user's */
-			return err_wrap(err, "default of [%s] %s", key->section,
-					key->name);
+			return err_wrap(
+			    err, "default of [%s] %s", key->section, key->name);
 		}
 		confkey_store(key, base, &value);
 	}
@@ -383,8 +382,8 @@ conf_defaults(const struct conf_schema *cs, void *settings, struct err *err)
 }
 
 int
-conf_section_defaults(const struct conf_schema *cs, const char *family, void *section,
-		      struct err *err)
+conf_section_defaults(
+    const struct conf_schema *cs, const char *family, void *section, struct err *err)
 {
 	return set_defaults(cs, family, section, err);
 }
@@ -416,7 +415,7 @@ conf_section_fini(const struct conf_schema *cs, const char *family, void *sectio
 
 static int
 load_bytes(const struct conf_schema *cs, void *settings, const char *bytes, size_t len,
-	   struct err *err)
+    struct err *err)
 {
 	struct batch batch = {.cs = cs};
 	struct confrows rows;
@@ -428,8 +427,8 @@ load_bytes(const struct conf_schema *cs, void *settings, const char *bytes, size
 	for (i = 0; i < rows.count && rc == 0; i++) {
 		struct confrow *row = &rows.rows[i];
 
-		rc = batch_add(&batch, row->section, row->name, row->value.data,
-			       row->line, err);
+		rc = batch_add(
+		    &batch, row->section, row->name, row->value.data, row->line, err);
 		if (rc != 0)
 			err_wrap(err, "line %u", row->line);
 	}
@@ -442,7 +441,7 @@ load_bytes(const struct conf_schema *cs, void *settings, const char *bytes, size
 
 int
 conf_load_text(const struct conf_schema *cs, void *settings, const char *text,
-	       const char *name, struct err *err)
+    const char *name, struct err *err)
 {
 	if (load_bytes(cs, settings, text, strlen(text), err) != 0)
 		return err_wrap(err, "%s", name);
@@ -450,8 +449,8 @@ conf_load_text(const struct conf_schema *cs, void *settings, const char *text,
 }
 
 int
-conf_load_file(const struct conf_schema *cs, void *settings, const char *path,
-	       struct err *err)
+conf_load_file(
+    const struct conf_schema *cs, void *settings, const char *path, struct err *err)
 {
 	char *bytes;
 	size_t len;
@@ -517,8 +516,8 @@ add_variable(struct batch *b, const char *variable, const char *value, struct er
 }
 
 int
-conf_load_env(const struct conf_schema *cs, void *settings, char *const env[],
-	      struct err *err)
+conf_load_env(
+    const struct conf_schema *cs, void *settings, char *const env[], struct err *err)
 {
 	struct batch batch = {.cs = cs};
 	size_t prefix_len = strlen(cs->env_prefix);
@@ -541,8 +540,8 @@ conf_load_env(const struct conf_schema *cs, void *settings, char *const env[],
 }
 
 int
-conf_set_option(const struct conf_schema *cs, void *settings, const char *option,
-		struct err *err)
+conf_set_option(
+    const struct conf_schema *cs, void *settings, const char *option, struct err *err)
 {
 	struct batch batch = {.cs = cs};
 	const char *equals = strchr(option, '=');
@@ -559,8 +558,8 @@ conf_set_option(const struct conf_schema *cs, void *settings, const char *option
 	if (section == NULL)
 		return err_set(err, ERR_NOMEM, "no memory");
 	section[dot - option] = '\0';
-	rc = batch_add(&batch, section, section + (dot - option) + 1, equals + 1, 0,
-		       err);
+	rc = batch_add(
+	    &batch, section, section + (dot - option) + 1, equals + 1, 0, err);
 	if (rc == 0)
 		rc = batch_store(&batch, settings, err);
 	batch_fini(&batch);

@@ -30,23 +30,26 @@
 
 enum conf_type {
 	CONF_STRING = 1, /* char *, heap, owned by the struct; never NULL once loaded */
-	CONF_BOOL,       /* bool: yes/no, true/false, on/off, 1/0 */
-	CONF_INT,        /* int64_t */
-	CONF_SIZE,       /* int64_t bytes, units.h */
-	CONF_DURATION,   /* int64_t milliseconds, units.h */
-	CONF_ENUM,       /* int: index into choices */
+	CONF_BOOL,	 /* bool: yes/no, true/false, on/off, 1/0 */
+	CONF_INT,	 /* int64_t */
+	CONF_SIZE,	 /* int64_t bytes, units.h */
+	CONF_DURATION,	 /* int64_t milliseconds, units.h */
+	CONF_ENUM,	 /* int: index into choices */
 };
 
 #define CONF_RELOAD 0x1 /* takes effect on HUP; the others need a restart */
-#define CONF_SECRET 0x2 /* masked when shown; NAME_file reads it from a file (one line) */
+#define CONF_SECRET                                                                    \
+	0x2 /* masked when shown; NAME_file reads it from a file (one line) */
 
 struct conf_key {
 	const char *section; /* "node", or "type:" for every [type:NAME] */
 	const char *name;
 	enum conf_type type;
-	size_t offset;   /* in the settings struct, or in what the section's get returned */
+	/* in the settings struct, or in what the section's get returned */
+	size_t offset;
 	const char *def; /* text */
-	int64_t min, max; /* of numbers, in the type's unit; of strings, length; both 0: any */
+	int64_t min,
+	    max; /* of numbers, in the type's unit; of strings, length; both 0: any */
 	const char *unit; /* for help: "ms", "bytes", "tasks" ...; NULL: none */
 	const char *const *choices; /* CONF_ENUM, NULL-terminated */
 	unsigned flags;
@@ -72,31 +75,35 @@ struct conf_schema {
 };
 
 /* sets every key of plain sections to its default; settings is zeroed storage */
-int conf_defaults(const struct conf_schema *cs, void *settings, struct err *err) ATTR_CHECK;
+int conf_defaults(
+    const struct conf_schema *cs, void *settings, struct err *err) ATTR_CHECK;
 /* the same for one named section's struct; called by get functions */
-int conf_section_defaults(const struct conf_schema *cs, const char *family, void *section,
-    struct err *err) ATTR_CHECK;
+int conf_section_defaults(const struct conf_schema *cs, const char *family,
+    void *section, struct err *err) ATTR_CHECK;
 int conf_load_file(const struct conf_schema *cs, void *settings, const char *path,
     struct err *err) ATTR_CHECK;
 /* name stands for the path in messages */
 int conf_load_text(const struct conf_schema *cs, void *settings, const char *text,
     const char *name, struct err *err) ATTR_CHECK;
 /*
- * NAME=VALUE strings, NULL-terminated.  Only plain sections.  A variable with our prefix that
- * names no key is ignored unless it is PREFIX SECTION _ something of a known section.
+ * NAME=VALUE strings, NULL-terminated.  Only plain sections.  A variable with our
+ * prefix that names no key is ignored unless it is PREFIX SECTION _ something of a
+ * known section.
  */
 int conf_load_env(const struct conf_schema *cs, void *settings, char *const env[],
     struct err *err) ATTR_CHECK;
-/* "section.key=value"; for families "type:wordcount.command=/usr/bin/wc -w" (last dot before '=') */
+/* "section.key=value"; for families "type:wordcount.command=/usr/bin/wc -w" (last dot
+ * before '=') */
 int conf_set_option(const struct conf_schema *cs, void *settings, const char *option,
     struct err *err) ATTR_CHECK;
 /* frees the strings of plain sections (or of one named section's struct) */
 void conf_fini(const struct conf_schema *cs, void *settings);
 void conf_section_fini(const struct conf_schema *cs, const char *family, void *section);
-/* effective settings as an INI file, secrets as "********"; families by walk (section name, struct) */
+/* effective settings as an INI file, secrets as "********"; families by walk (section
+ * name, struct) */
 void conf_dump(const struct conf_schema *cs, const void *settings, struct strbuf *out);
-void conf_dump_section(const struct conf_schema *cs, const char *family, const char *name,
-    const void *section, struct strbuf *out);
+void conf_dump_section(const struct conf_schema *cs, const char *family,
+    const char *name, const void *section, struct strbuf *out);
 /* every section and key with help, range and default, commented out: the sample file */
 void conf_sample(const struct conf_schema *cs, struct strbuf *out);
 

@@ -90,9 +90,9 @@ put_setting(struct strbuf *out, const char *lead, const char *name, const char *
 	size_t cut;
 
 	if (!can_be_written(value)) {
-		strbuf_printf(
-		    out, "# a file cannot hold the next value as it is\n#%s = %s\n",
-		    name, value);
+		strbuf_printf(out,
+		    "# a file cannot hold the next value as it is\n#%s = %s\n", name,
+		    value);
 		return;
 	}
 	strbuf_printf(out, "%s%s =%s", lead, name, *value != '\0' ? " " : "");
@@ -110,7 +110,7 @@ put_setting(struct strbuf *out, const char *lead, const char *name, const char *
 
 static void
 dump_keys(const struct conf_schema *cs, const char *section, const void *base,
-	  struct strbuf *out)
+    struct strbuf *out)
 {
 	struct strbuf value;
 	size_t i;
@@ -145,7 +145,7 @@ conf_dump(const struct conf_schema *cs, const void *settings, struct strbuf *out
 
 void
 conf_dump_section(const struct conf_schema *cs, const char *family, const char *name,
-		  const void *section, struct strbuf *out)
+    const void *section, struct strbuf *out)
 {
 	strbuf_printf(out, "%s[%s%s]\n", out->len > 0 ? "\n" : "", family, name);
 	dump_keys(cs, family, section, out);
@@ -162,13 +162,12 @@ sample_key(const struct conf_key *key, struct strbuf *out)
 	if (range[0] >= 'a' && range[0] <= 'z' && key->type != CONF_ENUM)
 		range[0] = (char)(range[0] - 'a' + 'A');
 	snprintf(facts, sizeof(facts), "%s%s%s%s",
-		 key->type == CONF_ENUM ? "One of " : "", range,
-		 range[0] != '\0' ? ". " : "",
-		 key->flags & CONF_RELOAD ? "A reload is enough." : "Needs a restart.");
+	    key->type == CONF_ENUM ? "One of " : "", range,
+	    range[0] != '\0' ? ". " : "",
+	    key->flags & CONF_RELOAD ? "A reload is enough." : "Needs a restart.");
 	put_prose(out, "# ", facts);
 	if (key->flags & CONF_SECRET) {
-		strbuf_printf(
-		    out,
+		strbuf_printf(out,
 		    "# Better in a file of its own, on one line: %s_file = PATH.\n",
 		    key->name);
 	}
@@ -181,11 +180,10 @@ conf_sample(const struct conf_schema *cs, struct strbuf *out)
 	size_t i, j;
 
 	put_prose(out, "# ",
-		  "Every setting with its default. Take the # away from a line to "
-		  "change it.");
+	    "Every setting with its default. Take the # away from a line to "
+	    "change it.");
 	strbuf_puts(out, "#\n");
-	put_prose(
-	    out, "# ",
+	put_prose(out, "# ",
 	    "Durations are whole numbers with ms, s, min, h or d, sizes with KiB, MiB "
 	    "or "
 	    "GiB. A line has at most 199 bytes; an indented line continues the value "
@@ -197,7 +195,7 @@ conf_sample(const struct conf_schema *cs, struct strbuf *out)
 		strbuf_puts(out, "\n\n");
 		put_prose(out, "## ", section->help != NULL ? section->help : "");
 		strbuf_printf(out, "%s[%s%s]\n", family ? "#" : "", section->name,
-			      family ? "NAME" : "");
+		    family ? "NAME" : "");
 		for (j = 0; j < cs->key_count; j++)
 			if (str_eq(cs->keys[j].section, section->name))
 				sample_key(&cs->keys[j], out);

@@ -52,8 +52,7 @@ choices_text(const struct conf_key *key, char buf[CONF_RANGE_SIZE])
 
 	buf[0] = '\0';
 	for (i = 0; key->choices[i] != NULL && len < CONF_RANGE_SIZE; i++)
-		len += (size_t)snprintf(
-		    buf + len, CONF_RANGE_SIZE - len, "%s%s",
+		len += (size_t)snprintf(buf + len, CONF_RANGE_SIZE - len, "%s%s",
 		    i == 0 ? "" : (key->choices[i + 1] == NULL ? " or " : ", "),
 		    key->choices[i]);
 	return buf;
@@ -82,20 +81,20 @@ confkey_range(const struct conf_key *key, char buf[CONF_RANGE_SIZE])
 	end_text(key, key->max, high);
 	if (key->max == INT64_MAX)
 		snprintf(buf, CONF_RANGE_SIZE, "%s or more%s%s", low,
-			 unit[0] ? " " : "", unit);
+		    unit[0] ? " " : "", unit);
 	else if (key->type == CONF_STRING && key->min == 0)
 		snprintf(buf, CONF_RANGE_SIZE, "at most %s %s", high, unit);
 	else
 		snprintf(buf, CONF_RANGE_SIZE, "%s to %s%s%s", low, high,
-			 unit[0] ? " " : "", unit);
+		    unit[0] ? " " : "", unit);
 	return buf;
 }
 
 static int
 parse_bool(const char *text, int64_t *n)
 {
-	static const char *const words[2][4] = {{"no", "false", "off", "0"},
-						{"yes", "true", "on", "1"}};
+	static const char *const words[2][4] = {
+	    {"no", "false", "off", "0"}, {"yes", "true", "on", "1"}};
 	int value, i;
 
 	for (value = 0; value < 2; value++)
@@ -122,7 +121,7 @@ parse_choice(const struct conf_key *key, const char *text, int64_t *n)
 
 static int
 parse_string(const struct conf_key *key, const char *text, struct confvalue *value,
-	     struct err *err)
+    struct err *err)
 {
 	char range[CONF_RANGE_SIZE];
 	const char *p;
@@ -132,7 +131,7 @@ parse_string(const struct conf_key *key, const char *text, struct confvalue *val
 			return err_set(err, ERR_INVALID, "has a control character");
 	if (!in_range(key, (int64_t)strlen(text)))
 		return err_set(err, ERR_INVALID, "must have %s, not %zu",
-			       confkey_range(key, range), strlen(text));
+		    confkey_range(key, range), strlen(text));
 	value->text = mem_strdup(text);
 	if (value->text == NULL)
 		return err_set(err, ERR_NOMEM, "no memory");
@@ -141,7 +140,7 @@ parse_string(const struct conf_key *key, const char *text, struct confvalue *val
 
 int
 confkey_parse(const struct conf_key *key, const char *text, struct confvalue *value,
-	      struct err *err)
+    struct err *err)
 {
 	char range[CONF_RANGE_SIZE], shown[80];
 	const char *wanted = "";
@@ -174,14 +173,14 @@ confkey_parse(const struct conf_key *key, const char *text, struct confvalue *va
 		break;
 	}
 	if (rc == 0 && (key->type == CONF_BOOL || key->type == CONF_ENUM ||
-			in_range(key, value->n)))
+			   in_range(key, value->n)))
 		return 0;
 	str_printable(shown, sizeof(shown), text, strnlen(text, sizeof(shown)));
 	confkey_range(key, range);
 	if (range[0] == '\0')
 		wanted = "a whole number";
 	return err_set(err, ERR_INVALID, "must be %s%s, not '%s'", wanted, range,
-		       key->flags & CONF_SECRET ? "********" : shown);
+	    key->flags & CONF_SECRET ? "********" : shown);
 }
 
 void

@@ -19,7 +19,7 @@ struct confvalue {
 
 /* the message does not name the key; it shows the text, unless that is a secret */
 int confkey_parse(const struct conf_key *key, const char *text, struct confvalue *value,
-		  struct err *err) ATTR_CHECK;
+    struct err *err) ATTR_CHECK;
 /* the string is given; base is the struct that the key's offset counts in */
 void confkey_store(const struct conf_key *key, void *base, struct confvalue *value);
 void confvalue_fini(const struct conf_key *key, struct confvalue *value);

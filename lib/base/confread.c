@@ -108,17 +108,17 @@ look_at_header(struct source *src, const char *at, const char *end)
 		/* continues a value, and may: "[::1]:80" is an address */
 		if (close != NULL && ends_header(close + 1, end))
 			fail_line(src, ERR_INVALID,
-				  "an indented [section] would continue the value "
-				  "before it: take the "
-				  "white space away");
+			    "an indented [section] would continue the value "
+			    "before it: take the "
+			    "white space away");
 		return;
 	}
 	at++;
 	if (close == NULL || close == at)
 		fail_line(src, ERR_INVALID, "a section header is [name]");
 	else if (close - at > SECTION_MAX)
-		fail_line(src, ERR_INVALID,
-			  "the name of a section has at most 49 bytes");
+		fail_line(
+		    src, ERR_INVALID, "the name of a section has at most 49 bytes");
 	else if (memchr(at, ';', (size_t)(close - at)) != NULL)
 		fail_line(src, ERR_INVALID, "the name of a section has no semicolon");
 	else if (!ends_header(close + 1, end))
@@ -136,8 +136,7 @@ look_at_line(struct source *src, const char *line, size_t len, size_t max)
 
 	if (len > max) {
 		snprintf(what, sizeof(what),
-			 "longer than %zu bytes: go on in the next line, indented",
-			 max);
+		    "longer than %zu bytes: go on in the next line, indented", max);
 		fail_line(src, ERR_INVALID, what);
 		return;
 	}
@@ -210,8 +209,8 @@ take_setting(void *arg, const char *section, const char *name, const char *value
 	row = rows->count > 0 ? &rows->rows[rows->count - 1] : NULL;
 	if (!src->indented || row == NULL || row->name == NULL) {
 		if (section[0] == '\0')
-			fail_line(src, ERR_INVALID,
-				  "a setting before the first [section]");
+			fail_line(
+			    src, ERR_INVALID, "a setting before the first [section]");
 		else if (name[0] == '\0')
 			fail_line(src, ERR_INVALID, "a name is missing");
 		if (src->failed)

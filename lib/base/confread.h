@@ -29,8 +29,8 @@ struct confrows {
 };
 
 /* rows is empty on failure; messages begin with "line N: " */
-int confread_text(const char *text, size_t len, struct confrows *rows,
-		  struct err *err) ATTR_CHECK;
+int confread_text(
+    const char *text, size_t len, struct confrows *rows, struct err *err) ATTR_CHECK;
 /* wipes the values: some are secrets */
 void confrows_fini(struct confrows *rows);
 

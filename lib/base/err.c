@@ -58,7 +58,7 @@ err_errno(struct err *err, int errnum, const char *fmt, ...)
 	len = strlen(err->text);
 	/* the GNU variant: it may return a static string instead of filling ours */
 	snprintf(err->text + len, sizeof(err->text) - len, ": %s",
-		 strerror_r(errnum, reason, sizeof(reason)));
+	    strerror_r(errnum, reason, sizeof(reason)));
 	return -1;
 }
 

@@ -22,10 +22,10 @@ enum err_code {
 	ERR_CONFLICT,  /* someone was faster, or the state forbids it */
 	ERR_TIMEOUT,   /* no answer in time; the outcome may be unknown */
 	ERR_CLOSED,    /* the peer or the object is gone */
-	ERR_IO,        /* the world misbehaved: try again later */
+	ERR_IO,	       /* the world misbehaved: try again later */
 	ERR_NOMEM,
-	ERR_LIMIT, /* a bound that we set is reached */
-	ERR_BUG,   /* ours */
+	ERR_LIMIT,     /* a bound that we set is reached */
+	ERR_BUG,       /* ours */
 	ERR_CODE_COUNT /* keep last */
 };
 
@@ -34,13 +34,14 @@ struct err {
 	char text[480]; /* lower-case sentence without a full stop */
 };
 
-#define ERR_INIT                                                                         \
-	{                                                                                \
-		.code = ERR_NONE                                                         \
+#define ERR_INIT                                                                       \
+	{                                                                              \
+		.code = ERR_NONE                                                       \
 	}
 
 /* all return -1, so that failing is one line */
-int err_set(struct err *err, enum err_code code, const char *fmt, ...) ATTR_PRINTF(3, 4);
+int err_set(struct err *err, enum err_code code, const char *fmt, ...)
+    ATTR_PRINTF(3, 4);
 /* ERR_IO (ERR_NOMEM for ENOMEM) with ": " and the system's text for errnum */
 int err_errno(struct err *err, int errnum, const char *fmt, ...) ATTR_PRINTF(3, 4);
 /* puts "context: " in front of what is there; the code stays */

@@ -18,9 +18,10 @@
 struct hmap;
 
 struct hmap *hmap_create(void) ATTR_CHECK; /* NULL: no memory */
-void hmap_free(struct hmap *m);            /* values are the caller's */
+void hmap_free(struct hmap *m);		   /* values are the caller's */
 /* -1: no memory; *old (may be NULL) gets the value that was replaced, or NULL */
-int hmap_put(struct hmap *m, const void *key, size_t len, void *value, void **old) ATTR_CHECK;
+int hmap_put(
+    struct hmap *m, const void *key, size_t len, void *value, void **old) ATTR_CHECK;
 void *hmap_get(const struct hmap *m, const void *key, size_t len);
 void *hmap_remove(struct hmap *m, const void *key, size_t len); /* the value, or NULL */
 size_t hmap_count(const struct hmap *m);

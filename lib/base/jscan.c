@@ -52,8 +52,8 @@ struct scan {
 static int
 fail_at(struct scan *s, const char *where, const char *what)
 {
-	return err_set(s->err, ERR_INVALID, "%s at byte %zu", what,
-		       (size_t)(where - s->start));
+	return err_set(
+	    s->err, ERR_INVALID, "%s at byte %zu", what, (size_t)(where - s->start));
 }
 
 /* ---- scalars ----------------------------------------------------------------- */
@@ -116,8 +116,8 @@ scan_escape(struct scan *s)
 	if (unit < 0)
 		return fail_at(s, s->at, "\\u without four hexadecimal digits");
 	if (unit == 0)
-		return fail_at(s, s->at,
-			       "\\u0000 in a string, which cannot be stored,");
+		return fail_at(
+		    s, s->at, "\\u0000 in a string, which cannot be stored,");
 	p += 5;
 	if (unit >= 0xd800 && unit <= 0xdfff) {
 		int low = -1;
@@ -234,8 +234,8 @@ remember_key(struct scan *s, const struct jstr *text)
 
 	if (s->key_count == s->key_cap) {
 		cap = 4 * s->key_cap;
-		more = mem_resize(s->keys == s->inline_keys ? NULL : s->keys, cap,
-				  sizeof(*more));
+		more = mem_resize(
+		    s->keys == s->inline_keys ? NULL : s->keys, cap, sizeof(*more));
 		if (more == NULL)
 			return err_set(s->err, ERR_NOMEM, "keys of a JSON object");
 		if (s->keys == s->inline_keys)
@@ -385,8 +385,8 @@ scan_more(struct scan *s)
 		return leave(s);
 	if (*s->at != ',')
 		return fail_at(s, s->at,
-			       s->close[s->depth] == '}' ? "a comma or } is missing"
-							 : "a comma or ] is missing");
+		    s->close[s->depth] == '}' ? "a comma or } is missing"
+					      : "a comma or ] is missing");
 	s->at++;
 	s->want = s->close[s->depth] == '}' ? WANT_KEY : WANT_VALUE;
 	return 0;
@@ -435,7 +435,7 @@ scan_all(struct scan *s, struct jspan *value)
 
 int
 jscan_check(const char *bytes, size_t len, const struct jscan_limits *limits,
-	    struct jspan *value, struct err *err)
+    struct jspan *value, struct err *err)
 {
 	struct scan s;
 	int rc;

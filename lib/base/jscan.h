@@ -6,8 +6,8 @@
  * last duplicate wins), so bytes from outside pass here first and are then stored
  * and forwarded as they came.  Grammar: RFC 8259, nothing more.  Also refused, with the
  * byte offset: invalid UTF-8, a NUL or \u0000 in a string (PostgreSQL cannot keep
- * it), unpaired surrogates, more than max_depth levels, and a key that appears twice in an
- * object when check_keys covers its level.
+ * it), unpaired surrogates, more than max_depth levels, and a key that appears twice in
+ * an object when check_keys covers its level.
  */
 #ifndef BASE_JSCAN_H
 #define BASE_JSCAN_H
@@ -19,7 +19,14 @@
 #include "base/attr.h"
 #include "base/err.h"
 
-enum json_kind { JSON_NULL = 1, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
+enum json_kind {
+	JSON_NULL = 1,
+	JSON_BOOL,
+	JSON_NUMBER,
+	JSON_STRING,
+	JSON_ARRAY,
+	JSON_OBJECT
+};
 
 /* a value inside the caller's bytes; borrowed from them */
 struct jspan {
@@ -30,7 +37,8 @@ struct jspan {
 
 struct jscan_limits {
 	unsigned max_depth;  /* 32; never more than 128 */
-	unsigned check_keys; /* levels in which a duplicate key is an error; 1: the top object only */
+	unsigned check_keys; /* levels in which a duplicate key is an error; 1: the top
+				object only */
 };
 
 /*
@@ -58,8 +66,9 @@ bool jspan_get(const struct jspan *object, const char *name, struct jspan *value
 /* true if the string (escapes resolved) is the given text */
 bool jspan_is(const struct jspan *string, const char *text);
 /*
- * A string with its escapes resolved, copied into buf and terminated; ERR_LIMIT if it does
- * not fit, ERR_INVALID if the span is no string.  len (may be NULL) without the NUL.
+ * A string with its escapes resolved, copied into buf and terminated; ERR_LIMIT if it
+ * does not fit, ERR_INVALID if the span is no string.  len (may be NULL) without the
+ * NUL.
  */
 int jspan_string(const struct jspan *string, char *buf, size_t size, size_t *len,
     struct err *err) ATTR_CHECK;

@@ -17,8 +17,12 @@
 #include "base/str.h"
 
 static const char *const kind_names[] = {
-    [JSON_NULL] = "null",     [JSON_BOOL] = "boolean", [JSON_NUMBER] = "number",
-    [JSON_STRING] = "string", [JSON_ARRAY] = "array",  [JSON_OBJECT] = "object",
+    [JSON_NULL] = "null",
+    [JSON_BOOL] = "boolean",
+    [JSON_NUMBER] = "number",
+    [JSON_STRING] = "string",
+    [JSON_ARRAY] = "array",
+    [JSON_OBJECT] = "object",
 };
 
 const char *
@@ -89,7 +93,8 @@ ends_scalar(char c)
 static void
 skip_between(struct jwalk *w)
 {
-	while (w->at < w->end && (*w->at == ',' || *w->at == ':' || *w->at == ' ' ||
+	while (
+	    w->at < w->end && (*w->at == ',' || *w->at == ':' || *w->at == ' ' ||
 				  *w->at == '\n' || *w->at == '\t' || *w->at == '\r'))
 		w->at++;
 }
@@ -306,12 +311,12 @@ wrong_kind(const struct jspan *value, const char *wanted, struct err *err)
 	else if (value->kind == JSON_ARRAY || value->kind == JSON_OBJECT)
 		article = "an ";
 	return err_set(err, ERR_INVALID, "must be %s, not %s%s", wanted, article,
-		       json_kind_name(value->kind));
+	    json_kind_name(value->kind));
 }
 
 int
-jspan_string(const struct jspan *string, char *buf, size_t size, size_t *len,
-	     struct err *err)
+jspan_string(
+    const struct jspan *string, char *buf, size_t size, size_t *len, struct err *err)
 {
 	struct jstr text;
 	struct reader r;
@@ -355,7 +360,7 @@ jspan_i64(const struct jspan *number, int64_t *n, struct err *err)
 	    memchr(number->at, 'e', number->len) != NULL ||
 	    memchr(number->at, 'E', number->len) != NULL)
 		return err_set(err, ERR_INVALID,
-			       "must be an integer without fraction or exponent");
+		    "must be an integer without fraction or exponent");
 	if (number->len >= sizeof(text))
 		return err_set(err, ERR_INVALID, "is out of range");
 	memcpy(text, number->at, number->len);

@@ -113,8 +113,8 @@ use_stderr(void)
 		}
 		/* a file keeps its descriptor: the offset is shared with others */
 		if (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode)) {
-			fd = open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_NONBLOCK |
-							 O_NOCTTY | O_CLOEXEC);
+			fd = open("/proc/self/fd/2",
+			    O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 			if (fd >= 0) {
 				set_sink(fd, true, SINK_NONBLOCK);
 				return;
@@ -128,8 +128,7 @@ static int
 use_file(const char *path, struct err *err)
 {
 	int fd = open(path,
-		      O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
-		      0640);
+	    O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0640);
 
 	if (fd < 0)
 		return err_errno(err, errno, "cannot open the log %s", path);
@@ -228,8 +227,8 @@ put_text(enum log_level level, const char *text, bool cut)
 
 	if (logger.dropped > 0) {
 		snprintf(note, sizeof(note), "%s%slog lines dropped count=%lu",
-			 logger.identity, logger.identity[0] != '\0' ? " " : "",
-			 logger.dropped);
+		    logger.identity, logger.identity[0] != '\0' ? " " : "",
+		    logger.dropped);
 		if (!write_text(LOG_WARN, note, false)) {
 			logger.dropped++;
 			return;
@@ -250,7 +249,7 @@ fold_tell(struct fold *f)
 	if (f->left_out == 0)
 		return;
 	snprintf(text, sizeof(text), "%s%s%s left_out=%u", logger.identity,
-		 logger.identity[0] != '\0' ? " " : "", f->sentence, f->left_out);
+	    logger.identity[0] != '\0' ? " " : "", f->sentence, f->left_out);
 	f->left_out = 0;
 	logger.folding--;
 	put_text(f->level, text, false);
@@ -286,7 +285,7 @@ fold_find(const char *sentence)
 	oldest = &set[0];
 	for (way = 0; way < FOLD_WAYS; way++) {
 		if (strncmp(set[way].sentence, sentence,
-			    sizeof(set[way].sentence) - 1) == 0)
+			sizeof(set[way].sentence) - 1) == 0)
 			return &set[way];
 		if (set[way].since_ms < oldest->since_ms)
 			oldest = &set[way];
@@ -381,7 +380,7 @@ log_enabled(enum log_level level)
 
 void
 log_line(enum log_level level, const struct log_ctx *ctx, const char *sentence,
-	 const char *fmt, ...)
+    const char *fmt, ...)
 {
 	char text[LOG_LINE_MAX];
 	int saved = errno;
@@ -399,9 +398,9 @@ log_line(enum log_level level, const struct log_ctx *ctx, const char *sentence,
 		return;
 	}
 	snprintf(text, sizeof(text), "%s%s%s%s%s%s%s", logger.identity,
-		 logger.identity[0] != '\0' ? " " : "", ctx != NULL ? ctx->kind : "",
-		 ctx != NULL ? "=" : "", ctx != NULL ? ctx->id : "",
-		 ctx != NULL ? " " : "", sentence);
+	    logger.identity[0] != '\0' ? " " : "", ctx != NULL ? ctx->kind : "",
+	    ctx != NULL ? "=" : "", ctx != NULL ? ctx->id : "", ctx != NULL ? " " : "",
+	    sentence);
 	len = strlen(text);
 	if (fmt[0] != '\0' && len + 1 < sizeof(text)) {
 		text[len++] = ' ';

@@ -57,7 +57,8 @@ enum log_level log_level(void);
 int log_level_parse(const char *name, enum log_level *level) ATTR_CHECK;
 bool log_enabled(enum log_level level);
 
-/* says what is folded and due; a timer once a second is right, silence delays it only */
+/* says what is folded and due; a timer once a second is right, silence delays it only
+ */
 void log_flush(void);
 
 void log_line(enum log_level level, const struct log_ctx *ctx, const char *sentence,
@@ -67,10 +68,10 @@ void log_line(enum log_level level, const struct log_ctx *ctx, const char *sente
 #define log_error(ctx, sentence, ...) log_line(LOG_ERROR, ctx, sentence, __VA_ARGS__)
 #define log_warn(ctx, sentence, ...)  log_line(LOG_WARN, ctx, sentence, __VA_ARGS__)
 #define log_info(ctx, sentence, ...)  log_line(LOG_INFO, ctx, sentence, __VA_ARGS__)
-#define log_debug(ctx, sentence, ...)                                                    \
-	do {                                                                             \
-		if (log_enabled(LOG_DEBUG))                                              \
-			log_line(LOG_DEBUG, ctx, sentence, __VA_ARGS__);                 \
+#define log_debug(ctx, sentence, ...)                                                  \
+	do {                                                                           \
+		if (log_enabled(LOG_DEBUG))                                            \
+			log_line(LOG_DEBUG, ctx, sentence, __VA_ARGS__);               \
 	} while (0)
 
 #endif

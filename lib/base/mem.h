@@ -13,11 +13,12 @@
 #include "base/attr.h"
 
 void *mem_alloc(size_t size) ATTR_CHECK;
-void *mem_zero(size_t size) ATTR_CHECK;                 /* zeroed */
-void *mem_array(size_t count, size_t size) ATTR_CHECK;  /* zeroed */
+void *mem_zero(size_t size) ATTR_CHECK;		       /* zeroed */
+void *mem_array(size_t count, size_t size) ATTR_CHECK; /* zeroed */
 /* like realloc for count elements; on failure the old block stays valid */
 void *mem_resize(void *block, size_t count, size_t size) ATTR_CHECK;
-void *mem_dup(const void *bytes, size_t len) ATTR_CHECK; /* adds a NUL after len bytes */
+void *mem_dup(
+    const void *bytes, size_t len) ATTR_CHECK; /* adds a NUL after len bytes */
 char *mem_strdup(const char *text) ATTR_CHECK;
 void mem_free(void *block);
 /* overwrites first, for secrets */

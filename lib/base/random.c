@@ -35,7 +35,7 @@ from_kernel(unsigned char *to, size_t len)
 			continue;
 		if (n <= 0) {
 			fprintf(stderr, "the kernel gives no random bytes: %s\n",
-				strerror(errno));
+			    strerror(errno));
 			abort();
 		}
 		to += n;
@@ -50,7 +50,7 @@ pool_open(void)
 
 	pool_tried = true;
 	page = mmap(NULL, sizeof(*pool), PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (page == MAP_FAILED)
 		return;
 	if (madvise(page, sizeof(*pool), MADV_WIPEONFORK) != 0) {

@@ -21,7 +21,8 @@ bool str_starts(const char *text, const char *prefix);
 bool str_copy(char *to, size_t size, const char *from);
 /* cuts white space at both ends, in place; returns the new start */
 char *str_trim(char *text);
-/* how many single-character edits turn a into b, at most 64 characters each looked at */
+/* how many single-character edits turn a into b, at most 64 characters each looked at
+ */
 unsigned str_distance(const char *a, const char *b);
 /* lower-case hexadecimal; to has 2*len+1 bytes */
 void str_hex(char *to, const void *bytes, size_t len);
@@ -31,9 +32,11 @@ int str_unhex(const char *text, void *bytes, size_t len) ATTR_CHECK;
 int str_hex_digit(char c);
 /* bytes of the well-formed UTF-8 character that text begins with; 0: there is none */
 size_t str_utf8(const char *text, size_t len);
-/* escapes control characters, quotes and invalid UTF-8 for one log field; always terminates */
+/* escapes control characters, quotes and invalid UTF-8 for one log field; always
+ * terminates */
 void str_printable(char *to, size_t size, const char *from, size_t len);
-/* the same for a whole line: quotes and backslashes stay; how many bytes of from fitted */
+/* the same for a whole line: quotes and backslashes stay; how many bytes of from fitted
+ */
 size_t str_one_line(char *to, size_t size, const char *from, size_t len);
 
 #endif

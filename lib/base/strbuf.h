@@ -24,13 +24,14 @@ struct strbuf {
 
 /* max in bytes; nothing is allocated before the first append */
 void strbuf_init(struct strbuf *sb, size_t max);
-void strbuf_fini(struct strbuf *sb); /* sb is empty again, as after strbuf_init */
+void strbuf_fini(struct strbuf *sb);  /* sb is empty again, as after strbuf_init */
 void strbuf_reset(struct strbuf *sb); /* empties, keeps the block, clears failed */
 void strbuf_put(struct strbuf *sb, const void *bytes, size_t len);
 void strbuf_puts(struct strbuf *sb, const char *text);
 void strbuf_putc(struct strbuf *sb, char c);
 void strbuf_printf(struct strbuf *sb, const char *fmt, ...) ATTR_PRINTF(2, 3);
-/* room for len more bytes at the returned place, to be counted with strbuf_grow; NULL: failed */
+/* room for len more bytes at the returned place, to be counted with strbuf_grow; NULL:
+ * failed */
 char *strbuf_room(struct strbuf *sb, size_t len);
 void strbuf_grow(struct strbuf *sb, size_t len);
 bool strbuf_failed(const struct strbuf *sb);

@@ -21,18 +21,29 @@ struct unit {
 };
 
 static const struct unit duration_units[] = {
-    {"d", 86400000, 1}, {"h", 3600000, 1}, {"min", 60000, 1}, {"m", 60000, 0},
-    {"s", 1000, 1},	{"", 1000, 0},	   {"ms", 1, 1},
+    {"d", 86400000, 1},
+    {"h", 3600000, 1},
+    {"min", 60000, 1},
+    {"m", 60000, 0},
+    {"s", 1000, 1},
+    {"", 1000, 0},
+    {"ms", 1, 1},
 };
 
 static const struct unit size_units[] = {
-    {"GiB", 1 << 30, 1}, {"G", 1 << 30, 0}, {"MiB", 1 << 20, 1}, {"M", 1 << 20, 0},
-    {"KiB", 1 << 10, 1}, {"K", 1 << 10, 0}, {"", 1, 1},		 {"B", 1, 0},
+    {"GiB", 1 << 30, 1},
+    {"G", 1 << 30, 0},
+    {"MiB", 1 << 20, 1},
+    {"M", 1 << 20, 0},
+    {"KiB", 1 << 10, 1},
+    {"K", 1 << 10, 0},
+    {"", 1, 1},
+    {"B", 1, 0},
 };
 
 static int
 parse(const char *text, const struct unit *units, size_t count, const char *what,
-      const char *spelling, int64_t *value, struct err *err)
+    const char *spelling, int64_t *value, struct err *err)
 {
 	char shown[64];
 	const char *at = text;
@@ -44,40 +55,40 @@ parse(const char *text, const struct unit *units, size_t count, const char *what
 		int digit = *at++ - '0';
 
 		if (n > (INT64_MAX - digit) / 10)
-			return err_set(err, ERR_INVALID, "%s '%s' is too large", what,
-				       shown);
+			return err_set(
+			    err, ERR_INVALID, "%s '%s' is too large", what, shown);
 		n = n * 10 + digit;
 	}
 	for (i = 0; at > text && i < count; i++) {
 		if (!str_eq(at, units[i].name))
 			continue;
 		if (n > INT64_MAX / units[i].factor)
-			return err_set(err, ERR_INVALID, "%s '%s' is too large", what,
-				       shown);
+			return err_set(
+			    err, ERR_INVALID, "%s '%s' is too large", what, shown);
 		*value = n * units[i].factor;
 		return 0;
 	}
 	return err_set(err, ERR_INVALID, "'%s' is no %s: write a whole number and %s",
-		       shown, what, spelling);
+	    shown, what, spelling);
 }
 
 int
 units_duration_ms(const char *text, int64_t *ms, struct err *err)
 {
 	return parse(text, duration_units, COUNT_OF(duration_units), "duration",
-		     "ms, s, min, h or d, such as 30s", ms, err);
+	    "ms, s, min, h or d, such as 30s", ms, err);
 }
 
 int
 units_size_bytes(const char *text, int64_t *bytes, struct err *err)
 {
 	return parse(text, size_units, COUNT_OF(size_units), "size",
-		     "KiB, MiB or GiB, such as 64KiB", bytes, err);
+	    "KiB, MiB or GiB, such as 64KiB", bytes, err);
 }
 
 static char *
-format(int64_t value, const struct unit *units, size_t count, const char *zero,
-       char *buf)
+format(
+    int64_t value, const struct unit *units, size_t count, const char *zero, char *buf)
 {
 	size_t i;
 
@@ -89,7 +100,7 @@ format(int64_t value, const struct unit *units, size_t count, const char *zero,
 		if (!units[i].shown || value % units[i].factor != 0)
 			continue;
 		snprintf(buf, UNITS_TEXT_SIZE, "%lld%s",
-			 (long long)(value / units[i].factor), units[i].name);
+		    (long long)(value / units[i].factor), units[i].name);
 		break;
 	}
 	return buf;

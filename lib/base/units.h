@@ -12,9 +12,11 @@
 
 #define UNITS_TEXT_SIZE 32
 
-/* a whole number and ms, s, m, min, h or d ("1500ms", "30s", "15min"); a bare number is seconds */
+/* a whole number and ms, s, m, min, h or d ("1500ms", "30s", "15min"); a bare number is
+ * seconds */
 int units_duration_ms(const char *text, int64_t *ms, struct err *err) ATTR_CHECK;
-/* a whole number and nothing, B, KiB, MiB or GiB ("256KiB"); K, M and G mean the same */
+/* a whole number and nothing, B, KiB, MiB or GiB ("256KiB"); K, M and G mean the same
+ */
 int units_size_bytes(const char *text, int64_t *bytes, struct err *err) ATTR_CHECK;
 /* the shortest exact spelling; returns buf */
 char *units_duration_text(int64_t ms, char buf[UNITS_TEXT_SIZE]);

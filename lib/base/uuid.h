@@ -21,12 +21,14 @@ struct uuid {
 void uuid_v7(int64_t unix_ms, struct uuid *id);
 /* the lower-case canonical form; returns buf */
 char *uuid_format(const struct uuid *id, char buf[UUID_TEXT_SIZE]);
-/* exactly 36 characters at text (len is checked), any case, any version; -1 otherwise */
+/* exactly 36 characters at text (len is checked), any case, any version; -1 otherwise
+ */
 int uuid_parse(const char *text, size_t len, struct uuid *id) ATTR_CHECK;
 int uuid_cmp(const struct uuid *a, const struct uuid *b);
 bool uuid_eq(const struct uuid *a, const struct uuid *b);
 
-/* getrandom(2), buffered per process (a fork starts afresh); aborts if the kernel has none */
+/* getrandom(2), buffered per process (a fork starts afresh); aborts if the kernel has
+ * none */
 void random_bytes(void *to, size_t len);
 uint64_t random_u64(void);
 /* 0 <= result < bound, unbiased enough for jitter; bound 0 gives 0 */

@@ -47,8 +47,7 @@ parse_unix(const char *path, struct addr *a, struct err *err)
 	if (len == 0)
 		return err_set(err, ERR_INVALID, "a unix address needs a path");
 	if (len >= sizeof(out.un.sun_path))
-		return err_set(
-		    err, ERR_INVALID,
+		return err_set(err, ERR_INVALID,
 		    "a unix socket's path has at most %zu bytes, this one has %zu",
 		    sizeof(out.un.sun_path) - 1, len);
 	out.un.sun_family = AF_UNIX;
@@ -108,8 +107,7 @@ addr_parse(const char *text, struct addr *a, struct err *err)
 	*a = out;
 	return 0;
 malformed:
-	return err_set(
-	    err, ERR_INVALID,
+	return err_set(err, ERR_INVALID,
 	    "not an address such as 127.0.0.1:80, [::1]:80, *:80 or unix:/path");
 }
 
@@ -126,13 +124,13 @@ addr_format(const struct addr *a, char buf[ADDR_TEXT_SIZE])
 		if (in4->sin_addr.s_addr == htonl(INADDR_ANY))
 			snprintf(buf, ADDR_TEXT_SIZE, "*:%u", ntohs(in4->sin_port));
 		else if (inet_ntop(AF_INET, &in4->sin_addr, host, sizeof(host)) != NULL)
-			snprintf(buf, ADDR_TEXT_SIZE, "%s:%u", host,
-				 ntohs(in4->sin_port));
+			snprintf(
+			    buf, ADDR_TEXT_SIZE, "%s:%u", host, ntohs(in4->sin_port));
 		break;
 	case AF_INET6:
 		if (inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host)) != NULL)
 			snprintf(buf, ADDR_TEXT_SIZE, "[%s]:%u", host,
-				 ntohs(in6->sin6_port));
+			    ntohs(in6->sin6_port));
 		break;
 	case AF_UNIX:
 		/* the kernel may give a path without a NUL, or none (an unnamed peer)
@@ -143,7 +141,7 @@ addr_format(const struct addr *a, char buf[ADDR_TEXT_SIZE])
 		if (path_max > sizeof(a->un.sun_path))
 			path_max = sizeof(a->un.sun_path);
 		snprintf(buf, ADDR_TEXT_SIZE, UNIX_PREFIX "%.*s",
-			 (int)strnlen(a->un.sun_path, path_max), a->un.sun_path);
+		    (int)strnlen(a->un.sun_path, path_max), a->un.sun_path);
 		break;
 	default:
 		snprintf(buf, ADDR_TEXT_SIZE, "family %d", a->sa.sa_family);
@@ -228,14 +226,17 @@ set_tcp_options(int fd)
 	static const struct {
 		int level, name, value;
 	} options[] = {
-	    {IPPROTO_TCP, TCP_NODELAY, 1},   {SOL_SOCKET, SO_KEEPALIVE, 1},
-	    {IPPROTO_TCP, TCP_KEEPIDLE, 15}, {IPPROTO_TCP, TCP_KEEPINTVL, 5},
-	    {IPPROTO_TCP, TCP_KEEPCNT, 3},   {IPPROTO_TCP, TCP_USER_TIMEOUT, 10000},
+	    {IPPROTO_TCP, TCP_NODELAY, 1},
+	    {SOL_SOCKET, SO_KEEPALIVE, 1},
+	    {IPPROTO_TCP, TCP_KEEPIDLE, 15},
+	    {IPPROTO_TCP, TCP_KEEPINTVL, 5},
+	    {IPPROTO_TCP, TCP_KEEPCNT, 3},
+	    {IPPROTO_TCP, TCP_USER_TIMEOUT, 10000},
 	};
 
 	for (size_t i = 0; i < COUNT_OF(options); i++)
 		if (setsockopt(fd, options[i].level, options[i].name, &options[i].value,
-			       sizeof(options[i].value)) != 0)
+			sizeof(options[i].value)) != 0)
 			return -1;
 	return 0;
 }

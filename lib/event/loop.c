@@ -275,7 +275,7 @@ loop_signal_create(struct loop *l, int signo, loop_signal_cb *cb, void *arg)
 	s->cb = cb;
 	s->arg = arg;
 	if (event_assign(&s->event, l->base, signo, EV_SIGNAL | EV_PERSIST, signal_seen,
-			 s) != 0 ||
+		s) != 0 ||
 	    event_add(&s->event, NULL) != 0) {
 		mem_free(s);
 		return NULL;
@@ -313,7 +313,7 @@ log_from_libevent(int severity, const char *msg)
 	str_printable(text, sizeof(text), msg, strlen(msg));
 	log_line(severity >= 0 && severity < (int)COUNT_OF(levels) ? levels[severity]
 								   : LOG_ERROR,
-		 NULL, "libevent says", "text=\"%s\"", text);
+	    NULL, "libevent says", "text=\"%s\"", text);
 }
 
 struct loop *
@@ -370,7 +370,7 @@ loop_free(struct loop *l)
 	}
 	if (l->children > 0) {
 		fprintf(stderr, "loop: freed with %u timers, defers or signals left\n",
-			l->children);
+		    l->children);
 		abort();
 	}
 	if (l->defer_event != NULL)

@@ -33,8 +33,8 @@ struct loop *loop_create(struct err *err) ATTR_CHECK;
 void loop_free(struct loop *l);
 int loop_run(struct loop *l, struct err *err); /* until loop_stop */
 void loop_stop(struct loop *l);		       /* after the callbacks of this turn */
-struct event_base *
-loop_base(struct loop *l); /* borrowed, for evhttp and bufferevents */
+struct event_base *loop_base(
+    struct loop *l); /* borrowed, for evhttp and bufferevents */
 /* monotonic milliseconds, read once a turn: cheap, and the same for one turn */
 int64_t loop_now_ms(struct loop *l);
 
@@ -55,8 +55,8 @@ void loop_defer_free(struct loop_defer *d);
 void loop_defer_start(struct loop_defer *d);
 void loop_defer_stop(struct loop_defer *d);
 
-struct loop_signal *loop_signal_create(struct loop *l, int signo, loop_signal_cb *cb,
-				       void *arg) ATTR_CHECK;
+struct loop_signal *loop_signal_create(
+    struct loop *l, int signo, loop_signal_cb *cb, void *arg) ATTR_CHECK;
 void loop_signal_free(struct loop_signal *s);
 
 #endif

@@ -117,8 +117,7 @@ read_files(struct resolver *rv)
 	if (file_changed(SERVER_FILE, &rv->servers)) {
 		evdns_base_clear_nameservers_and_suspend(rv->dns);
 		evdns_base_search_clear(rv->dns);
-		evdns_base_resolv_conf_parse(
-		    rv->dns,
+		evdns_base_resolv_conf_parse(rv->dns,
 		    DNS_OPTION_SEARCH | DNS_OPTION_NAMESERVERS | DNS_OPTION_MISC,
 		    SERVER_FILE);
 		set_patience(rv->dns);
@@ -248,7 +247,7 @@ timer_fired(void *arg)
 	STAMP_CHECK(r, RESOLVE_STAMP);
 	if (!r->answered)
 		err_set(&r->err, ERR_TIMEOUT, "name '%s' was not resolved in time",
-			r->host);
+		    r->host);
 	deliver(r);
 }
 
@@ -262,13 +261,13 @@ take_answer(struct resolve *r, int code, const struct evutil_addrinfo *list)
 		return;
 	}
 	if (code == EVUTIL_EAI_NONAME || code == EVUTIL_EAI_NODATA) {
-		err_set(&r->err, ERR_NOT_FOUND, "no address is known for '%s'",
-			r->host);
+		err_set(
+		    &r->err, ERR_NOT_FOUND, "no address is known for '%s'", r->host);
 		return;
 	}
 	if (code != 0) {
 		err_set(&r->err, ERR_IO, "resolving '%s': %s", r->host,
-			evutil_gai_strerror(code));
+		    evutil_gai_strerror(code));
 		return;
 	}
 	for (ai = list; ai != NULL && r->count < RESOLVE_MAX; ai = ai->ai_next) {
@@ -282,8 +281,8 @@ take_answer(struct resolve *r, int code, const struct evutil_addrinfo *list)
 		r->count++;
 	}
 	if (r->count == 0)
-		err_set(&r->err, ERR_NOT_FOUND, "no address is known for '%s'",
-			r->host);
+		err_set(
+		    &r->err, ERR_NOT_FOUND, "no address is known for '%s'", r->host);
 }
 
 static void
@@ -355,12 +354,12 @@ is_host_name(const char *host)
 
 struct resolve *
 resolve_start(struct resolver *rv, const char *host, uint16_t port, int timeout_ms,
-	      resolve_cb *cb, void *arg, struct err *err)
+    resolve_cb *cb, void *arg, struct err *err)
 {
 	struct evutil_addrinfo hints = {.ai_family = AF_UNSPEC,
-					.ai_socktype = SOCK_STREAM,
-					.ai_protocol = IPPROTO_TCP,
-					.ai_flags = EVUTIL_AI_ADDRCONFIG};
+	    .ai_socktype = SOCK_STREAM,
+	    .ai_protocol = IPPROTO_TCP,
+	    .ai_flags = EVUTIL_AI_ADDRCONFIG};
 	struct resolve *r;
 	char service[8];
 
@@ -388,8 +387,8 @@ resolve_start(struct resolver *rv, const char *host, uint16_t port, int timeout_
 		/* the answer may come from inside this call, and it returns NULL then
 		 */
 		r->starting = true;
-		r->request = evdns_getaddrinfo(rv->dns, host, service, &hints,
-					       evdns_answered, r);
+		r->request = evdns_getaddrinfo(
+		    rv->dns, host, service, &hints, evdns_answered, r);
 		r->starting = false;
 	}
 	loop_timer_start_ms(r->timer, r->answered ? 0 : timeout_ms);

@@ -24,19 +24,18 @@ struct resolve;	 /* one question */
 
 /* exactly once, never during resolve_start: count > 0 or err.  Addresses are borrowed.
  */
-typedef void resolve_cb(const struct addr *addrs, size_t count, const struct err *err,
-			void *arg);
+typedef void resolve_cb(
+    const struct addr *addrs, size_t count, const struct err *err, void *arg);
 
 struct resolver *resolver_create(struct loop *l, struct err *err) ATTR_CHECK;
 /* no question may be open; what cancelled ones still hold is released by the loop */
 void resolver_free(struct resolver *rv);
 /* asks this server alone and no hosts file, from now on; for tests and odd networks */
-int resolver_set_server(struct resolver *rv, const struct addr *server,
-			struct err *err) ATTR_CHECK;
+int resolver_set_server(
+    struct resolver *rv, const struct addr *server, struct err *err) ATTR_CHECK;
 /* NULL with err: cannot even ask */
 struct resolve *resolve_start(struct resolver *rv, const char *host, uint16_t port,
-			      int timeout_ms, resolve_cb *cb, void *arg,
-			      struct err *err) ATTR_CHECK;
+    int timeout_ms, resolve_cb *cb, void *arg, struct err *err) ATTR_CHECK;
 void resolve_cancel(struct resolve *r); /* no callback after this; NULL is fine */
 
 #endif

@@ -152,8 +152,8 @@ conn_accepted(struct event_base *base, void *arg)
 	 * allowed must fit all the same.
 	 */
 	bufferevent_setwatermark(bev, EV_READ, 0,
-				 h->opts.max_body_bytes + h->opts.max_header_bytes +
-				     h->opts.max_uri_bytes + 65536);
+	    h->opts.max_body_bytes + h->opts.max_header_bytes + h->opts.max_uri_bytes +
+		65536);
 	bufferevent_incref(bev);
 	TAILQ_INSERT_TAIL(&h->fresh, c, link);
 	httpd_conn_came(h);
@@ -162,8 +162,8 @@ conn_accepted(struct event_base *base, void *arg)
 
 fail:
 	/* evhttp makes a bufferevent of its own then; its request is refused in time */
-	log_warn(NULL, "connection without a guard: out of memory", "listener=%s",
-		 h->name);
+	log_warn(
+	    NULL, "connection without a guard: out of memory", "listener=%s", h->name);
 	if (c != NULL && c->tap != NULL)
 		evbuffer_remove_cb_entry(bufferevent_get_input(bev), c->tap);
 	if (bev != NULL)
@@ -266,12 +266,11 @@ conn_hold(struct conn *c, struct httpreq *req)
 	 * life of the connection: adding it anew each time costs a system call.
 	 */
 	if (c->hangup == NULL) {
-		c->hangup =
-		    event_new(loop_base(c->httpd->loop), bufferevent_getfd(c->bev),
-			      EV_CLOSED | EV_PERSIST, hung_up, c);
+		c->hangup = event_new(loop_base(c->httpd->loop),
+		    bufferevent_getfd(c->bev), EV_CLOSED | EV_PERSIST, hung_up, c);
 		if (c->hangup == NULL || event_add(c->hangup, NULL) != 0)
 			log_warn(NULL, "a client's hang-up will go unnoticed",
-				 "listener=%s", c->httpd->name);
+			    "listener=%s", c->httpd->name);
 	}
 }
 
@@ -393,7 +392,7 @@ conn_sweep(struct httpd *h)
 		if (why == NULL)
 			continue;
 		log_debug(NULL, "connection closed", "listener=%s reason=\"%s\"",
-			  h->name, why);
+		    h->name, why);
 		conn_close(c);
 	}
 }

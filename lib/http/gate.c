@@ -53,7 +53,7 @@ is_token(const char *text)
 		char c = *text;
 
 		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-		      (c >= '0' && c <= '9') || strchr(others, c) != NULL))
+			(c >= '0' && c <= '9') || strchr(others, c) != NULL))
 			return false;
 	}
 	return true;
@@ -114,8 +114,8 @@ transfer_encoding(struct gate *g, const char *value)
 {
 	if (!g->limits->allow_chunked) {
 		gate_refuse(g, 411, "length_required",
-			    "Send the body with Content-Length; Transfer-Encoding is "
-			    "not taken.");
+		    "Send the body with Content-Length; Transfer-Encoding is "
+		    "not taken.");
 		return;
 	}
 	if (++g->encodings > 1 || !str_ieq(value, "chunked"))
@@ -157,7 +157,7 @@ is_dots(const char *segment, size_t len)
 		size_t n = *segment == '.' ? 1 : 3;
 
 		if (n == 3 && (len < 3 || segment[0] != '%' || segment[1] != '2' ||
-			       (segment[2] != 'e' && segment[2] != 'E')))
+				  (segment[2] != 'e' && segment[2] != 'E')))
 			return false;
 		segment += n;
 		len -= n;
@@ -183,7 +183,7 @@ gate_uri(struct gate *g, const char *uri)
 			return;
 		}
 		if (*c == '%' && (str_hex_digit(c[1]) < 0 || str_hex_digit(c[2]) < 0 ||
-				  (c[1] == '0' && c[2] == '0'))) {
+				     (c[1] == '0' && c[2] == '0'))) {
 			malformed(g, "The URI has a percent sign without two digits, "
 				     "or %00.");
 			return;

@@ -86,8 +86,8 @@ accept_or_not(struct httpd *h)
 		if ((pause ? evconnlistener_disable(l->evl)
 			   : evconnlistener_enable(l->evl)) != 0)
 			log_error(NULL,
-				  "cannot change whether connections are accepted",
-				  "listener=%s", h->name);
+			    "cannot change whether connections are accepted",
+			    "listener=%s", h->name);
 	}
 }
 
@@ -98,7 +98,7 @@ httpd_conn_came(struct httpd *h)
 	h->burst++;
 	if (h->conn_count == h->opts.max_connections)
 		log_warn(NULL, "accepting paused: too many connections",
-			 "listener=%s connections=%zu", h->name, h->conn_count);
+		    "listener=%s connections=%zu", h->name, h->conn_count);
 	accept_or_not(h);
 }
 
@@ -140,7 +140,7 @@ accept_failed(struct evconnlistener *evl, void *arg)
 	if (l == NULL)
 		return; /* being freed */
 	log_warn(NULL, "accepting paused: accept failed", "listener=%s reason=\"%s\"",
-		 l->httpd->name, strerror(why));
+	    l->httpd->name, strerror(why));
 	loop_timer_start_ms(l->httpd->resume, PAUSE_MS);
 	accept_or_not(l->httpd);
 }
@@ -196,11 +196,10 @@ make_evhttp(struct httpd *h, struct err *err)
 	    h->http, EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_HEAD |
 			 EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE | EVHTTP_REQ_OPTIONS |
 			 EVHTTP_REQ_TRACE | EVHTTP_REQ_CONNECT | EVHTTP_REQ_PATCH);
-	evhttp_set_max_headers_size(
-	    h->http,
+	evhttp_set_max_headers_size(h->http,
 	    (ev_ssize_t)(o->max_header_bytes + o->max_uri_bytes + EVHTTP_SLACK));
-	evhttp_set_max_body_size(h->http,
-				 (ev_ssize_t)(o->max_body_bytes + EVHTTP_SLACK));
+	evhttp_set_max_body_size(
+	    h->http, (ev_ssize_t)(o->max_body_bytes + EVHTTP_SLACK));
 	/* our own clocks come first; this one is for a connection that has none */
 	evhttp_set_timeout(h->http, o->idle_ms / 1000 + EVHTTP_SLACK_SEC);
 	return 0;
@@ -211,7 +210,7 @@ httpd_create(struct loop *l, const struct httpd_opts *opts, struct err *err)
 {
 	struct httpd *h = mem_zero(sizeof(*h));
 	int shortest = least(least(opts->header_ms, opts->body_ms),
-			     least(opts->write_ms, opts->idle_ms));
+	    least(opts->write_ms, opts->idle_ms));
 
 	if (h == NULL)
 		goto no_memory;
@@ -319,9 +318,8 @@ httpd_listen(struct httpd *h, int fd, struct err *err)
 	/* what is accepted inherits it; a unix socket has no such thing */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
 	l->httpd = h;
-	l->evl =
-	    evconnlistener_new(loop_base(h->loop), NULL, NULL,
-			       LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+	l->evl = evconnlistener_new(loop_base(h->loop), NULL, NULL,
+	    LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
 	l->sock = l->evl == NULL ? NULL : evhttp_bind_listener(h->http, l->evl);
 	if (l->sock == NULL) {
 		if (l->evl != NULL)

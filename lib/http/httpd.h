@@ -56,9 +56,9 @@ struct http_route {
 
 struct httpd_opts {
 	const char *name; /* for the log: "applications"; copied */
-	const struct http_route
-	    *routes; /* borrowed for life, ended by a row without a path */
-	void *arg;   /* handed to every handler */
+	/* borrowed for life, ended by a row without a path */
+	const struct http_route *routes;
+	void *arg; /* handed to every handler */
 	/* called before every handler; false: it has answered (or will).  NULL: none */
 	bool (*before)(struct httpreq *req, void *arg);
 	/*
@@ -77,8 +77,8 @@ struct httpd_opts {
 };
 
 void httpd_opts_default(struct httpd_opts *opts);
-struct httpd *httpd_create(struct loop *l, const struct httpd_opts *opts,
-			   struct err *err) ATTR_CHECK;
+struct httpd *httpd_create(
+    struct loop *l, const struct httpd_opts *opts, struct err *err) ATTR_CHECK;
 void httpd_free(struct httpd *h); /* closes what is left; gone callbacks come first */
 /* fd: listening, non-blocking, shared with other processes; given, also on failure */
 int httpd_listen(struct httpd *h, int fd, struct err *err) ATTR_CHECK;
@@ -102,16 +102,16 @@ const char *httpreq_segment(const struct httpreq *req, unsigned n);
  * 400 */
 const char *httpreq_query(const struct httpreq *req, const char *name);
 /* walks the query parameters: start with *cursor 0; false at the end */
-bool httpreq_query_next(const struct httpreq *req, size_t *cursor, const char **name,
-			const char **value);
-const char *httpreq_header(const struct httpreq *req,
-			   const char *name); /* NULL: absent */
-const char *httpreq_body(struct httpreq *req,
-			 size_t *len);		     /* contiguous; NULL when empty */
+bool httpreq_query_next(
+    const struct httpreq *req, size_t *cursor, const char **name, const char **value);
+const char *httpreq_header(
+    const struct httpreq *req, const char *name); /* NULL: absent */
+const char *httpreq_body(
+    struct httpreq *req, size_t *len);		     /* contiguous; NULL when empty */
 const char *httpreq_peer(const struct httpreq *req); /* address without the port */
 uint64_t httpreq_id(const struct httpreq *req); /* for the log, unique in the process */
-void httpreq_set_data(struct httpreq *req,
-		      void *data); /* one pointer for the handler */
+void httpreq_set_data(
+    struct httpreq *req, void *data); /* one pointer for the handler */
 void *httpreq_data(const struct httpreq *req);
 
 /* cb once, from the loop, if the client hangs up before the reply; NULL: nobody cares
@@ -124,14 +124,14 @@ bool httpreq_is_gone(const struct httpreq *req);
 void httpreq_set_header(struct httpreq *req, const char *name, const char *value);
 void httpreq_set_close(struct httpreq *req); /* Connection: close after this reply */
 /* body is copied; type NULL: application/json.  req is gone after this. */
-void httpreq_reply(struct httpreq *req, int status, const char *type, const void *body,
-		   size_t len);
+void httpreq_reply(
+    struct httpreq *req, int status, const char *type, const void *body, size_t len);
 /*
  * RFC 9457: {"type":"about:blank","title":...,"status":...,"code":...,"detail":...} as
  * application/problem+json; title is the status' phrase.  req is gone after this.
  */
 void httpreq_problem(struct httpreq *req, int status, const char *code, const char *fmt,
-		     ...) ATTR_PRINTF(4, 5);
+    ...) ATTR_PRINTF(4, 5);
 /* ends a request without an answer: closes its connection.  req is gone after this. */
 void httpreq_drop(struct httpreq *req);
 

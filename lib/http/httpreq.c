@@ -171,9 +171,9 @@ check(struct gate *g, struct httpreq *req)
 	TAILQ_FOREACH (header, req->ev->input_headers, next)
 		gate_header(g, header->key, header->value);
 	gate_end(g, req->ev->minor,
-		 (req->method & (HTTP_POST | HTTP_PUT)) != 0 ||
-		     req->ev->type == EVHTTP_REQ_PATCH,
-		 evbuffer_get_length(req->ev->input_buffer));
+	    (req->method & (HTTP_POST | HTTP_PUT)) != 0 ||
+		req->ev->type == EVHTTP_REQ_PATCH,
+	    evbuffer_get_length(req->ev->input_buffer));
 }
 
 /* cuts the query into pairs; false: it was refused */
@@ -195,12 +195,12 @@ split_query(struct httpreq *req, char *query)
 		route_unescape(value, true);
 		if (httpreq_query(req, pair) != NULL) {
 			httpreq_problem(req, 400, "repeated_parameter",
-					"A query parameter is given twice.");
+			    "A query parameter is given twice.");
 			return false;
 		}
 		if (req->pair_count == QUERY_PAIRS_MAX) {
 			httpreq_problem(req, 400, "too_many_parameters",
-					"There are too many query parameters.");
+			    "There are too many query parameters.");
 			return false;
 		}
 		req->pairs[req->pair_count].name = pair;
@@ -245,11 +245,11 @@ no_method(struct httpreq *req)
 	char allow[64];
 
 	snprintf(allow, sizeof(allow), "%s%s%s%s", m & HTTP_GET ? ", GET, HEAD" : "",
-		 m & HTTP_POST ? ", POST" : "", m & HTTP_PUT ? ", PUT" : "",
-		 m & HTTP_DELETE ? ", DELETE" : "");
+	    m & HTTP_POST ? ", POST" : "", m & HTTP_PUT ? ", PUT" : "",
+	    m & HTTP_DELETE ? ", DELETE" : "");
 	httpreq_set_header(req, "Allow", allow + 2);
-	httpreq_problem(req, 405, "method_not_allowed", "This path takes: %s.",
-			allow + 2);
+	httpreq_problem(
+	    req, 405, "method_not_allowed", "This path takes: %s.", allow + 2);
 }
 
 static void
@@ -303,8 +303,8 @@ httpreq_arrived(struct evhttp_request *ev, void *arg)
 
 	STAMP_CHECK(h, HTTPD_STAMP);
 	if (req == NULL) {
-		log_warn(NULL, "request refused: out of memory", "listener=%s",
-			 h->name);
+		log_warn(
+		    NULL, "request refused: out of memory", "listener=%s", h->name);
 		evhttp_add_header(ev->output_headers, "Connection", "close");
 		evhttp_send_reply(ev, 503, problem_phrase(503), NULL);
 		return;
@@ -356,8 +356,8 @@ httpreq_query(const struct httpreq *req, const char *name)
 }
 
 bool
-httpreq_query_next(const struct httpreq *req, size_t *cursor, const char **name,
-		   const char **value)
+httpreq_query_next(
+    const struct httpreq *req, size_t *cursor, const char **name, const char **value)
 {
 	if (*cursor >= req->pair_count)
 		return false;
@@ -433,7 +433,7 @@ put_header(struct httpreq *req, const char *name, const char *value)
 {
 	if (evhttp_add_header(req->ev->output_headers, name, value) != 0)
 		log_warn(NULL, HEADER_FAILURE, "name=%s request=%llu", name,
-			 (unsigned long long)req->id);
+		    (unsigned long long)req->id);
 }
 
 void
@@ -462,8 +462,8 @@ peer_closes(const struct evhttp_request *ev)
 }
 
 void
-httpreq_reply(struct httpreq *req, int status, const char *type, const void *body,
-	      size_t len)
+httpreq_reply(
+    struct httpreq *req, int status, const char *type, const void *body, size_t len)
 {
 	struct httpd *h = req->httpd;
 	struct evhttp_request *ev = req->ev;
@@ -486,14 +486,14 @@ httpreq_reply(struct httpreq *req, int status, const char *type, const void *bod
 		snprintf(length, sizeof(length), "%zu", len);
 		put_header(req, "Content-Length", length);
 	} else if (len > 0 && evbuffer_add(ev->output_buffer, body, len) != 0) {
-		log_warn(NULL, "request dropped: out of memory", "listener=%s",
-			 h->name);
+		log_warn(
+		    NULL, "request dropped: out of memory", "listener=%s", h->name);
 		httpreq_drop(req);
 		return;
 	}
 	if (h->opts.after != NULL)
-		h->opts.after(req, status, clock_mono_us() - req->since_us,
-			      h->opts.arg);
+		h->opts.after(
+		    req, status, clock_mono_us() - req->since_us, h->opts.arg);
 	conn_writes(req->conn, ev, req->close || peer_closes(ev));
 	recycle(req);
 	evhttp_send_reply(ev, status, problem_phrase(status), NULL);

@@ -79,12 +79,11 @@ answer(struct conn *c)
 	problem_write(&sb, c->why.status, c->why.code, c->why.detail);
 	if (evutil_date_rfc1123(date, sizeof(date), NULL) <= 0 ||
 	    evbuffer_add_printf(out,
-				"HTTP/1.1 %d %s\r\n"
-				"Content-Type: application/problem+json\r\n"
-				"Date: %s\r\nContent-Length: %zu\r\n"
-				"Connection: close\r\n\r\n",
-				c->why.status, problem_phrase(c->why.status), date,
-				sb.len) < 0 ||
+		"HTTP/1.1 %d %s\r\n"
+		"Content-Type: application/problem+json\r\n"
+		"Date: %s\r\nContent-Length: %zu\r\n"
+		"Connection: close\r\n\r\n",
+		c->why.status, problem_phrase(c->why.status), date, sb.len) < 0 ||
 	    evbuffer_add(out, sb.data, sb.len) != 0 ||
 	    bufferevent_enable(c->bev, EV_READ | EV_WRITE) != 0)
 		conn_doom(c);
@@ -100,8 +99,8 @@ conn_answer_refused(struct httpd *h)
 		TAILQ_REMOVE(&h->refused, c, step_link);
 		c->answered = true;
 		log_debug(NULL, "request refused",
-			  "listener=%s status=%d reason=\"%s\"", h->name, c->why.status,
-			  c->why.detail);
+		    "listener=%s status=%d reason=\"%s\"", h->name, c->why.status,
+		    c->why.detail);
 		conn_refused_bytes(c);
 		refused_read(c->bev, c);
 		answer(c);

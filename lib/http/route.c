@@ -36,8 +36,8 @@ row_parse(struct row *row, const struct http_route *route, struct err *err)
 	unsigned captures = 0;
 
 	if (at[0] != '/')
-		return err_set(err, ERR_BUG, "route %s does not begin with a slash",
-			       at);
+		return err_set(
+		    err, ERR_BUG, "route %s does not begin with a slash", at);
 	row->route = route;
 	while (*at == '/') {
 		const char *end = strchrnul(++at, '/');
@@ -45,8 +45,8 @@ row_parse(struct row *row, const struct http_route *route, struct err *err)
 
 		if (row->depth == ROUTE_DEPTH_MAX ||
 		    (braces && ++captures > ROUTE_CAPTURES_MAX))
-			return err_set(err, ERR_BUG, "route %s is too deep",
-				       route->path);
+			return err_set(
+			    err, ERR_BUG, "route %s is too deep", route->path);
 		row->text[row->depth] = braces ? NULL : at;
 		row->len[row->depth++] = (size_t)(end - at);
 		at = end;
@@ -141,7 +141,7 @@ row_fits(const struct row *row, char *segments[], const size_t len[], unsigned d
 
 void
 route_find(const struct route_table *rt, enum http_method method, char *path,
-	   struct route_match *m)
+    struct route_match *m)
 {
 	char *segments[ROUTE_DEPTH_MAX];
 	size_t len[ROUTE_DEPTH_MAX];

@@ -24,12 +24,12 @@ struct route_match {
 };
 
 /* routes are borrowed for life */
-struct route_table *route_table_create(const struct http_route *routes,
-				       struct err *err) ATTR_CHECK;
+struct route_table *route_table_create(
+    const struct http_route *routes, struct err *err) ATTR_CHECK;
 void route_table_free(struct route_table *rt);
 /* path begins with a slash, is cut and decoded in place, and lives as long as *m */
 void route_find(const struct route_table *rt, enum http_method method, char *path,
-		struct route_match *m);
+    struct route_match *m);
 
 /* in place, once; plus_is_space for query strings.  The new length; the end is a NUL.
  */

@@ -38,8 +38,8 @@ note_error(struct pganswer *a, const PGresult *res)
 	/* without a code libpq gave up on the answer: nobody knows what was done */
 	e->class = code != NULL ? sqlstate_class(code) : PGERR_LOST;
 	str_copy(e->sqlstate, sizeof(e->sqlstate), code != NULL ? code : "");
-	str_copy(e->text, sizeof(e->text),
-		 text != NULL ? text : PQresultErrorMessage(res));
+	str_copy(
+	    e->text, sizeof(e->text), text != NULL ? text : PQresultErrorMessage(res));
 	if (code == NULL)
 		e->text[strcspn(e->text, "\n")] = '\0';
 	PQclear(a->rows);

@@ -69,10 +69,14 @@ enum state {
 };
 
 static const char *const state_names[STATE_COUNT] = {
-    [STATE_NONE] = "none",	 [STATE_PAUSED] = "paused",
-    [STATE_DIALING] = "dialing", [STATE_CHECKING] = "checking",
-    [STATE_UP] = "up",		 [STATE_LEAVING] = "leaving",
-    [STATE_DOWN] = "down",	 [STATE_FREED] = "freed",
+    [STATE_NONE] = "none",
+    [STATE_PAUSED] = "paused",
+    [STATE_DIALING] = "dialing",
+    [STATE_CHECKING] = "checking",
+    [STATE_UP] = "up",
+    [STATE_LEAVING] = "leaving",
+    [STATE_DOWN] = "down",
+    [STATE_FREED] = "freed",
 };
 
 static const bool state_next[STATE_COUNT][STATE_COUNT] = {
@@ -81,9 +85,9 @@ static const bool state_next[STATE_COUNT][STATE_COUNT] = {
     [STATE_DIALING] =
 	{[STATE_CHECKING] = true, [STATE_DOWN] = true, [STATE_FREED] = true},
     [STATE_CHECKING] = {[STATE_UP] = true,
-			[STATE_LEAVING] = true,
-			[STATE_DOWN] = true,
-			[STATE_FREED] = true},
+	[STATE_LEAVING] = true,
+	[STATE_DOWN] = true,
+	[STATE_FREED] = true},
     [STATE_UP] = {[STATE_LEAVING] = true, [STATE_DOWN] = true, [STATE_FREED] = true},
     [STATE_LEAVING] = {[STATE_DOWN] = true, [STATE_FREED] = true},
     [STATE_DOWN] = {[STATE_PAUSED] = true, [STATE_FREED] = true},
@@ -159,11 +163,11 @@ set_state(struct pgconn *pc, enum state next)
 {
 	if (!state_next[pc->state][next]) {
 		log_error(&pc->ctx, "postgresql connection in an impossible state",
-			  "from=%s to=%s", state_names[pc->state], state_names[next]);
+		    "from=%s to=%s", state_names[pc->state], state_names[next]);
 		abort();
 	}
 	log_debug(&pc->ctx, "postgresql connection", "from=%s to=%s",
-		  state_names[pc->state], state_names[next]);
+	    state_names[pc->state], state_names[next]);
 	pc->state = next;
 }
 
@@ -248,7 +252,7 @@ go_down_broken(struct pgconn *pc)
 	if (pc->fatal[0] == '\0' && pc->answer.err.class != PGERR_NONE)
 		str_copy(pc->fatal, sizeof(pc->fatal), pc->answer.err.text);
 	str_copy(text, sizeof(text),
-		 pc->fatal[0] != '\0' ? pc->fatal : PQerrorMessage(pc->conn));
+	    pc->fatal[0] != '\0' ? pc->fatal : PQerrorMessage(pc->conn));
 	text[strcspn(text, "\n")] = '\0'; /* libpq adds lines of advice */
 	if (text[0] == '\0')
 		str_copy(text, sizeof(text), "the server closed the connection");
@@ -334,7 +338,7 @@ tell_loss(void *arg)
 			pc->state_cb(pc, false, &why, pc->arg);
 		else
 			log_warn(&pc->ctx, "postgresql connection is down",
-				 "reason=\"%s\"", why.text);
+			    "reason=\"%s\"", why.text);
 	}
 	leave(pc);
 }
@@ -378,8 +382,8 @@ doubt_prepared(struct pgconn *pc, const struct pgstmt *st, struct pgerr *e)
 		return;
 	if (pc->prepare)
 		log_warn(&pc->ctx,
-			 "prepared statements are off until the next connection",
-			 "sqlstate=%s statement=%s", e->sqlstate, st->name);
+		    "prepared statements are off until the next connection",
+		    "sqlstate=%s statement=%s", e->sqlstate, st->name);
 	pc->prepare = false;
 }
 
@@ -538,9 +542,9 @@ deadline_passed(void *arg)
 	if (pc->conn != NULL && pc->count > 0) {
 		if (deadline_left_ms(pc) <= 0) {
 			err_set(&err, ERR_TIMEOUT, "no answer to %s for %lld ms",
-				pc->units[pc->head].st->name,
-				(long long)(loop_now_ms(pc->loop) -
-					    pc->units[pc->head].sent_ms));
+			    pc->units[pc->head].st->name,
+			    (long long)(loop_now_ms(pc->loop) -
+					pc->units[pc->head].sent_ms));
 			go_down(pc, &err);
 		} else {
 			loop_timer_start_ms(pc->deadline, deadline_left_ms(pc));
@@ -564,12 +568,50 @@ send_sync(struct pgconn *pc)
 
 static int
 send_statement(struct pgconn *pc, const struct pgstmt *st, const struct pgparam *p,
-	       bool named, bool prepares)
+    bool named, bool prepares)
 {
 	const char *values[PGPARAM_MAX];
 	static const int binary[PGPARAM_MAX] = {
-	    1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
-	    1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
+	    1,
 	};
 	const uint32_t *types = p != NULL ? p->types : NULL;
 	const int *lens = p != NULL ? p->lens : NULL;
@@ -581,19 +623,19 @@ send_statement(struct pgconn *pc, const struct pgstmt *st, const struct pgparam 
 	if (prepares && PQsendPrepare(pc->conn, st->name, st->sql, count, types) == 0)
 		return -1;
 	if (named)
-		return PQsendQueryPrepared(pc->conn, st->name, count, values, lens,
-					   binary, 1) == 1
+		return PQsendQueryPrepared(
+			   pc->conn, st->name, count, values, lens, binary, 1) == 1
 			   ? 0
 			   : -1;
-	return PQsendQueryParams(pc->conn, st->sql, count, types, values, lens, binary,
-				 1) == 1
+	return PQsendQueryParams(
+		   pc->conn, st->sql, count, types, values, lens, binary, 1) == 1
 		   ? 0
 		   : -1;
 }
 
 static int
 send_unit(struct pgconn *pc, const struct pgstmt *st, const struct pgparam *p,
-	  pgconn_done_cb *cb, void *arg, struct err *err)
+    pgconn_done_cb *cb, void *arg, struct err *err)
 {
 	bool known = pc->prepare && is_prepared(pc, st);
 	bool prepares = pc->prepare && !known && pc->prepared_count < PREPARED_MAX &&
@@ -609,7 +651,7 @@ send_unit(struct pgconn *pc, const struct pgstmt *st, const struct pgparam *p,
 	if (send_statement(pc, st, p, named, prepares) != 0) {
 		go_down_broken(pc);
 		return err_set(err, ERR_CLOSED, "postgresql connection %s: %s",
-			       pc->name, pc->why.text);
+		    pc->name, pc->why.text);
 	}
 	/* from here on it may happen: whatever goes wrong, the callback tells */
 	synced = send_sync(pc) == 1;
@@ -638,19 +680,19 @@ send_unit(struct pgconn *pc, const struct pgstmt *st, const struct pgparam *p,
 
 int
 pgconn_exec(struct pgconn *pc, const struct pgstmt *st, const struct pgparam *p,
-	    pgconn_done_cb *cb, void *arg, struct err *err)
+    pgconn_done_cb *cb, void *arg, struct err *err)
 {
 	STAMP_CHECK(pc, PGCONN_STAMP);
 	if (pc->state != STATE_UP)
-		return err_set(err, ERR_CLOSED, "postgresql connection %s is down",
-			       pc->name);
+		return err_set(
+		    err, ERR_CLOSED, "postgresql connection %s is down", pc->name);
 	if (pc->count == pc->max_units)
 		return err_set(err, ERR_LIMIT,
-			       "postgresql connection %s has %zu units waiting",
-			       pc->name, pc->count);
+		    "postgresql connection %s has %zu units waiting", pc->name,
+		    pc->count);
 	if (p != NULL && pgparam_failed(p))
-		return err_set(err, ERR_BUG, "parameters of %s are not whole",
-			       st->name);
+		return err_set(
+		    err, ERR_BUG, "parameters of %s are not whole", st->name);
 	return send_unit(pc, st, p, cb, arg, err);
 }
 
@@ -729,8 +771,8 @@ start_session(struct pgconn *pc, PGconn *conn)
 	PQsetNoticeReceiver(conn, on_notice, pc);
 	if (pc->server_version < VERSION_MIN) {
 		err_set(&err, ERR_IO,
-			"the server's version is %d, the oldest supported %d",
-			pc->server_version, VERSION_MIN);
+		    "the server's version is %d, the oldest supported %d",
+		    pc->server_version, VERSION_MIN);
 		go_down(pc, &err);
 		return;
 	}
@@ -740,7 +782,7 @@ start_session(struct pgconn *pc, PGconn *conn)
 		return;
 	}
 	if (event_assign(&pc->readable, base, fd, EV_READ | EV_PERSIST, socket_readable,
-			 pc) != 0 ||
+		pc) != 0 ||
 	    event_assign(&pc->writable, base, fd, EV_WRITE, socket_writable, pc) != 0 ||
 	    event_add(&pc->readable, NULL) != 0) {
 		go_down_because(pc, ERR_NOMEM, "no memory to watch a socket");
@@ -768,7 +810,7 @@ dial_done(PGconn *conn, const struct err *err, void *arg)
 
 struct pgconn *
 pgconn_create(struct loop *l, struct resolver *rv, const struct pgconn_opts *opts,
-	      struct err *err)
+    struct err *err)
 {
 	struct pgconn *pc;
 
@@ -808,7 +850,7 @@ pgconn_create(struct loop *l, struct resolver *rv, const struct pgconn_opts *opt
 	pc->ctx.kind = "pg";
 	pc->ctx.id = pc->name;
 	pc->dial = pgdial_create(l, rv, opts->name, opts->url, opts->password,
-				 pc->connect_timeout_ms, dial_done, pc, err);
+	    pc->connect_timeout_ms, dial_done, pc, err);
 	if (pc->dial == NULL) {
 		destroy(pc);
 		return NULL;

@@ -64,14 +64,14 @@ struct pgerr {
  * Exactly one of rows and err is set; both are gone when the callback returns.  The
  * callback may send units and may free the connection.
  */
-typedef void pgconn_done_cb(const struct pgrows *rows, const struct pgerr *err,
-			    void *arg);
+typedef void pgconn_done_cb(
+    const struct pgrows *rows, const struct pgerr *err, void *arg);
 /*
  * up: err NULL.  Down (also each failed attempt, told at most once a second): err says
  * why.  Units that waited have had their callbacks before.
  */
-typedef void pgconn_state_cb(struct pgconn *pc, bool up, const struct err *err,
-			     void *arg);
+typedef void pgconn_state_cb(
+    struct pgconn *pc, bool up, const struct err *err, void *arg);
 
 /* a statement: a static constant; name is its prepared name, unique in the program */
 struct pgstmt {
@@ -93,8 +93,7 @@ struct pgconn_opts {
 };
 
 struct pgconn *pgconn_create(struct loop *l, struct resolver *rv,
-			     const struct pgconn_opts *opts,
-			     struct err *err) ATTR_CHECK;
+    const struct pgconn_opts *opts, struct err *err) ATTR_CHECK;
 /*
  * NULL is fine.  Waiting units get PGERR_LOST from inside this call, which no other
  * call does; state_cb is not called.
@@ -114,7 +113,7 @@ void pgconn_close(struct pgconn *pc, const char *reason);
  * reused.
  */
 int pgconn_exec(struct pgconn *pc, const struct pgstmt *st, const struct pgparam *p,
-		pgconn_done_cb *cb, void *arg, struct err *err) ATTR_CHECK;
+    pgconn_done_cb *cb, void *arg, struct err *err) ATTR_CHECK;
 
 /* the class for a five-character SQLSTATE */
 enum pgerr_class sqlstate_class(const char *sqlstate);

@@ -38,8 +38,8 @@
 
 struct host {
 	struct pgdial *dial;
-	const char
-	    *name; /* borrowed from names; "" lets libpq choose its socket directory */
+	/* borrowed from names; "" lets libpq choose its socket directory */
+	const char *name;
 	const char *port; /* borrowed from ports */
 	const char *addr; /* borrowed from addrs: hostaddr as the url gives it, or "" */
 	struct resolve *query; /* NULL: none open */
@@ -160,8 +160,8 @@ hosts_split(struct pgdial *d, struct err *err)
 	if (names[0] != '\0' && addrs[0] != '\0' && list_count(addrs) != count)
 		return err_set(err, ERR_INVALID, "host and hostaddr differ in length");
 	if (port_count != 1 && port_count != count)
-		return err_set(err, ERR_INVALID, "%zu ports for %zu hosts", port_count,
-			       count);
+		return err_set(
+		    err, ERR_INVALID, "%zu ports for %zu hosts", port_count, count);
 	for (size_t i = 0; i < count; i++) {
 		struct host *h = &d->hosts[i];
 
@@ -249,7 +249,7 @@ poll_step(struct pgdial *d, PostgresPollingStatusType status)
 		return;
 	}
 	if (event_assign(&d->event, loop_base(d->loop), PQsocket(d->conn), want,
-			 socket_ready, d) != 0 ||
+		socket_ready, d) != 0 ||
 	    event_add(&d->event, NULL) != 0) {
 		struct err err;
 
@@ -315,7 +315,7 @@ on_notice(void *arg, const PGresult *res)
 		return;
 	str_printable(clean, sizeof(clean), text, strlen(text));
 	log_debug(NULL, "postgresql notice while connecting", "as=\"%s\" text=\"%s\"",
-		  d->app_name, clean);
+	    d->app_name, clean);
 }
 
 static void
@@ -458,15 +458,15 @@ ask_names(void *arg)
 			target_add(d, h, h->addr);
 		} else if (h->name[0] == '\0' || h->name[0] == '/' ||
 			   h->name[0] == '@') {
-			target_add(d, h,
-				   ""); /* a unix socket, here or in the abstract */
+			target_add(
+			    d, h, ""); /* a unix socket, here or in the abstract */
 		} else if (is_numeric(h->name)) {
 			target_add(d, h, h->name);
 		} else {
 			/* half the time: with one dead name the others can still be
 			 * tried */
 			h->query = resolve_start(d->rv, h->name, 0, d->timeout_ms / 2,
-						 name_resolved, h, &d->resolve_err);
+			    name_resolved, h, &d->resolve_err);
 			if (h->query != NULL)
 				d->asking++;
 		}
@@ -490,8 +490,7 @@ too_late(void *arg)
 
 struct pgdial *
 pgdial_create(struct loop *l, struct resolver *rv, const char *name, const char *url,
-	      const char *password, int timeout_ms, pgdial_cb *cb, void *arg,
-	      struct err *err)
+    const char *password, int timeout_ms, pgdial_cb *cb, void *arg, struct err *err)
 {
 	struct pgdial *d;
 	struct strbuf app;
@@ -527,14 +526,13 @@ pgdial_create(struct loop *l, struct resolver *rv, const char *name, const char 
 	d->info = PQconninfoParse(url, &why);
 	if (d->info == NULL) {
 		/* libpq's text may quote the url, and with it a password */
-		err_set(err, ERR_INVALID,
-			"the postgresql url is not a connection string");
+		err_set(
+		    err, ERR_INVALID, "the postgresql url is not a connection string");
 		PQfreemem(why);
 		goto fail;
 	}
 	if (option(d->info, "service")[0] != '\0') {
-		err_set(
-		    err, ERR_INVALID,
+		err_set(err, ERR_INVALID,
 		    "the postgresql url names a service: write out what it stands for");
 		goto fail;
 	}

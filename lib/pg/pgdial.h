@@ -27,8 +27,8 @@ typedef void pgdial_cb(PGconn *conn, const struct err *err, void *arg);
  * URI, or asks for what we refuse (a service file).
  */
 struct pgdial *pgdial_create(struct loop *l, struct resolver *rv, const char *name,
-			     const char *url, const char *password, int timeout_ms,
-			     pgdial_cb *cb, void *arg, struct err *err) ATTR_CHECK;
+    const char *url, const char *password, int timeout_ms, pgdial_cb *cb, void *arg,
+    struct err *err) ATTR_CHECK;
 void pgdial_free(struct pgdial *d);  /* NULL is fine; allowed in the callback */
 void pgdial_start(struct pgdial *d); /* not while one is under way */
 void pgdial_stop(struct pgdial *d);  /* no callback after this */

@@ -19,7 +19,7 @@ struct pgpool {
 
 struct pgpool *
 pgpool_create(struct loop *l, struct resolver *rv, const struct pgconn_opts *opts,
-	      size_t count, struct err *err)
+    size_t count, struct err *err)
 {
 	struct pgconn_opts each = *opts;
 	struct pgpool *pp;
@@ -75,7 +75,7 @@ pgpool_is_up(const struct pgpool *pp)
 
 int
 pgpool_exec(struct pgpool *pp, const struct pgstmt *st, const struct pgparam *p,
-	    pgconn_done_cb *cb, void *arg, struct err *err)
+    pgconn_done_cb *cb, void *arg, struct err *err)
 {
 	struct pgconn *best;
 	struct err why;
@@ -93,8 +93,8 @@ pgpool_exec(struct pgpool *pp, const struct pgstmt *st, const struct pgparam *p,
 				best = pp->conns[i];
 		}
 		if (best == NULL)
-			return err_set(err, ERR_CLOSED,
-				       "no postgresql connection is up");
+			return err_set(
+			    err, ERR_CLOSED, "no postgresql connection is up");
 		if (pgconn_exec(best, st, p, cb, arg, &why) == 0)
 			return 0;
 		if (why.code != ERR_CLOSED || pgconn_is_up(best)) {

@@ -23,7 +23,7 @@ ATTR_NORETURN static void
 mismatch(const char *what, int row, int col, size_t len)
 {
 	log_error(NULL, "a statement and its reader disagree",
-		  "expected=\"%s\" row=%d column=%d bytes=%zu", what, row, col, len);
+	    "expected=\"%s\" row=%d column=%d bytes=%zu", what, row, col, len);
 	abort();
 }
 

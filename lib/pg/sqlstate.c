@@ -26,7 +26,7 @@ static const struct {
     {"40002", PGERR_DATA},  /* transaction_integrity_constraint_violation */
     /* this server, or this session on it, is the wrong one now */
     {"25006",
-     PGERR_RECONNECT}, /* read_only_sql_transaction: a standby, after a failover */
+	PGERR_RECONNECT}, /* read_only_sql_transaction: a standby, after a failover */
     {"25P03", PGERR_RECONNECT}, /* idle_in_transaction_session_timeout */
     {"57P01", PGERR_RECONNECT}, /* admin_shutdown */
     {"57P02", PGERR_RECONNECT}, /* crash_shutdown */
@@ -41,7 +41,7 @@ static const struct {
     {"44000", PGERR_DATA},   /* with_check_option_violation */
     /* families */
     {"08",
-     PGERR_LOST}, /* connection exception: also what PgBouncer says of its server */
+	PGERR_LOST}, /* connection exception: also what PgBouncer says of its server */
     {"22", PGERR_DATA},	  /* data exception */
     {"23", PGERR_DATA},	  /* integrity constraint violation */
     {"42", PGERR_SCHEMA}, /* syntax error or access rule violation */
@@ -64,10 +64,14 @@ sqlstate_class(const char *sqlstate)
 const char *pgerr_class_name(enum pgerr_class class)
 {
 	static const char *const names[] = {
-	    [PGERR_NONE] = "none",     [PGERR_LOST] = "lost",
-	    [PGERR_RETRY] = "retry",   [PGERR_RECONNECT] = "reconnect",
-	    [PGERR_BUSY] = "busy",     [PGERR_DATA] = "data",
-	    [PGERR_SCHEMA] = "schema", [PGERR_BUG] = "bug",
+	    [PGERR_NONE] = "none",
+	    [PGERR_LOST] = "lost",
+	    [PGERR_RETRY] = "retry",
+	    [PGERR_RECONNECT] = "reconnect",
+	    [PGERR_BUSY] = "busy",
+	    [PGERR_DATA] = "data",
+	    [PGERR_SCHEMA] = "schema",
+	    [PGERR_BUG] = "bug",
 	};
 
 	return (size_t) class < COUNT_OF(names) ? names[class] : "unknown";

@@ -49,8 +49,8 @@ argv_split(const char *command, char ***argv, struct err *err)
 		*to++ = '\0';
 		if (quoted) {
 			mem_free(block);
-			return err_set(err, ERR_INVALID,
-				       "a double quote is not closed");
+			return err_set(
+			    err, ERR_INVALID, "a double quote is not closed");
 		}
 	}
 	block[words] = NULL;

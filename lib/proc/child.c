@@ -73,8 +73,12 @@ enum child_step {
 };
 
 static const char *const step_names[] = {
-    [STEP_NONE] = "nothing", [STEP_DUP] = "descriptors", [STEP_PARENT] = "parent",
-    [STEP_LIMIT] = "limit",  [STEP_USER] = "user",	 [STEP_CHDIR] = "chdir",
+    [STEP_NONE] = "nothing",
+    [STEP_DUP] = "descriptors",
+    [STEP_PARENT] = "parent",
+    [STEP_LIMIT] = "limit",
+    [STEP_USER] = "user",
+    [STEP_CHDIR] = "chdir",
     [STEP_EXEC] = "exec",
 };
 
@@ -554,8 +558,7 @@ launch_child(const struct launch *la)
 	memset(&dfl, 0, sizeof(dfl));
 	dfl.sa_handler = SIG_DFL;
 	for (int signo = 1; signo < NSIG; signo++)
-		(void)sigaction(
-		    signo, &dfl,
+		(void)sigaction(signo, &dfl,
 		    NULL); /* refused for KILL, STOP and the C library's own */
 
 	for (const struct child_limit *l = spec->limits; l != NULL && l->resource != -1;
@@ -574,8 +577,8 @@ launch_child(const struct launch *la)
 	}
 	if (spec->uid != (uid_t)-1 &&
 	    (setgroups(0, NULL) != 0 ||
-	     setresgid(spec->gid, spec->gid, spec->gid) != 0 ||
-	     setresuid(spec->uid, spec->uid, spec->uid) != 0))
+		setresgid(spec->gid, spec->gid, spec->gid) != 0 ||
+		setresuid(spec->uid, spec->uid, spec->uid) != 0))
 		launch_fail(status, STEP_USER);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		launch_fail(status, STEP_USER);
@@ -603,8 +606,8 @@ env_path(char *const *env)
 }
 
 static int
-stream_open(struct stream *s, struct child *c, int *child_end, size_t max,
-	    struct err *err)
+stream_open(
+    struct stream *s, struct child *c, int *child_end, size_t max, struct err *err)
 {
 	int fds[2];
 
@@ -616,16 +619,16 @@ stream_open(struct stream *s, struct child *c, int *child_end, size_t max,
 	*child_end = fds[1];
 	if (fd_set_nonblock(s->fd, err) != 0)
 		return -1;
-	s->ev = event_new(loop_base(c->cs->loop), s->fd, EV_READ | EV_PERSIST,
-			  stream_readable, s);
+	s->ev = event_new(
+	    loop_base(c->cs->loop), s->fd, EV_READ | EV_PERSIST, stream_readable, s);
 	if (s->ev == NULL || event_add(s->ev, NULL) != 0)
 		return err_set(err, ERR_NOMEM, "watching a pipe");
 	return 0;
 }
 
 static int
-input_open(struct child *c, int *child_end, const struct child_spec *spec,
-	   struct err *err)
+input_open(
+    struct child *c, int *child_end, const struct child_spec *spec, struct err *err)
 {
 	int fds[2];
 
@@ -643,8 +646,8 @@ input_open(struct child *c, int *child_end, const struct child_spec *spec,
 		return err_set(err, ERR_NOMEM, "input of %zu bytes", spec->input_len);
 	if (fd_set_nonblock(c->in_fd, err) != 0)
 		return -1;
-	c->in_ev = event_new(loop_base(c->cs->loop), c->in_fd, EV_WRITE | EV_PERSIST,
-			     input_writable, c);
+	c->in_ev = event_new(
+	    loop_base(c->cs->loop), c->in_fd, EV_WRITE | EV_PERSIST, input_writable, c);
 	if (c->in_ev == NULL || event_add(c->in_ev, NULL) != 0)
 		return err_set(err, ERR_NOMEM, "watching a pipe");
 	return 0;
@@ -659,7 +662,7 @@ close_if_open(int fd)
 
 struct child *
 child_spawn(struct children *cs, const struct child_spec *spec, child_cb *cb, void *arg,
-	    struct err *err)
+    struct err *err)
 {
 	struct launch la = {
 	    .spec = spec, .in_fd = -1, .out_fd = -1, .err_fd = -1, .status_fd = -1};

@@ -30,8 +30,8 @@ struct child;
 
 struct child_limit {
 	int resource; /* RLIMIT_..., -1 ends the list */
-	uint64_t
-	    value; /* soft and hard; one above our own hard limit leaves that one */
+	/* soft and hard; one above our own hard limit leaves that one */
+	uint64_t value;
 };
 
 /* all of it is copied, or used up before child_spawn returns */
@@ -58,11 +58,11 @@ struct child_spec {
 };
 
 struct child_output {
-	const char
-	    *head; /* the first bytes; everything, when tail is NULL; never NULL */
+	/* the first bytes; everything, when tail is NULL; never NULL */
+	const char *head;
 	size_t head_len;
-	const char
-	    *tail; /* the last bytes, when something was left out between; else NULL */
+	/* the last bytes, when something was left out between; else NULL */
+	const char *tail;
 	size_t tail_len;
 	uint64_t total; /* bytes that the child wrote */
 };
@@ -71,8 +71,8 @@ struct child_result {
 	pid_t pid;
 	int status;	/* as waitpid gives it */
 	int exec_errno; /* not 0: the command could not be started at all */
-	const char
-	    *failed_step; /* with exec_errno: a static word such as "chdir" or "exec" */
+	/* with exec_errno: a static word such as "chdir" or "exec" */
+	const char *failed_step;
 	bool timed_out;
 	bool killed;		      /* child_kill was called */
 	int64_t duration_ms;	      /* from the fork to the death */
@@ -90,7 +90,7 @@ void children_free(struct children *cs);
 size_t children_count(const struct children *cs); /* those whose end was not told yet */
 
 struct child *child_spawn(struct children *cs, const struct child_spec *spec,
-			  child_cb *cb, void *arg, struct err *err) ATTR_CHECK;
+    child_cb *cb, void *arg, struct err *err) ATTR_CHECK;
 pid_t child_pid(const struct child *c); /* also the process group */
 /*
  * TERM to the group now, KILL after grace_ms (0: at once) or when an earlier TERM's

@@ -142,8 +142,8 @@ group_lookup(const char *group, gid_t *gid, struct err *err)
 }
 
 int
-priv_lookup(const char *user, const char *group, uid_t *uid, gid_t *gid,
-	    struct err *err)
+priv_lookup(
+    const char *user, const char *group, uid_t *uid, gid_t *gid, struct err *err)
 {
 	uid_t u;
 	gid_t g;
@@ -167,8 +167,8 @@ priv_drop(uid_t uid, gid_t gid, struct err *err)
 		if (setgroups(0, NULL) != 0)
 			return err_errno(err, errno, "dropping groups");
 		if (setresgid(gid, gid, gid) != 0)
-			return err_errno(err, errno, "becoming group %u",
-					 (unsigned)gid);
+			return err_errno(
+			    err, errno, "becoming group %u", (unsigned)gid);
 		if (setresuid(uid, uid, uid) != 0)
 			return err_errno(err, errno, "becoming user %u", (unsigned)uid);
 	}
@@ -176,12 +176,12 @@ priv_drop(uid_t uid, gid_t gid, struct err *err)
 		return err_errno(err, errno, "reading our ids");
 	if (r != uid || e != uid || s != uid || rg != gid || eg != gid || sg != gid)
 		return err_set(err, ERR_INVALID,
-			       "cannot run as user %u, group %u: we are user %u, group "
-			       "%u and not root",
-			       (unsigned)uid, (unsigned)gid, (unsigned)e, (unsigned)eg);
+		    "cannot run as user %u, group %u: we are user %u, group "
+		    "%u and not root",
+		    (unsigned)uid, (unsigned)gid, (unsigned)e, (unsigned)eg);
 	if (uid != 0 && (setuid(0) == 0 || seteuid(0) == 0))
-		return err_set(err, ERR_BUG, "user %u could become root again",
-			       (unsigned)uid);
+		return err_set(
+		    err, ERR_BUG, "user %u could become root again", (unsigned)uid);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		return err_errno(err, errno, "no_new_privs");
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
@@ -231,8 +231,8 @@ pidfile_write(const char *path, int *fd, struct err *err)
 				err_errno(err, locked, "locking pid file %s", path);
 			else if (fcntl(f, F_GETLK, &fl) == 0 && fl.l_type != F_UNLCK)
 				err_set(err, ERR_CONFLICT,
-					"pid file %s is held by process %ld", path,
-					(long)fl.l_pid);
+				    "pid file %s is held by process %ld", path,
+				    (long)fl.l_pid);
 			else {
 				close(f); /* its holder left in between */
 				continue;
@@ -271,8 +271,8 @@ pidfile_read(const char *path, pid_t *pid, struct err *err)
 	if (rc != 0)
 		err_errno(err, errno, "pid file %s", path);
 	else if (fl.l_type == F_UNLCK)
-		rc = err_set(err, ERR_NOT_FOUND,
-			     "pid file %s belongs to no live process", path);
+		rc = err_set(
+		    err, ERR_NOT_FOUND, "pid file %s belongs to no live process", path);
 	else
 		*pid = fl.l_pid;
 	close(fd);

@@ -22,7 +22,7 @@ void proctitle_set(const char *fmt, ...) ATTR_PRINTF(1, 2);
 
 /* user by name or number, its group unless one is given; -1 if there is no such */
 int priv_lookup(const char *user, const char *group, uid_t *uid, gid_t *gid,
-		struct err *err) ATTR_CHECK;
+    struct err *err) ATTR_CHECK;
 /*
  * setgroups, setresgid, setresuid, no_new_privs, not dumpable; checks that there is no
  * way back. Without root only our own ids are possible.

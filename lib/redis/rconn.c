@@ -143,7 +143,7 @@ static void
 set_state(struct rconn *rc, enum rconn_state state)
 {
 	log_debug(&rc->log, "redis connection state", "from=%s to=%s",
-		  state_names[rc->state], state_names[state]);
+	    state_names[rc->state], state_names[state]);
 	rc->state = state;
 }
 
@@ -209,8 +209,8 @@ watch_oldest(struct rconn *rc, int64_t now_ms)
 
 static int
 send_command(struct rconn *rc, enum rcommand_kind kind, int timeout_ms,
-	     rconn_reply_cb *cb, void *arg, struct err *err, int argc,
-	     const char *const argv[], const size_t lens[])
+    rconn_reply_cb *cb, void *arg, struct err *err, int argc, const char *const argv[],
+    const size_t lens[])
 {
 	size_t unsent = evbuffer_get_length(bufferevent_get_output(rc->bev));
 	int64_t now_ms = loop_now_ms(rc->loop);
@@ -220,9 +220,8 @@ send_command(struct rconn *rc, enum rcommand_kind kind, int timeout_ms,
 	if (c == NULL)
 		return err_set(err, ERR_NOMEM, "a command");
 	if (rwire_append(rc->out,
-			 unsent < rc->max_output_bytes ? rc->max_output_bytes - unsent
-						       : 0,
-			 argc, argv, lens, err) != 0) {
+		unsent < rc->max_output_bytes ? rc->max_output_bytes - unsent : 0, argc,
+		argv, lens, err) != 0) {
 		rqueue_unget(&rc->commands, c);
 		return -1;
 	}
@@ -394,8 +393,8 @@ static void
 phase_next_ping(struct rconn *rc)
 {
 	if (rc->ping_ms > 0)
-		loop_timer_start_ms(rc->phase,
-				    rc->sent_ms + rc->ping_ms - loop_now_ms(rc->loop));
+		loop_timer_start_ms(
+		    rc->phase, rc->sent_ms + rc->ping_ms - loop_now_ms(rc->loop));
 }
 
 static void
@@ -405,7 +404,7 @@ send_ping(struct rconn *rc)
 	struct err why = ERR_INIT;
 
 	if (send_command(rc, RCOMMAND_PING, rc->reply_timeout_ms, NULL, NULL, &why, 1,
-			 argv, NULL) != 0)
+		argv, NULL) != 0)
 		teardown(rc, &why);
 	else
 		phase_next_ping(rc);
@@ -440,7 +439,7 @@ is_message(const struct rconn *rc, const struct redisReply *reply)
 /* an error reply that ends the connection, as a reason with printable text */
 static void
 blame_reply(const struct rconn *rc, const char *what, const struct redisReply *reply,
-	    struct err *why)
+    struct err *why)
 {
 	char text[200];
 
@@ -463,7 +462,7 @@ handle_reply(struct rconn *rc, const struct redisReply *reply)
 
 		if (rc->message_cb != NULL)
 			rc->message_cb(rc, channel->str, (size_t)channel->len,
-				       text->str, (size_t)text->len, rc->arg);
+			    text->str, (size_t)text->len, rc->arg);
 		return;
 	}
 	if (!rqueue_pop_waiting(&rc->commands, &c)) {
@@ -471,7 +470,7 @@ handle_reply(struct rconn *rc, const struct redisReply *reply)
 			blame_reply(rc, "says unasked", reply, &why);
 		else
 			err_set(&why, ERR_IO, "%s sent a reply that nothing asked for",
-				rc->peer);
+			    rc->peer);
 		teardown(rc, &why);
 		return;
 	}
@@ -482,7 +481,7 @@ handle_reply(struct rconn *rc, const struct redisReply *reply)
 	if (rwire_is_failover(reply) ||
 	    (reply->type == REDIS_REPLY_ERROR && c.kind != RCOMMAND_CALLER)) {
 		blame_reply(rc, c.kind == RCOMMAND_SIGN_IN ? "refuses us" : "says",
-			    reply, &why);
+		    reply, &why);
 		teardown(rc, &why);
 		return;
 	}
@@ -504,7 +503,7 @@ on_readable(struct bufferevent *bev, void *arg)
 	hold(rc);
 	while ((len = evbuffer_get_contiguous_space(in)) > 0) {
 		if (rwire_reader_feed(rc->reader, evbuffer_pullup(in, (ev_ssize_t)len),
-				      len, &why) != 0)
+			len, &why) != 0)
 			goto broken;
 		evbuffer_drain(in, len);
 		for (;;) {
@@ -534,7 +533,7 @@ static int
 sign_in_step(struct rconn *rc, struct err *err, int argc, const char *const argv[])
 {
 	if (send_command(rc, RCOMMAND_SIGN_IN, rc->connect_timeout_ms, NULL, NULL, err,
-			 argc, argv, NULL) != 0)
+		argc, argv, NULL) != 0)
 		return -1;
 	rc->signing_in++;
 	return 0;
@@ -597,9 +596,8 @@ on_event(struct bufferevent *bev, short what, void *arg)
 		err_set(&why, ERR_CLOSED, "%s closed the connection", rc->peer);
 	} else {
 		err_errno(&why, errnum, "%s %s",
-			  rc->state == RCONN_CONNECTING ? "connecting to"
-							: "connection to",
-			  rc->peer);
+		    rc->state == RCONN_CONNECTING ? "connecting to" : "connection to",
+		    rc->peer);
 	}
 	teardown(rc, &why);
 }
@@ -657,8 +655,8 @@ start_attempt(struct rconn *rc)
 
 	set_state(rc, RCONN_RESOLVING);
 	loop_timer_start_ms(rc->phase, rc->connect_timeout_ms);
-	rc->question = resolve_start(rc->rv, rc->host, rc->port, rc->connect_timeout_ms,
-				     on_resolved, rc, &why);
+	rc->question = resolve_start(
+	    rc->rv, rc->host, rc->port, rc->connect_timeout_ms, on_resolved, rc, &why);
 	if (rc->question == NULL)
 		teardown(rc, &why);
 }
@@ -687,8 +685,8 @@ phase_over(void *arg)
 		break;
 	default:
 		err_set(&why, ERR_TIMEOUT, "no connection to %s within %d ms (%s)",
-			rc->state == RCONN_RESOLVING ? rc->host : rc->peer,
-			rc->connect_timeout_ms, state_names[rc->state]);
+		    rc->state == RCONN_RESOLVING ? rc->host : rc->peer,
+		    rc->connect_timeout_ms, state_names[rc->state]);
 		teardown(rc, &why);
 		break;
 	}
@@ -703,8 +701,8 @@ is_given(const char *text)
 }
 
 struct rconn *
-rconn_create(struct loop *l, struct resolver *rv, const struct rconn_opts *opts,
-	     struct err *err)
+rconn_create(
+    struct loop *l, struct resolver *rv, const struct rconn_opts *opts, struct err *err)
 {
 	struct rconn *rc;
 
@@ -811,8 +809,7 @@ rconn_close(struct rconn *rc, const char *reason)
 
 int
 rconn_command_within(struct rconn *rc, int reply_timeout_ms, rconn_reply_cb *cb,
-		     void *arg, struct err *err, int argc, const char *const argv[],
-		     const size_t lens[])
+    void *arg, struct err *err, int argc, const char *const argv[], const size_t lens[])
 {
 	STAMP_CHECK(rc, RCONN_STAMP);
 	if (rc->state != RCONN_UP)
@@ -821,16 +818,15 @@ rconn_command_within(struct rconn *rc, int reply_timeout_ms, rconn_reply_cb *cb,
 		return err_set(err, ERR_CONFLICT, "this connection only subscribes");
 	if (rc->commands.count >= rc->max_waiting)
 		return err_set(err, ERR_LIMIT, "%zu commands wait for Redis already",
-			       rc->commands.count);
+		    rc->commands.count);
 	return send_command(rc, RCOMMAND_CALLER,
-			    reply_timeout_ms > 0 ? reply_timeout_ms
-						 : rc->reply_timeout_ms,
-			    cb, arg, err, argc, argv, lens);
+	    reply_timeout_ms > 0 ? reply_timeout_ms : rc->reply_timeout_ms, cb, arg,
+	    err, argc, argv, lens);
 }
 
 int
 rconn_command(struct rconn *rc, rconn_reply_cb *cb, void *arg, struct err *err,
-	      int argc, const char *const argv[], const size_t lens[])
+    int argc, const char *const argv[], const size_t lens[])
 {
 	return rconn_command_within(rc, 0, cb, arg, err, argc, argv, lens);
 }
@@ -854,8 +850,8 @@ rconn_subscribe(struct rconn *rc, const char *channel, struct err *err)
 	/* while it signs in, the command may join the pipeline; before that, it is
 	 * remembered */
 	if ((rc->state == RCONN_UP &&
-	     send_command(rc, RCOMMAND_SUBSCRIBE, rc->reply_timeout_ms, NULL, NULL, err,
-			  2, argv, NULL) != 0) ||
+		send_command(rc, RCOMMAND_SUBSCRIBE, rc->reply_timeout_ms, NULL, NULL,
+		    err, 2, argv, NULL) != 0) ||
 	    (rc->state == RCONN_SIGNING_IN && sign_in_step(rc, err, 2, argv) != 0)) {
 		mem_free(ch->name);
 		mem_free(ch);

@@ -37,15 +37,15 @@ struct redisReply;
  * Exactly one of reply and err is set.  Both belong to rconn and are gone when the
  * callback returns.  The callback may issue commands and may free or close rc.
  */
-typedef void rconn_reply_cb(struct rconn *rc, const struct redisReply *reply,
-			    const struct err *err, void *arg);
+typedef void rconn_reply_cb(
+    struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg);
 /* up: err NULL.  Down (also each failed attempt, at most one a second told): err says
  * why. */
-typedef void rconn_state_cb(struct rconn *rc, bool up, const struct err *err,
-			    void *arg);
+typedef void rconn_state_cb(
+    struct rconn *rc, bool up, const struct err *err, void *arg);
 /* a message of a channel that this connection is subscribed to */
 typedef void rconn_message_cb(struct rconn *rc, const char *channel, size_t channel_len,
-			      const char *text, size_t len, void *arg);
+    const char *text, size_t len, void *arg);
 
 struct rconn_opts {
 	const char *name; /* for the log: "command", "pop", "subscribe"; copied */
@@ -65,7 +65,7 @@ struct rconn_opts {
 };
 
 struct rconn *rconn_create(struct loop *l, struct resolver *rv,
-			   const struct rconn_opts *opts, struct err *err) ATTR_CHECK;
+    const struct rconn_opts *opts, struct err *err) ATTR_CHECK;
 /* NULL is fine; waiting callbacks get ERR_CLOSED first (from inside this call),
  * state_cb is not called */
 void rconn_free(struct rconn *rc);
@@ -89,10 +89,10 @@ void rconn_close(struct rconn *rc, const char *reason);
  * timeout plus a margin.
  */
 int rconn_command(struct rconn *rc, rconn_reply_cb *cb, void *arg, struct err *err,
-		  int argc, const char *const argv[], const size_t lens[]) ATTR_CHECK;
+    int argc, const char *const argv[], const size_t lens[]) ATTR_CHECK;
 int rconn_command_within(struct rconn *rc, int reply_timeout_ms, rconn_reply_cb *cb,
-			 void *arg, struct err *err, int argc, const char *const argv[],
-			 const size_t lens[]) ATTR_CHECK;
+    void *arg, struct err *err, int argc, const char *const argv[],
+    const size_t lens[]) ATTR_CHECK;
 
 /*
  * Subscribes this connection to a channel; from then on it takes only subscriptions

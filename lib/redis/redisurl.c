@@ -22,7 +22,7 @@
 /* percent-decodes len bytes into to; a NUL inside would cut the text silently */
 static int
 decode(char *to, size_t size, const char *from, size_t len, const char *what,
-       struct err *err)
+    struct err *err)
 {
 	size_t used = 0;
 	char byte;
@@ -40,8 +40,7 @@ decode(char *to, size_t size, const char *from, size_t len, const char *what,
 			i += 2;
 		}
 		if (used + 1 >= size)
-			return err_set(
-			    err, ERR_INVALID,
+			return err_set(err, ERR_INVALID,
 			    "the %s in a Redis address has more than %zu bytes", what,
 			    size - 1);
 		to[used++] = byte;
@@ -49,8 +48,8 @@ decode(char *to, size_t size, const char *from, size_t len, const char *what,
 	to[used] = '\0';
 	return 0;
 bad_escape:
-	return err_set(err, ERR_INVALID,
-		       "the %s in a Redis address has a bad %% escape", what);
+	return err_set(
+	    err, ERR_INVALID, "the %s in a Redis address has a bad %% escape", what);
 }
 
 static int
@@ -60,8 +59,8 @@ parse_database(const char *text, int *database, struct err *err)
 
 	if (str_to_i64(text, &n) != 0 || n < 0 || n > DATABASE_MAX)
 		return err_set(err, ERR_INVALID,
-			       "the database of a Redis address is a number up to %d",
-			       DATABASE_MAX);
+		    "the database of a Redis address is a number up to %d",
+		    DATABASE_MAX);
 	*database = (int)n;
 	return 0;
 }
@@ -74,18 +73,17 @@ parse_unix(const char *path, struct redisurl *url, struct err *err)
 
 	if (path[0] != '/')
 		return err_set(err, ERR_INVALID,
-			       "a Redis address of a socket has an absolute path, as "
-			       "in unix:/path");
+		    "a Redis address of a socket has an absolute path, as "
+		    "in unix:/path");
 	if (len >= sizeof(un.sun_path))
 		return err_set(err, ERR_INVALID,
-			       "a socket's path has at most %zu bytes",
-			       sizeof(un.sun_path) - 1);
+		    "a socket's path has at most %zu bytes", sizeof(un.sun_path) - 1);
 	if (path[len] == '?') {
 		const char *query = path + len + 1;
 
 		if (!str_starts(query, "db="))
 			return err_set(err, ERR_INVALID,
-				       "a Redis address of a socket knows only ?db=N");
+			    "a Redis address of a socket knows only ?db=N");
 		if (parse_database(query + 3, &url->database, err) != 0)
 			return -1;
 	}
@@ -102,14 +100,14 @@ parse_userinfo(const char *text, size_t len, struct redisurl *url, struct err *e
 
 	if (colon == NULL)
 		return err_set(err, ERR_INVALID,
-			       "a Redis address gives credentials as user:password@ or "
-			       ":password@");
+		    "a Redis address gives credentials as user:password@ or "
+		    ":password@");
 	user_len = (size_t)(colon - text);
 	if (decode(url->username, sizeof(url->username), text, user_len, "user name",
-		   err) != 0)
+		err) != 0)
 		return -1;
 	return decode(url->password, sizeof(url->password), colon + 1,
-		      len - user_len - 1, "password", err);
+	    len - user_len - 1, "password", err);
 }
 
 static int
@@ -150,11 +148,11 @@ parse_host(const char *text, size_t len, struct redisurl *url, struct err *err)
 	url->port = (uint16_t)n;
 	return 0;
 bad_host:
-	return err_set(err, ERR_INVALID,
-		       "a Redis address has a host, as in redis://host:6379/0");
+	return err_set(
+	    err, ERR_INVALID, "a Redis address has a host, as in redis://host:6379/0");
 bad_port:
-	return err_set(err, ERR_INVALID,
-		       "the port of a Redis address is a number, 1 to 65535");
+	return err_set(
+	    err, ERR_INVALID, "the port of a Redis address is a number, 1 to 65535");
 }
 
 int
@@ -166,8 +164,8 @@ redisurl_parse(const char *text, struct redisurl *url, struct err *err)
 
 	if (str_starts(text, SCHEME_TLS))
 		return err_set(err, ERR_INVALID,
-			       "rediss:// (TLS to Redis) is not supported yet; use "
-			       "redis:// or a tunnel");
+		    "rediss:// (TLS to Redis) is not supported yet; use "
+		    "redis:// or a tunnel");
 	if (str_starts(text, SCHEME_UNIX)) {
 		if (parse_unix(text + strlen(SCHEME_UNIX), &out, err) != 0)
 			return -1;
@@ -175,8 +173,8 @@ redisurl_parse(const char *text, struct redisurl *url, struct err *err)
 		return 0;
 	}
 	if (!str_starts(text, SCHEME))
-		return err_set(err, ERR_INVALID,
-			       "a Redis address begins with redis:// or unix:/");
+		return err_set(
+		    err, ERR_INVALID, "a Redis address begins with redis:// or unix:/");
 	rest = text + strlen(SCHEME);
 
 	/* a slash in a password is escaped, an at sign too; the last one counts anyway

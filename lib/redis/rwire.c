@@ -74,7 +74,7 @@ put_head(char *to, char mark, size_t n)
 
 int
 rwire_append(struct evbuffer *out, size_t max, int argc, const char *const argv[],
-	     const size_t lens[], struct err *err)
+    const size_t lens[], struct err *err)
 {
 	size_t held = evbuffer_get_length(out);
 	size_t total = HEAD_MAX;
@@ -88,8 +88,7 @@ rwire_append(struct evbuffer *out, size_t max, int argc, const char *const argv[
 
 		if (held > max || len > max - held || total > max - held - len)
 			return err_set(err, ERR_LIMIT,
-				       "more than %zu bytes would wait to be sent",
-				       max);
+			    "more than %zu bytes would wait to be sent", max);
 		total += len + HEAD_MAX + 2;
 	}
 	if (evbuffer_reserve_space(out, (ev_ssize_t)total, &room, 1) != 1)
@@ -163,13 +162,13 @@ rwire_reader_free(struct rwire_reader *r)
 }
 
 int
-rwire_reader_feed(struct rwire_reader *r, const void *bytes, size_t len,
-		  struct err *err)
+rwire_reader_feed(
+    struct rwire_reader *r, const void *bytes, size_t len, struct err *err)
 {
 	STAMP_CHECK(r, READER_STAMP);
 	if (len > RWIRE_REPLY_MAX_BYTES || r->bytes > RWIRE_REPLY_MAX_BYTES - len)
 		return err_set(err, ERR_LIMIT, "a reply of more than %zu bytes",
-			       RWIRE_REPLY_MAX_BYTES);
+		    RWIRE_REPLY_MAX_BYTES);
 	if (redisReaderFeed(r->reader, bytes, len) != REDIS_OK)
 		return err_set(err, ERR_NOMEM, "buffering a reply");
 	r->bytes += len;
@@ -185,8 +184,8 @@ rwire_reader_next(struct rwire_reader *r, struct redisReply **reply, struct err 
 	if (redisReaderGetReply(r->reader, &object) != REDIS_OK) {
 		if (r->too_many)
 			return err_set(err, ERR_LIMIT,
-				       "a reply of more than %zu elements",
-				       RWIRE_REPLY_MAX_ELEMENTS);
+			    "a reply of more than %zu elements",
+			    RWIRE_REPLY_MAX_ELEMENTS);
 		if (r->reader->err == REDIS_ERR_OOM)
 			return err_set(err, ERR_NOMEM, "reading a reply");
 		return err_set(err, ERR_IO, "not a Redis reply: %s", r->reader->errstr);

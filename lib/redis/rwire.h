@@ -24,19 +24,19 @@ struct rwire_reader;
  * bytes; nothing is appended on failure.
  */
 int rwire_append(struct evbuffer *out, size_t max, int argc, const char *const argv[],
-		 const size_t lens[], struct err *err) ATTR_CHECK;
+    const size_t lens[], struct err *err) ATTR_CHECK;
 
 struct rwire_reader *rwire_reader_create(void) ATTR_CHECK; /* NULL: no memory */
 void rwire_reader_free(struct rwire_reader *r);		   /* NULL is fine */
-int rwire_reader_feed(struct rwire_reader *r, const void *bytes, size_t len,
-		      struct err *err) ATTR_CHECK;
+int rwire_reader_feed(
+    struct rwire_reader *r, const void *bytes, size_t len, struct err *err) ATTR_CHECK;
 /*
  * The next whole reply, given to the caller (freeReplyObject), or NULL: more bytes are
  * needed.  -1: the bytes are no RESP or a bound is exceeded; the reader is of no use
  * any more.
  */
-int rwire_reader_next(struct rwire_reader *r, struct redisReply **reply,
-		      struct err *err) ATTR_CHECK;
+int rwire_reader_next(
+    struct rwire_reader *r, struct redisReply **reply, struct err *err) ATTR_CHECK;
 
 /* whether the error reply's first word says that this server is not the one to talk to
  */

@@ -48,8 +48,8 @@ ready(struct httpreq *req, void *arg)
 {
 	struct api *api = arg;
 
-	node_ready_reply(req, api->board,
-			 access_check(api->access, req) == ACCESS_ALLOWED);
+	node_ready_reply(
+	    req, api->board, access_check(api->access, req) == ACCESS_ALLOWED);
 }
 
 /* httpreq_needs is the row of the route */
@@ -59,8 +59,8 @@ go_on(struct httpreq *req, int app_id, void *arg)
 	struct api *api = arg;
 
 	if (api->stopped)
-		problem_unavailable(req, "unavailable",
-				    "The worker is leaving; nothing was done.");
+		problem_unavailable(
+		    req, "unavailable", "The worker is leaving; nothing was done.");
 	else
 		routes[httpreq_needs(req)].keyed(api, req, app_id);
 }
@@ -118,11 +118,10 @@ api_create(struct loop *l, const struct api_opts *opts, struct err *err)
 		goto fail;
 	}
 	for (unsigned i = 0; i < COUNT_OF(routes); i++)
-		api->routes[i] = (struct http_route){
-		    routes[i].method, routes[i].path,
+		api->routes[i] = (struct http_route){routes[i].method, routes[i].path,
 		    routes[i].keyed != NULL ? door : routes[i].open, i};
-	api->access = access_create(opts->settings->access_token,
-				    opts->settings->access_networks, err);
+	api->access = access_create(
+	    opts->settings->access_token, opts->settings->access_networks, err);
 	if (api->access == NULL)
 		goto fail;
 	api->auth = auth_create(l, api->store, go_on, api, err);

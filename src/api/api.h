@@ -26,8 +26,8 @@ struct api_opts {
 	int slot;
 };
 
-struct api *api_create(struct loop *l, const struct api_opts *opts,
-		       struct err *err) ATTR_CHECK;
+struct api *api_create(
+    struct loop *l, const struct api_opts *opts, struct err *err) ATTR_CHECK;
 void api_free(struct api *api); /* NULL is fine */
 /* routes, bounds and hooks for the applications' listeners; all borrowed from api */
 void api_httpd_opts(struct api *api, struct httpd_opts *opts);

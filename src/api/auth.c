@@ -137,8 +137,7 @@ bad_key(struct httpreq *req)
 static void
 away(struct httpreq *req)
 {
-	problem_unavailable(
-	    req, "unavailable",
+	problem_unavailable(req, "unavailable",
 	    "The API key cannot be checked now; nothing was done. Try again soon.");
 }
 
@@ -242,7 +241,7 @@ send_now(void *arg)
 		return;
 	au->sent_ms = loop_now_ms(au->loop);
 	if (store_exec(au->store, STORE_READ, &reads_keys, &au->params, answered, au,
-		       NULL) == 0)
+		NULL) == 0)
 		return;
 	settle_all(au, NULL);
 	if (!TAILQ_EMPTY(&au->gathering))
@@ -282,8 +281,8 @@ keep(struct auth *au, const struct apikey *key, struct httpreq *req)
 	if (k == NULL) {
 		/* an ask without a request is harmless: it is a refresh */
 		problem_unavailable(req, "overloaded",
-				    "Too many API keys wait to be checked; nothing was "
-				    "done. Try again soon.");
+		    "Too many API keys wait to be checked; nothing was "
+		    "done. Try again soon.");
 		return AUTH_REFUSED;
 	}
 	k->req = req;
@@ -299,12 +298,14 @@ auth_check(struct auth *au, struct httpreq *req, int *app_id)
 	struct apikey key;
 
 	if (header == NULL) {
-		unauthorized(req,
-			     "An API key is needed, as Authorization: Bearer KEY.");
+		unauthorized(
+		    req, "An API key is needed, as Authorization: Bearer KEY.");
 		return AUTH_REFUSED;
 	}
-	if (strncasecmp(header, "Bearer", 6) != 0 || (header[6] != ' ' && header[6] != '\0')) {
-		unauthorized(req, "The Authorization header is not of the form Bearer KEY.");
+	if (strncasecmp(header, "Bearer", 6) != 0 ||
+	    (header[6] != ' ' && header[6] != '\0')) {
+		unauthorized(
+		    req, "The Authorization header is not of the form Bearer KEY.");
 		return AUTH_REFUSED;
 	}
 	header += 6;

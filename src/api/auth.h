@@ -22,7 +22,7 @@ struct auth;
 typedef void auth_cb(struct httpreq *req, int app_id, void *arg);
 
 struct auth *auth_create(struct loop *l, struct store *st, auth_cb *cb, void *arg,
-			 struct err *err) ATTR_CHECK;
+    struct err *err) ATTR_CHECK;
 /* the store is gone: its callbacks have come.  Requests still kept are dropped. */
 void auth_free(struct auth *au);
 
@@ -31,7 +31,7 @@ enum auth_answer {
 	AUTH_KEPT,	/* the callback comes, or auth answers 401 or 503 itself */
 	AUTH_REFUSED,	/* answered: req is gone */
 };
-enum auth_answer auth_check(struct auth *au, struct httpreq *req,
-			    int *app_id) ATTR_CHECK;
+enum auth_answer auth_check(
+    struct auth *au, struct httpreq *req, int *app_id) ATTR_CHECK;
 
 #endif

@@ -29,7 +29,7 @@ call_begin(struct api *api, struct httpreq *req, int app_id)
 		memset(c, 0, sizeof(*c));
 	} else if ((c = mem_zero(sizeof(*c))) == NULL) {
 		problem_unavailable(req, "overloaded",
-				    "The server is out of memory; nothing was done.");
+		    "The server is out of memory; nothing was done.");
 		return NULL;
 	}
 	c->stamp = CALL_STAMP;
@@ -83,8 +83,8 @@ call_reply(struct call *c, int status)
 	STAMP_CHECK(c, CALL_STAMP);
 	call_end(c);
 	if (strbuf_failed(out))
-		problem_unavailable(req, "overloaded",
-				    "The server is out of memory for this answer.");
+		problem_unavailable(
+		    req, "overloaded", "The server is out of memory for this answer.");
 	else
 		httpreq_reply(req, status, NULL, out->data, out->len);
 }
@@ -190,10 +190,10 @@ gone(struct httpreq *req, void *arg)
 
 int
 call_wait(struct call *c, const struct uuid *id, bool marked, call_waited *waited,
-	  struct err *err)
+    struct err *err)
 {
-	c->waiter = waiters_add(c->api->waiters, c->app_id, id, call_wait_left_ms(c),
-				marked, told, c, err);
+	c->waiter = waiters_add(
+	    c->api->waiters, c->app_id, id, call_wait_left_ms(c), marked, told, c, err);
 	if (c->waiter == NULL)
 		return -1;
 	c->waited = waited;

@@ -97,8 +97,8 @@ void call_drop(struct call *c);		     /* no answer: the client is gone */
 void call_reply(struct call *c, int status); /* with api->out as the body */
 void call_refuse(struct call *c, const struct refusal *why);
 void call_problem(struct call *c, const struct err *err, const char *detail);
-void call_read_failed(struct call *c,
-		      const struct pgerr *pe); /* a statement that changes nothing */
+void call_read_failed(
+    struct call *c, const struct pgerr *pe); /* a statement that changes nothing */
 /* begins the body in api->out, emptied */
 void call_body(struct call *c, struct jsonw *w);
 
@@ -111,7 +111,7 @@ void call_answered(struct api *api);
 
 /* 0: waited comes, unless the client hangs up (c has ended then) */
 int call_wait(struct call *c, const struct uuid *id, bool marked, call_waited *waited,
-	      struct err *err) ATTR_CHECK;
+    struct err *err) ATTR_CHECK;
 /* what is left of the time that the client would wait; 0 as well when the worker leaves
  */
 int64_t call_wait_left_ms(const struct call *c);

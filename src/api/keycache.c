@@ -74,8 +74,8 @@ keycache_free(struct keycache *kc)
 }
 
 enum key_verdict
-keycache_look(struct keycache *kc, const uint8_t hash[APIKEY_HASH], int64_t now_ms,
-	      int *app_id)
+keycache_look(
+    struct keycache *kc, const uint8_t hash[APIKEY_HASH], int64_t now_ms, int *app_id)
 {
 	struct entry *e = hmap_get(kc->map, hash, APIKEY_HASH);
 	int64_t age_ms;
@@ -124,8 +124,8 @@ put(struct keycache *kc, const uint8_t hash[APIKEY_HASH], bool good, int app_id,
 }
 
 void
-keycache_good(struct keycache *kc, const uint8_t hash[APIKEY_HASH], int app_id,
-	      int64_t asked_ms)
+keycache_good(
+    struct keycache *kc, const uint8_t hash[APIKEY_HASH], int app_id, int64_t asked_ms)
 {
 	put(kc, hash, true, app_id, asked_ms);
 }

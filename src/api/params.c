@@ -24,7 +24,7 @@ params_known(const struct httpreq *req, const char *const names[], struct refusa
 			continue;
 		str_printable(shown, sizeof(shown), name, strlen(name));
 		return refuse(why, 400, "unknown_parameter",
-			      "There is no query parameter \"%s\" here.", shown);
+		    "There is no query parameter \"%s\" here.", shown);
 	}
 	return 0;
 }
@@ -32,9 +32,8 @@ params_known(const struct httpreq *req, const char *const names[], struct refusa
 int
 params_no_key(const struct httpreq *req, struct refusal *why)
 {
-	static const char *const names[] = {"api_key", "apikey",	"api-key",
-					    "key",     "token",		"access_token",
-					    "auth",    "authorization", "bearer"};
+	static const char *const names[] = {"api_key", "apikey", "api-key", "key",
+	    "token", "access_token", "auth", "authorization", "bearer"};
 	const char *name, *value;
 	size_t cursor = 0;
 
@@ -42,10 +41,10 @@ params_no_key(const struct httpreq *req, struct refusal *why)
 		for (size_t i = 0; i < COUNT_OF(names); i++) {
 			if (str_ieq(names[i], name) || str_starts(value, "shoal_live_"))
 				return refuse(why, 400, "key_in_url",
-					      "API keys are taken only from the "
-					      "Authorization header. One that was "
-					      "sent in a URL may be in the logs of "
-					      "proxies: replace it.");
+				    "API keys are taken only from the "
+				    "Authorization header. One that was "
+				    "sent in a URL may be in the logs of "
+				    "proxies: replace it.");
 		}
 	}
 	return 0;
@@ -58,10 +57,9 @@ params_wait(const struct httpreq *req, int64_t *wait_ms, struct refusal *why)
 	int64_t seconds = 0;
 
 	if (text != NULL && (str_to_i64(text, &seconds) != 0 || seconds < 0 ||
-			     seconds > TASK_WAIT_MAX_S))
+				seconds > TASK_WAIT_MAX_S))
 		return refuse(why, 400, "invalid_parameter",
-			      "wait: it must be whole seconds from 0 to %d.",
-			      TASK_WAIT_MAX_S);
+		    "wait: it must be whole seconds from 0 to %d.", TASK_WAIT_MAX_S);
 	*wait_ms = seconds * 1000;
 	return 0;
 }
@@ -85,11 +83,11 @@ params_post_headers(const struct httpreq *req, struct refusal *why)
 
 	if (type != NULL && !is_json(type))
 		return refuse(why, 415, "unsupported_media_type",
-			      "The Content-Type must be application/json.");
+		    "The Content-Type must be application/json.");
 	if (httpreq_header(req, "Idempotency-Key") != NULL)
 		return refuse(why, 400, "idempotency_unsupported",
-			      "This version does not know Idempotency-Key. Nothing was "
-			      "done: sent without it, "
-			      "a repeated request makes a second task.");
+		    "This version does not know Idempotency-Key. Nothing was "
+		    "done: sent without it, "
+		    "a repeated request makes a second task.");
 	return 0;
 }

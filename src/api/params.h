@@ -12,12 +12,12 @@
 
 /* every query parameter is one of names (NULL-terminated) */
 int params_known(const struct httpreq *req, const char *const names[],
-		 struct refusal *why) ATTR_CHECK;
+    struct refusal *why) ATTR_CHECK;
 /* a key in the query would end in logs of proxies: refused whatever the route */
 int params_no_key(const struct httpreq *req, struct refusal *why) ATTR_CHECK;
 /* wait: whole seconds, 0 to TASK_WAIT_MAX_S; absent: 0 */
-int params_wait(const struct httpreq *req, int64_t *wait_ms,
-		struct refusal *why) ATTR_CHECK;
+int params_wait(
+    const struct httpreq *req, int64_t *wait_ms, struct refusal *why) ATTR_CHECK;
 /* Content-Type is absent or JSON, and no header asks for what is not there yet */
 int params_post_headers(const struct httpreq *req, struct refusal *why) ATTR_CHECK;
 

@@ -37,7 +37,7 @@ struct place {
 struct field {
 	const char *name;
 	int (*read)(const struct place *at, const char *name, const struct jspan *value,
-		    struct task_request *tr);
+	    struct task_request *tr);
 };
 
 int
@@ -61,23 +61,23 @@ path(const struct place *at, const char *name, char buf[120])
 		snprintf(buf, 120, "%s", name);
 	else
 		snprintf(buf, 120, "tasks[%d]%s%s", at->index,
-			 name[0] != '\0' ? "." : "", name);
+		    name[0] != '\0' ? "." : "", name);
 	return buf;
 }
 
 static int
 refuse_field(const struct place *at, const char *name, const struct jspan *value,
-	     const char *rule)
+    const char *rule)
 {
 	char buf[120];
 
 	return refuse(at->why, 400, "invalid_field", "%s (at byte %zu): %s.",
-		      path(at, name, buf), (size_t)(value->at - at->body), rule);
+	    path(at, name, buf), (size_t)(value->at - at->body), rule);
 }
 
 static int
 read_name(const struct place *at, const char *name, const struct jspan *value,
-	  char to[NAME_MAX_BYTES + 1])
+    char to[NAME_MAX_BYTES + 1])
 {
 	/* room for more than a name, so that "too long" comes from name_check */
 	char text[4 * NAME_MAX_BYTES];
@@ -96,27 +96,26 @@ read_name(const struct place *at, const char *name, const struct jspan *value,
 
 static int
 read_type(const struct place *at, const char *name, const struct jspan *value,
-	  struct task_request *tr)
+    struct task_request *tr)
 {
 	return read_name(at, name, value, tr->type);
 }
 
 static int
 read_queue(const struct place *at, const char *name, const struct jspan *value,
-	   struct task_request *tr)
+    struct task_request *tr)
 {
 	return read_name(at, name, value, tr->queue);
 }
 
 static int
 read_payload(const struct place *at, const char *name, const struct jspan *value,
-	     struct task_request *tr)
+    struct task_request *tr)
 {
 	char buf[120];
 
 	if (value->len > (size_t)at->settings->tasks_max_payload_bytes)
-		return refuse(
-		    at->why, 413, "payload_too_large",
+		return refuse(at->why, 413, "payload_too_large",
 		    "%s (at byte %zu): it has %zu bytes, and %lld are the most.",
 		    path(at, name, buf), (size_t)(value->at - at->body), value->len,
 		    (long long)at->settings->tasks_max_payload_bytes);
@@ -127,7 +126,7 @@ read_payload(const struct place *at, const char *name, const struct jspan *value
 
 static int
 read_metadata(const struct place *at, const char *name, const struct jspan *value,
-	      struct task_request *tr)
+    struct task_request *tr)
 {
 	if (value->kind == JSON_NULL)
 		return 0;
@@ -142,7 +141,7 @@ read_metadata(const struct place *at, const char *name, const struct jspan *valu
 
 static int
 read_whole(const struct place *at, const char *name, const struct jspan *value,
-	   int64_t min, int64_t max, int16_t *to)
+    int64_t min, int64_t max, int16_t *to)
 {
 	char rule[80];
 	int64_t n;
@@ -150,8 +149,8 @@ read_whole(const struct place *at, const char *name, const struct jspan *value,
 	if (value->kind != JSON_NUMBER || jspan_i64(value, &n, NULL) != 0 || n < min ||
 	    n > max) {
 		snprintf(rule, sizeof(rule),
-			 "it must be a whole number from %lld to %lld", (long long)min,
-			 (long long)max);
+		    "it must be a whole number from %lld to %lld", (long long)min,
+		    (long long)max);
 		return refuse_field(at, name, value, rule);
 	}
 	*to = (int16_t)n;
@@ -160,14 +159,14 @@ read_whole(const struct place *at, const char *name, const struct jspan *value,
 
 static int
 read_priority(const struct place *at, const char *name, const struct jspan *value,
-	      struct task_request *tr)
+    struct task_request *tr)
 {
 	return read_whole(at, name, value, 0, TASK_PRIORITY_MAX, &tr->priority);
 }
 
 static int
 read_max_attempts(const struct place *at, const char *name, const struct jspan *value,
-		  struct task_request *tr)
+    struct task_request *tr)
 {
 	return read_whole(at, name, value, 1, 1000, &tr->max_attempts);
 }
@@ -187,24 +186,22 @@ read_seconds(const struct jspan *value, int64_t max_ms, int64_t *ms)
 
 static int
 read_delay(const struct place *at, const char *name, const struct jspan *value,
-	   struct task_request *tr)
+    struct task_request *tr)
 {
 	if (!read_seconds(value, TASK_DELAY_MAX_MS, &tr->delay_ms))
-		return refuse_field(
-		    at, name, value,
+		return refuse_field(at, name, value,
 		    "it must be a number of seconds from 0 to 31622400 (366 days)");
 	return 0;
 }
 
 static int
 read_timeout(const struct place *at, const char *name, const struct jspan *value,
-	     struct task_request *tr)
+    struct task_request *tr)
 {
 	int64_t ms;
 
 	if (!read_seconds(value, TASK_TIMEOUT_MAX_MS, &ms) || ms == 0)
-		return refuse_field(
-		    at, name, value,
+		return refuse_field(at, name, value,
 		    "it must be a number of seconds from 0.001 to 604800 (7 days)");
 	tr->timeout_ms = (int32_t)ms;
 	return 0;
@@ -212,7 +209,7 @@ read_timeout(const struct place *at, const char *name, const struct jspan *value
 
 static int
 read_run_at(const struct place *at, const char *name, const struct jspan *value,
-	    struct task_request *tr)
+    struct task_request *tr)
 {
 	char text[64];
 	int64_t us;
@@ -221,8 +218,8 @@ read_run_at(const struct place *at, const char *name, const struct jspan *value,
 	    jspan_string(value, text, sizeof(text), NULL, NULL) != 0 ||
 	    clock_parse(text, &us) != 0)
 		return refuse_field(at, name, value,
-				    "it must be a time as RFC 3339 writes it, such as "
-				    "\"2030-01-31T09:30:00Z\"");
+		    "it must be a time as RFC 3339 writes it, such as "
+		    "\"2030-01-31T09:30:00Z\"");
 	if (us > at->now_us + TASK_DELAY_MAX_MS * 1000)
 		return refuse_field(at, name, value, "it is more than 366 days away");
 	/* what is past is due now: an older date must not buy a better place in the
@@ -232,10 +229,14 @@ read_run_at(const struct place *at, const char *name, const struct jspan *value,
 }
 
 static const struct field fields[] = {
-    {"type", read_type},	 {"payload", read_payload},
-    {"queue", read_queue},	 {"priority", read_priority},
-    {"run_at", read_run_at},	 {"delay", read_delay},
-    {"timeout", read_timeout},	 {"max_attempts", read_max_attempts},
+    {"type", read_type},
+    {"payload", read_payload},
+    {"queue", read_queue},
+    {"priority", read_priority},
+    {"run_at", read_run_at},
+    {"delay", read_delay},
+    {"timeout", read_timeout},
+    {"max_attempts", read_max_attempts},
     {"metadata", read_metadata},
 };
 #define FIELD_COUNT COUNT_OF(fields)
@@ -266,13 +267,12 @@ refuse_unknown(const struct place *at, const struct jspan *key)
 	str_printable(shown, sizeof(shown), name, len);
 	path(at, shown, buf);
 	if (near != NULL)
-		return refuse(
-		    at->why, 400, "unknown_field",
+		return refuse(at->why, 400, "unknown_field",
 		    "%s (at byte %zu): there is no such field; did you mean \"%s\"?",
 		    buf, (size_t)(key->at - at->body), near);
 	return refuse(at->why, 400, "unknown_field",
-		      "%s (at byte %zu): there is no such field.", buf,
-		      (size_t)(key->at - at->body));
+	    "%s (at byte %zu): there is no such field.", buf,
+	    (size_t)(key->at - at->body));
 }
 
 static const struct field *
@@ -289,7 +289,7 @@ field_find(const struct jspan *key, unsigned *index)
 
 static void
 fill_defaults(const struct settings *s, bool has_priority, bool has_attempts,
-	      struct task_request *tr)
+    struct task_request *tr)
 {
 	const struct queue_settings *q;
 	const struct type_settings *t;
@@ -328,11 +328,10 @@ read_task(const struct place *at, const struct jspan *object, struct task_reques
 
 	if (object->kind != JSON_OBJECT)
 		return refuse(at->why, 400, "invalid_request",
-			      "%s (at byte %zu) must be an object with the task's "
-			      "fields, and is %s.",
-			      at->index < 0 ? "The body" : path(at, "", buf),
-			      (size_t)(object->at - at->body),
-			      json_kind_name(object->kind));
+		    "%s (at byte %zu) must be an object with the task's "
+		    "fields, and is %s.",
+		    at->index < 0 ? "The body" : path(at, "", buf),
+		    (size_t)(object->at - at->body), json_kind_name(object->kind));
 	memset(&made, 0, sizeof(made));
 	jwalk_start(&walk, object);
 	while (jwalk_member(&walk, &key, &value)) {
@@ -350,11 +349,10 @@ read_task(const struct place *at, const struct jspan *object, struct task_reques
 	}
 	if (made.type[0] == '\0')
 		return refuse(at->why, 400, "missing_field", "%s: it is missing.",
-			      path(at, "type", buf));
+		    path(at, "type", buf));
 	if (has_run_at && has_delay)
 		return refuse(at->why, 400, "invalid_field",
-			      "%s: run_at and delay exclude each other.",
-			      path(at, "delay", buf));
+		    "%s: run_at and delay exclude each other.", path(at, "delay", buf));
 	fill_defaults(at->settings, has_priority, has_attempts, &made);
 	*tr = made;
 	return 0;
@@ -362,23 +360,23 @@ read_task(const struct place *at, const struct jspan *object, struct task_reques
 
 static int
 check_json(const char *body, size_t len, unsigned max_depth, unsigned check_keys,
-	   struct jspan *value, struct refusal *why)
+    struct jspan *value, struct refusal *why)
 {
 	struct jscan_limits limits = {.max_depth = max_depth, .check_keys = check_keys};
 	struct err err = ERR_INIT;
 
 	if (body == NULL || len == 0)
-		return refuse(why, 400, "invalid_json",
-			      "The body is empty; JSON is expected.");
+		return refuse(
+		    why, 400, "invalid_json", "The body is empty; JSON is expected.");
 	if (jscan_check(body, len, &limits, value, &err) != 0)
 		return refuse(why, 400, "invalid_json",
-			      "The body is not acceptable JSON: %.300s.", err.text);
+		    "The body is not acceptable JSON: %.300s.", err.text);
 	return 0;
 }
 
 int
 task_request_parse(const char *body, size_t len, const struct settings *s,
-		   int64_t now_us, struct task_request *tr, struct refusal *why)
+    int64_t now_us, struct task_request *tr, struct refusal *why)
 {
 	struct place at = {body, -1, s, now_us, why};
 	struct jspan object;
@@ -391,7 +389,7 @@ task_request_parse(const char *body, size_t len, const struct settings *s,
 /* the array in {"tasks":[...]}, and nothing beside it */
 static int
 unwrap(const char *body, const struct jspan *object, struct jspan *tasks,
-       struct refusal *why)
+    struct refusal *why)
 {
 	struct jspan key, value;
 	struct jwalk walk;
@@ -401,9 +399,9 @@ unwrap(const char *body, const struct jspan *object, struct jspan *tasks,
 	while (jwalk_member(&walk, &key, &value)) {
 		if (!jspan_is(&key, "tasks"))
 			return refuse(why, 400, "unknown_field",
-				      "A field beside \"tasks\" (at byte %zu): a batch "
-				      "has no other.",
-				      (size_t)(key.at - body));
+			    "A field beside \"tasks\" (at byte %zu): a batch "
+			    "has no other.",
+			    (size_t)(key.at - body));
 		*tasks = value;
 		found = true;
 	}
@@ -414,7 +412,7 @@ unwrap(const char *body, const struct jspan *object, struct jspan *tasks,
 
 int
 task_batch_parse(const char *body, size_t len, struct jspan *tasks, size_t *count,
-		 struct refusal *why)
+    struct refusal *why)
 {
 	struct jspan top, array;
 	size_t n, start = 0;
@@ -435,15 +433,14 @@ task_batch_parse(const char *body, size_t len, struct jspan *tasks, size_t *coun
 	if (top.kind == JSON_OBJECT && unwrap(body, &top, &array, why) != 0)
 		return -1;
 	if (array.kind != JSON_ARRAY)
-		return refuse(
-		    why, 400, "invalid_request",
+		return refuse(why, 400, "invalid_request",
 		    "A batch is {\"tasks\":[...]} or a bare array; at byte %zu is %s.",
 		    (size_t)(array.at - body), json_kind_name(array.kind));
 	n = jspan_count(&array);
 	if (n < 1 || n > TASK_BATCH_MAX)
 		return refuse(why, 400, "invalid_request",
-			      "A batch holds from 1 to %d tasks, and this one %zu.",
-			      TASK_BATCH_MAX, n);
+		    "A batch holds from 1 to %d tasks, and this one %zu.",
+		    TASK_BATCH_MAX, n);
 	*tasks = array;
 	*count = n;
 	return 0;
@@ -451,8 +448,8 @@ task_batch_parse(const char *body, size_t len, struct jspan *tasks, size_t *coun
 
 int
 task_batch_item(const char *body, const struct jspan *item, size_t index,
-		const struct settings *s, int64_t now_us, struct task_request *tr,
-		struct refusal *why)
+    const struct settings *s, int64_t now_us, struct task_request *tr,
+    struct refusal *why)
 {
 	struct place at = {body, (int)index, s, now_us, why};
 

@@ -43,16 +43,15 @@ struct refusal {
 
 /* all three: 0, or -1 with why filled.  now_us: microseconds since 1970 */
 int task_request_parse(const char *body, size_t len, const struct settings *s,
-		       int64_t now_us, struct task_request *tr,
-		       struct refusal *why) ATTR_CHECK;
+    int64_t now_us, struct task_request *tr, struct refusal *why) ATTR_CHECK;
 /* {"tasks":[...]} or a bare array, of 1 to TASK_BATCH_MAX; the elements are not yet
  * looked at */
 int task_batch_parse(const char *body, size_t len, struct jspan *tasks, size_t *count,
-		     struct refusal *why) ATTR_CHECK;
+    struct refusal *why) ATTR_CHECK;
 /* one element of such a batch, the index-th */
 int task_batch_item(const char *body, const struct jspan *item, size_t index,
-		    const struct settings *s, int64_t now_us, struct task_request *tr,
-		    struct refusal *why) ATTR_CHECK;
+    const struct settings *s, int64_t now_us, struct task_request *tr,
+    struct refusal *why) ATTR_CHECK;
 
 int refuse(struct refusal *why, int status, const char *code, const char *fmt, ...)
     ATTR_PRINTF(4, 5);

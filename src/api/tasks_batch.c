@@ -55,7 +55,7 @@ missing_init(struct missing *m, size_t most, struct err *err)
 
 static int
 missing_add(struct missing *m, int kind, const char *name, const char **list,
-	    size_t *count, struct err *err)
+    size_t *count, struct err *err)
 {
 	struct name_text *t = &m->texts[m->text_count];
 	size_t len = strlen(name);
@@ -102,8 +102,8 @@ parse_items(struct call *c, struct missing *m)
 	for (size_t i = 0; i < c->count && jwalk_element(&walk, &element); i++) {
 		struct submit_item *it = &c->items[i];
 
-		if (task_batch_item(body, &element, i, api->settings, now_us, &tr,
-				    &why) != 0) {
+		if (task_batch_item(
+			body, &element, i, api->settings, now_us, &tr, &why) != 0) {
 			call_refuse(c, &why);
 			return -1;
 		}
@@ -111,9 +111,9 @@ parse_items(struct call *c, struct missing *m)
 		it->queue_id = names_queue_id(api->names, c->app_id, tr.queue);
 		it->type_id = names_type_id(api->names, tr.type);
 		if ((it->queue_id == 0 && missing_add(m, 0, tr.queue, m->queues,
-						      &m->queue_count, &err) != 0) ||
-		    (it->type_id == 0 &&
-		     missing_add(m, 1, tr.type, m->types, &m->type_count, &err) != 0)) {
+					      &m->queue_count, &err) != 0) ||
+		    (it->type_id == 0 && missing_add(m, 1, tr.type, m->types,
+					     &m->type_count, &err) != 0)) {
 			call_problem(c, &err, NULL);
 			return -1;
 		}
@@ -166,8 +166,8 @@ submit(struct call *c)
 	c->group.cb = submitted;
 	c->group.arg = c;
 	if (submit_add(c->api->submit, &c->group, &err) != 0)
-		call_problem(c, &err,
-			     "Tasks cannot be taken now; none of these was accepted.");
+		call_problem(
+		    c, &err, "Tasks cannot be taken now; none of these was accepted.");
 }
 
 static void
@@ -181,7 +181,7 @@ on_names(const struct err *err, void *arg)
 
 	if (err != NULL && err->code == ERR_LIMIT) {
 		(void)refuse(&why, 422, "too_many_names",
-			     "No task was accepted: %.300s.", err->text);
+		    "No task was accepted: %.300s.", err->text);
 		call_refuse(c, &why);
 	} else if (err != NULL) {
 		call_problem(c, err, "The database is away; no task was accepted.");
@@ -195,8 +195,7 @@ on_names(const struct err *err, void *arg)
 				submit(c);
 			} else {
 				(void)err_set(&full, ERR_LIMIT, "names");
-				call_problem(
-				    c, &full,
+				call_problem(c, &full,
 				    "Too many names are in use; no task was accepted.");
 			}
 		}
@@ -220,11 +219,11 @@ ask_names(struct call *c)
 		if (m.queue_count + m.type_count == 0)
 			submit(c);
 		else if (names_learn(c->api->names, c->app_id, m.queues, m.queue_count,
-				     m.types, m.type_count, on_names, c, &err) == 0)
+			     m.types, m.type_count, on_names, c, &err) == 0)
 			asked = true;
 		else
-			call_problem(c, &err,
-				     "The database is away; no task was accepted.");
+			call_problem(
+			    c, &err, "The database is away; no task was accepted.");
 	}
 	missing_fini(&m);
 	return asked;

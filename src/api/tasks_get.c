@@ -49,7 +49,7 @@ ask_row(struct call *c)
 
 	reads_task_params(&c->api->params, c->app_id, &c->id);
 	if (store_exec(c->api->store, STORE_READ, &reads_task, &c->api->params, on_row,
-		       c, &err) == 0)
+		c, &err) == 0)
 		return true;
 	call_problem(c, &err, NULL);
 	return false;

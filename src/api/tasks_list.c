@@ -30,8 +30,8 @@ id_at(int64_t us, struct uuid *id)
 }
 
 static int
-read_time(const struct httpreq *req, const char *name, struct uuid *id,
-	  struct refusal *why)
+read_time(
+    const struct httpreq *req, const char *name, struct uuid *id, struct refusal *why)
 {
 	const char *text = httpreq_query(req, name);
 	int64_t us;
@@ -40,24 +40,24 @@ read_time(const struct httpreq *req, const char *name, struct uuid *id,
 		return 0;
 	if (clock_parse(text, &us) != 0)
 		return refuse(why, 400, "invalid_parameter",
-			      "%s: it must be a time as RFC 3339 writes it, such as "
-			      "2030-01-31T09:30:00Z (a + in "
-			      "a URL is written %%2B).",
-			      name);
+		    "%s: it must be a time as RFC 3339 writes it, such as "
+		    "2030-01-31T09:30:00Z (a + in "
+		    "a URL is written %%2B).",
+		    name);
 	id_at(us, id);
 	return 0;
 }
 
 static int
-read_name(const struct httpreq *req, const char *name, const char **to,
-	  struct refusal *why)
+read_name(
+    const struct httpreq *req, const char *name, const char **to, struct refusal *why)
 {
 	const char *text = httpreq_query(req, name);
 	struct err err = ERR_INIT;
 
 	if (text != NULL && name_check(name, text, strlen(text), &err) != 0)
-		return refuse(why, 400, "invalid_parameter", "%s: %.300s.", name,
-			      err.text);
+		return refuse(
+		    why, 400, "invalid_parameter", "%s: %.300s.", name, err.text);
 	*to = text;
 	return 0;
 }
@@ -78,15 +78,14 @@ read_filter(const struct httpreq *req, struct task_filter *f, struct refusal *wh
 	if (state != NULL) {
 		if (task_state_parse(state, &wanted) != 0)
 			return refuse(why, 400, "invalid_parameter",
-				      "state: it must be scheduled, queued, running, "
-				      "succeeded, failed, cancelled "
-				      "or expired.");
+			    "state: it must be scheduled, queued, running, "
+			    "succeeded, failed, cancelled "
+			    "or expired.");
 		f->state = (int)wanted;
 	}
 	if (limit != NULL && (str_to_i64(limit, &n) != 0 || n < 1 || n > LIMIT_MAX))
 		return refuse(why, 400, "invalid_parameter",
-			      "limit: it must be a whole number from 1 to %d.",
-			      LIMIT_MAX);
+		    "limit: it must be a whole number from 1 to %d.", LIMIT_MAX);
 	f->limit = (int)n;
 	if (read_name(req, "queue", &f->queue, why) != 0 ||
 	    read_name(req, "type", &f->type, why) != 0 ||
@@ -95,8 +94,7 @@ read_filter(const struct httpreq *req, struct task_filter *f, struct refusal *wh
 		return -1;
 	if (cursor != NULL) {
 		if (str_unhex(cursor, from_cursor.b, sizeof(from_cursor.b)) != 0)
-			return refuse(
-			    why, 400, "invalid_parameter",
+			return refuse(why, 400, "invalid_parameter",
 			    "cursor: it must be the next_cursor of a page, unchanged.");
 		if (uuid_cmp(&from_cursor, &f->below) < 0)
 			f->below = from_cursor;
@@ -152,7 +150,7 @@ ask_rows(struct call *c)
 
 	reads_list_params(&c->api->params, c->app_id, &c->filter);
 	if (store_exec(c->api->store, STORE_READ, &reads_list, &c->api->params, on_rows,
-		       c, &err) == 0)
+		c, &err) == 0)
 		return true;
 	call_problem(c, &err, NULL);
 	return false;
@@ -161,8 +159,8 @@ ask_rows(struct call *c)
 void
 tasks_list(struct api *api, struct httpreq *req, int app_id)
 {
-	static const char *const known[] = {"state", "queue",  "type",	"since",
-					    "until", "cursor", "limit", NULL};
+	static const char *const known[] = {
+	    "state", "queue", "type", "since", "until", "cursor", "limit", NULL};
 	struct call *c = call_begin(api, req, app_id);
 	struct refusal why;
 

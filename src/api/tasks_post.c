@@ -80,7 +80,7 @@ ask_row(struct call *c)
 {
 	reads_task_params(&c->api->params, c->app_id, &c->item.id);
 	if (store_exec(c->api->store, STORE_READ, &reads_task, &c->api->params, on_row,
-		       c, NULL) == 0)
+		c, NULL) == 0)
 		return true;
 	reply_fresh(c, 202);
 	return false;
@@ -140,8 +140,8 @@ submit(struct call *c)
 	c->group.cb = submitted;
 	c->group.arg = c;
 	if (submit_add(c->api->submit, &c->group, &err) != 0)
-		call_problem(c, &err,
-			     "Tasks cannot be taken now; this one was not accepted.");
+		call_problem(
+		    c, &err, "Tasks cannot be taken now; this one was not accepted.");
 }
 
 /* ---------------------------------------------------------------- names */
@@ -163,16 +163,16 @@ on_names(const struct err *err, void *arg)
 
 	if (err != NULL && err->code == ERR_LIMIT) {
 		(void)refuse(&why, 422, "too_many_names",
-			     "The task was not accepted: %.300s.", err->text);
+		    "The task was not accepted: %.300s.", err->text);
 		call_refuse(c, &why);
 	} else if (err != NULL) {
-		call_problem(c, err,
-			     "The database is away; the task was not accepted.");
+		call_problem(
+		    c, err, "The database is away; the task was not accepted.");
 	} else if (!names_known(c)) {
 		struct err full = {ERR_LIMIT, ""};
 
-		call_problem(c, &full,
-			     "Too many names are in use; the task was not accepted.");
+		call_problem(
+		    c, &full, "Too many names are in use; the task was not accepted.");
 	} else if (httpreq_is_gone(c->req)) {
 		call_drop(c);
 	} else {
@@ -192,8 +192,8 @@ ask_names(struct call *c)
 		submit(c);
 		return false;
 	}
-	if (names_learn(c->api->names, c->app_id, &queue, 1, &type, 1, on_names, c,
-			&err) == 0)
+	if (names_learn(
+		c->api->names, c->app_id, &queue, 1, &type, 1, on_names, c, &err) == 0)
 		return true;
 	call_problem(c, &err, "The database is away; the task was not accepted.");
 	return false;
@@ -215,7 +215,7 @@ tasks_post(struct api *api, struct httpreq *req, int app_id)
 	    params_known(req, known, &why) != 0 ||
 	    params_wait(req, &c->wait_ms, &why) != 0 ||
 	    task_request_parse(body, len, api->settings, engine_now_us(api->engine),
-			       &c->task, &why) != 0)
+		&c->task, &why) != 0)
 		call_refuse(c, &why);
 	else if (names_known(c))
 		submit(c);

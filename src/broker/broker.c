@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * broker.c - Redis as Shoal uses it: pops, pushes, acknowledgements, channels; see broker.h.
+ * broker.c - Redis as Shoal uses it: pops, pushes, acknowledgements, channels; see
+ * broker.h.
  *
- * The blocking pop holds its connection hostage, so commands have another.  A health ping runs on the
- * command connection; when it fails, or any of the two closes, both are closed, since they
- * lead to the same server and a half-dead pair pops ids that it cannot acknowledge.
+ * The blocking pop holds its connection hostage, so commands have another.  A health
+ * ping runs on the command connection; when it fails, or any of the two closes, both
+ * are closed, since they lead to the same server and a half-dead pair pops ids that it
+ * cannot acknowledge.
  *
- * After each reconnect the worker's own processing list is read: an id whose pop was answered into a
- * dead connection is there, and is handed up as if just popped.
+ * After each reconnect the worker's own processing list is read: an id whose pop was
+ * answered into a dead connection is there, and is handed up as if just popped.
  *
  * The blocking pop command is named in one place, below.
  */
@@ -28,15 +30,15 @@
  * Deprecated since Redis 6.2 in favour of BLMOVE and served by all versions; BLMOVE is
  * missing before 6.2.  The timeout must be a whole number for servers before 6.0.
  */
-#define POP_WAIT "BRPOPLPUSH"
-#define POP_NOW "RPOPLPUSH"
-#define POP_WAIT_S "5"
+#define POP_WAIT	     "BRPOPLPUSH"
+#define POP_NOW		     "RPOPLPUSH"
+#define POP_WAIT_S	     "5"
 #define POP_WAIT_DEADLINE_MS 8000
 
-#define PING_MS 1000
+#define PING_MS	       1000
 #define JUDGE_AGAIN_MS 1000
-#define PLACES_TTL_S "30"
-#define PUSH_MOST 500
+#define PLACES_TTL_S   "30"
+#define PUSH_MOST      500
 
 static void on_state(struct rconn *rc, bool up, const struct err *err, void *arg);
 static void on_message(struct rconn *rc, const char *channel, size_t channel_len,
@@ -44,7 +46,8 @@ static void on_message(struct rconn *rc, const char *channel, size_t channel_len
 static void judge(void *arg);
 
 void
-broker_key(const struct broker *b, char key[KEY_MAX], const char *what, const char *rest)
+broker_key(
+    const struct broker *b, char key[KEY_MAX], const char *what, const char *rest)
 {
 	snprintf(key, KEY_MAX, "shoal:%s:%s%s", b->settings->cluster_name, what, rest);
 }
@@ -55,25 +58,27 @@ open_lane(struct broker *b, enum broker_lane lane, struct err *err)
 	static const char *const names[LANE_COUNT] = {"command", "pop", "channels"};
 	const struct settings *s = b->settings;
 	struct rconn_opts opts = {
-		.name = names[lane],
-		.host = b->url.host,
-		.port = b->url.port,
-		.username = s->redis_username[0] != '\0' ? s->redis_username : b->url.username,
-		.password = s->redis_password[0] != '\0' ? s->redis_password : b->url.password,
-		.database = b->url.database,
-		.ping_ms = lane == LANE_POP ? 0 : PING_MS,
-		.max_waiting = 50000,
-		.state_cb = on_state,
-		.message_cb = on_message,
-		.arg = b,
+	    .name = names[lane],
+	    .host = b->url.host,
+	    .port = b->url.port,
+	    .username =
+		s->redis_username[0] != '\0' ? s->redis_username : b->url.username,
+	    .password =
+		s->redis_password[0] != '\0' ? s->redis_password : b->url.password,
+	    .database = b->url.database,
+	    .ping_ms = lane == LANE_POP ? 0 : PING_MS,
+	    .max_waiting = 50000,
+	    .state_cb = on_state,
+	    .message_cb = on_message,
+	    .arg = b,
 	};
 
 	return rconn_create(b->loop, b->resolver, &opts, err);
 }
 
 struct broker *
-broker_create(
-    struct loop *l, struct resolver *rv, const struct broker_opts *opts, struct err *err)
+broker_create(struct loop *l, struct resolver *rv, const struct broker_opts *opts,
+    struct err *err)
 {
 	struct broker *b = mem_zero(sizeof(*b));
 
@@ -123,7 +128,8 @@ broker_free(struct broker *b)
 {
 	if (b == NULL)
 		return;
-	b->up = false; /* callbacks run from inside the free: they must find nothing to send on */
+	b->up = false; /* callbacks run from inside the free: they must find nothing to
+			  send on */
 	for (int i = 0; i < LANE_COUNT; i++) {
 		struct rconn *rc = b->lanes[i];
 
@@ -157,14 +163,16 @@ lane_up(const struct broker *b, enum broker_lane lane)
 
 /* sends a command that nobody waits for; what is lost is repaired by the feeder */
 static void
-tell(struct broker *b, rconn_reply_cb *cb, int argc, const char *const argv[], const size_t lens[])
+tell(struct broker *b, rconn_reply_cb *cb, int argc, const char *const argv[],
+    const size_t lens[])
 {
 	struct err err = ERR_INIT;
 
 	if (!b->up)
 		return;
 	if (rconn_command(b->lanes[LANE_COMMAND], cb, b, &err, argc, argv, lens) != 0)
-		log_debug(NULL, "redis command left out", "command=%s reason=\"%s\"", argv[0], err.text);
+		log_debug(NULL, "redis command left out", "command=%s reason=\"%s\"",
+		    argv[0], err.text);
 }
 
 static void
@@ -177,7 +185,8 @@ set_up(struct broker *b, bool up, const struct err *err)
 }
 
 static void
-on_own_list(struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
+on_own_list(
+    struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
 {
 	struct broker *b = arg;
 	struct elem e;
@@ -188,14 +197,15 @@ on_own_list(struct rconn *rc, const struct redisReply *reply, const struct err *
 	for (size_t i = 0; i < reply->elements; i++) {
 		const struct redisReply *r = reply->element[i];
 
-		if (r->type == REDIS_REPLY_STRING && elem_parse(r->str, (size_t)r->len, &e) == 0)
+		if (r->type == REDIS_REPLY_STRING &&
+		    elem_parse(r->str, (size_t)r->len, &e) == 0)
 			b->events->popped(&e, b->arg);
 	}
 }
 
 void
-broker_read_epoch(
-    const struct broker *b, const struct redisReply *reply, int64_t *epoch, bool *foreign)
+broker_read_epoch(const struct broker *b, const struct redisReply *reply,
+    int64_t *epoch, bool *foreign)
 {
 	struct uuid id;
 	const size_t id_len = UUID_TEXT_SIZE - 1;
@@ -214,7 +224,8 @@ broker_read_epoch(
 }
 
 static void
-on_epoch(struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
+on_epoch(
+    struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
 {
 	struct broker *b = arg;
 	struct err why = ERR_INIT;
@@ -228,7 +239,8 @@ on_epoch(struct rconn *rc, const struct redisReply *reply, const struct err *err
 	if (foreign) {
 		err_set(&why, ERR_CONFLICT,
 		    "this redis serves another database under the same cluster name");
-		log_error(NULL, "redis belongs to another database: no task is taken from it",
+		log_error(NULL,
+		    "redis belongs to another database: no task is taken from it",
 		    "key=%s", b->k_epoch);
 		b->judged = false;
 		set_up(b, false, &why);
@@ -254,7 +266,8 @@ judge(void *arg)
 
 	if (b->database_known && lane_up(b, LANE_COMMAND) &&
 	    (lane_up(b, LANE_POP) || b->stopped) &&
-	    rconn_command(b->lanes[LANE_COMMAND], on_epoch, b, &err, 2, argv, NULL) != 0)
+	    rconn_command(b->lanes[LANE_COMMAND], on_epoch, b, &err, 2, argv, NULL) !=
+		0)
 		log_debug(NULL, "redis epoch not asked", "reason=\"%s\"", err.text);
 }
 
@@ -273,7 +286,8 @@ on_state(struct rconn *rc, bool up, const struct err *err, void *arg)
 	set_up(b, false, err);
 	/* one of the two is gone: so must be the other */
 	for (int i = LANE_COMMAND; i <= LANE_POP; i++) {
-		if (b->lanes[i] != NULL && b->lanes[i] != rc && rconn_is_up(b->lanes[i]))
+		if (b->lanes[i] != NULL && b->lanes[i] != rc &&
+		    rconn_is_up(b->lanes[i]))
 			rconn_close(b->lanes[i], "the sister connection was lost");
 	}
 }
@@ -307,7 +321,8 @@ take_popped(struct broker *b, const struct redisReply *reply)
 	if (reply->type == REDIS_REPLY_ERROR) {
 		log_warn(NULL, "redis refused a pop", "reason=\"%.100s\"", reply->str);
 		if (strncmp(reply->str, "WRONGTYPE", 9) == 0) {
-			/* our own keys, made unusable by someone: their ids are repairable */
+			/* our own keys, made unusable by someone: their ids are
+			 * repairable */
 			const char *argv[] = {"DEL", b->k_dispatch, b->k_proc};
 
 			tell(b, NULL, 3, argv, NULL);
@@ -322,7 +337,8 @@ take_popped(struct broker *b, const struct redisReply *reply)
 		size_t lens[] = {4, strlen(b->k_proc), 1, (size_t)reply->len};
 
 		str_printable(shown, sizeof(shown), reply->str, (size_t)reply->len);
-		log_warn(NULL, "garbage in the dispatch list dropped", "value=\"%s\"", shown);
+		log_warn(NULL, "garbage in the dispatch list dropped", "value=\"%s\"",
+		    shown);
 		tell(b, NULL, 4, argv, lens);
 		return true;
 	}
@@ -331,7 +347,8 @@ take_popped(struct broker *b, const struct redisReply *reply)
 }
 
 static void
-on_wait(struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
+on_wait(
+    struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
 {
 	struct broker *b = arg;
 
@@ -351,8 +368,8 @@ broker_pop_wait(struct broker *b, struct err *err)
 		return err_set(err, ERR_CLOSED, "redis is away");
 	if (b->waiting)
 		return err_set(err, ERR_CONFLICT, "a pop is under way");
-	if (rconn_command_within(b->lanes[LANE_POP], POP_WAIT_DEADLINE_MS, on_wait, b, err, 4, argv,
-		NULL) != 0)
+	if (rconn_command_within(b->lanes[LANE_POP], POP_WAIT_DEADLINE_MS, on_wait, b,
+		err, 4, argv, NULL) != 0)
 		return -1;
 	b->waiting = true;
 	return 0;
@@ -372,7 +389,8 @@ more_reply(struct broker *b)
 }
 
 static void
-on_more(struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
+on_more(
+    struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
 {
 	struct broker *b = arg;
 
@@ -383,12 +401,14 @@ on_more(struct rconn *rc, const struct redisReply *reply, const struct err *err,
 }
 
 static void
-on_more_length(struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
+on_more_length(
+    struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
 {
 	struct broker *b = arg;
 
 	(void)rc;
-	b->length = err == NULL && reply->type == REDIS_REPLY_INTEGER ? reply->integer : 0;
+	b->length =
+	    err == NULL && reply->type == REDIS_REPLY_INTEGER ? reply->integer : 0;
 	more_reply(b);
 }
 
@@ -404,13 +424,15 @@ broker_pop_more(struct broker *b, int count, struct err *err)
 		return err_set(err, ERR_CONFLICT, "a pop is under way");
 	b->more_got = 0;
 	for (int i = 0; i < count; i++) {
-		if (rconn_command(b->lanes[LANE_COMMAND], on_more, b, err, 3, pop, NULL) != 0)
+		if (rconn_command(
+			b->lanes[LANE_COMMAND], on_more, b, err, 3, pop, NULL) != 0)
 			break;
 		b->more_open++;
 	}
 	if (b->more_open == 0)
 		return -1;
-	if (rconn_command(b->lanes[LANE_COMMAND], on_more_length, b, NULL, 2, length, NULL) == 0)
+	if (rconn_command(
+		b->lanes[LANE_COMMAND], on_more_length, b, NULL, 2, length, NULL) == 0)
 		b->more_open++;
 	return 0;
 }
@@ -429,10 +451,12 @@ broker_stop_popping(struct broker *b)
 	judge(b);
 }
 
-/* ---------------------------------------------------------------- pushes and acknowledgements */
+/* ---------------------------------------------------------------- pushes and
+ * acknowledgements */
 
 static void
-on_length(struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
+on_length(
+    struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
 {
 	struct broker *b = arg;
 
@@ -444,7 +468,8 @@ on_length(struct rconn *rc, const struct redisReply *reply, const struct err *er
 	} else if (reply->type == REDIS_REPLY_ERROR) {
 		log_warn(NULL, "redis refused a push", "reason=\"%.100s\"", reply->str);
 		if (strncmp(reply->str, "WRONGTYPE", 9) == 0) {
-			/* our own key, made unusable by someone: its ids are repairable */
+			/* our own key, made unusable by someone: its ids are repairable
+			 */
 			const char *argv[] = {"DEL", b->k_dispatch};
 
 			tell(b, NULL, 2, argv, NULL);
@@ -500,7 +525,8 @@ broker_ack(struct broker *b, const struct elem *e)
 void
 broker_give_back(struct broker *b, const struct elem *e)
 {
-	/* pushed first: if we die between the two there are two ids, and a claim sorts that out */
+	/* pushed first: if we die between the two there are two ids, and a claim sorts
+	 * that out */
 	broker_push(b, e, 1);
 	broker_ack(b, e);
 }
@@ -581,13 +607,14 @@ parse_done(const char *text, size_t len, int *app_id, struct uuid *id)
 }
 
 static void
-on_message(struct rconn *rc, const char *channel, size_t channel_len, const char *text, size_t len,
-    void *arg)
+on_message(struct rconn *rc, const char *channel, size_t channel_len, const char *text,
+    size_t len, void *arg)
 {
 	struct broker *b = arg;
 	struct uuid id;
 	int app_id;
-	bool ours = channel_len == strlen(b->k_done) && memcmp(channel, b->k_done, channel_len) == 0;
+	bool ours = channel_len == strlen(b->k_done) &&
+		    memcmp(channel, b->k_done, channel_len) == 0;
 
 	(void)rc;
 	if (ours) {

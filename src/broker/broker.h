@@ -2,10 +2,10 @@
 /*
  * broker.h - every Redis command and key name of Shoal.
  *
- * Three connections: one for commands, one that blocks in the pop, one for channels.  They live and die
- * together, and the broker is usable ("up") once the first two are connected and the epoch key names
- * our database, or is missing.  Everything here may be lost at any moment: ids are
- * repaired from PostgreSQL, messages are hints.
+ * Three connections: one for commands, one that blocks in the pop, one for channels.
+ * They live and die together, and the broker is usable ("up") once the first two are
+ * connected and the epoch key names our database, or is missing.  Everything here may
+ * be lost at any moment: ids are repaired from PostgreSQL, messages are hints.
  *
  * Keys, each with the prefix shoal:<cluster>:
  *
@@ -42,9 +42,11 @@ struct broker_events {
 	void (*popped)(const struct elem *e, void *arg);
 	/* a pop was answered with an error (out of memory, a key of a wrong type) */
 	void (*refused)(void *arg);
-	/* the blocking pop has ended: an id came before this, or it timed out, or failed */
+	/* the blocking pop has ended: an id came before this, or it timed out, or
+	 * failed */
 	void (*wait_ended)(void *arg);
-	/* broker_pop_more has ended; got ids came, the list's length was left after it */
+	/* broker_pop_more has ended; got ids came, the list's length was left after it
+	 */
 	void (*more_ended)(int got, int64_t left, void *arg);
 	/* a message for us: a task that this worker waits for has ended */
 	void (*done)(int app_id, const struct uuid *id, void *arg);
@@ -56,13 +58,13 @@ struct broker_events {
 
 struct broker_opts {
 	const struct settings *settings; /* borrowed */
-	struct uuid owner;               /* this incarnation */
+	struct uuid owner;		 /* this incarnation */
 	const struct broker_events *events;
 	void *arg;
 };
 
-struct broker *broker_create(struct loop *l, struct resolver *rv, const struct broker_opts *opts,
-    struct err *err) ATTR_CHECK;
+struct broker *broker_create(struct loop *l, struct resolver *rv,
+    const struct broker_opts *opts, struct err *err) ATTR_CHECK;
 void broker_free(struct broker *b);
 /* without it the broker stays down: connections are made, the epoch cannot be judged */
 void broker_set_database(struct broker *b, const struct uuid *database_id);
@@ -70,36 +72,43 @@ bool broker_is_up(const struct broker *b);
 /* closes all connections and makes them again */
 void broker_close(struct broker *b, const char *reason);
 
-/* pops; the ids arrive by events->popped.  At most one of each is under way (ERR_CONFLICT). */
+/* pops; the ids arrive by events->popped.  At most one of each is under way
+ * (ERR_CONFLICT). */
 int broker_pop_wait(struct broker *b, struct err *err) ATTR_CHECK;
 int broker_pop_more(struct broker *b, int count, struct err *err) ATTR_CHECK;
 bool broker_is_idle(const struct broker *b); /* no pop is under way */
-/* drops the blocking connection, so that nothing is popped any more (drain); it is not made again */
+/* drops the blocking connection, so that nothing is popped any more (drain); it is not
+ * made again */
 void broker_stop_popping(struct broker *b);
 
 /* commands whose outcome nobody waits for: lost ones are repaired by the feeder */
-void broker_push(struct broker *b, const struct elem *elems, size_t count);        /* at the waiting end */
-void broker_push_first(struct broker *b, const struct elem *elems, size_t count);  /* at the popping end */
+void broker_push(
+    struct broker *b, const struct elem *elems, size_t count); /* at the waiting end */
+void broker_push_first(
+    struct broker *b, const struct elem *elems, size_t count); /* at the popping end */
 void broker_ack(struct broker *b, const struct elem *e);
 void broker_give_back(struct broker *b, const struct elem *e);
-void broker_publish_done(struct broker *b, const struct uuid *waiter, int app_id, const struct uuid *id);
+void broker_publish_done(
+    struct broker *b, const struct uuid *waiter, int app_id, const struct uuid *id);
 void broker_publish(struct broker *b, const char *text);
 void broker_set_places(struct broker *b, const char *text);
 void broker_forget(struct broker *b); /* leaving: our lists and places */
 
-/* length of the dispatch list after our last push or pop, as far as we know; 0 at first */
+/* length of the dispatch list after our last push or pop, as far as we know; 0 at first
+ */
 int64_t broker_last_length(const struct broker *b);
 
 /* ids in a dead worker's processing list go back to the dispatch list */
 void broker_bury(struct broker *b, const struct uuid *owner);
 
 /*
- * The leader's look at Redis in one round trip: writes beat and leader, reads epoch, the list and the places.
- * cb once: err, or what was read.  list is NULL when with_list was false; length is always set.
+ * The leader's look at Redis in one round trip: writes beat and leader, reads epoch,
+ * the list and the places. cb once: err, or what was read.  list is NULL when with_list
+ * was false; length is always set.
  */
 struct broker_view {
-	int64_t epoch;      /* 0: missing */
-	bool foreign;       /* another database's */
+	int64_t epoch; /* 0: missing */
+	bool foreign;  /* another database's */
 	int64_t length;
 	const struct elem *list; /* from the popping end; borrowed; garbage left out */
 	size_t list_count;
@@ -107,12 +116,14 @@ struct broker_view {
 	const struct uuid *place_owners;
 	size_t place_count;
 };
-typedef void broker_view_cb(const struct broker_view *view, const struct err *err, void *arg);
-int broker_look(struct broker *b, int64_t beat, bool with_list, broker_view_cb *cb, void *arg,
-    struct err *err) ATTR_CHECK;
+typedef void broker_view_cb(
+    const struct broker_view *view, const struct err *err, void *arg);
+int broker_look(struct broker *b, int64_t beat, bool with_list, broker_view_cb *cb,
+    void *arg, struct err *err) ATTR_CHECK;
 /* for a worker's own doubts: reads beat */
 typedef void broker_beat_cb(int64_t beat, const struct err *err, void *arg);
-int broker_read_beat(struct broker *b, broker_beat_cb *cb, void *arg, struct err *err) ATTR_CHECK;
+int broker_read_beat(
+    struct broker *b, broker_beat_cb *cb, void *arg, struct err *err) ATTR_CHECK;
 /* writes the epoch (after PostgreSQL counted it) */
 void broker_set_epoch(struct broker *b, int64_t epoch);
 /* removes the field of an incarnation that is gone */

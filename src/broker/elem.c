@@ -73,7 +73,8 @@ elem_parse(const char *text, size_t len, struct elem *e)
 	if (slash == NULL || get_number(text, slash, &got.app_id) != 0 ||
 	    get_number(slash + 1, end, &got.type_id) != 0)
 		return -1;
-	/* one spelling only: what is removed later must be the very bytes that lie in the list */
+	/* one spelling only: what is removed later must be the very bytes that lie in
+	 * the list */
 	if (elem_format(&got, canonical) != len || memcmp(canonical, whole, len) != 0)
 		return -1;
 	*e = got;

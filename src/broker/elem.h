@@ -5,8 +5,8 @@
  *     0190d3c8-5b7e-7c3a-9d2e-4f8a6b1c2d3e/12/3      task id / application / task type
  *
  * The two numbers let a worker judge, without asking, whether it has a place for the
- * task; the claim checks all three against the row.  Whatever else is found in a list is
- * garbage: dropped, counted, never believed.
+ * task; the claim checks all three against the row.  Whatever else is found in a list
+ * is garbage: dropped, counted, never believed.
  */
 #ifndef BROKER_ELEM_H
 #define BROKER_ELEM_H

@@ -27,14 +27,15 @@ struct broker {
 	bool database_known;
 	struct redisurl url;
 	struct rconn *lanes[LANE_COUNT];
-	struct loop_timer *judge_timer; /* asks for the epoch again while it is another database's */
-	bool up;                        /* what events->state was last told */
-	bool judged;                    /* the epoch on this connection is ours, or missing */
-	bool stopped;                   /* broker_stop_popping */
-	bool waiting;                   /* a blocking pop is under way */
-	int more_open;                  /* replies of broker_pop_more to come */
+	/* asks for the epoch again while it is another database's */
+	struct loop_timer *judge_timer;
+	bool up;       /* what events->state was last told */
+	bool judged;   /* the epoch on this connection is ours, or missing */
+	bool stopped;  /* broker_stop_popping */
+	bool waiting;  /* a blocking pop is under way */
+	int more_open; /* replies of broker_pop_more to come */
 	int more_got;
-	int64_t length;                 /* of the dispatch list, last known */
+	int64_t length; /* of the dispatch list, last known */
 	/* broker_look, one at a time */
 	struct look *look;
 	/* keys, made once */
@@ -43,9 +44,10 @@ struct broker {
 	char owner_name[OWNER_TEXT_SIZE];
 };
 
-void broker_key(const struct broker *b, char key[KEY_MAX], const char *what, const char *rest);
+void broker_key(
+    const struct broker *b, char key[KEY_MAX], const char *what, const char *rest);
 /* epoch 0: missing; foreign: of another database */
-void broker_read_epoch(const struct broker *b, const struct redisReply *reply, int64_t *epoch,
-    bool *foreign);
+void broker_read_epoch(const struct broker *b, const struct redisReply *reply,
+    int64_t *epoch, bool *foreign);
 
 #endif

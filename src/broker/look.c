@@ -2,8 +2,9 @@
 /*
  * look.c - the leader's view of Redis, and the rarer commands around it; see broker.h.
  *
- * A look is one pipelined round trip.  Its answer is a snapshot of something that others change all the
- * time, which is fine: a wrong decision costs a duplicate or a delay, and the next pass sees it.
+ * A look is one pipelined round trip.  Its answer is a snapshot of something that
+ * others change all the time, which is fine: a wrong decision costs a duplicate or a
+ * delay, and the next pass sees it.
  */
 #include <hiredis/hiredis.h>
 #include <stdio.h>
@@ -17,7 +18,7 @@
 #include "redis/rconn.h"
 
 #define LEADER_TTL_S "9"
-#define PLACES_MOST 4096
+#define PLACES_MOST  4096
 
 struct look {
 	struct broker *broker;
@@ -59,7 +60,8 @@ parse_owner(const char *text, size_t len, struct uuid *owner)
 	if (dash2 == NULL)
 		return -1;
 	*dash = *dash2 = '\0';
-	if (str_unhex(copy, owner->b, 6) != 0 || str_unhex(dash2 + 1, owner->b + 8, 8) != 0 ||
+	if (str_unhex(copy, owner->b, 6) != 0 ||
+	    str_unhex(dash2 + 1, owner->b + 8, 8) != 0 ||
 	    str_to_i64(dash + 1, &worker) != 0 || worker < 0 || worker > 65535)
 		return -1;
 	owner->b[6] = (uint8_t)(worker >> 8);
@@ -91,7 +93,8 @@ settle(struct look *lk)
 }
 
 static void
-on_look_epoch(struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
+on_look_epoch(
+    struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
 {
 	struct look *lk = arg;
 
@@ -99,7 +102,8 @@ on_look_epoch(struct rconn *rc, const struct redisReply *reply, const struct err
 	if (err != NULL)
 		fail(lk, err);
 	else
-		broker_read_epoch(lk->broker, reply, &lk->view.epoch, &lk->view.foreign);
+		broker_read_epoch(
+		    lk->broker, reply, &lk->view.epoch, &lk->view.foreign);
 	settle(lk);
 }
 
@@ -118,10 +122,12 @@ take_places(struct look *lk, const struct redisReply *reply)
 	if (lk->places == NULL || lk->owners == NULL)
 		return;
 	for (size_t i = 0; i < pairs; i++) {
-		const struct redisReply *name = reply->element[2 * i], *text = reply->element[2 * i + 1];
+		const struct redisReply *name = reply->element[2 * i],
+					*text = reply->element[2 * i + 1];
 		size_t n = lk->view.place_count;
 
-		if (name->type != REDIS_REPLY_STRING || text->type != REDIS_REPLY_STRING ||
+		if (name->type != REDIS_REPLY_STRING ||
+		    text->type != REDIS_REPLY_STRING ||
 		    parse_owner(name->str, (size_t)name->len, &lk->owners[n]) != 0)
 			continue;
 		lk->places[n] = mem_dup(text->str, (size_t)text->len);
@@ -131,7 +137,8 @@ take_places(struct look *lk, const struct redisReply *reply)
 }
 
 static void
-on_look_places(struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
+on_look_places(
+    struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
 {
 	struct look *lk = arg;
 
@@ -155,13 +162,15 @@ take_list(struct look *lk, const struct redisReply *reply)
 		const struct redisReply *r = reply->element[i - 1];
 
 		if (r->type == REDIS_REPLY_STRING &&
-		    elem_parse(r->str, (size_t)r->len, &lk->list[lk->view.list_count]) == 0)
+		    elem_parse(
+			r->str, (size_t)r->len, &lk->list[lk->view.list_count]) == 0)
 			lk->view.list_count++;
 	}
 }
 
 static void
-on_look_list(struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
+on_look_list(
+    struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
 {
 	struct look *lk = arg;
 
@@ -174,7 +183,8 @@ on_look_list(struct rconn *rc, const struct redisReply *reply, const struct err 
 }
 
 static void
-on_look_length(struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
+on_look_length(
+    struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
 {
 	struct look *lk = arg;
 	struct broker *b = lk->broker;
@@ -184,23 +194,27 @@ on_look_length(struct rconn *rc, const struct redisReply *reply, const struct er
 		fail(lk, err);
 	else if (reply->type == REDIS_REPLY_INTEGER)
 		b->length = lk->view.length = reply->integer;
-	else if (reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "WRONGTYPE", 9) == 0) {
+	else if (reply->type == REDIS_REPLY_ERROR &&
+		 strncmp(reply->str, "WRONGTYPE", 9) == 0) {
 		const char *argv[] = {"DEL", b->k_dispatch};
 
-		log_warn(NULL, "the dispatch key held no list: removed", "key=%s", b->k_dispatch);
-		(void)!rconn_command(b->lanes[LANE_COMMAND], NULL, NULL, NULL, 2, argv, NULL);
+		log_warn(NULL, "the dispatch key held no list: removed", "key=%s",
+		    b->k_dispatch);
+		(void)!rconn_command(
+		    b->lanes[LANE_COMMAND], NULL, NULL, NULL, 2, argv, NULL);
 	}
 	settle(lk);
 }
 
 int
-broker_look(struct broker *b, int64_t beat, bool with_list, broker_view_cb *cb, void *arg,
-    struct err *err)
+broker_look(struct broker *b, int64_t beat, bool with_list, broker_view_cb *cb,
+    void *arg, struct err *err)
 {
 	struct rconn *rc = b->lanes[LANE_COMMAND];
 	char number[24];
 	const char *set_beat[] = {"SET", b->k_beat, number};
-	const char *set_leader[] = {"SET", b->k_leader, b->owner_name, "EX", LEADER_TTL_S};
+	const char *set_leader[] = {
+	    "SET", b->k_leader, b->owner_name, "EX", LEADER_TTL_S};
 	const char *epoch[] = {"GET", b->k_epoch};
 	const char *places[] = {"HGETALL", b->k_places};
 	const char *list[] = {"LRANGE", b->k_dispatch, "0", "-1"};
@@ -227,7 +241,8 @@ broker_look(struct broker *b, int64_t beat, bool with_list, broker_view_cb *cb, 
 	b->look = lk;
 	lk->open += rconn_command(rc, on_look_epoch, lk, err, 2, epoch, NULL) == 0;
 	lk->open += rconn_command(rc, on_look_places, lk, err, 2, places, NULL) == 0;
-	lk->open += with_list && rconn_command(rc, on_look_list, lk, err, 4, list, NULL) == 0;
+	lk->open +=
+	    with_list && rconn_command(rc, on_look_list, lk, err, 4, list, NULL) == 0;
 	lk->open += rconn_command(rc, on_look_length, lk, err, 2, length, NULL) == 0;
 	if (lk->open == 0) {
 		b->look = NULL;
@@ -235,7 +250,8 @@ broker_look(struct broker *b, int64_t beat, bool with_list, broker_view_cb *cb, 
 		return -1;
 	}
 	if (lk->open < (with_list ? 4 : 3)) {
-		/* half a look is none: what was sent is answered, then the caller is told */
+		/* half a look is none: what was sent is answered, then the caller is
+		 * told */
 		lk->failed = true;
 		err_set(&lk->err, ERR_LIMIT, "no room for the leader's look");
 	}
@@ -248,13 +264,15 @@ struct beat_read {
 };
 
 static void
-on_beat(struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
+on_beat(
+    struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
 {
 	struct beat_read *br = arg;
 	int64_t beat = 0;
 
 	(void)rc;
-	if (err == NULL && reply->type == REDIS_REPLY_STRING && str_to_i64(reply->str, &beat) != 0)
+	if (err == NULL && reply->type == REDIS_REPLY_STRING &&
+	    str_to_i64(reply->str, &beat) != 0)
 		beat = 0;
 	br->cb(beat, err, br->arg);
 	mem_free(br);
@@ -273,7 +291,8 @@ broker_read_beat(struct broker *b, broker_beat_cb *cb, void *arg, struct err *er
 		return err_set(err, ERR_NOMEM, "beat");
 	br->cb = cb;
 	br->arg = arg;
-	if (rconn_command(b->lanes[LANE_COMMAND], on_beat, br, err, 2, argv, NULL) != 0) {
+	if (rconn_command(b->lanes[LANE_COMMAND], on_beat, br, err, 2, argv, NULL) !=
+	    0) {
 		mem_free(br);
 		return -1;
 	}
@@ -288,7 +307,8 @@ broker_set_epoch(struct broker *b, int64_t epoch)
 
 	if (!b->up)
 		return;
-	snprintf(text, sizeof(text), "%s:%lld", uuid_format(&b->database_id, id), (long long)epoch);
+	snprintf(text, sizeof(text), "%s:%lld", uuid_format(&b->database_id, id),
+	    (long long)epoch);
 	(void)!rconn_command(b->lanes[LANE_COMMAND], NULL, NULL, NULL, 3, argv, NULL);
 }
 
@@ -300,7 +320,8 @@ struct burial {
 };
 
 static void
-on_buried_list(struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
+on_buried_list(
+    struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
 {
 	struct burial *bu = arg;
 	struct broker *b = bu->broker;
@@ -315,7 +336,8 @@ on_buried_list(struct rconn *rc, const struct redisReply *reply, const struct er
 			    elem_parse(r->str, (size_t)r->len, &e) == 0)
 				broker_push_first(b, &e, 1);
 		}
-		/* pushed before removed: in between an id is there twice, never not at all */
+		/* pushed before removed: in between an id is there twice, never not at
+		 * all */
 		(void)!rconn_command(rc, NULL, NULL, NULL, 2, del, NULL);
 	}
 	mem_free(bu);
@@ -333,7 +355,8 @@ broker_bury(struct broker *b, const struct uuid *owner)
 	bu->broker = b;
 	broker_key(b, bu->key, "proc:", owner_text(owner, name));
 	argv[1] = bu->key;
-	if (rconn_command(b->lanes[LANE_COMMAND], on_buried_list, bu, NULL, 4, argv, NULL) != 0)
+	if (rconn_command(
+		b->lanes[LANE_COMMAND], on_buried_list, bu, NULL, 4, argv, NULL) != 0)
 		mem_free(bu);
 	broker_drop_places(b, owner);
 }

@@ -18,9 +18,23 @@
 #define DEPTH_MAX 64
 
 static const char *const shown_fields[] = {
-    "id",	    "type",	  "queue",   "state",	   "priority",	  "attempt",
-    "max_attempts", "created_at", "run_at",  "started_at", "finished_at", "worker",
-    "progress",	    "metadata",	  "payload", "error",	   "result",
+    "id",
+    "type",
+    "queue",
+    "state",
+    "priority",
+    "attempt",
+    "max_attempts",
+    "created_at",
+    "run_at",
+    "started_at",
+    "finished_at",
+    "worker",
+    "progress",
+    "metadata",
+    "payload",
+    "error",
+    "result",
 };
 
 struct json_object *
@@ -37,7 +51,7 @@ answer_parse(const char *bytes, size_t len, struct err *err)
 		doc = json_tokener_parse_ex(tok, bytes, (int)len);
 	if (doc == NULL)
 		err_set(err, ERR_INVALID,
-			"the answer is no JSON: is that the address for applications?");
+		    "the answer is no JSON: is that the address for applications?");
 	json_tokener_free(tok);
 	return doc;
 }
@@ -155,7 +169,7 @@ void
 answer_print_row_head(FILE *out)
 {
 	fprintf(out, "%-36s %-9s %-20s %-12s %7s %s\n", "ID", "STATE", "TYPE", "QUEUE",
-		"ATTEMPT", "CREATED");
+	    "ATTEMPT", "CREATED");
 }
 
 void

@@ -16,8 +16,8 @@
 struct json_object;
 
 /* taken: json_object_put it.  ERR_INVALID: no JSON */
-struct json_object *answer_parse(const char *bytes, size_t len,
-				 struct err *err) ATTR_CHECK;
+struct json_object *answer_parse(
+    const char *bytes, size_t len, struct err *err) ATTR_CHECK;
 /* members of an object (NULL is no object): NULL, 0 or false when absent or of another
  * kind; borrowed */
 const char *answer_text(struct json_object *object, const char *name);

@@ -38,8 +38,8 @@ spec_build(struct spec *s, const struct args_option *const tables[], struct err 
 	for (size_t t = 0; tables[t] != NULL; t++) {
 		for (const struct args_option *o = tables[t]; o->name != NULL; o++) {
 			if (s->count == ARGS_OPTIONS)
-				return err_set(err, ERR_BUG, "more than %d options",
-					       ARGS_OPTIONS);
+				return err_set(
+				    err, ERR_BUG, "more than %d options", ARGS_OPTIONS);
 			s->rows[s->count] = o;
 			s->longs[s->count] = (struct option){
 			    .name = o->name,
@@ -89,14 +89,14 @@ unknown_option(const struct spec *s, const char *word, struct err *err)
 		}
 	}
 	if (nearest != NULL)
-		return err_set(err, ERR_INVALID, "there is no option --%s; --%s?", name,
-			       nearest);
+		return err_set(
+		    err, ERR_INVALID, "there is no option --%s; --%s?", name, nearest);
 	return err_set(err, ERR_INVALID, "there is no option --%s", name);
 }
 
 int
 args_parse(struct args *a, const struct args_option *const tables[], int argc,
-	   char *argv[], struct err *err)
+    char *argv[], struct err *err)
 {
 	struct args out = {.given_count = 0};
 	const struct args_option *o;
@@ -114,22 +114,22 @@ args_parse(struct args *a, const struct args_option *const tables[], int argc,
 			break;
 		if (found == '?' && optopt >= LONG_BASE)
 			return err_set(err, ERR_INVALID, "--%s takes no value",
-				       spec_find(&s, optopt)->name);
+			    spec_find(&s, optopt)->name);
 		if (found == '?' && optopt != 0)
-			return err_set(err, ERR_INVALID, "there is no option -%c",
-				       optopt);
+			return err_set(
+			    err, ERR_INVALID, "there is no option -%c", optopt);
 		if (found == '?')
-			return unknown_option(&s, argv[optind > at ? optind - 1 : at],
-					      err);
+			return unknown_option(
+			    &s, argv[optind > at ? optind - 1 : at], err);
 		if (found == ':') {
 			o = spec_find(&s, optopt);
 			return err_set(err, ERR_INVALID, "--%s needs a value%s%s",
-				       o->name, o->value != NULL ? ": " : "",
-				       o->value != NULL ? o->value : "");
+			    o->name, o->value != NULL ? ": " : "",
+			    o->value != NULL ? o->value : "");
 		}
 		if (out.given_count == ARGS_GIVEN)
-			return err_set(err, ERR_INVALID, "more than %d options",
-				       ARGS_GIVEN);
+			return err_set(
+			    err, ERR_INVALID, "more than %d options", ARGS_GIVEN);
 		o = spec_find(&s, found);
 		out.given[out.given_count].name = o->name;
 		out.given[out.given_count].value = optarg;
@@ -175,7 +175,7 @@ args_next(const struct args *a, const char *name, size_t *cursor)
 
 int
 args_int(const struct args *a, const char *name, int64_t min, int64_t max, int64_t *n,
-	 struct err *err)
+    struct err *err)
 {
 	const char *text = args_text(a, name);
 	int64_t value;
@@ -183,18 +183,18 @@ args_int(const struct args *a, const char *name, int64_t min, int64_t max, int64
 	if (text == NULL)
 		return 0;
 	if (str_to_i64(text, &value) != 0)
-		return err_set(err, ERR_INVALID, "--%s: '%s' is not a number", name,
-			       text);
+		return err_set(
+		    err, ERR_INVALID, "--%s: '%s' is not a number", name, text);
 	if (value < min || value > max)
 		return err_set(err, ERR_INVALID, "--%s: %lld is outside %lld to %lld",
-			       name, (long long)value, (long long)min, (long long)max);
+		    name, (long long)value, (long long)min, (long long)max);
 	*n = value;
 	return 0;
 }
 
 int
 args_duration_ms(const struct args *a, const char *name, int64_t max_ms, int64_t *ms,
-		 struct err *err)
+    struct err *err)
 {
 	const char *text = args_text(a, name);
 	char limit[UNITS_TEXT_SIZE];
@@ -206,7 +206,7 @@ args_duration_ms(const struct args *a, const char *name, int64_t max_ms, int64_t
 		return err_wrap(err, "--%s", name);
 	if (value > max_ms)
 		return err_set(err, ERR_INVALID, "--%s: %s is more than %s", name, text,
-			       units_duration_text(max_ms, limit));
+		    units_duration_text(max_ms, limit));
 	*ms = value;
 	return 0;
 }
@@ -222,11 +222,11 @@ args_print(FILE *out, const struct args_option *table)
 		if (o->letter != 0)
 			snprintf(letter, sizeof(letter), "-%c, ", o->letter);
 		snprintf(left, sizeof(left), "%s--%s%s%s%s", letter, o->name,
-			 o->kind == ARGS_OPTIONAL ? "[="
-			 : o->kind == ARGS_VALUE  ? " "
-						  : "",
-			 o->value != NULL ? o->value : "",
-			 o->kind == ARGS_OPTIONAL ? "]" : "");
+		    o->kind == ARGS_OPTIONAL ? "[="
+		    : o->kind == ARGS_VALUE  ? " "
+					     : "",
+		    o->value != NULL ? o->value : "",
+		    o->kind == ARGS_OPTIONAL ? "]" : "");
 		fprintf(out, "  %-28s %s\n", left, o->help);
 	}
 }

@@ -49,7 +49,7 @@ struct args {
  * one) or lacks its value.
  */
 int args_parse(struct args *a, const struct args_option *const tables[], int argc,
-	       char *argv[], struct err *err) ATTR_CHECK;
+    char *argv[], struct err *err) ATTR_CHECK;
 
 bool args_has(const struct args *a, const char *name);
 /* the last one given; NULL: absent, or without a value */
@@ -58,10 +58,10 @@ const char *args_text(const struct args *a, const char *name);
 const char *args_next(const struct args *a, const char *name, size_t *cursor);
 /* untouched when absent; ERR_INVALID outside min..max */
 int args_int(const struct args *a, const char *name, int64_t min, int64_t max,
-	     int64_t *n, struct err *err) ATTR_CHECK;
+    int64_t *n, struct err *err) ATTR_CHECK;
 /* units.h; untouched when absent */
 int args_duration_ms(const struct args *a, const char *name, int64_t max_ms,
-		     int64_t *ms, struct err *err) ATTR_CHECK;
+    int64_t *ms, struct err *err) ATTR_CHECK;
 
 /* the rows of one table, two columns */
 void args_print(FILE *out, const struct args_option *table);

@@ -158,8 +158,8 @@ put_task(struct jsonw *w, const struct bench_opts *o)
 }
 
 static int
-build_request(const struct bench_opts *o, int64_t tasks, struct strbuf *out,
-	      struct err *err)
+build_request(
+    const struct bench_opts *o, int64_t tasks, struct strbuf *out, struct err *err)
 {
 	const char *path = "/v1/tasks";
 	struct strbuf body;
@@ -189,7 +189,7 @@ build_request(const struct bench_opts *o, int64_t tasks, struct strbuf *out,
 	if (strbuf_failed(&body) || strbuf_failed(out)) {
 		strbuf_fini(&body);
 		return err_set(err, ERR_INVALID,
-			       "a request would be longer than %lu bytes", REQUEST_MAX);
+		    "a request would be longer than %lu bytes", REQUEST_MAX);
 	}
 	strbuf_fini(&body);
 	return 0;
@@ -308,14 +308,14 @@ refused(struct lane *lane, const struct hconn_answer *a)
 	struct err err = ERR_INIT;
 
 	err_set(&err, passing ? ERR_IO : ERR_INVALID, "%d %s: %s", a->status,
-		code != NULL ? code : "error", detail != NULL ? detail : "no detail");
+	    code != NULL ? code : "error", detail != NULL ? detail : "no detail");
 	json_object_put(doc);
 	lane_failed(lane, &err, !passing);
 }
 
 static void
-on_answer(struct hconn *hc, const struct hconn_answer *a, const struct err *err,
-	  void *arg)
+on_answer(
+    struct hconn *hc, const struct hconn_answer *a, const struct err *err, void *arg)
 {
 	struct lane *lane = arg;
 	struct bench *b = lane->b;
@@ -412,8 +412,8 @@ polled(struct bench *b)
 }
 
 static void
-on_metrics(struct hconn *hc, const struct hconn_answer *a, const struct err *err,
-	   void *arg)
+on_metrics(
+    struct hconn *hc, const struct hconn_answer *a, const struct err *err, void *arg)
 {
 	struct node *node = arg;
 	struct bench *b = node->b;
@@ -423,10 +423,10 @@ on_metrics(struct hconn *hc, const struct hconn_answer *a, const struct err *err
 	if (err != NULL) {
 		b->r->last_error = *err;
 		err_wrap(&b->r->last_error, "http://%s/metrics",
-			 node->target->url.authority);
+		    node->target->url.authority);
 	} else if (a->status != 200) {
 		err_set(&b->r->last_error, ERR_IO, "http://%s/metrics answers %d",
-			node->target->url.authority, a->status);
+		    node->target->url.authority, a->status);
 	} else {
 		counter =
 		    bench_metric_sum(a->body, a->len, "shoal_tasks_succeeded_total") +
@@ -452,7 +452,7 @@ on_poll(void *arg)
 	b->polls_open = b->o->node_count;
 	for (size_t i = 0; i < b->o->node_count; i++) {
 		if (hconn_send(b->nodes[i].hc, b->nodes[i].request.data,
-			       b->nodes[i].request.len, PATIENCE_MS, &err) != 0) {
+			b->nodes[i].request.len, PATIENCE_MS, &err) != 0) {
 			end_run(b, &err);
 			return;
 		}
@@ -475,10 +475,10 @@ create_lanes(struct bench *b, struct err *err)
 		lane->b = b;
 		lane->pause = loop_timer_create(b->loop, on_pause_over, lane);
 		if (lane->pause == NULL)
-			return err_set(err, ERR_NOMEM, "%d connections",
-				       o->connections);
+			return err_set(
+			    err, ERR_NOMEM, "%d connections", o->connections);
 		lane->hc = hconn_create(b->loop, o->target->addrs,
-					o->target->addr_count, on_answer, lane, err);
+		    o->target->addr_count, on_answer, lane, err);
 		if (lane->hc == NULL)
 			return -1;
 	}
@@ -498,8 +498,8 @@ create_nodes(struct bench *b, struct err *err)
 		node->b = b;
 		node->target = t;
 		target_request(t, "GET", "/metrics", NULL, 0, &node->request);
-		node->hc = hconn_create(b->loop, t->addrs, t->addr_count, on_metrics,
-					node, err);
+		node->hc = hconn_create(
+		    b->loop, t->addrs, t->addr_count, on_metrics, node, err);
 		if (node->hc == NULL)
 			return -1;
 	}

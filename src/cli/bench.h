@@ -35,8 +35,8 @@ struct bench_opts {
 	const char *type;
 	const char *queue;	     /* NULL: the node's default */
 	const struct target *target; /* borrowed */
-	const struct target
-	    *nodes; /* E2E: whose /metrics count what has finished; borrowed */
+	/* E2E: whose /metrics count what has finished; borrowed */
+	const struct target *nodes;
 	size_t node_count;
 };
 
@@ -58,7 +58,7 @@ int bench_mode_parse(const char *name, enum bench_mode *mode) ATTR_CHECK;
 /* ERR_INVALID: refused for good (a wrong key, a type that is none); ERR_IO: no node
  * answers */
 int bench_run(const struct bench_opts *opts, struct bench_result *result,
-	      struct err *err) ATTR_CHECK;
+    struct err *err) ATTR_CHECK;
 
 /* the sum of a metric over its labels, in Prometheus' text form; 0 when absent */
 uint64_t bench_metric_sum(const char *text, size_t len, const char *name);

@@ -19,8 +19,16 @@
 #include "cli/answer.h"
 
 const struct cli_command *const cli_commands[] = {
-    &cli_submit, &cli_get,   &cli_wait, &cli_list,    &cli_apps,
-    &cli_keys,	 &cli_bench, &cli_help, &cli_version, NULL,
+    &cli_submit,
+    &cli_get,
+    &cli_wait,
+    &cli_list,
+    &cli_apps,
+    &cli_keys,
+    &cli_bench,
+    &cli_help,
+    &cli_version,
+    NULL,
 };
 
 const struct args_option cli_no_options[] = {{.name = NULL}};
@@ -33,7 +41,7 @@ static const struct args_option common_options[] = {
 
 static const struct args_option server_options[] = {
     {0, "url", ARGS_VALUE, "URL",
-     "The node, or the load balancer. Default: SHOAL_URL."},
+	"The node, or the load balancer. Default: SHOAL_URL."},
     {0, "key-file", ARGS_VALUE, "FILE", "Holds the API key. Default: SHOAL_API_KEY."},
     {.name = NULL},
 };
@@ -41,7 +49,7 @@ static const struct args_option server_options[] = {
 static const struct args_option database_options[] = {
     {'c', "config", ARGS_VALUE, "FILE", "The node's configuration, for its database."},
     {'o', "option", ARGS_VALUE, "S.K=V",
-     "A setting, as shoald takes it. May be given again."},
+	"A setting, as shoald takes it. May be given again."},
     {.name = NULL},
 };
 
@@ -76,7 +84,7 @@ void
 cli_print_help(FILE *out, const struct cli_command *cmd)
 {
 	fprintf(out, "usage: shoal %s%s%s\n\n%s\n", cmd->name,
-		cmd->usage[0] != '\0' ? " " : "", cmd->usage, cmd->summary);
+	    cmd->usage[0] != '\0' ? " " : "", cmd->usage, cmd->summary);
 	if (cmd->help != NULL)
 		fprintf(out, "\n%s\n", cmd->help);
 	fputs("\noptions:\n", out);
@@ -159,7 +167,7 @@ cli_problem(const struct cli *cli, const struct client_answer *answer)
 	str_printable(shown, sizeof(shown), detail, strlen(detail));
 	str_printable(shown_code, sizeof(shown_code), code, strlen(code));
 	fprintf(stderr, "shoal: %s: %d %s: %s\n", cli->command->name, answer->status,
-		shown_code, shown);
+	    shown_code, shown);
 	json_object_put(doc);
 	return cli_exit_for_status(answer->status);
 }
@@ -169,11 +177,10 @@ cli_operands(const struct cli *cli, int min, int max)
 {
 	if (cli->args.operand_count < min)
 		return cli_usage(cli, "something is missing: shoal %s %s",
-				 cli->command->name, cli->command->usage);
+		    cli->command->name, cli->command->usage);
 	if (cli->args.operand_count > max)
 		return cli_usage(cli, "'%s' is too much: shoal %s %s",
-				 cli->args.operands[max], cli->command->name,
-				 cli->command->usage);
+		    cli->args.operands[max], cli->command->name, cli->command->usage);
 	return 0;
 }
 
@@ -198,9 +205,9 @@ cli_connect(struct cli *cli)
 	if (url == NULL)
 		url = getenv("SHOAL_URL");
 	if (url == NULL || url[0] == '\0')
-		return cli_usage(
-		    cli, "which node?  Set SHOAL_URL or give --url; "
-			 "shoald --dev=DIR writes both it and a key to DIR/env");
+		return cli_usage(cli,
+		    "which node?  Set SHOAL_URL or give --url; "
+		    "shoald --dev=DIR writes both it and a key to DIR/env");
 	if (file != NULL) {
 		if (target_secret_file(file, from_file, &err) != 0) {
 			cli_error(cli, &err);
@@ -262,9 +269,9 @@ cli_main(int argc, char *argv[])
 	if (cli.command == NULL) {
 		nearest = nearest_command(name);
 		fprintf(stderr,
-			"shoal: there is no command %s%s%s%s (shoal help lists them)\n",
-			name, nearest != NULL ? "; " : "",
-			nearest != NULL ? nearest : "", nearest != NULL ? "?" : "");
+		    "shoal: there is no command %s%s%s%s (shoal help lists them)\n",
+		    name, nearest != NULL ? "; " : "", nearest != NULL ? nearest : "",
+		    nearest != NULL ? "?" : "");
 		return CLI_USAGE;
 	}
 	rc = run_command(&cli, argc > 1 ? argc - 1 : argc, argc > 1 ? argv + 1 : argv);

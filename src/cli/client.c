@@ -25,7 +25,7 @@ struct client {
 
 static void
 on_answer(struct hconn *hc, const struct hconn_answer *answer, const struct err *err,
-	  void *arg)
+    void *arg)
 {
 	struct client *c = arg;
 
@@ -37,8 +37,8 @@ on_answer(struct hconn *hc, const struct hconn_answer *answer, const struct err 
 		c->answer.len = answer->len;
 		c->answer.body = mem_dup(answer->body, answer->len);
 		if (c->answer.body == NULL)
-			err_set(&c->err, ERR_NOMEM, "an answer of %zu bytes",
-				answer->len);
+			err_set(
+			    &c->err, ERR_NOMEM, "an answer of %zu bytes", answer->len);
 	}
 	loop_stop(c->loop);
 }
@@ -81,18 +81,17 @@ static int
 tell(const struct client *c, struct err *err)
 {
 	if (c->err.code == ERR_IO)
-		return err_set(
-		    err, ERR_IO,
+		return err_set(err, ERR_IO,
 		    "http://%s: %s; is a node up there, and is that its address for "
 		    "applications?",
 		    c->target->url.authority, c->err.text);
-	return err_set(err, c->err.code, "http://%s: %s", c->target->url.authority,
-		       c->err.text);
+	return err_set(
+	    err, c->err.code, "http://%s: %s", c->target->url.authority, c->err.text);
 }
 
 int
 client_call(struct client *c, const char *method, const char *path, const char *body,
-	    size_t len, int timeout_ms, struct client_answer *out, struct err *err)
+    size_t len, int timeout_ms, struct client_answer *out, struct err *err)
 {
 	struct strbuf request;
 	int rc = -1;

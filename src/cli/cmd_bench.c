@@ -17,7 +17,7 @@
 
 static const struct args_option options[] = {
     {'c', "connections", ARGS_VALUE, "N",
-     "Requests at a time. Default: 64; latency: 1."},
+	"Requests at a time. Default: 64; latency: 1."},
     {'n', "count", ARGS_VALUE, "N", "So many tasks."},
     {'t', "time", ARGS_VALUE, "TIME", "Submit for this long. Default: 10s."},
     {'b', "batch", ARGS_VALUE, "N", "Tasks in one request. Default: 1."},
@@ -25,9 +25,9 @@ static const struct args_option options[] = {
     {0, "type", ARGS_VALUE, "TYPE", "Default: shoal.noop."},
     {'q', "queue", ARGS_VALUE, "QUEUE", "Default: the node's default."},
     {0, "outstanding", ARGS_VALUE, "N",
-     "e2e: at most so many unfinished. Default: 4096."},
+	"e2e: at most so many unfinished. Default: 4096."},
     {0, "metrics", ARGS_VALUE, "URL",
-     "e2e: a node's address for developers; may be given again."},
+	"e2e: a node's address for developers; may be given again."},
     {.name = NULL},
 };
 
@@ -45,8 +45,8 @@ read_options(const struct args *a, struct bench_opts *o, struct err *err)
 	o->type = type != NULL ? type : "shoal.noop";
 	o->queue = args_text(a, "queue");
 	if (args_has(a, "count") && args_has(a, "time"))
-		return err_set(err, ERR_INVALID,
-			       "--count and --time exclude each other");
+		return err_set(
+		    err, ERR_INVALID, "--count and --time exclude each other");
 	if (args_int(a, "connections", 1, 20000, &connections, err) != 0 ||
 	    args_int(a, "count", 1, 1000000000000LL, &o->count, err) != 0 ||
 	    args_duration_ms(a, "time", 24 * HOUR_MS, &o->duration_ms, err) != 0 ||
@@ -56,7 +56,7 @@ read_options(const struct args *a, struct bench_opts *o, struct err *err)
 		return -1;
 	if (o->mode == BENCH_LATENCY && o->batch > 1)
 		return err_set(err, ERR_INVALID,
-			       "latency waits for one task at a time: no --batch");
+		    "latency waits for one task at a time: no --batch");
 	o->connections = (int)connections;
 	return 0;
 }
@@ -79,9 +79,9 @@ open_nodes(const struct cli *cli, struct target *nodes, size_t *count)
 		return 0;
 	url = getenv("SHOAL_PORTAL_URL");
 	if (url == NULL || url[0] == '\0')
-		return cli_usage(
-		    cli, "e2e counts finished tasks at each node's /metrics: set "
-			 "SHOAL_PORTAL_URL or give --metrics URL");
+		return cli_usage(cli,
+		    "e2e counts finished tasks at each node's /metrics: set "
+		    "SHOAL_PORTAL_URL or give --metrics URL");
 	*count = 1;
 	return target_open(&nodes[0], url, token, &err) != 0
 		   ? cli_usage(cli, "%s", err.text)
@@ -106,8 +106,8 @@ put_text(const struct bench_opts *o, const struct bench_result *r)
 
 	printf("mode      %s, %d connections, %lld a request, payload %lld bytes, type "
 	       "%s\n",
-	       bench_mode_name(o->mode), o->connections, (long long)o->batch,
-	       (long long)o->payload_bytes, o->type);
+	    bench_mode_name(o->mode), o->connections, (long long)o->batch,
+	    (long long)o->payload_bytes, o->type);
 	printf("tasks     %llu accepted", (unsigned long long)r->accepted);
 	if (o->mode != BENCH_SUBMIT)
 		printf(", %llu finished", (unsigned long long)r->finished);
@@ -118,16 +118,15 @@ put_text(const struct bench_opts *o, const struct bench_result *r)
 	printf("\nrate      %.0f tasks/s", rate(counted, r->total_seconds));
 	if (o->mode == BENCH_E2E)
 		printf(" from first submit to last finish; %.0f submitted a second",
-		       rate(r->accepted, r->submit_seconds));
+		    rate(r->accepted, r->submit_seconds));
 	printf("\n%s", o->mode == BENCH_LATENCY ? "result   " : "submit   ");
 	for (size_t i = 0; i < COUNT_OF(quantiles); i++)
 		printf(" %s %.2f", quantiles[i].name,
-		       (double)histogram_quantile(&r->latency, quantiles[i].share) /
-			   1000);
+		    (double)histogram_quantile(&r->latency, quantiles[i].share) / 1000);
 	printf(" max %.2f mean %.2f ms\n", (double)r->latency.max_us / 1000,
-	       histogram_mean(&r->latency) / 1000);
+	    histogram_mean(&r->latency) / 1000);
 	printf("client    %.0f %% of one processor\n",
-	       r->total_seconds > 0 ? 100 * r->cpu_seconds / r->total_seconds : 0.0);
+	    r->total_seconds > 0 ? 100 * r->cpu_seconds / r->total_seconds : 0.0);
 	if (r->errors > 0)
 		printf("errors    the last one: %s\n", r->last_error.text);
 }
@@ -200,8 +199,7 @@ bench(const struct cli *cli, const struct bench_opts *o)
 	} else {
 		(cli->json ? put_json : put_text)(o, r);
 		if (r->stalled) {
-			fprintf(
-			    stderr,
+			fprintf(stderr,
 			    "shoal: bench: nothing finished for 30 s: %llu of %llu\n",
 			    (unsigned long long)r->finished,
 			    (unsigned long long)r->accepted);

@@ -46,7 +46,7 @@ run(struct cli *cli)
 	if (strbuf_failed(&path)) {
 		rc = cli_usage(cli, "the id is too long");
 	} else if (client_call(cli->client, "GET", path.data, NULL, 0, REQUEST_MS,
-			       &answer, &err) != 0) {
+		       &answer, &err) != 0) {
 		rc = cli_error(cli, &err);
 	} else {
 		rc = show(cli, &answer);

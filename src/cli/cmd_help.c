@@ -17,8 +17,8 @@ run(struct cli *cli)
 	if (cli->args.operand_count == 1) {
 		cmd = cli_find(cli->args.operands[0]);
 		if (cmd == NULL)
-			return cli_usage(cli, "there is no command '%s'",
-					 cli->args.operands[0]);
+			return cli_usage(
+			    cli, "there is no command '%s'", cli->args.operands[0]);
 		cli_print_help(stdout, cmd);
 		return CLI_OK;
 	}

@@ -20,7 +20,7 @@
 static const struct args_option options[] = {
     {'l', "label", ARGS_VALUE, "TEXT", "create: what the key is for."},
     {'e', "expires", ARGS_VALUE, "TIME",
-     "create: valid this long: 90d. Default: for ever."},
+	"create: valid this long: 90d. Default: for ever."},
     {.name = NULL},
 };
 
@@ -33,9 +33,9 @@ put_created(const struct cli *cli, const char *app, const struct apikey *key)
 	if (!cli->json) {
 		printf("%s\n", key->text);
 		fprintf(stderr,
-			"This is the only time that the key is shown. Its public id is "
-			"%s.\n",
-			key->public_id);
+		    "This is the only time that the key is shown. Its public id is "
+		    "%s.\n",
+		    key->public_id);
 		return;
 	}
 	strbuf_init(&out, OUTPUT_MAX);
@@ -62,13 +62,13 @@ create(const struct cli *cli, struct session *se)
 	struct err err = ERR_INIT;
 	struct apikey key;
 
-	if (args_duration_ms(&cli->args, "expires", EXPIRES_MAX_MS, &expires_ms,
-			     &err) != 0)
+	if (args_duration_ms(
+		&cli->args, "expires", EXPIRES_MAX_MS, &expires_ms, &err) != 0)
 		return cli_usage(cli, "%s", err.text);
 	if (args_has(&cli->args, "expires") && expires_ms < 1000)
 		return cli_usage(cli, "--expires: less than a second");
 	if (admin_key_create(se, app, label != NULL ? label : "", expires_ms / 1000,
-			     &key, &err) != 0)
+		&key, &err) != 0)
 		return cli_error(cli, &err);
 	put_created(cli, app, &key);
 	explicit_bzero(&key, sizeof(key));
@@ -82,8 +82,7 @@ text_row(int columns, const char *const values[], void *arg)
 	if (columns < 6)
 		return 0;
 	printf("%-9s %-24s %-20s %-20s %-20s ", values[0], values[1], values[3],
-	       values[4] != NULL ? values[4] : "-",
-	       values[5] != NULL ? values[5] : "-");
+	    values[4] != NULL ? values[4] : "-", values[5] != NULL ? values[5] : "-");
 	answer_put_text(stdout, values[2]);
 	putchar('\n');
 	return 0;
@@ -92,8 +91,8 @@ text_row(int columns, const char *const values[], void *arg)
 static int
 json_row(int columns, const char *const values[], void *arg)
 {
-	static const char *const names[] = {"public_id",  "application", "label",
-					    "created_at", "expires_at",	 "revoked_at"};
+	static const char *const names[] = {"public_id", "application", "label",
+	    "created_at", "expires_at", "revoked_at"};
 	struct jsonw *w = arg;
 
 	jsonw_object(w);
@@ -116,7 +115,7 @@ list(const struct cli *cli, struct session *se)
 
 	if (!cli->json) {
 		printf("%-9s %-24s %-20s %-20s %-20s %s\n", "PUBLIC ID", "APPLICATION",
-		       "CREATED", "EXPIRES", "REVOKED", "LABEL");
+		    "CREATED", "EXPIRES", "REVOKED", "LABEL");
 		return admin_key_list(se, app, text_row, NULL, &err) != 0
 			   ? cli_error(cli, &err)
 			   : CLI_OK;
@@ -148,8 +147,8 @@ revoke(const struct cli *cli, struct session *se)
 	if (admin_key_revoke(se, public_id, &err) != 0)
 		return cli_error(cli, &err);
 	if (!cli->json) {
-		printf("revoked %s; every node refuses it within 5 seconds\n",
-		       public_id);
+		printf(
+		    "revoked %s; every node refuses it within 5 seconds\n", public_id);
 		return CLI_OK;
 	}
 	strbuf_init(&out, OUTPUT_MAX);

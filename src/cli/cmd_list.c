@@ -15,7 +15,7 @@
 
 static const struct args_option options[] = {
     {'s', "state", ARGS_VALUE, "STATE",
-     "scheduled, queued, running, succeeded, failed, ..."},
+	"scheduled, queued, running, succeeded, failed, ..."},
     {'q', "queue", ARGS_VALUE, "QUEUE", "Only of this queue."},
     {'t', "type", ARGS_VALUE, "TYPE", "Only of this type."},
     {0, "since", ARGS_VALUE, "WHEN", "Submitted at or after: 2026-01-31T12:00:00Z."},
@@ -49,7 +49,7 @@ build_path(const struct args *a, int64_t page, const char *cursor, struct strbuf
 /* shows one page; *shown grows, cursor is "" after the last page */
 static int
 show_page(const struct cli *cli, const struct client_answer *answer, int64_t *shown,
-	  char *cursor, size_t cursor_size)
+    char *cursor, size_t cursor_size)
 {
 	struct json_object *page, *tasks;
 	struct err err = ERR_INIT;
@@ -77,8 +77,8 @@ show_page(const struct cli *cli, const struct client_answer *answer, int64_t *sh
 	if (next == NULL) /* a page may be short, or empty, and not be the last one */
 		cursor[0] = '\0';
 	else if (snprintf(cursor, cursor_size, "%s", next) >= (int)cursor_size)
-		rc = cli_usage(cli, "the node's cursor is longer than %zu bytes",
-			       cursor_size - 1);
+		rc = cli_usage(
+		    cli, "the node's cursor is longer than %zu bytes", cursor_size - 1);
 	json_object_put(page);
 	return rc;
 }
@@ -97,12 +97,12 @@ list(struct cli *cli, int64_t limit)
 	do {
 		left = limit - shown;
 		strbuf_reset(&path);
-		build_path(&cli->args, left < PAGE_MAX ? left : PAGE_MAX, cursor,
-			   &path);
+		build_path(
+		    &cli->args, left < PAGE_MAX ? left : PAGE_MAX, cursor, &path);
 		if (strbuf_failed(&path)) {
 			rc = cli_usage(cli, "the filters are too long");
 		} else if (client_call(cli->client, "GET", path.data, NULL, 0,
-				       REQUEST_MS, &answer, &err) != 0) {
+			       REQUEST_MS, &answer, &err) != 0) {
 			rc = cli_error(cli, &err);
 		} else {
 			rc = show_page(cli, &answer, &shown, cursor, sizeof(cursor));

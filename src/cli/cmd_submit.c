@@ -27,10 +27,10 @@ static const struct args_option options[] = {
     {'q', "queue", ARGS_VALUE, "QUEUE", "The queue. Default: default."},
     {'p', "priority", ARGS_VALUE, "N", "0 to 9; 0 goes first. Default: the queue's."},
     {0, "delay", ARGS_VALUE, "TIME",
-     "Not before this much time has passed: 30s, 5min, 2h."},
+	"Not before this much time has passed: 30s, 5min, 2h."},
     {0, "run-at", ARGS_VALUE, "WHEN", "Not before this moment: 2030-01-31T12:00:00Z."},
     {0, "timeout", ARGS_VALUE, "TIME",
-     "How long one attempt may take, if less than its type allows."},
+	"How long one attempt may take, if less than its type allows."},
     {0, "max-attempts", ARGS_VALUE, "N", "How often to try. Default: the type's."},
     {0, "metadata", ARGS_VALUE, "JSON", "An object that is kept with the task."},
     {'w', "wait", ARGS_OPTIONAL, "TIME", "Wait for the end and print the result."},
@@ -48,8 +48,8 @@ read_input(struct strbuf *in, struct err *err)
 	if (ferror(stdin))
 		return err_errno(err, errno, "standard input");
 	if (strbuf_failed(in))
-		return err_set(err, ERR_INVALID, "standard input: more than %lu bytes",
-			       INPUT_MAX);
+		return err_set(
+		    err, ERR_INVALID, "standard input: more than %lu bytes", INPUT_MAX);
 	return 0;
 }
 
@@ -60,9 +60,8 @@ check_json(const char *what, const char *bytes, size_t len, struct err *err)
 	struct jspan value;
 
 	if (jscan_check(bytes, len, &limits, &value, err) != 0)
-		return err_wrap(
-		    err, "%s is not JSON (text needs quotes of its own: '\"text\"')",
-		    what);
+		return err_wrap(err,
+		    "%s is not JSON (text needs quotes of its own: '\"text\"')", what);
 	return 0;
 }
 
@@ -88,8 +87,8 @@ put_options(const struct args *a, struct jsonw *w, struct err *err)
 	    args_duration_ms(a, "timeout", 7 * DAY_MS, &timeout_ms, err) != 0)
 		return -1;
 	if (delay_ms >= 0 && args_has(a, "run-at"))
-		return err_set(err, ERR_INVALID,
-			       "--delay and --run-at exclude each other");
+		return err_set(
+		    err, ERR_INVALID, "--delay and --run-at exclude each other");
 	if ((text = args_text(a, "queue")) != NULL) {
 		jsonw_key(w, "queue");
 		jsonw_string(w, text);
@@ -121,8 +120,8 @@ put_options(const struct args *a, struct jsonw *w, struct err *err)
 
 /* the request's body; input: storage for a payload from standard input */
 static int
-build_body(const struct args *a, struct strbuf *input, struct strbuf *body,
-	   struct err *err)
+build_body(
+    const struct args *a, struct strbuf *input, struct strbuf *body, struct err *err)
 {
 	const char *payload = a->operand_count > 1 ? a->operands[1] : NULL;
 	size_t len = payload != NULL ? strlen(payload) : 0;
@@ -148,22 +147,21 @@ build_body(const struct args *a, struct strbuf *input, struct strbuf *body,
 		return -1;
 	jsonw_end(&w);
 	if (strbuf_failed(body))
-		return err_set(err, ERR_INVALID, "the task is longer than %lu bytes",
-			       INPUT_MAX);
+		return err_set(
+		    err, ERR_INVALID, "the task is longer than %lu bytes", INPUT_MAX);
 	return 0;
 }
 
 static int
-tell_submitted(struct cli *cli, const struct client_answer *answer, bool wait,
-	       int64_t wait_ms)
+tell_submitted(
+    struct cli *cli, const struct client_answer *answer, bool wait, int64_t wait_ms)
 {
 	struct json_object *task = answer_parse(answer->body, answer->len, NULL);
 	const char *id = answer_text(task, "id");
 	int rc = CLI_OK;
 
 	if (id == NULL) {
-		fprintf(
-		    stderr,
+		fprintf(stderr,
 		    "shoal: submit: the answer names no task: is that the address for "
 		    "applications?\n");
 		rc = CLI_FAILED;
@@ -203,7 +201,7 @@ submit(struct cli *cli, const struct strbuf *body)
 		snprintf(path, sizeof(path), "/v1/tasks?wait=%lld", (long long)first_s);
 	}
 	if (client_call(cli->client, "POST", path, body->data, body->len,
-			(int)first_s * 1000 + REQUEST_MS, &answer, &err) != 0) {
+		(int)first_s * 1000 + REQUEST_MS, &answer, &err) != 0) {
 		if (err.code == ERR_CLOSED || err.code == ERR_TIMEOUT)
 			err_wrap(&err, "the task may or may not have been accepted");
 		return cli_error(cli, &err);

@@ -9,7 +9,7 @@
 
 static const struct args_option options[] = {
     {'t', "timeout", ARGS_VALUE, "TIME",
-     "Give up after this long, with exit status 75."},
+	"Give up after this long, with exit status 75."},
     {.name = NULL},
 };
 
@@ -22,8 +22,8 @@ run(struct cli *cli)
 
 	if ((rc = cli_operands(cli, 1, 1)) != 0)
 		return rc;
-	if (args_duration_ms(&cli->args, "timeout", TIMEOUT_MAX_MS, &timeout_ms,
-			     &err) != 0)
+	if (args_duration_ms(
+		&cli->args, "timeout", TIMEOUT_MAX_MS, &timeout_ms, &err) != 0)
 		return cli_usage(cli, "%s", err.text);
 	if ((rc = cli_connect(cli)) != 0)
 		return rc;

@@ -75,23 +75,23 @@ content_length(const char *text, size_t len, size_t *n, struct err *err)
 	int64_t value;
 
 	if (len == 0 || len >= sizeof(digits))
-		return err_set(err, ERR_INVALID,
-			       "the answer's Content-Length is no number");
+		return err_set(
+		    err, ERR_INVALID, "the answer's Content-Length is no number");
 	memcpy(digits, text, len);
 	digits[len] = '\0';
 	if (str_to_i64(digits, &value) != 0 || value < 0)
-		return err_set(err, ERR_INVALID,
-			       "the answer's Content-Length is no number");
+		return err_set(
+		    err, ERR_INVALID, "the answer's Content-Length is no number");
 	if (value > HCONN_BODY_MAX)
 		return err_set(err, ERR_INVALID, "the answer is longer than %ld bytes",
-			       HCONN_BODY_MAX);
+		    HCONN_BODY_MAX);
 	*n = (size_t)value;
 	return 0;
 }
 
 static int
 header_line(const char *line, size_t len, struct hconn_head *out, bool *has_length,
-	    struct err *err)
+    struct err *err)
 {
 	const char *value;
 	size_t value_len;
@@ -110,26 +110,26 @@ header_line(const char *line, size_t len, struct hconn_head *out, bool *has_leng
 	}
 	if (header_value(line, len, "Transfer-Encoding", &value_len) != NULL)
 		return err_set(err, ERR_INVALID,
-			       "the answer comes in chunks: something between here and "
-			       "the node rebuilds it");
+		    "the answer comes in chunks: something between here and "
+		    "the node rebuilds it");
 	return 0;
 }
 
 int
-hconn_head_parse(const char *bytes, size_t len, struct hconn_head *head,
-		 struct err *err)
+hconn_head_parse(
+    const char *bytes, size_t len, struct hconn_head *head, struct err *err)
 {
 	struct hconn_head out = {.status = 0};
 	const char *at, *stop = memmem(bytes, len, "\r\n\r\n", 4), *end;
 	bool has_length = false;
 
 	if (len >= 5 && memcmp(bytes, "HTTP/", 5) != 0)
-		return err_set(err, ERR_INVALID,
-			       "the answer is no HTTP: is that the right port?");
+		return err_set(
+		    err, ERR_INVALID, "the answer is no HTTP: is that the right port?");
 	if (stop == NULL) {
 		if (len >= HCONN_HEAD_MAX)
-			return err_set(err, ERR_INVALID,
-				       "the answer's headers are too long");
+			return err_set(
+			    err, ERR_INVALID, "the answer's headers are too long");
 		return 0;
 	}
 	if (stop - bytes < 12 || memcmp(bytes, "HTTP/1.", 7) != 0 || bytes[8] != ' ')
@@ -146,7 +146,7 @@ hconn_head_parse(const char *bytes, size_t len, struct hconn_head *head,
 		if (end == NULL)
 			break;
 		if (header_line(at, (size_t)(end - at) - (end[-1] == '\r'), &out,
-				&has_length, err) != 0)
+			&has_length, err) != 0)
 			return -1;
 	}
 	if (!has_length && out.status >= 200 && out.status != 204 && out.status != 304)
@@ -197,11 +197,11 @@ on_deadline(void *arg)
 	struct err err = ERR_INIT;
 
 	if (hc->state == CONNECTING)
-		err_set(&err, ERR_IO, "no connection within %d s",
-			hc->timeout_ms / 1000);
+		err_set(
+		    &err, ERR_IO, "no connection within %d s", hc->timeout_ms / 1000);
 	else
-		err_set(&err, ERR_TIMEOUT, "no answer within %d s",
-			hc->timeout_ms / 1000);
+		err_set(
+		    &err, ERR_TIMEOUT, "no answer within %d s", hc->timeout_ms / 1000);
 	fail(hc, &err);
 }
 
@@ -252,9 +252,8 @@ on_read(struct bufferevent *bev, void *arg)
 	while (hc->head.head_len == 0) {
 		bytes = (const char *)evbuffer_pullup(
 		    in, len < HCONN_HEAD_MAX ? (ev_ssize_t)len : HCONN_HEAD_MAX);
-		rc =
-		    hconn_head_parse(bytes, len < HCONN_HEAD_MAX ? len : HCONN_HEAD_MAX,
-				     &hc->head, &err);
+		rc = hconn_head_parse(bytes,
+		    len < HCONN_HEAD_MAX ? len : HCONN_HEAD_MAX, &hc->head, &err);
 		if (rc < 0) {
 			fail(hc, &err);
 			return;
@@ -291,7 +290,7 @@ send_now(struct hconn *hc)
 {
 	struct err err = ERR_INIT;
 	ssize_t n = send(bufferevent_getfd(hc->bev), hc->request, hc->request_len,
-			 MSG_DONTWAIT | MSG_NOSIGNAL);
+	    MSG_DONTWAIT | MSG_NOSIGNAL);
 	size_t sent = n > 0 ? (size_t)n : 0;
 
 	hc->state = WAITING;
@@ -299,7 +298,7 @@ send_now(struct hconn *hc)
 	if (sent == hc->request_len)
 		return;
 	if (bufferevent_write(hc->bev, (const char *)hc->request + sent,
-			      hc->request_len - sent) != 0) {
+		hc->request_len - sent) != 0) {
 		err_set(&err, ERR_NOMEM, "a request of %zu bytes", hc->request_len);
 		fail(hc, &err);
 	}
@@ -314,7 +313,7 @@ on_event(struct bufferevent *bev, short what, void *arg)
 
 	if (what & BEV_EVENT_CONNECTED) {
 		(void)setsockopt(bufferevent_getfd(bev), IPPROTO_TCP, TCP_NODELAY, &one,
-				 sizeof(one));
+		    sizeof(one));
 		if (hc->state == CONNECTING)
 			send_now(hc);
 		return;
@@ -334,11 +333,11 @@ on_event(struct bufferevent *bev, short what, void *arg)
 	case WAITING:
 		if (what & BEV_EVENT_EOF)
 			err_set(&err, ERR_CLOSED,
-				"the node closed the connection before its answer");
+			    "the node closed the connection before its answer");
 		else
 			err_set(&err, ERR_CLOSED,
-				"the connection broke before the answer: %s",
-				evutil_socket_error_to_string(reason));
+			    "the connection broke before the answer: %s",
+			    evutil_socket_error_to_string(reason));
 		fail(hc, &err);
 		break;
 	case FAILING:
@@ -380,7 +379,7 @@ connect_next(struct hconn *hc)
 
 struct hconn *
 hconn_create(struct loop *l, const struct addr *addrs, size_t addr_count, hconn_cb *cb,
-	     void *arg, struct err *err)
+    void *arg, struct err *err)
 {
 	struct hconn *hc = mem_zero(sizeof(*hc));
 
@@ -414,8 +413,8 @@ hconn_free(struct hconn *hc)
 }
 
 int
-hconn_send(struct hconn *hc, const void *bytes, size_t len, int timeout_ms,
-	   struct err *err)
+hconn_send(
+    struct hconn *hc, const void *bytes, size_t len, int timeout_ms, struct err *err)
 {
 	if (hc->state != IDLE)
 		return err_set(err, ERR_CONFLICT, "a request is under way");

@@ -36,15 +36,15 @@ struct hconn_answer {
  * unknown), ERR_TIMEOUT, ERR_INVALID (no HTTP).
  */
 typedef void hconn_cb(struct hconn *hc, const struct hconn_answer *answer,
-		      const struct err *err, void *arg);
+    const struct err *err, void *arg);
 
 /* addrs: borrowed for life, tried in turn at each connect */
 struct hconn *hconn_create(struct loop *l, const struct addr *addrs, size_t addr_count,
-			   hconn_cb *cb, void *arg, struct err *err) ATTR_CHECK;
+    hconn_cb *cb, void *arg, struct err *err) ATTR_CHECK;
 void hconn_free(struct hconn *hc); /* NULL is fine; no callback comes any more */
 /* bytes: borrowed until the callback; ERR_CONFLICT: a request is under way */
 int hconn_send(struct hconn *hc, const void *bytes, size_t len, int timeout_ms,
-	       struct err *err) ATTR_CHECK;
+    struct err *err) ATTR_CHECK;
 
 /* what the first lines of an answer say */
 struct hconn_head {
@@ -54,7 +54,7 @@ struct hconn_head {
 	bool close; /* the server closes after it */
 };
 /* 1: whole; 0: more bytes are needed; -1: ERR_INVALID, no answer that we understand */
-int hconn_head_parse(const char *bytes, size_t len, struct hconn_head *head,
-		     struct err *err) ATTR_CHECK;
+int hconn_head_parse(
+    const char *bytes, size_t len, struct hconn_head *head, struct err *err) ATTR_CHECK;
 
 #endif

@@ -23,11 +23,10 @@ secret_check(const char *secret, struct err *err)
 
 	if (len >= TARGET_SECRET)
 		return err_set(err, ERR_INVALID, "the key is longer than %d bytes",
-			       TARGET_SECRET - 1);
+		    TARGET_SECRET - 1);
 	for (size_t i = 0; i < len; i++) {
 		if (secret[i] <= ' ' || secret[i] >= 0x7f)
-			return err_set(
-			    err, ERR_INVALID,
+			return err_set(err, ERR_INVALID,
 			    "the key has a blank or a character that no key has");
 	}
 	return 0;
@@ -45,7 +44,7 @@ resolve(struct target *t, struct err *err)
 	rc = getaddrinfo(t->url.host, port, &hints, &list);
 	if (rc != 0)
 		return err_set(err, ERR_IO, "no address of host %s: %s", t->url.host,
-			       rc == EAI_SYSTEM ? strerror(errno) : gai_strerror(rc));
+		    rc == EAI_SYSTEM ? strerror(errno) : gai_strerror(rc));
 	for (struct addrinfo *ai = list; ai != NULL && t->addr_count < TARGET_ADDRS;
 	     ai = ai->ai_next) {
 		struct addr *a = &t->addrs[t->addr_count++];
@@ -110,16 +109,15 @@ target_secret_file(const char *path, char secret[TARGET_SECRET], struct err *err
 
 void
 target_request(const struct target *t, const char *method, const char *path,
-	       const char *body, size_t len, struct strbuf *out)
+    const char *body, size_t len, struct strbuf *out)
 {
 	strbuf_printf(out, "%s %s%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: shoal\r\n",
-		      method, t->url.prefix, path, t->url.authority);
+	    method, t->url.prefix, path, t->url.authority);
 	if (t->secret[0] != '\0')
 		strbuf_printf(out, "Authorization: Bearer %s\r\n", t->secret);
 	if (body != NULL)
-		strbuf_printf(
-		    out, "Content-Type: application/json\r\nContent-Length: %zu\r\n",
-		    len);
+		strbuf_printf(out,
+		    "Content-Type: application/json\r\nContent-Length: %zu\r\n", len);
 	else if (!str_eq(method, "GET"))
 		strbuf_puts(out, "Content-Length: 0\r\n");
 	strbuf_puts(out, "\r\n");

@@ -28,14 +28,14 @@ struct target {
  * Resolves the name, blocking.  secret NULL: none; copied.  ERR_INVALID: the URL or the
  * secret; ERR_IO: no such host.
  */
-int target_open(struct target *t, const char *url, const char *secret,
-		struct err *err) ATTR_CHECK;
+int target_open(
+    struct target *t, const char *url, const char *secret, struct err *err) ATTR_CHECK;
 void target_wipe(struct target *t);
 /* the first line of a file, without white space around it; for target_open's secret */
-int target_secret_file(const char *path, char secret[TARGET_SECRET],
-		       struct err *err) ATTR_CHECK;
+int target_secret_file(
+    const char *path, char secret[TARGET_SECRET], struct err *err) ATTR_CHECK;
 /* a whole HTTP/1.1 request; body NULL: none (otherwise JSON) */
 void target_request(const struct target *t, const char *method, const char *path,
-		    const char *body, size_t len, struct strbuf *out);
+    const char *body, size_t len, struct strbuf *out);
 
 #endif

@@ -29,8 +29,8 @@ parse_port(const char *text, size_t len, uint16_t *port, struct err *err)
 	memcpy(digits, text, len);
 	digits[len] = '\0';
 	if (str_to_i64(digits, &n) != 0 || n < 1 || n > UINT16_MAX)
-		return err_set(err, ERR_INVALID, "its port %s is outside 1-65535",
-			       digits);
+		return err_set(
+		    err, ERR_INVALID, "its port %s is outside 1-65535", digits);
 	*port = (uint16_t)n;
 	return 0;
 }
@@ -44,8 +44,8 @@ parse_authority(const char *text, size_t len, struct url *u, struct err *err)
 	bool v6 = len > 0 && text[0] == '[';
 
 	if (memchr(text, '@', len) != NULL)
-		return err_set(err, ERR_INVALID,
-			       "it holds a user name; keys are given otherwise");
+		return err_set(
+		    err, ERR_INVALID, "it holds a user name; keys are given otherwise");
 	if (v6) {
 		host = text + 1;
 		after = memchr(host, ']', len - 1);
@@ -67,19 +67,19 @@ parse_authority(const char *text, size_t len, struct url *u, struct err *err)
 	if (after < text + len) {
 		if (*after != ':')
 			return err_set(err, ERR_INVALID,
-				       "its host has a character that no host has");
+			    "its host has a character that no host has");
 		if (parse_port(after + 1, (size_t)(text + len - after - 1), &u->port,
-			       err) != 0)
+			err) != 0)
 			return -1;
 	}
 	memcpy(u->host, host, host_len);
 	u->host[host_len] = '\0';
 	if (u->port == 80)
-		snprintf(u->authority, sizeof(u->authority), v6 ? "[%s]" : "%s",
-			 u->host);
+		snprintf(
+		    u->authority, sizeof(u->authority), v6 ? "[%s]" : "%s", u->host);
 	else
 		snprintf(u->authority, sizeof(u->authority), v6 ? "[%s]:%u" : "%s:%u",
-			 u->host, (unsigned)u->port);
+		    u->host, (unsigned)u->port);
 	return 0;
 }
 
@@ -90,8 +90,8 @@ parse(const char *text, struct url *u, struct err *err)
 	size_t len;
 
 	if (str_starts(text, "https://"))
-		return err_set(err, ERR_INVALID,
-			       "this program does not speak TLS; use http://");
+		return err_set(
+		    err, ERR_INVALID, "this program does not speak TLS; use http://");
 	if (!str_starts(text, "http://"))
 		return err_set(err, ERR_INVALID, "it does not begin with http://");
 	start = text + strlen("http://");

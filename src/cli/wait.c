@@ -70,8 +70,8 @@ wait_tell(const struct cli *cli, const struct client_answer *answer)
 static int
 tell_timeout(const struct cli *cli, const char *id)
 {
-	fprintf(stderr, "shoal: %s: task %s has not ended yet\n", cli->command->name,
-		id);
+	fprintf(
+	    stderr, "shoal: %s: task %s has not ended yet\n", cli->command->name, id);
 	return CLI_TIMEOUT;
 }
 
@@ -115,8 +115,8 @@ ask(struct cli *cli, const char *id, int64_t slice_s, struct asked *asked)
 		err_set(&asked->err, ERR_INVALID, "the id is too long");
 	} else {
 		asked->answered = client_call(cli->client, "GET", path.data, NULL, 0,
-					      (int)slice_s * 1000 + REQUEST_MS,
-					      &asked->answer, &asked->err) == 0;
+				      (int)slice_s * 1000 + REQUEST_MS, &asked->answer,
+				      &asked->err) == 0;
 	}
 	strbuf_fini(&path);
 }

@@ -70,8 +70,8 @@ struct dev {
 	struct devstate state;
 	struct devstore store;
 	char *const *options;
-	struct settings
-	    *settings; /* in force for the node, once its configuration is written */
+	/* in force for the node, once its configuration is written */
+	struct settings *settings;
 	struct store_server servers[STORE_COUNT];
 	pid_t initdb;
 	int initdb_status;
@@ -88,18 +88,14 @@ static const struct {
 	int (*start)(const struct devstore *st, bool pick, pid_t *pid, struct err *err);
 	int (*answers)(const struct devstore *st, struct err *err);
 } kinds[STORE_COUNT] = {
-    [STORE_POSTGRES] = {"postgres",
-			{SIGINT, SIGQUIT},
-			devstore_postgres_start,
-			devstore_postgres_answers},
-    [STORE_REDIS] = {"redis",
-		     {SIGTERM, SIGTERM},
-		     devstore_redis_start,
-		     devstore_redis_answers},
+    [STORE_POSTGRES] = {"postgres", {SIGINT, SIGQUIT}, devstore_postgres_start,
+	devstore_postgres_answers},
+    [STORE_REDIS] = {"redis", {SIGTERM, SIGTERM}, devstore_redis_start,
+	devstore_redis_answers},
 };
 
-static const int node_signals[] = {SIGTERM, SIGINT,  SIGQUIT, SIGHUP,
-				   SIGUSR1, SIGTTIN, SIGTTOU};
+static const int node_signals[] = {
+    SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGTTIN, SIGTTOU};
 
 /* ------------------------------------------------------------------- one turn */
 
@@ -120,8 +116,8 @@ store_ended(struct dev *d, enum store_kind kind, int status)
 								 : sv->pause_ms * 2;
 	sv->again_ms = now + sv->pause_ms;
 	log_warn(NULL, "private server ended, starting it again",
-		 "server=%s wait_status=%#x pause_ms=%lld", kinds[kind].name,
-		 (unsigned)status, (long long)sv->pause_ms);
+	    "server=%s wait_status=%#x pause_ms=%lld", kinds[kind].name,
+	    (unsigned)status, (long long)sv->pause_ms);
 }
 
 static void
@@ -192,7 +188,7 @@ restart_due(struct dev *d, int64_t now)
 		if (store_start(d, (enum store_kind)i, &err) == 0)
 			continue;
 		log_error(NULL, "private server cannot be started",
-			  "server=%s reason=\"%s\"", kinds[i].name, err.text);
+		    "server=%s reason=\"%s\"", kinds[i].name, err.text);
 		d->servers[i].again_ms = now + RESTART_MAX_MS;
 	}
 }
@@ -280,7 +276,7 @@ await_store(struct dev *d, enum store_kind kind, struct err *err)
 		if (sv->pid == 0 && sv->starts >= START_TRIES) {
 			show_log(d, kinds[kind].name);
 			return err_set(err, ERR_IO, "%s ended at once, wait status %#x",
-				       kinds[kind].name, (unsigned)sv->status);
+			    kinds[kind].name, (unsigned)sv->status);
 		}
 		/* somebody may have been faster with the port */
 		if (sv->pid == 0 && store_start(d, kind, err) != 0)
@@ -292,7 +288,7 @@ await_store(struct dev *d, enum store_kind kind, struct err *err)
 		if (clock_mono_ms() > deadline) {
 			show_log(d, kinds[kind].name);
 			return err_set(err, ERR_TIMEOUT, "%s does not answer: %s",
-				       kinds[kind].name, why.text);
+			    kinds[kind].name, why.text);
 		}
 		dev_turn(d, TURN_MS);
 	}
@@ -377,8 +373,8 @@ make_settings(struct dev *d, struct err *err)
 	devtext_conf(&d->store, &sb);
 	if (write_text(d, "shoald.conf", &sb, err) != 0)
 		return -1;
-	d->settings = settings_load(devdir_path(&d->dir, "shoald.conf", path), environ,
-				    d->options, err);
+	d->settings = settings_load(
+	    devdir_path(&d->dir, "shoald.conf", path), environ, d->options, err);
 	return d->settings == NULL ? -1 : 0;
 }
 
@@ -404,8 +400,8 @@ node_start(struct dev *d, struct err *err)
 	argv[n++] = devdir_path(&d->dir, "shoald.conf", conf);
 	for (size_t i = 0; d->options != NULL && d->options[i] != NULL; i++) {
 		if (n + 3 > OPTIONS_MAX)
-			return err_set(err, ERR_LIMIT, "more than %d options",
-				       OPTIONS_MAX / 2);
+			return err_set(
+			    err, ERR_LIMIT, "more than %d options", OPTIONS_MAX / 2);
 		argv[n++] = (char *)"-o";
 		argv[n++] = d->options[i];
 	}
@@ -426,8 +422,7 @@ end_old_node(struct dev *d, struct err *err)
 	devdir_path(&d->dir, "shoald.pid", path);
 	while (pidfile_read(path, &pid, NULL) == 0) {
 		if (clock_mono_ms() > deadline + STOP_TIMEOUT_MS)
-			return err_set(
-			    err, ERR_TIMEOUT,
+			return err_set(err, ERR_TIMEOUT,
 			    "the node of an earlier run, pid %ld, does not end",
 			    (long)pid);
 		if (clock_mono_ms() > deadline)
@@ -522,9 +517,9 @@ signal_stores(const struct dev *d, int step)
 			continue;
 		if (step > 0)
 			log_warn(NULL, "private server does not end",
-				 "server=%s step=%d", kinds[i].name, step);
+			    "server=%s step=%d", kinds[i].name, step);
 		kill(d->servers[i].pid,
-		     step < 2 ? kinds[i].stop_signals[step] : SIGKILL);
+		    step < 2 ? kinds[i].stop_signals[step] : SIGKILL);
 	}
 	if (d->initdb > 0)
 		kill(d->initdb, step < 2 ? SIGTERM : SIGKILL);
@@ -538,7 +533,7 @@ dev_stop(struct dev *d)
 
 	while (d->node > 0) {
 		kill(d->node,
-		     SIGTERM); /* only after a failed start: otherwise it is gone */
+		    SIGTERM); /* only after a failed start: otherwise it is gone */
 		dev_turn(d, IDLE_TURN_MS);
 	}
 	d->down = true;

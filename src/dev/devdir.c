@@ -115,12 +115,11 @@ sweep(const char *base)
 		if (lstat(lock, &st) != 0 || time(NULL) - st.st_mtime < SWEEP_AGE_S ||
 		    pidfile_read(lock, &pid, NULL) == 0)
 			continue;
-		log_info(NULL, "removing what a killed run left", "path=%s",
-			 g.gl_pathv[i]);
+		log_info(
+		    NULL, "removing what a killed run left", "path=%s", g.gl_pathv[i]);
 		if (remove_at(AT_FDCWD, g.gl_pathv[i], 0) != 0)
 			log_warn(NULL, "directory could not be removed",
-				 "path=%s reason=\"%s\"", g.gl_pathv[i],
-				 strerror(errno));
+			    "path=%s reason=\"%s\"", g.gl_pathv[i], strerror(errno));
 	}
 	globfree(&g);
 }
@@ -136,8 +135,8 @@ make_fresh(struct devdir *dd, struct err *err)
 		base = "/tmp";
 	n = snprintf(dd->path, sizeof(dd->path), "%s/" FRESH_PREFIX "XXXXXX", base);
 	if (n < 0 || (size_t)n >= sizeof(dd->path))
-		return err_set(err, ERR_INVALID, "XDG_RUNTIME_DIR is too long: %s",
-			       base);
+		return err_set(
+		    err, ERR_INVALID, "XDG_RUNTIME_DIR is too long: %s", base);
 	sweep(base);
 	if (mkdtemp(dd->path) == NULL)
 		return err_errno(err, errno, "%s", dd->path);
@@ -157,8 +156,7 @@ is_usable(const char *path, struct err *err)
 	if (lstat(path, &st) != 0)
 		return err_errno(err, errno, "%s", path);
 	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 022) != 0)
-		return err_set(
-		    err, ERR_INVALID,
+		return err_set(err, ERR_INVALID,
 		    "%s must be a directory of ours that others cannot write to", path);
 	dir = opendir(path);
 	if (dir == NULL)
@@ -171,8 +169,7 @@ is_usable(const char *path, struct err *err)
 	}
 	closedir(dir);
 	if (!empty && !known)
-		return err_set(
-		    err, ERR_INVALID,
+		return err_set(err, ERR_INVALID,
 		    "%s holds other things: give --dev a directory of its own", path);
 	return 0;
 }
@@ -187,8 +184,7 @@ use_given(struct devdir *dd, const char *dir, struct err *err)
 	if (realpath(dir, path) == NULL)
 		return err_errno(err, errno, "%s", dir);
 	if (!str_copy(dd->path, sizeof(dd->path), path))
-		return err_set(
-		    err, ERR_INVALID,
+		return err_set(err, ERR_INVALID,
 		    "%s is longer than %d bytes, too long for the sockets in it", path,
 		    DEVDIR_MAX);
 	/* it goes into configuration files of three programs, each with quoting of its
@@ -196,8 +192,7 @@ use_given(struct devdir *dd, const char *dir, struct err *err)
 	for (const char *p = path; *p != '\0'; p++) {
 		if ((unsigned char)*p <= ' ' || *p == 0x7f ||
 		    strchr(",;#'\"\\", *p) != NULL)
-			return err_set(
-			    err, ERR_INVALID,
+			return err_set(err, ERR_INVALID,
 			    "%s has a space or another character that --dev cannot use",
 			    path);
 	}
@@ -215,8 +210,8 @@ devdir_open(struct devdir *dd, const char *dir, struct err *err)
 		dd->drop = true;
 		if (priv_lookup("postgres", NULL, &dd->uid, &dd->gid, NULL) != 0 &&
 		    priv_lookup("nobody", NULL, &dd->uid, &dd->gid, err) != 0)
-			return err_wrap(err,
-					"root needs another user to run the stores as");
+			return err_wrap(
+			    err, "root needs another user to run the stores as");
 	}
 	if ((dir == NULL ? make_fresh(dd, err) : use_given(dd, dir, err)) != 0)
 		return -1;
@@ -242,12 +237,12 @@ devdir_close(struct devdir *dd)
 	if (dd->temporary) {
 		if (remove_at(AT_FDCWD, dd->path, 0) != 0)
 			log_warn(NULL, "directory could not be removed",
-				 "path=%s reason=\"%s\"", dd->path, strerror(errno));
+			    "path=%s reason=\"%s\"", dd->path, strerror(errno));
 	} else if (dd->lock_fd >= 0) {
 		/* the file stays: it marks the directory as ours */
 		if (ftruncate(dd->lock_fd, 0) != 0)
 			log_warn(NULL, "lock file could not be emptied", "path=%s",
-				 devdir_path(dd, "lock", path));
+			    devdir_path(dd, "lock", path));
 	}
 	if (dd->lock_fd >= 0)
 		close(dd->lock_fd);
@@ -269,8 +264,8 @@ devdir_make(const struct devdir *dd, const char *name, struct err *err)
 }
 
 int
-devdir_write(const struct devdir *dd, const char *name, const char *text,
-	     struct err *err)
+devdir_write(
+    const struct devdir *dd, const char *name, const char *text, struct err *err)
 {
 	char path[DEVDIR_PATH_SIZE], fresh[DEVDIR_PATH_SIZE];
 	size_t len = strlen(text);

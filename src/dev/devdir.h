@@ -31,15 +31,15 @@ int devdir_open(struct devdir *dd, const char *dir, struct err *err) ATTR_CHECK;
 /* unlocks; a temporary one is removed with all that is in it */
 void devdir_close(struct devdir *dd);
 /* the path of name in it; returns buf */
-char *devdir_path(const struct devdir *dd, const char *name,
-		  char buf[DEVDIR_PATH_SIZE]);
+char *devdir_path(
+    const struct devdir *dd, const char *name, char buf[DEVDIR_PATH_SIZE]);
 /* a directory in it that belongs to the stores' user, mode 0700; fine when it exists */
 int devdir_make(const struct devdir *dd, const char *name, struct err *err) ATTR_CHECK;
 /* a file of mode 0600 that belongs to us, replaced as a whole or not at all */
 int devdir_write(const struct devdir *dd, const char *name, const char *text,
-		 struct err *err) ATTR_CHECK;
+    struct err *err) ATTR_CHECK;
 /* removes a file or directory in it with all below; fine when there is none */
-int devdir_remove(const struct devdir *dd, const char *name,
-		  struct err *err) ATTR_CHECK;
+int devdir_remove(
+    const struct devdir *dd, const char *name, struct err *err) ATTR_CHECK;
 
 #endif

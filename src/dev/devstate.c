@@ -99,8 +99,8 @@ devstate_load(struct devstate *ds, const struct devdir *dd, struct err *err)
 	text[n] = '\0';
 	while ((line = strsep(&rest, "\n")) != NULL) {
 		if (line[0] != '\0' && read_line(ds, line) != 0)
-			return err_set(err, ERR_INVALID, "%s is damaged at '%.20s'",
-				       path, line);
+			return err_set(
+			    err, ERR_INVALID, "%s is damaged at '%.20s'", path, line);
 	}
 	for (size_t i = 0; i < COUNT_OF(fields); i++) {
 		if (!fields[i].drawn || text_of(ds, i)[0] != '\0')
@@ -122,11 +122,11 @@ devstate_save(const struct devstate *ds, const struct devdir *dd, struct err *er
 	strbuf_init(&sb, FILE_MAX);
 	for (size_t i = 0; i < COUNT_OF(fields); i++) {
 		if (fields[i].port_offset != 0)
-			strbuf_printf(&sb, "%s=%u\n", fields[i].name,
-				      *port_of(&copy, i));
+			strbuf_printf(
+			    &sb, "%s=%u\n", fields[i].name, *port_of(&copy, i));
 		else
-			strbuf_printf(&sb, "%s=%s\n", fields[i].name,
-				      text_of(&copy, i));
+			strbuf_printf(
+			    &sb, "%s=%s\n", fields[i].name, text_of(&copy, i));
 	}
 	rc = strbuf_failed(&sb) ? err_set(err, ERR_NOMEM, "state")
 				: devdir_write(dd, "state", sb.data, err);

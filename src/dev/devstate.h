@@ -24,10 +24,10 @@ struct devstate {
 };
 
 /* what DIR/state says; what it does not say is drawn.  A damaged file is ERR_INVALID */
-int devstate_load(struct devstate *ds, const struct devdir *dd,
-		  struct err *err) ATTR_CHECK;
-int devstate_save(const struct devstate *ds, const struct devdir *dd,
-		  struct err *err) ATTR_CHECK;
+int devstate_load(
+    struct devstate *ds, const struct devdir *dd, struct err *err) ATTR_CHECK;
+int devstate_save(
+    const struct devstate *ds, const struct devdir *dd, struct err *err) ATTR_CHECK;
 /* *port stays if 127.0.0.1 still has it free, and is a new free one otherwise */
 int devstate_pick_port(uint16_t *port, struct err *err) ATTR_CHECK;
 

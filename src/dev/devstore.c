@@ -90,8 +90,8 @@ postgres_installed(struct devstore *st)
 	ssize_t n;
 	int fd;
 
-	fd = open(devdir_path(st->dir, "postgres/PG_VERSION", path),
-		  O_RDONLY | O_CLOEXEC);
+	fd = open(
+	    devdir_path(st->dir, "postgres/PG_VERSION", path), O_RDONLY | O_CLOEXEC);
 	if (fd >= 0) {
 		n = read(fd, version, sizeof(version) - 1);
 		version[n > 0 ? strcspn(version, "\n") : 0] = '\0';
@@ -113,7 +113,7 @@ postgres_installed(struct devstore *st)
 
 int
 devstore_init(struct devstore *st, const struct devdir *dir, struct devstate *state,
-	      const struct settings *settings, struct err *err)
+    const struct settings *settings, struct err *err)
 {
 	char initdb[PATH_MAX], *slash;
 
@@ -123,32 +123,31 @@ devstore_init(struct devstore *st, const struct devdir *dir, struct devstate *st
 	st->fsync = settings->dev_fsync;
 	if (settings->dev_postgres_bin[0] != '\0') {
 		if (!postgres_in(st, settings->dev_postgres_bin))
-			return err_set(
-			    err, ERR_NOT_FOUND,
+			return err_set(err, ERR_NOT_FOUND,
 			    "dev.postgres_bin: %s has no initdb and postgres",
 			    settings->dev_postgres_bin);
 	} else if (!postgres_installed(st)) {
 		if (!program_in_path("initdb", initdb) ||
 		    (slash = strrchr(initdb, '/')) == NULL)
 			return err_set(err, ERR_NOT_FOUND,
-				       "PostgreSQL is not installed: apt-get install "
-				       "postgresql, or set dev.postgres_bin");
+			    "PostgreSQL is not installed: apt-get install "
+			    "postgresql, or set dev.postgres_bin");
 		*slash = '\0';
 		if (!postgres_in(st, initdb))
-			return err_set(err, ERR_NOT_FOUND, "%s has no postgres",
-				       initdb);
+			return err_set(
+			    err, ERR_NOT_FOUND, "%s has no postgres", initdb);
 	}
 	if (settings->dev_redis_server[0] != '\0') {
 		if (access(settings->dev_redis_server, X_OK) != 0 ||
 		    !str_copy(st->redis_server, sizeof(st->redis_server),
-			      settings->dev_redis_server))
+			settings->dev_redis_server))
 			return err_set(err, ERR_NOT_FOUND,
-				       "dev.redis_server: no program at %s",
-				       settings->dev_redis_server);
+			    "dev.redis_server: no program at %s",
+			    settings->dev_redis_server);
 	} else if (!program_in_path("redis-server", st->redis_server)) {
 		return err_set(err, ERR_NOT_FOUND,
-			       "Redis is not installed: apt-get install redis-server, "
-			       "or set dev.redis_server");
+		    "Redis is not installed: apt-get install redis-server, "
+		    "or set dev.redis_server");
 	}
 	return 0;
 }
@@ -161,14 +160,13 @@ log_open_for(const struct devstore *st, const char *name, int *fd, struct err *e
 	char path[DEVDIR_PATH_SIZE];
 
 	*fd = open(devdir_path(st->dir, name, path),
-		   O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+	    O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
 	return *fd < 0 ? err_errno(err, errno, "%s", path) : 0;
 }
 
 static int
 store_spawn(const struct devstore *st, char *const argv[], const char *cwd,
-	    const char *input, int death_signal, const char *log, pid_t *pid,
-	    struct err *err)
+    const char *input, int death_signal, const char *log, pid_t *pid, struct err *err)
 {
 	struct spawn_spec spec = {
 	    .argv = argv,
@@ -203,11 +201,11 @@ password_write(const struct devstore *st, struct err *err)
 {
 	char path[DEVDIR_PATH_SIZE];
 
-	if (devdir_write(st->dir, "initdb-password", st->state->database_password,
-			 err) != 0)
+	if (devdir_write(
+		st->dir, "initdb-password", st->state->database_password, err) != 0)
 		return -1;
 	if (st->dir->drop && lchown(devdir_path(st->dir, "initdb-password", path),
-				    st->dir->uid, st->dir->gid) != 0)
+				 st->dir->uid, st->dir->gid) != 0)
 		return err_errno(err, errno, "%s", path);
 	return 0;
 }
@@ -245,19 +243,10 @@ int
 devstore_initdb_start(const struct devstore *st, pid_t *pid, struct err *err)
 {
 	char data[DEVDIR_PATH_SIZE], password[DEVDIR_PATH_SIZE + 16];
-	char *argv[] = {(char *)st->initdb,
-			(char *)"-D",
-			data,
-			(char *)"-U",
-			(char *)ROLE,
-			(char *)"-E",
-			(char *)"UTF8",
-			(char *)"--locale=C",
-			(char *)"-A",
-			(char *)(knows_scram(st) ? "scram-sha-256" : "md5"),
-			password,
-			(char *)(st->fsync ? NULL : "-N"),
-			NULL};
+	char *argv[] = {(char *)st->initdb, (char *)"-D", data, (char *)"-U",
+	    (char *)ROLE, (char *)"-E", (char *)"UTF8", (char *)"--locale=C",
+	    (char *)"-A", (char *)(knows_scram(st) ? "scram-sha-256" : "md5"), password,
+	    (char *)(st->fsync ? NULL : "-N"), NULL};
 	char path[DEVDIR_PATH_SIZE];
 
 	if (devdir_remove(st->dir, "postgres.new", err) != 0 ||
@@ -267,7 +256,7 @@ devstore_initdb_start(const struct devstore *st, pid_t *pid, struct err *err)
 		return -1;
 	devdir_path(st->dir, "postgres.new", data);
 	snprintf(password, sizeof(password), "--pwfile=%s",
-		 devdir_path(st->dir, "initdb-password", path));
+	    devdir_path(st->dir, "initdb-password", path));
 	return store_spawn(st, argv, data, NULL, SIGTERM, "postgres.log", pid, err);
 }
 
@@ -279,52 +268,37 @@ devstore_initdb_done(const struct devstore *st, int status, struct err *err)
 	if (devdir_remove(st->dir, "initdb-password", err) != 0)
 		return -1;
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-		return err_set(err, ERR_IO, "initdb failed (wait status %#x)",
-			       (unsigned)status);
+		return err_set(
+		    err, ERR_IO, "initdb failed (wait status %#x)", (unsigned)status);
 	if (rename(devdir_path(st->dir, "postgres.new", made),
-		   devdir_path(st->dir, "postgres", data)) != 0)
+		devdir_path(st->dir, "postgres", data)) != 0)
 		return err_errno(err, errno, "%s", data);
 	return 0;
 }
 
 int
-devstore_postgres_start(const struct devstore *st, bool pick, pid_t *pid,
-			struct err *err)
+devstore_postgres_start(
+    const struct devstore *st, bool pick, pid_t *pid, struct err *err)
 {
 	char data[DEVDIR_PATH_SIZE], port[32], socket_dir[DEVDIR_PATH_SIZE + 32];
 	char path[DEVDIR_PATH_SIZE];
-	char *argv[] = {(char *)st->postgres,
-			(char *)"-D",
-			data,
-			(char *)"-c",
-			(char *)"listen_addresses=127.0.0.1",
-			(char *)"-c",
-			port,
-			(char *)"-c",
-			socket_dir,
-			(char *)"-c",
-			(char *)(st->fsync ? "fsync=on" : "fsync=off"),
-			(char *)"-c",
-			(char *)"synchronous_commit=on",
-			(char *)"-c",
-			(char *)"max_connections=200",
-			(char *)"-c",
-			(char *)"shared_buffers=256MB",
-			(char *)"-c",
-			(char *)"logging_collector=off",
-			(char *)"-c",
-			(char *)"log_destination=stderr",
-			NULL};
+	char *argv[] = {(char *)st->postgres, (char *)"-D", data, (char *)"-c",
+	    (char *)"listen_addresses=127.0.0.1", (char *)"-c", port, (char *)"-c",
+	    socket_dir, (char *)"-c", (char *)(st->fsync ? "fsync=on" : "fsync=off"),
+	    (char *)"-c", (char *)"synchronous_commit=on", (char *)"-c",
+	    (char *)"max_connections=200", (char *)"-c", (char *)"shared_buffers=256MB",
+	    (char *)"-c", (char *)"logging_collector=off", (char *)"-c",
+	    (char *)"log_destination=stderr", NULL};
 
 	if (devdir_make(st->dir, "socket", err) != 0)
 		return -1;
 	if (pick && (devstate_pick_port(&st->state->database_port, err) != 0 ||
-		     devstate_save(st->state, st->dir, err) != 0))
+			devstate_save(st->state, st->dir, err) != 0))
 		return err_wrap(err, "port for PostgreSQL");
 	devdir_path(st->dir, "postgres", data);
 	snprintf(port, sizeof(port), "port=%u", st->state->database_port);
 	snprintf(socket_dir, sizeof(socket_dir), "unix_socket_directories=%s",
-		 devdir_path(st->dir, "socket", path));
+	    devdir_path(st->dir, "socket", path));
 	/* INT is a fast shutdown: what is committed is flushed, clients are sent away
 	 */
 	return store_spawn(st, argv, data, NULL, SIGINT, "postgres.log", pid, err);
@@ -339,14 +313,14 @@ devstore_redis_start(const struct devstore *st, bool pick, pid_t *pid, struct er
 	if (devdir_make(st->dir, "redis", err) != 0)
 		return -1;
 	if (pick && (devstate_pick_port(&st->state->redis_port, err) != 0 ||
-		     devstate_save(st->state, st->dir, err) != 0))
+			devstate_save(st->state, st->dir, err) != 0))
 		return err_wrap(err, "port for Redis");
 	devdir_path(st->dir, "redis", path);
 	snprintf(config, sizeof(config),
-		 "bind 127.0.0.1\nport %u\nrequirepass %s\ndir %s\nsave "
-		 "\"\"\nappendonly no\n"
-		 "daemonize no\nlogfile \"\"\nmaxmemory-policy noeviction\n",
-		 st->state->redis_port, st->state->redis_password, path);
+	    "bind 127.0.0.1\nport %u\nrequirepass %s\ndir %s\nsave "
+	    "\"\"\nappendonly no\n"
+	    "daemonize no\nlogfile \"\"\nmaxmemory-policy noeviction\n",
+	    st->state->redis_port, st->state->redis_password, path);
 	return store_spawn(st, argv, path, config, SIGTERM, "redis.log", pid, err);
 }
 
@@ -358,7 +332,7 @@ database_open(const struct devstore *st, const char *database, struct err *err)
 	char url[DEVSTORE_URL_SIZE];
 
 	snprintf(url, sizeof(url), "postgresql://" ROLE "@127.0.0.1:%u/%s",
-		 st->state->database_port, database);
+	    st->state->database_port, database);
 	return session_open(url, st->state->database_password, err);
 }
 
@@ -383,8 +357,8 @@ devstore_create_database(const struct devstore *st, struct err *err)
 	if (se == NULL)
 		return -1;
 	rc = session_value(se,
-			   "SELECT 1 FROM pg_database WHERE datname = '" DATABASE "'",
-			   0, NULL, one, sizeof(one), err);
+	    "SELECT 1 FROM pg_database WHERE datname = '" DATABASE "'", 0, NULL, one,
+	    sizeof(one), err);
 	if (rc != 0 && err->code == ERR_NOT_FOUND) {
 		err_clear(err);
 		rc = session_run(se, "CREATE DATABASE " DATABASE, 0, NULL, err);
@@ -395,7 +369,7 @@ devstore_create_database(const struct devstore *st, struct err *err)
 
 static int
 redis_status(redisContext *rc, const char *expected, struct err *err, const char *fmt,
-	     const char *arg)
+    const char *arg)
 {
 	redisReply *reply = redisCommand(rc, fmt, arg);
 	int result = 0;
@@ -403,8 +377,8 @@ redis_status(redisContext *rc, const char *expected, struct err *err, const char
 	if (reply == NULL)
 		return err_set(err, ERR_IO, "redis: %s", rc->errstr);
 	if (reply->type != REDIS_REPLY_STATUS || !str_eq(reply->str, expected))
-		result = err_set(err, ERR_IO, "redis: %s",
-				 reply->str != NULL ? reply->str : "?");
+		result = err_set(
+		    err, ERR_IO, "redis: %s", reply->str != NULL ? reply->str : "?");
 	freeReplyObject(reply);
 	return result;
 }
@@ -431,8 +405,8 @@ char *
 devstore_database_url(const struct devstore *st, char buf[DEVSTORE_URL_SIZE])
 {
 	snprintf(buf, DEVSTORE_URL_SIZE,
-		 "postgresql://" ROLE ":%s@127.0.0.1:%u/" DATABASE,
-		 st->state->database_password, st->state->database_port);
+	    "postgresql://" ROLE ":%s@127.0.0.1:%u/" DATABASE,
+	    st->state->database_password, st->state->database_port);
 	return buf;
 }
 
@@ -440,7 +414,7 @@ char *
 devstore_redis_url(const struct devstore *st, char buf[DEVSTORE_URL_SIZE])
 {
 	snprintf(buf, DEVSTORE_URL_SIZE, "redis://:%s@127.0.0.1:%u/0",
-		 st->state->redis_password, st->state->redis_port);
+	    st->state->redis_password, st->state->redis_port);
 	return buf;
 }
 
@@ -495,8 +469,8 @@ end_leftover(const struct devstore *st, const char *name, int sig, struct err *e
 	while (signal_all_in(st, name, clock_mono_ms() > deadline ? SIGKILL : 0) > 0) {
 		if (clock_mono_ms() > deadline + LEFTOVER_TIMEOUT_MS)
 			return err_set(err, ERR_TIMEOUT,
-				       "%s of an earlier run in %s does not end", name,
-				       st->dir->path);
+			    "%s of an earlier run in %s does not end", name,
+			    st->dir->path);
 		nanosleep(&pause, NULL);
 	}
 	return 0;

@@ -26,7 +26,7 @@ struct devstore {
 
 /* finds the programs; ERR_NOT_FOUND names what is missing and how to get it */
 int devstore_init(struct devstore *st, const struct devdir *dir, struct devstate *state,
-		  const struct settings *settings, struct err *err) ATTR_CHECK;
+    const struct settings *settings, struct err *err) ATTR_CHECK;
 
 /* servers of an earlier run in this directory whose supervisor was killed: ends and
  * awaits them */
@@ -38,17 +38,17 @@ int devstore_end_leftovers(const struct devstore *st, struct err *err) ATTR_CHEC
  * status.
  */
 bool devstore_has_cluster(const struct devstore *st);
-int devstore_initdb_start(const struct devstore *st, pid_t *pid,
-			  struct err *err) ATTR_CHECK;
-int devstore_initdb_done(const struct devstore *st, int status,
-			 struct err *err) ATTR_CHECK;
+int devstore_initdb_start(
+    const struct devstore *st, pid_t *pid, struct err *err) ATTR_CHECK;
+int devstore_initdb_done(
+    const struct devstore *st, int status, struct err *err) ATTR_CHECK;
 
 /* pick chooses the port anew when the remembered one is taken: only before the node
  * knows it */
-int devstore_postgres_start(const struct devstore *st, bool pick, pid_t *pid,
-			    struct err *err) ATTR_CHECK;
-int devstore_redis_start(const struct devstore *st, bool pick, pid_t *pid,
-			 struct err *err) ATTR_CHECK;
+int devstore_postgres_start(
+    const struct devstore *st, bool pick, pid_t *pid, struct err *err) ATTR_CHECK;
+int devstore_redis_start(
+    const struct devstore *st, bool pick, pid_t *pid, struct err *err) ATTR_CHECK;
 
 /* 0 once it answers; otherwise why not */
 int devstore_postgres_answers(const struct devstore *st, struct err *err) ATTR_CHECK;

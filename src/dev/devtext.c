@@ -25,8 +25,8 @@ devtext_conf(const struct devstore *st, struct strbuf *out)
 	strbuf_puts(
 	    out, "; written by shoald --dev at every start\n[node]\ndrain_delay = 0\n");
 	strbuf_printf(out, "pid_file = %s\n", devdir_path(st->dir, "shoald.pid", path));
-	strbuf_printf(out, "control_socket = %s\n",
-		      devdir_path(st->dir, "shoald.sock", path));
+	strbuf_printf(
+	    out, "control_socket = %s\n", devdir_path(st->dir, "shoald.sock", path));
 	strbuf_puts(out, "\n[listen]\napplications = 127.0.0.1:8000\n"
 			 "developers = 127.0.0.1:8080\n");
 	strbuf_printf(out, "\n[access]\ntoken = %s\n", st->state->access_token);
@@ -65,8 +65,7 @@ url_of(const char *list, char buf[URL_SIZE])
 	buf[0] = '\0';
 	if (devtext_first_address(list, &a) == 0)
 		snprintf(buf, URL_SIZE, "%s%s",
-			 a.sa.sa_family == AF_UNIX ? "" : "http://",
-			 addr_format(&a, text));
+		    a.sa.sa_family == AF_UNIX ? "" : "http://", addr_format(&a, text));
 	return buf;
 }
 
@@ -99,24 +98,24 @@ devtext_env(const struct settings *settings, const char *api_key, struct strbuf 
 
 void
 devtext_welcome(const struct settings *settings, const struct devdir *dir,
-		const char *api_key, FILE *out)
+    const char *api_key, FILE *out)
 {
 	char url[URL_SIZE], path[DEVDIR_PATH_SIZE];
 
 	fprintf(out, "\nShoal is up, with a PostgreSQL and a Redis of its own.\n\n");
 	fprintf(out, "  applications   %s/v1\n",
-		url_of(settings->listen_applications, url));
+	    url_of(settings->listen_applications, url));
 	fprintf(out, "  developers     %s\n", url_of(settings->listen_developers, url));
 	fprintf(out, "  API key        %s\n", api_key);
 	fprintf(out, "  directory      %s%s\n\n", dir->path,
-		dir->temporary ? " (removed at the end)" : "");
+	    dir->temporary ? " (removed at the end)" : "");
 	fprintf(out, "Submit a task and wait for its result:\n\n");
 	fprintf(out, "  . %s\n", devdir_path(dir, "env", path));
 	fprintf(out,
-		"  curl -sS \"$SHOAL_URL/v1/tasks?wait=10\" -H \"Authorization: Bearer "
-		"$SHOAL_API_KEY\" \\\n"
-		"       -H 'Content-Type: application/json' -d "
-		"'{\"type\":\"shoal.echo\",\"payload\":{\"hello\":\"world\"}}'\n\n");
+	    "  curl -sS \"$SHOAL_URL/v1/tasks?wait=10\" -H \"Authorization: Bearer "
+	    "$SHOAL_API_KEY\" \\\n"
+	    "       -H 'Content-Type: application/json' -d "
+	    "'{\"type\":\"shoal.echo\",\"payload\":{\"hello\":\"world\"}}'\n\n");
 	fprintf(out, "Ctrl-C takes everything down.\n\n");
 	fflush(out);
 }

@@ -18,11 +18,11 @@
 /* DIR/shoald.conf: what dev asks of its node */
 void devtext_conf(const struct devstore *st, struct strbuf *out);
 /* DIR/env: export lines; settings are those in force for the node */
-void devtext_env(const struct settings *settings, const char *api_key,
-		 struct strbuf *out);
+void devtext_env(
+    const struct settings *settings, const char *api_key, struct strbuf *out);
 /* to be read once the node listens */
 void devtext_welcome(const struct settings *settings, const struct devdir *dir,
-		     const char *api_key, FILE *out);
+    const char *api_key, FILE *out);
 /* the first address of a listen setting, as something that can be connected to; -1:
  * none */
 int devtext_first_address(const char *list, struct addr *a) ATTR_CHECK;

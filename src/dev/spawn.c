@@ -50,8 +50,8 @@ input_open(const char *input, struct err *err)
 	close(fds[1]);
 	if (n < 0 || (size_t)n != len) {
 		close(fds[0]);
-		return err_set(err, ERR_BUG, "input of %zu bytes does not fit a pipe",
-			       len);
+		return err_set(
+		    err, ERR_BUG, "input of %zu bytes does not fit a pipe", len);
 	}
 	return fds[0];
 }
@@ -79,8 +79,8 @@ become(const struct spawn_spec *spec, pid_t parent, int in_fd)
 	sigset_t none;
 
 	for (int sig = 1; sig < NSIG; sig++)
-		sigaction(sig, &dfl,
-			  NULL); /* fails for KILL, STOP and libc's own: fine */
+		sigaction(
+		    sig, &dfl, NULL); /* fails for KILL, STOP and libc's own: fine */
 	if (setpgid(0, 0) != 0)
 		return;
 	if (spec->drop && priv_drop(spec->uid, spec->gid, NULL) != 0) {
@@ -98,7 +98,7 @@ become(const struct spawn_spec *spec, pid_t parent, int in_fd)
 	if (dup2(in_fd, STDIN_FILENO) < 0)
 		return;
 	if (spec->out_fd >= 0 && (dup2(spec->out_fd, STDOUT_FILENO) < 0 ||
-				  dup2(spec->out_fd, STDERR_FILENO) < 0))
+				     dup2(spec->out_fd, STDERR_FILENO) < 0))
 		return;
 	keep_stdio_only();
 	sigemptyset(&none);

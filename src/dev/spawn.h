@@ -16,9 +16,9 @@ struct spawn_spec {
 	char *const *argv; /* argv[0] is a path */
 	char *const *env;
 	const char *cwd; /* NULL: stay */
-	const char
-	    *input; /* what standard input holds, at most a few KiB; NULL: /dev/null */
-	int out_fd; /* standard output and error; -1: ours */
+	/* what standard input holds, at most a few KiB; NULL: /dev/null */
+	const char *input;
+	int out_fd;	  /* standard output and error; -1: ours */
 	int death_signal; /* sent to it when we die */
 	bool drop;	  /* become uid and gid first */
 	uid_t uid;

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * audit.c - every 30 s, what PostgreSQL says that this worker holds against what it holds.
+ * audit.c - every 30 s, what PostgreSQL says that this worker holds against what it
+ * holds.
  *
- * Two differences are possible.  A ghost, held there and not here: a claim that committed after its question
- * was asked again, or an attempt that could not be kept for want of memory; it is given back through the
- * usual guard.  And an attempt that runs here and is not ours there: recovery took it; it is stopped.
+ * Two differences are possible.  A ghost, held there and not here: a claim that
+ * committed after its question was asked again, or an attempt that could not be kept
+ * for want of memory; it is given back through the usual guard.  And an attempt that
+ * runs here and is not ours there: recovery took it; it is stopped.
  *
- * Only settled things are compared: claim batches below the first one without an answer, and attempts that
- * were running when the question left and still are when its answer comes.  A finish
- * that passes in between makes the row not running, and the guard then changes nothing.
+ * Only settled things are compared: claim batches below the first one without an
+ * answer, and attempts that were running when the question left and still are when its
+ * answer comes.  A finish that passes in between makes the row not running, and the
+ * guard then changes nothing.
  */
 #include "base/hmap.h"
 #include "base/log.h"
@@ -20,8 +23,9 @@
 struct audit {
 	struct engine *engine;
 	struct loop_timer *timer;
-	unsigned number;   /* of the audit under way; attempts carry it while they are compared */
-	int clean_claim;   /* nothing was held below this batch at the last clean audit */
+	unsigned number; /* of the audit under way; attempts carry it while they are
+			    compared */
+	int clean_claim; /* nothing was held below this batch at the last clean audit */
 	bool open;
 };
 
@@ -32,7 +36,8 @@ audit_create(struct engine *e, struct err *err)
 {
 	struct audit *au = mem_zero(sizeof(*au));
 
-	if (au == NULL || (au->timer = loop_timer_create(e->loop, on_time, au)) == NULL) {
+	if (au == NULL ||
+	    (au->timer = loop_timer_create(e->loop, on_time, au)) == NULL) {
 		mem_free(au);
 		err_set(err, ERR_NOMEM, "audit");
 		return NULL;
@@ -66,7 +71,8 @@ compare(struct audit *au, const struct pgrows *rows)
 		number = (int)pgrows_int(rows, i, 2);
 		claim = (int)pgrows_int(rows, i, 3);
 		a = dispatch_find(d, &el.id);
-		if (a != NULL && a->state >= ATTEMPT_CLAIMED && a->number == number && a->claim == claim) {
+		if (a != NULL && a->state >= ATTEMPT_CLAIMED && a->number == number &&
+		    a->claim == claim) {
 			a->audit = 0;
 			continue;
 		}
@@ -99,8 +105,8 @@ on_held(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		}
 	}
 	if (ghosts > 0 || lost > 0)
-		log_warn(NULL, "audit: the database and this worker disagreed", "given_back=%d stopped=%d",
-		    ghosts, lost);
+		log_warn(NULL, "audit: the database and this worker disagreed",
+		    "given_back=%d stopped=%d", ghosts, lost);
 }
 
 static void
@@ -124,13 +130,15 @@ on_time(void *arg)
 			marked++;
 		}
 	}
-	/* nothing was claimed since the last audit found nothing: nothing can have changed */
+	/* nothing was claimed since the last audit found nothing: nothing can have
+	 * changed */
 	if (marked == 0 && before == au->clean_claim)
 		return;
 	pgparam_init(&p);
 	pgparam_uuid(&p, &e->owner);
 	pgparam_int4(&p, before);
-	au->open = store_exec(e->store, STORE_READ, &sql_held, &p, on_held, au, NULL) == 0;
+	au->open =
+	    store_exec(e->store, STORE_READ, &sql_held, &p, on_held, au, NULL) == 0;
 	pgparam_fini(&p);
 	au->clean_claim = au->open && marked == 0 ? before : 0;
 }

@@ -2,10 +2,11 @@
 /*
  * beat.c - the node's heartbeat in PostgreSQL, one statement for all its workers.
  *
- * The living worker with the lowest number beats for every worker whose own heartbeat on the scoreboard
- * is fresh; a worker that hangs is not beaten for, and will be found dead by the leader.  The answer tells
- * which incarnations are still alive there: the others are disowned, and end.  It also brings PostgreSQL's
- * clock, the number of living workers, whether anybody leads, and the leader's count.
+ * The living worker with the lowest number beats for every worker whose own heartbeat
+ * on the scoreboard is fresh; a worker that hangs is not beaten for, and will be found
+ * dead by the leader.  The answer tells which incarnations are still alive there: the
+ * others are disowned, and end.  It also brings PostgreSQL's clock, the number of
+ * living workers, whether anybody leads, and the leader's count.
  *
  * Every worker compares that count with the one in its own Redis: a Redis whose count
  * stands still while PostgreSQL's moves is a forgotten one.
@@ -15,11 +16,11 @@
 #include "base/mem.h"
 #include "engine/internal.h"
 
-#define TICK_MS 500
-#define BEAT_MS 3000
-#define FRESH_MS 2500
+#define TICK_MS	       500
+#define BEAT_MS	       3000
+#define FRESH_MS       2500
 #define STALE_REDIS_MS 3000
-#define PLACES_MS 10000 /* a third of what the key lives */
+#define PLACES_MS      10000 /* a third of what the key lives */
 
 struct beat {
 	struct engine *engine;
@@ -32,9 +33,9 @@ struct beat {
 	/* the watch on Redis */
 	bool reading;
 	int64_t read_at_ms;
-	int64_t redis_beat;     /* last read */
-	int64_t database_beat;  /* PostgreSQL's, when redis_beat last moved */
-	int64_t moved_ms;       /* when that was */
+	int64_t redis_beat;    /* last read */
+	int64_t database_beat; /* PostgreSQL's, when redis_beat last moved */
+	int64_t moved_ms;      /* when that was */
 };
 
 static void on_tick(void *arg);
@@ -66,8 +67,9 @@ beat_free(struct beat *b)
 static bool
 is_fresh(const struct score_slot *slot, int64_t now_ms)
 {
-	return atomic_load(&slot->pid) != 0 && atomic_load(&slot->state) != SCORE_FREE &&
-	    now_ms - atomic_load(&slot->heartbeat_ms) < FRESH_MS;
+	return atomic_load(&slot->pid) != 0 &&
+	       atomic_load(&slot->state) != SCORE_FREE &&
+	       now_ms - atomic_load(&slot->heartbeat_ms) < FRESH_MS;
 }
 
 /* is this worker the one that beats for the node? */
@@ -104,7 +106,8 @@ disown(struct beat *b, const struct pgrows *rows)
 		}
 		if (alive)
 			atomic_store(&slot->beaten_ms, now_ms);
-		else if (score_get_uuid(slot->incarnation, &id) && uuid_eq(&id, &b->asked[i]))
+		else if (score_get_uuid(slot->incarnation, &id) &&
+			 uuid_eq(&id, &b->asked[i]))
 			atomic_store(&slot->disowned, 1);
 	}
 }
@@ -118,14 +121,15 @@ on_beaten(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	b->open = false;
 	if (pe != NULL) {
 		if (pe->class != PGERR_LOST)
-			log_warn(NULL, "the heartbeat failed", "sqlstate=%s reason=\"%.200s\"",
-			    pe->sqlstate, pe->text);
+			log_warn(NULL, "the heartbeat failed",
+			    "sqlstate=%s reason=\"%.200s\"", pe->sqlstate, pe->text);
 		return;
 	}
 	disown(b, rows);
 	if (pgrows_count(rows) == 0)
 		return;
-	atomic_store(&e->board->clock_offset_us, pgrows_int(rows, 0, 1) - clock_wall_us());
+	atomic_store(
+	    &e->board->clock_offset_us, pgrows_int(rows, 0, 1) - clock_wall_us());
 	atomic_store(&e->board->cluster_beat, pgrows_int(rows, 0, 3));
 	atomic_store(&e->board->peers, (int32_t)pgrows_int(rows, 0, 5));
 	if (pgrows_bool(rows, 0, 2))
@@ -154,27 +158,32 @@ beat_now(struct beat *b)
 		b->slots[b->count++] = i;
 	}
 	pgparam_array_end(&p);
-	if (b->count > 0 && store_exec(e->store, STORE_WORK, &sql_beat, &p, on_beaten, b, NULL) == 0) {
+	if (b->count > 0 &&
+	    store_exec(e->store, STORE_WORK, &sql_beat, &p, on_beaten, b, NULL) == 0) {
 		b->open = true;
 		atomic_store(&e->board->beat_sent_ms, now_ms);
 	}
 	pgparam_fini(&p);
 }
 
-/* ---------------------------------------------------------------- is this Redis the one that the leader writes to? */
+/* ---------------------------------------------------------------- is this Redis the
+ * one that the leader writes to? */
 
 static void
 on_redis_beat(int64_t beat, const struct err *err, void *arg)
 {
 	struct beat *b = arg;
 	struct engine *e = b->engine;
-	int64_t database = atomic_load(&e->board->cluster_beat), now_ms = loop_now_ms(e->loop);
+	int64_t database = atomic_load(&e->board->cluster_beat),
+		now_ms = loop_now_ms(e->loop);
 
 	b->reading = false;
 	if (err != NULL)
 		return;
-	/* PostgreSQL's count comes every 3 s: it must have moved by more than one to accuse anybody */
-	if (beat != b->redis_beat || database <= b->database_beat + 1 || b->moved_ms == 0) {
+	/* PostgreSQL's count comes every 3 s: it must have moved by more than one to
+	 * accuse anybody */
+	if (beat != b->redis_beat || database <= b->database_beat + 1 ||
+	    b->moved_ms == 0) {
 		if (beat != b->redis_beat || b->moved_ms == 0) {
 			b->redis_beat = beat;
 			b->database_beat = database;
@@ -184,7 +193,8 @@ on_redis_beat(int64_t beat, const struct err *err, void *arg)
 	}
 	if (now_ms - b->moved_ms < STALE_REDIS_MS + BEAT_MS)
 		return;
-	log_warn(NULL, "this redis is not the one that the leader writes to: connecting again",
+	log_warn(NULL,
+	    "this redis is not the one that the leader writes to: connecting again",
 	    "beat=%lld database_beat=%lld", (long long)beat, (long long)database);
 	b->moved_ms = 0;
 	broker_close(e->broker, "a stale redis");
@@ -218,11 +228,13 @@ on_tick(void *arg)
 	engine_check_drained(e);
 	if (e->registered && atomic_load(&e->slot->disowned) && !e->ending) {
 		e->ending = true;
-		log_error(NULL, "this worker was called dead: it ends, others run its tasks", " ");
+		log_error(NULL,
+		    "this worker was called dead: it ends, others run its tasks", " ");
 		e->ended(true, e->arg);
 		return;
 	}
-	if (now_ms - atomic_load(&e->board->beat_sent_ms) >= BEAT_MS && is_beater(e, now_ms))
+	if (now_ms - atomic_load(&e->board->beat_sent_ms) >= BEAT_MS &&
+	    is_beater(e, now_ms))
 		beat_now(b);
 	if (now_ms - b->places_at_ms >= PLACES_MS) {
 		b->places_at_ms = now_ms;

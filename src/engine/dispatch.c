@@ -2,15 +2,16 @@
 /*
  * dispatch.c - from an id in Redis to a running attempt.
  *
- * An attempt begins as a popped id (POPPED), takes a place of its type, goes out in the next claim
- * (CLAIMING), and is ours when the claim's answer says so (CLAIMED); then its handler has it
- * (RUNNING) until it has an outcome (ENDED, RECORDING: finish.c).  No slot, no pop; nothing read from
- * Redis is believed before the claim; no attempt starts before its claim is committed.
+ * An attempt begins as a popped id (POPPED), takes a place of its type, goes out in the
+ * next claim (CLAIMING), and is ours when the claim's answer says so (CLAIMED); then
+ * its handler has it (RUNNING) until it has an outcome (ENDED, RECORDING: finish.c). No
+ * slot, no pop; nothing read from Redis is believed before the claim; no attempt starts
+ * before its claim is committed.
  *
- * One claim is under way at a time, numbered by this worker: the number is part of the owner, so that no
- * two claims ever share a fence.  A claim whose answer was lost is asked again by
- * its number; until then nothing else is said for its ids.  What comes back cannot be running here, since
- * nothing of that batch was ever started.
+ * One claim is under way at a time, numbered by this worker: the number is part of the
+ * owner, so that no two claims ever share a fence.  A claim whose answer was lost is
+ * asked again by its number; until then nothing else is said for its ids.  What comes
+ * back cannot be running here, since nothing of that batch was ever started.
  *
  * Without Redis (or when it refuses pops) the worker claims straight from PostgreSQL.
  *
@@ -25,14 +26,14 @@
 #include "base/mem.h"
 #include "engine/internal.h"
 
-#define CLAIM_ROWS 512
-#define RETRY_MS 200
-#define FIRST_MORE 4
-#define DIRECT_MIN_MS 20
-#define DIRECT_MAX_MS 100
+#define CLAIM_ROWS	512
+#define RETRY_MS	200
+#define FIRST_MORE	4
+#define DIRECT_MIN_MS	20
+#define DIRECT_MAX_MS	100
 #define DIRECT_AFTER_MS 300
-#define BOUNCE_MAX_MS 50
-#define REFUSED_MS 2000
+#define BOUNCE_MAX_MS	50
+#define REFUSED_MS	2000
 
 enum claim_state {
 	CLAIM_NONE = 0,
@@ -41,7 +42,8 @@ enum claim_state {
 	CLAIM_ASKING, /* asked again */
 };
 
-/* a batch that took something: its row in shoal.claim goes when its last attempt goes */
+/* a batch that took something: its row in shoal.claim goes when its last attempt goes
+ */
 struct claim_note {
 	TAILQ_ENTRY(claim_note) link;
 	int claim;
@@ -63,17 +65,18 @@ struct dispatch {
 	struct claim_notes ended; /* batches that ended without a finish */
 	enum claim_state claim_state;
 	bool claim_direct; /* the claim under way was a direct one */
-	int claim;         /* number of the latest batch */
+	int claim;	   /* number of the latest batch */
 	int ghosts;
 	bool stopped;
 	bool polling; /* the last look at the list found more */
 	int bounces;  /* ids given back in a row */
 	int64_t left; /* in the list, when last told */
 	struct loop_defer *defer;
-	struct loop_timer *timer;        /* pauses: after bounces, failures, between direct claims */
+	/* pauses: after bounces, failures, between direct claims */
+	struct loop_timer *timer;
 	struct loop_timer *direct_timer; /* redis has been away long enough */
-	bool direct;                     /* claim from PostgreSQL */
-	int64_t try_redis_ms;            /* when pops were refused: not before this */
+	bool direct;			 /* claim from PostgreSQL */
+	int64_t try_redis_ms;		 /* when pops were refused: not before this */
 	int64_t pause_until_ms;
 	struct pgparam params;
 };
@@ -100,7 +103,8 @@ dispatch_create(struct engine *e, struct err *err)
 	d->defer = loop_defer_create(e->loop, look, d);
 	d->timer = loop_timer_create(e->loop, look, d);
 	d->direct_timer = loop_timer_create(e->loop, go_direct, d);
-	if (d->held == NULL || d->defer == NULL || d->timer == NULL || d->direct_timer == NULL)
+	if (d->held == NULL || d->defer == NULL || d->timer == NULL ||
+	    d->direct_timer == NULL)
 		goto fail;
 	loop_timer_start_ms(d->direct_timer, DIRECT_AFTER_MS);
 	return d;
@@ -280,7 +284,8 @@ dispatch_first_open_claim(const struct dispatch *d)
 bool
 dispatch_idle(const struct dispatch *d)
 {
-	return hmap_count(d->held) == 0 && d->ghosts == 0 && d->claim_state == CLAIM_NONE;
+	return hmap_count(d->held) == 0 && d->ghosts == 0 &&
+	       d->claim_state == CLAIM_NONE;
 }
 
 void
@@ -299,8 +304,9 @@ pause_ms(struct dispatch *d, int64_t ms)
 /* ---------------------------------------------------------------- popped ids */
 
 /*
- * An id that this worker has no place for goes back.  The others that wait in a pop are served before
- * us then, so it finds a free one soon; pauses keep a list of nothing else from spinning.
+ * An id that this worker has no place for goes back.  The others that wait in a pop are
+ * served before us then, so it finds a free one soon; pauses keep a list of nothing
+ * else from spinning.
  */
 static void
 bounce(struct dispatch *d, const struct elem *el)
@@ -382,7 +388,8 @@ give_back_popped(struct dispatch *d)
 static int
 by_key(const void *x, const void *y)
 {
-	const struct attempt *a = *(struct attempt *const *)x, *b = *(struct attempt *const *)y;
+	const struct attempt *a = *(struct attempt *const *)x,
+			     *b = *(struct attempt *const *)y;
 
 	if (a->elem.app_id != b->elem.app_id)
 		return a->elem.app_id < b->elem.app_id ? -1 : 1;
@@ -449,7 +456,8 @@ send_claim(struct dispatch *d, const struct pgstmt *stmt)
 
 	d->claim_state = CLAIM_SENT;
 	score_add(d->engine->slot, SCORE_batches_total, 1);
-	if (store_exec(d->engine->store, STORE_WORK, stmt, &d->params, on_claimed, d, &err) != 0) {
+	if (store_exec(d->engine->store, STORE_WORK, stmt, &d->params, on_claimed, d,
+		&err) != 0) {
 		unclaim(d);
 		pause_ms(d, RETRY_MS);
 	}
@@ -513,7 +521,8 @@ ask_claim(struct dispatch *d)
 	pgparam_uuid(&d->params, &d->engine->owner);
 	pgparam_int4(&d->params, d->claim);
 	d->claim_state = CLAIM_ASKING;
-	if (store_exec(d->engine->store, STORE_WORK, &sql_claimed, &d->params, on_claimed, d, &err) != 0) {
+	if (store_exec(d->engine->store, STORE_WORK, &sql_claimed, &d->params,
+		on_claimed, d, &err) != 0) {
 		d->claim_state = CLAIM_LOST;
 		loop_timer_start_ms(d->timer, RETRY_MS);
 	}
@@ -539,7 +548,8 @@ start(struct dispatch *d, struct attempt *a)
 	a->queue_name = names_queue(e->names, a->queue_id);
 	score_set(e->slot, SCORE_tasks_running, (uint64_t)types_running(e->types));
 	if (h->ops->start(h->self, a, &err) != 0)
-		attempt_failed(a, OUTCOME_RETRY, "start_failed", err.text, strlen(err.text), -1);
+		attempt_failed(
+		    a, OUTCOME_RETRY, "start_failed", err.text, strlen(err.text), -1);
 }
 
 static void
@@ -558,7 +568,8 @@ on_named(const struct err *err, void *arg)
 		} else if (err == NULL) {
 			/* the queue's row is gone: its application was removed */
 			a->state = ATTEMPT_RUNNING;
-			attempt_failed(a, OUTCOME_FAILED, "queue_gone", "the task's queue is gone", 24, -1);
+			attempt_failed(a, OUTCOME_FAILED, "queue_gone",
+			    "the task's queue is gone", 24, -1);
 		} else {
 			TAILQ_INSERT_TAIL(&d->unnamed, a, link);
 		}
@@ -696,17 +707,21 @@ on_claimed(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		take_rows(d, rows);
 		drop_unclaimed(d);
 		if (d->claim_direct && pgrows_count(rows) == 0)
-			pause_ms(d, DIRECT_MIN_MS + (int64_t)random_below(DIRECT_MAX_MS - DIRECT_MIN_MS));
+			pause_ms(d, DIRECT_MIN_MS + (int64_t)random_below(
+							DIRECT_MAX_MS - DIRECT_MIN_MS));
 	} else if (pe->class == PGERR_LOST || asked) {
 		d->claim_state = CLAIM_LOST;
 		loop_timer_start_ms(d->timer, RETRY_MS);
 	} else {
 		if (pe->class != PGERR_RETRY)
-			log_warn(NULL, "a claim failed", "class=%s sqlstate=%s reason=\"%.200s\"",
+			log_warn(NULL, "a claim failed",
+			    "class=%s sqlstate=%s reason=\"%.200s\"",
 			    pgerr_class_name(pe->class), pe->sqlstate, pe->text);
 		unclaim(d);
-		if (pe->class == PGERR_DATA || pe->class == PGERR_BUG || pe->class == PGERR_SCHEMA) {
-			/* would fail again: the feeder brings the ids back, if they are any good */
+		if (pe->class == PGERR_DATA || pe->class == PGERR_BUG ||
+		    pe->class == PGERR_SCHEMA) {
+			/* would fail again: the feeder brings the ids back, if they are
+			 * any good */
 			struct attempt *a;
 
 			while ((a = TAILQ_FIRST(&d->popped)) != NULL) {
@@ -770,7 +785,8 @@ look(void *arg)
 			loop_timer_start_ms(d->timer, wait);
 		return;
 	}
-	if (d->direct && broker_is_up(e->broker) && loop_now_ms(e->loop) >= d->try_redis_ms)
+	if (d->direct && broker_is_up(e->broker) &&
+	    loop_now_ms(e->loop) >= d->try_redis_ms)
 		d->direct = false;
 	if (d->direct) {
 		if (d->claim_state == CLAIM_NONE)
@@ -788,7 +804,8 @@ go_direct(void *arg)
 	if (d->stopped || d->direct)
 		return;
 	d->direct = true;
-	log_warn(NULL, "tasks are claimed from the database alone until redis is back", " ");
+	log_warn(
+	    NULL, "tasks are claimed from the database alone until redis is back", " ");
 	dispatch_wake(d);
 }
 
@@ -878,7 +895,8 @@ dispatch_lose(struct dispatch *d, struct attempt *a)
 	cancel(d, a);
 }
 
-/* ---------------------------------------------------------------- what handlers call */
+/* ---------------------------------------------------------------- what handlers call
+ */
 
 const struct type_settings *
 attempt_settings(const struct attempt *a)
@@ -903,8 +921,8 @@ attempt_fence(const struct attempt *a, char buf[FENCE_TEXT_SIZE])
 {
 	char owner[OWNER_TEXT_SIZE];
 
-	snprintf(buf, FENCE_TEXT_SIZE, "%d-%s-%d", a->number, owner_text(attempt_owner(a), owner),
-	    a->claim);
+	snprintf(buf, FENCE_TEXT_SIZE, "%d-%s-%d", a->number,
+	    owner_text(attempt_owner(a), owner), a->claim);
 	return buf;
 }
 
@@ -914,7 +932,8 @@ ended(struct attempt *a)
 	struct dispatch *d = a->dispatch;
 
 	a->state = ATTEMPT_ENDED;
-	score_set(d->engine->slot, SCORE_tasks_running, (uint64_t)types_running(d->engine->types));
+	score_set(d->engine->slot, SCORE_tasks_running,
+	    (uint64_t)types_running(d->engine->types));
 	if (a->lost) {
 		dispatch_release(d, a);
 		return;
@@ -940,6 +959,7 @@ attempt_failed(struct attempt *a, enum attempt_outcome outcome, const char *code
 	a->outcome = outcome;
 	a->retry_ms = retry_ms;
 	snprintf(a->error_code, sizeof(a->error_code), "%s", code);
-	a->error_message = mem_dup(message, message_len); /* without memory: the code alone */
+	a->error_message =
+	    mem_dup(message, message_len); /* without memory: the code alone */
 	ended(a);
 }

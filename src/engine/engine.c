@@ -6,9 +6,10 @@
  * in the cluster: registered when PostgreSQL has the right schema, serving when the
  * types are known, draining on request, ended when nothing is left.
  *
- * Start: wait for the schema (a helper of the master brings it up to date), register the incarnation,
- * learn the numbers of the types, beat once.  Each step is tried again until it works: a node
- * that starts while PostgreSQL is away serves /health, answers 503, and comes up by itself.
+ * Start: wait for the schema (a helper of the master brings it up to date), register
+ * the incarnation, learn the numbers of the types, beat once.  Each step is tried again
+ * until it works: a node that starts while PostgreSQL is away serves /health, answers
+ * 503, and comes up by itself.
  */
 #include "config.h"
 
@@ -25,7 +26,7 @@
 #include "store/migrate.h"
 
 #define START_AGAIN_MS 200
-#define SPILL_MS 2000
+#define SPILL_MS       2000
 #define SPILL_GUESS_MS 1500
 
 static void on_schema(const struct pgrows *rows, const struct pgerr *pe, void *arg);
@@ -34,7 +35,8 @@ static void on_types(const struct err *err, void *arg);
 static void try_start(void *arg);
 static void flush_hints(void *arg);
 
-/* ---------------------------------------------------------------- news from the stores */
+/* ---------------------------------------------------------------- news from the stores
+ */
 
 static void
 check_serving(struct engine *e)
@@ -57,8 +59,8 @@ on_store(enum store_lane lane, bool up, const struct err *err, void *arg)
 		log_info(NULL, "database connected", "lane=%s", names[lane]);
 	} else {
 		score_add(e->slot, SCORE_database_connections_lost_total, 1);
-		log_warn(NULL, "database connection lost", "lane=%s reason=\"%.200s\"", names[lane],
-		    err != NULL ? err->text : "");
+		log_warn(NULL, "database connection lost", "lane=%s reason=\"%.200s\"",
+		    names[lane], err != NULL ? err->text : "");
 	}
 	if (e->store == NULL)
 		return; /* told from inside store_create: the rest is not there yet */
@@ -98,7 +100,8 @@ on_redis(bool up, const struct err *err, void *arg)
 		engine_places_changed(e, true);
 	} else {
 		score_add(e->slot, SCORE_redis_connections_lost_total, 1);
-		log_warn(NULL, "redis connection lost", "reason=\"%.200s\"", err != NULL ? err->text : "");
+		log_warn(NULL, "redis connection lost", "reason=\"%.200s\"",
+		    err != NULL ? err->text : "");
 	}
 	dispatch_broker(e->dispatch, up);
 }
@@ -180,21 +183,21 @@ on_epoch(int64_t epoch, void *arg)
 }
 
 static const struct broker_events broker_events = {
-	.state = on_redis,
-	.popped = on_popped,
-	.refused = on_refused,
-	.wait_ended = on_wait_ended,
-	.more_ended = on_more_ended,
-	.done = on_done,
-	.ctl = on_ctl,
-	.epoch = on_epoch,
+    .state = on_redis,
+    .popped = on_popped,
+    .refused = on_refused,
+    .wait_ended = on_wait_ended,
+    .more_ended = on_more_ended,
+    .done = on_done,
+    .ctl = on_ctl,
+    .epoch = on_epoch,
 };
 
 /* ---------------------------------------------------------------- life */
 
 struct engine *
-engine_create(
-    struct loop *l, struct resolver *rv, const struct engine_opts *opts, struct err *err)
+engine_create(struct loop *l, struct resolver *rv, const struct engine_opts *opts,
+    struct err *err)
 {
 	struct engine *e = mem_zero(sizeof(*e));
 	struct broker_opts bo;
@@ -222,12 +225,15 @@ engine_create(
 		err_set(err, ERR_NOMEM, "engine");
 		goto fail;
 	}
-	if ((e->types = types_create(e, err)) == NULL || (e->submit = submit_create(e, err)) == NULL ||
+	if ((e->types = types_create(e, err)) == NULL ||
+	    (e->submit = submit_create(e, err)) == NULL ||
 	    (e->dispatch = dispatch_create(e, err)) == NULL ||
 	    (e->finish = finish_create(e, err)) == NULL ||
-	    (e->waiters = waiters_create(e, err)) == NULL || (e->beat = beat_create(e, err)) == NULL ||
+	    (e->waiters = waiters_create(e, err)) == NULL ||
+	    (e->beat = beat_create(e, err)) == NULL ||
 	    (e->leader = leader_create(e, err)) == NULL ||
-	    (e->recover = recover_create(e, err)) == NULL || (e->audit = audit_create(e, err)) == NULL ||
+	    (e->recover = recover_create(e, err)) == NULL ||
+	    (e->audit = audit_create(e, err)) == NULL ||
 	    (e->broker = broker_create(l, rv, &bo, err)) == NULL ||
 	    (e->store = store_create(l, rv, e->settings, on_store, e, err)) == NULL ||
 	    (e->names = names_create(e->store, err)) == NULL)
@@ -244,8 +250,8 @@ engine_free(struct engine *e)
 	if (e == NULL)
 		return;
 	/*
-	 * The stores go first: their waiting callbacks run from inside, into modules that must still be there.
-	 * ending keeps those from starting anything new.
+	 * The stores go first: their waiting callbacks run from inside, into modules
+	 * that must still be there. ending keeps those from starting anything new.
 	 */
 	e->ending = true;
 	e->draining = true;
@@ -285,10 +291,12 @@ try_start(void *arg)
 {
 	struct engine *e = arg;
 
-	if (e->starting || e->serving || e->draining || !store_is_up(e->store, STORE_READ))
+	if (e->starting || e->serving || e->draining ||
+	    !store_is_up(e->store, STORE_READ))
 		return;
 	e->starting = true;
-	if (store_exec(e->store, STORE_READ, &sql_schema, NULL, on_schema, e, NULL) != 0)
+	if (store_exec(e->store, STORE_READ, &sql_schema, NULL, on_schema, e, NULL) !=
+	    0)
 		start_later(e);
 }
 
@@ -300,7 +308,8 @@ on_schema(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	struct pgparam p;
 	int rc;
 
-	/* missing or older: the migration is on its way; newer: its helper stops the node */
+	/* missing or older: the migration is on its way; newer: its helper stops the
+	 * node */
 	if (pe != NULL || pgrows_int(rows, 0, 0) != migrate_newest()) {
 		start_later(e);
 		return;
@@ -311,7 +320,8 @@ on_schema(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	pgparam_text(&p, host);
 	pgparam_text(&p, PACKAGE_VERSION);
 	pgparam_int4(&p, (int32_t)e->settings->node_slots);
-	rc = store_exec(e->store, STORE_READ, &sql_register, &p, on_registered, e, NULL);
+	rc =
+	    store_exec(e->store, STORE_READ, &sql_register, &p, on_registered, e, NULL);
 	pgparam_fini(&p);
 	if (rc != 0)
 		start_later(e);
@@ -326,22 +336,25 @@ on_registered(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	struct err err = ERR_INIT;
 
 	if (pe != NULL || pgrows_count(rows) == 0) {
-		log_warn(NULL, "this worker could not be registered", "reason=\"%.200s\"",
+		log_warn(NULL, "this worker could not be registered",
+		    "reason=\"%.200s\"",
 		    pe != NULL ? pe->text : "the cluster has no row yet");
 		start_later(e);
 		return;
 	}
 	if (!str_eq(pgrows_text(rows, 0, 2, NULL), e->settings->cluster_name)) {
-		log_error(NULL, "this database belongs to another cluster", "cluster=%s",
-		    pgrows_text(rows, 0, 2, NULL));
+		log_error(NULL, "this database belongs to another cluster",
+		    "cluster=%s", pgrows_text(rows, 0, 2, NULL));
 		start_later(e);
 		return;
 	}
-	atomic_store(&e->board->clock_offset_us, pgrows_int(rows, 0, 0) - clock_wall_us());
+	atomic_store(
+	    &e->board->clock_offset_us, pgrows_int(rows, 0, 0) - clock_wall_us());
 	pgrows_uuid(rows, 0, 1, &database);
 	score_set_uuid(e->slot->incarnation, &e->owner);
 	e->registered = true;
-	log_info(NULL, "worker registered", "incarnation=%s", owner_text(&e->owner, name));
+	log_info(
+	    NULL, "worker registered", "incarnation=%s", owner_text(&e->owner, name));
 	beat_now(e->beat);
 	recover_burials(e->recover); /* the first thing that a successor does */
 	broker_set_database(e->broker, &database);
@@ -355,7 +368,8 @@ on_types(const struct err *err, void *arg)
 	struct engine *e = arg;
 
 	if (err != NULL) {
-		log_warn(NULL, "the task types could not be registered", "reason=\"%s\"", err->text);
+		log_warn(NULL, "the task types could not be registered",
+		    "reason=\"%s\"", err->text);
 		start_later(e);
 		return;
 	}
@@ -410,8 +424,9 @@ engine_places_changed(struct engine *e, bool hint)
 }
 
 /*
- * Told by the leader, or guessed from the list's length: more than the feeder would put there.  The guess
- * holds for a moment only; the leader, who is asked to look, says how it is.
+ * Told by the leader, or guessed from the list's length: more than the feeder would put
+ * there.  The guess holds for a moment only; the leader, who is asked to look, says how
+ * it is.
  */
 bool
 engine_is_spilling(struct engine *e)
@@ -439,7 +454,8 @@ on_left(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		return; /* the engine is being freed */
 	/* not marked: the leader will find us silent, with nothing to take */
 	e->ending = true;
-	score_set_uuid(e->slot->incarnation, &(struct uuid){{0}}); /* nobody beats for us any more */
+	score_set_uuid(e->slot->incarnation,
+	    &(struct uuid){{0}}); /* nobody beats for us any more */
 	e->ended(false, e->arg);
 }
 
@@ -450,8 +466,8 @@ engine_check_drained(struct engine *e)
 	int rc;
 
 	if (!e->draining || e->ending || e->leaving || !dispatch_idle(e->dispatch) ||
-	    !finish_idle(e->finish) || !submit_idle(e->submit) || !recover_idle(e->recover) ||
-	    waiters_count(e->waiters) > 0)
+	    !finish_idle(e->finish) || !submit_idle(e->submit) ||
+	    !recover_idle(e->recover) || waiters_count(e->waiters) > 0)
 		return;
 	e->leaving = true;
 	broker_forget(e->broker);

@@ -2,8 +2,8 @@
 /*
  * engine.h - the task queue in one worker, put together.
  *
- * The engine owns the store, the broker and the modules between them.  Faces (api, portal) use the
- * parts below; nobody else does.
+ * The engine owns the store, the broker and the modules between them.  Faces (api,
+ * portal) use the parts below; nobody else does.
  */
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
@@ -29,21 +29,24 @@ struct waiters;
 
 struct engine_opts {
 	const struct settings *settings; /* borrowed for life */
-	struct scoreboard *board;        /* borrowed for life */
+	struct scoreboard *board;	 /* borrowed for life */
 	int slot;
 	struct handler handlers[HANDLER_KIND_COUNT];
-	/* told once when requests can be served: registered, and connected to PostgreSQL */
+	/* told once when requests can be served: registered, and connected to
+	 * PostgreSQL */
 	void (*serving)(void *arg);
-	/* told once when the worker must end: its incarnation was called dead, or it has drained */
+	/* told once when the worker must end: its incarnation was called dead, or it
+	 * has drained */
 	void (*ended)(bool lost, void *arg);
 	void *arg;
 };
 
-struct engine *engine_create(struct loop *l, struct resolver *rv, const struct engine_opts *opts,
-    struct err *err) ATTR_CHECK;
+struct engine *engine_create(struct loop *l, struct resolver *rv,
+    const struct engine_opts *opts, struct err *err) ATTR_CHECK;
 void engine_free(struct engine *e);
 
-/* takes no new tasks from now on; ended(false) when none is left and all is settled.  Again: looks again */
+/* takes no new tasks from now on; ended(false) when none is left and all is settled.
+ * Again: looks again */
 void engine_drain(struct engine *e);
 /* what still runs is given back now, at no cost to it; ended(false) soon */
 void engine_give_up(struct engine *e);
@@ -54,7 +57,8 @@ struct submit *engine_submit(struct engine *e);
 struct names *engine_names(struct engine *e);
 struct waiters *engine_waiters(struct engine *e);
 struct store *engine_store(struct engine *e);
-/* PostgreSQL's time as learned from the last beat, microseconds since 1970; this node's before that */
+/* PostgreSQL's time as learned from the last beat, microseconds since 1970; this node's
+ * before that */
 int64_t engine_now_us(struct engine *e);
 bool engine_database_up(struct engine *e); /* submits and reads can be served */
 bool engine_redis_up(struct engine *e);

@@ -2,19 +2,21 @@
 /*
  * feeder.c - keeps the dispatch list as PostgreSQL says it should be.
  *
- * One mechanism repairs everything, by level and not by edge: a pass looks at Redis, asks PostgreSQL for the
- * first W due rows in policy order, and pushes what is missing.  A failed push, an empty Redis, a
- * backlog, a task come due, a retry, an orphan: all are just rows that are queued and not in the
- * list.  Duplicates are harmless by the claim, so the view may be old and two leaders may feed.
+ * One mechanism repairs everything, by level and not by edge: a pass looks at Redis,
+ * asks PostgreSQL for the first W due rows in policy order, and pushes what is missing.
+ * A failed push, an empty Redis, a backlog, a task come due, a retry, an orphan: all
+ * are just rows that are queued and not in the list.  Duplicates are harmless by the
+ * claim, so the view may be old and two leaders may feed.
  *
- * A pass comes each second, at the earliest run_at known, at hints, and quickly while there is more than the
- * list may hold ("spilling": submitters then leave pushing to the feeder, so that a
- * backlog costs Redis nothing and keeps its order).
+ * A pass comes each second, at the earliest run_at known, at hints, and quickly while
+ * there is more than the list may hold ("spilling": submitters then leave pushing to
+ * the feeder, so that a backlog costs Redis nothing and keeps its order).
  *
- * In a pass that nobody asked for, a row that has been due for less than a second is left alone: most likely
- * its id is on its way from a submitter or to a claim.
+ * In a pass that nobody asked for, a row that has been due for less than a second is
+ * left alone: most likely its id is on its way from a submitter or to a claim.
  *
- * The pass also renews the leader's lease, promotes what is due, and writes the beat to Redis.
+ * The pass also renews the leader's lease, promotes what is due, and writes the beat to
+ * Redis.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,14 +28,14 @@
 #include "base/str.h"
 #include "engine/internal.h"
 
-#define PASS_MS 1000
+#define PASS_MS	      1000
 #define SPILL_PASS_MS 20
-#define HINT_GAP_MS 1
-#define YOUNG_MS 1000
-#define WINDOW_MOST 10000
-#define WINDOW_LEAST 64
-#define TYPES_MOST 1024
-#define FIRST_EPOCH 2 /* a new database starts at 1, which no Redis holds */
+#define HINT_GAP_MS   1
+#define YOUNG_MS      1000
+#define WINDOW_MOST   10000
+#define WINDOW_LEAST  64
+#define TYPES_MOST    1024
+#define FIRST_EPOCH   2 /* a new database starts at 1, which no Redis holds */
 
 /* a push is remembered for one to two of these */
 #define RECENT_MS 1000
@@ -44,7 +46,7 @@ struct recent {
 
 struct take {
 	int type_id;
-	int free;      /* places of a metered type over all workers */
+	int free; /* places of a metered type over all workers */
 	bool metered;
 };
 
@@ -96,7 +98,8 @@ feeder_create(struct engine *e, struct err *err)
 	f->listed = hmap_create();
 	f->recent[0] = hmap_create();
 	f->recent[1] = hmap_create();
-	if (f->timer == NULL || f->listed == NULL || f->recent[0] == NULL || f->recent[1] == NULL)
+	if (f->timer == NULL || f->listed == NULL || f->recent[0] == NULL ||
+	    f->recent[1] == NULL)
 		goto fail;
 	return f;
 fail:
@@ -171,7 +174,8 @@ feeder_hint(struct feeder *f)
 		loop_timer_start_ms(f->timer, HINT_GAP_MS);
 }
 
-/* ---------------------------------------------------------------- what was pushed lately */
+/* ---------------------------------------------------------------- what was pushed
+ * lately */
 
 static void
 remember(struct feeder *f, const struct uuid *id)
@@ -191,7 +195,7 @@ static bool
 is_recent(const struct feeder *f, const struct uuid *id)
 {
 	return hmap_get(f->recent[0], id->b, sizeof(id->b)) != NULL ||
-	    hmap_get(f->recent[1], id->b, sizeof(id->b)) != NULL;
+	       hmap_get(f->recent[1], id->b, sizeof(id->b)) != NULL;
 }
 
 static void
@@ -222,7 +226,8 @@ take_for(struct feeder *f, int type_id)
 	return &f->takes[f->take_count++];
 }
 
-/* "slots/free id:free ..." as types_places_text wrote it; what is not of that form is skipped */
+/* "slots/free id:free ..." as types_places_text wrote it; what is not of that form is
+ * skipped */
 static void
 add_places(struct feeder *f, const char *text)
 {
@@ -244,8 +249,9 @@ add_places(struct feeder *f, const char *text)
 		if (colon == NULL)
 			continue;
 		*colon = '\0';
-		if (str_to_i64(word, &id) != 0 || str_to_i64(colon + 1, &n) != 0 || id < 1 ||
-		    id > INT32_MAX || n < -1 || n > 100000 || (t = take_for(f, (int)id)) == NULL)
+		if (str_to_i64(word, &id) != 0 || str_to_i64(colon + 1, &n) != 0 ||
+		    id < 1 || id > INT32_MAX || n < -1 || n > 100000 ||
+		    (t = take_for(f, (int)id)) == NULL)
 			continue;
 		if (n >= 0) {
 			t->metered = true;
@@ -278,7 +284,8 @@ read_view(struct feeder *f, const struct broker_view *view)
 	}
 }
 
-/* twice the slots of the pool; more while a pass finds the list nearly empty: pops outrun it */
+/* twice the slots of the pool; more while a pass finds the list nearly empty: pops
+ * outrun it */
 static void
 set_window(struct feeder *f)
 {
@@ -315,8 +322,8 @@ ask_rows(struct feeder *f)
 	pgparam_array_end(p);
 	pgparam_array(p, PGTYPE_INT4);
 	for (size_t i = 0; i < f->take_count; i++)
-		pgparam_elem_int4(p,
-		    f->takes[i].metered ? f->takes[i].free : (int32_t)f->window + 1);
+		pgparam_elem_int4(
+		    p, f->takes[i].metered ? f->takes[i].free : (int32_t)f->window + 1);
 	pgparam_array_end(p);
 	pgparam_int4(p, (int32_t)f->window + 1);
 	f->started_ms = loop_now_ms(e->loop);
@@ -358,7 +365,8 @@ pass(void *arg)
 	age_recent(f, loop_now_ms(e->loop));
 	if (broker_look(e->broker, f->beat, true, on_view, f, NULL) == 0)
 		return;
-	/* without Redis the pass keeps the lease and promotes; workers claim for themselves */
+	/* without Redis the pass keeps the lease and promotes; workers claim for
+	 * themselves */
 	f->take_count = 0;
 	ask_rows(f);
 }
@@ -393,14 +401,15 @@ check_epoch(struct feeder *f)
 {
 	struct pgparam p;
 
-	if (!f->seen || f->seen_foreign || f->epoch_open || f->seen_epoch == f->database_epoch)
+	if (!f->seen || f->seen_foreign || f->epoch_open ||
+	    f->seen_epoch == f->database_epoch)
 		return;
 	empty_recent(f->recent[0]);
 	empty_recent(f->recent[1]);
 	pgparam_init(&p);
 	pgparam_int8(&p, f->database_epoch);
-	f->epoch_open =
-	    store_exec(f->engine->store, STORE_LEAD, &sql_next_epoch, &p, on_next_epoch, f, NULL) == 0;
+	f->epoch_open = store_exec(f->engine->store, STORE_LEAD, &sql_next_epoch, &p,
+			    on_next_epoch, f, NULL) == 0;
 	pgparam_fini(&p);
 }
 
@@ -409,7 +418,7 @@ check_epoch(struct feeder *f)
 struct row {
 	struct elem el;
 	int64_t age_ms;
-	bool fresh;  /* came due in this pass */
+	bool fresh; /* came due in this pass */
 	bool listed;
 };
 
@@ -427,19 +436,21 @@ may_push(struct feeder *f, const struct row *r)
 	if (r->listed || is_recent(f, &r->el.id))
 		return false;
 	return f->all || f->spilling || r->fresh || r->age_ms >= YOUNG_MS ||
-	    is_metered(f, r->el.type_id);
+	       is_metered(f, r->el.type_id);
 }
 
 /*
- * Rows come in policy order.  What is missing in front of something that is listed goes to the popping
- * end, in reverse, so that the first stays first; the others queue up behind, while there is room.  What has been
- * due for a second goes to the popping end of a full list too.  Returns whether something was left out.
+ * Rows come in policy order.  What is missing in front of something that is listed goes
+ * to the popping end, in reverse, so that the first stays first; the others queue up
+ * behind, while there is room.  What has been due for a second goes to the popping end
+ * of a full list too.  Returns whether something was left out.
  */
 static bool
 push_missing(struct feeder *f, struct row *rows, size_t count)
 {
 	struct broker *b = f->engine->broker;
-	struct elem *first = mem_array(count, sizeof(*first)), *last = mem_array(count, sizeof(*last));
+	struct elem *first = mem_array(count, sizeof(*first)),
+		    *last = mem_array(count, sizeof(*last));
 	size_t first_count = 0, last_count = 0, last_listed = 0;
 	int64_t room = f->window - f->length;
 	bool left_out = false;
@@ -455,7 +466,8 @@ push_missing(struct feeder *f, struct row *rows, size_t count)
 
 		if (!may_push(f, r))
 			continue;
-		if (i + 1 < last_listed || (room <= 0 && r->age_ms >= YOUNG_MS && i < (size_t)f->slots)) {
+		if (i + 1 < last_listed ||
+		    (room <= 0 && r->age_ms >= YOUNG_MS && i < (size_t)f->slots)) {
 			first[first_count++] = r->el;
 		} else if (room > 0) {
 			last[last_count++] = r->el;
@@ -501,7 +513,8 @@ feed(struct feeder *f, const struct pgrows *pg)
 
 	if (rows == NULL)
 		return;
-	/* kind 1 rows come first and again as kind 2 (unless the window is full of others): the flag is theirs */
+	/* kind 1 rows come first and again as kind 2 (unless the window is full of
+	 * others): the flag is theirs */
 	for (int i = 0; i < count; i++) {
 		int64_t kind = pgrows_int(pg, i, 0);
 
@@ -517,7 +530,8 @@ feed(struct feeder *f, const struct pgrows *pg)
 		r->fresh = kind == 1;
 		r->listed = hmap_get(f->listed, r->el.id.b, sizeof(r->el.id.b)) != NULL;
 		if (kind == 1 && (f->spilling || is_metered(f, r->el.type_id)))
-			continue; /* must keep its place in the order: it comes as kind 2 */
+			continue; /* must keep its place in the order: it comes as kind
+				     2 */
 		if (kind == 2 && !is_metered(f, r->el.type_id))
 			plain++;
 		due++;
@@ -539,9 +553,11 @@ on_fed(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		return;
 	if (pe != NULL) {
 		if (pe->class != PGERR_LOST)
-			log_warn(NULL, "a pass of the feeder failed", "class=%s sqlstate=%s reason=\"%.200s\"",
+			log_warn(NULL, "a pass of the feeder failed",
+			    "class=%s sqlstate=%s reason=\"%.200s\"",
 			    pgerr_class_name(pe->class), pe->sqlstate, pe->text);
-		loop_timer_start_ms(f->timer, pe->class == PGERR_RETRY ? 0 : PASS_MS / 4);
+		loop_timer_start_ms(
+		    f->timer, pe->class == PGERR_RETRY ? 0 : PASS_MS / 4);
 		return;
 	}
 	for (int i = 0; i < pgrows_count(rows); i++) {
@@ -551,7 +567,8 @@ on_fed(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		f->beat = pgrows_int(rows, i, 6);
 		f->database_epoch = pgrows_int(rows, i, 7);
 		atomic_store(&f->engine->board->cluster_beat, f->beat);
-		due_ms = pgrows_is_null(rows, i, 5) ? PASS_MS : pgrows_int(rows, i, 5) + 1;
+		due_ms =
+		    pgrows_is_null(rows, i, 5) ? PASS_MS : pgrows_int(rows, i, 5) + 1;
 		if (due_ms < next_ms)
 			next_ms = due_ms > 1 ? due_ms : 1;
 	}

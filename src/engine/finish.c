@@ -2,13 +2,15 @@
 /*
  * finish.c - the outcome of attempts into PostgreSQL, many in one statement.
  *
- * The guard (id, state, attempt, owner, claim batch) stands in the statement: what is not returned was not
- * this worker's any more, and nothing was changed.  Acknowledge only after the commit: an id
- * removed from the processing list before it would be found by the feeder alone, later.
+ * The guard (id, state, attempt, owner, claim batch) stands in the statement: what is
+ * not returned was not this worker's any more, and nothing was changed.  Acknowledge
+ * only after the commit: an id removed from the processing list before it would be
+ * found by the feeder alone, later.
  *
- * A finish whose answer was lost is sent again as it was.  What it does not return then was
- * either recorded by the first, or refused; a second question tells which.  Outcomes are kept and
- * tried until PostgreSQL answers, or the worker ends; their number is bounded by the worker's slots.
+ * A finish whose answer was lost is sent again as it was.  What it does not return then
+ * was either recorded by the first, or refused; a second question tells which. Outcomes
+ * are kept and tried until PostgreSQL answers, or the worker ends; their number is
+ * bounded by the worker's slots.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -18,16 +20,16 @@
 #include "engine/internal.h"
 #include "model/backoff.h"
 
-#define FINISH_ROWS 512
+#define FINISH_ROWS  512
 #define FINISH_BYTES (4 * 1024 * 1024)
-#define RETRY_MS 200
-#define DONE_MOST 64
+#define RETRY_MS     200
+#define DONE_MOST    64
 
 TAILQ_HEAD(attempts, attempt);
 
 enum finish_state {
 	FINISH_NONE = 0,
-	FINISH_WAITING,  /* a batch waits to be sent (again) */
+	FINISH_WAITING, /* a batch waits to be sent (again) */
 	FINISH_SENT,
 	FINISH_CHECKING, /* which of the unaccepted were recorded before? */
 };
@@ -39,7 +41,8 @@ struct finish {
 	size_t count;
 	int done[DONE_MOST]; /* claim batches to be removed with this finish */
 	size_t done_count;
-	size_t singles; /* so many attempts go alone: one of them holds data that PostgreSQL refuses */
+	size_t singles; /* so many attempts go alone: one of them holds data that
+			   PostgreSQL refuses */
 	enum finish_state state;
 	bool in_doubt; /* the batch was sent before and its answer lost */
 	struct loop_defer *defer;
@@ -124,7 +127,8 @@ event_of(const struct attempt *a)
 	case OUTCOME_SUCCEEDED:
 		return TASK_EV_SUCCEEDED;
 	case OUTCOME_RETRY:
-		return a->failures + 1 < a->max_attempts ? TASK_EV_RETRY : TASK_EV_EXHAUSTED;
+		return a->failures + 1 < a->max_attempts ? TASK_EV_RETRY
+							 : TASK_EV_EXHAUSTED;
 	case OUTCOME_FAILED:
 		return TASK_EV_EXHAUSTED;
 	case OUTCOME_BACK:
@@ -142,7 +146,8 @@ state_of(const struct attempt *a)
 static int64_t
 delay_of(struct attempt *a)
 {
-	if (a->retry_ms < 0) /* drawn once: a batch that is sent again must be the same */
+	if (a->retry_ms <
+	    0) /* drawn once: a batch that is sent again must be the same */
 		a->retry_ms = backoff_ms(a->failures, random_u64());
 	return a->retry_ms;
 }
@@ -152,7 +157,8 @@ delay_of(struct attempt *a)
 static int
 by_key(const void *x, const void *y)
 {
-	const struct attempt *a = *(struct attempt *const *)x, *b = *(struct attempt *const *)y;
+	const struct attempt *a = *(struct attempt *const *)x,
+			     *b = *(struct attempt *const *)y;
 
 	if (a->elem.app_id != b->elem.app_id)
 		return a->elem.app_id < b->elem.app_id ? -1 : 1;
@@ -176,10 +182,12 @@ gather(struct finish *f)
 		a->accepted = false;
 		bytes += a->result_len;
 		f->batch[f->count++] = a;
-		if (f->done_count < DONE_MOST && dispatch_leave_claim(a, &f->done[f->done_count]))
+		if (f->done_count < DONE_MOST &&
+		    dispatch_leave_claim(a, &f->done[f->done_count]))
 			f->done_count++;
 	}
-	while (f->done_count < DONE_MOST && dispatch_ended_claim(d, &f->done[f->done_count]))
+	while (f->done_count < DONE_MOST &&
+	       dispatch_ended_claim(d, &f->done[f->done_count]))
 		f->done_count++;
 	if (f->singles > 0)
 		f->singles--;
@@ -278,7 +286,8 @@ send_batch(struct finish *f)
 	put_outcomes(f);
 	f->state = FINISH_SENT;
 	score_add(f->engine->slot, SCORE_batches_total, 1);
-	if (store_exec(f->engine->store, STORE_WORK, &sql_finish, &f->params, on_finished, f, &err) != 0) {
+	if (store_exec(f->engine->store, STORE_WORK, &sql_finish, &f->params,
+		on_finished, f, &err) != 0) {
 		f->state = FINISH_WAITING;
 		loop_timer_start_ms(f->timer, RETRY_MS);
 	}
@@ -303,7 +312,8 @@ send_next(void *arg)
 static struct attempt *
 find_in_batch(struct finish *f, int app_id, const struct uuid *id)
 {
-	struct attempt probe = {.elem = {.id = *id, .app_id = app_id}}, *key = &probe, **found;
+	struct attempt probe = {.elem = {.id = *id, .app_id = app_id}}, *key = &probe,
+		       **found;
 
 	found = bsearch(&key, f->batch, f->count, sizeof(f->batch[0]), by_key);
 	return found != NULL ? *found : NULL;
@@ -330,18 +340,19 @@ count_outcome(struct engine *e, const struct attempt *a)
 	switch (event_of(a)) {
 	case TASK_EV_SUCCEEDED:
 		score_add(e->slot, SCORE_tasks_succeeded_total, 1);
-		log_debug(&ctx, "task succeeded", "attempt=%d ms=%lld", a->number, (long long)ms);
+		log_debug(&ctx, "task succeeded", "attempt=%d ms=%lld", a->number,
+		    (long long)ms);
 		break;
 	case TASK_EV_RETRY:
 		score_add(e->slot, SCORE_tasks_retried_total, 1);
 		log_info(&ctx, "attempt failed, the task will be tried again",
-		    "type=%s attempt=%d code=%s ms=%lld retry_ms=%lld", a->type->name, a->number,
-		    a->error_code, (long long)ms, (long long)a->retry_ms);
+		    "type=%s attempt=%d code=%s ms=%lld retry_ms=%lld", a->type->name,
+		    a->number, a->error_code, (long long)ms, (long long)a->retry_ms);
 		break;
 	case TASK_EV_EXHAUSTED:
 		score_add(e->slot, SCORE_tasks_failed_total, 1);
-		log_info(&ctx, "task failed", "type=%s attempt=%d code=%s ms=%lld", a->type->name,
-		    a->number, a->error_code, (long long)ms);
+		log_info(&ctx, "task failed", "type=%s attempt=%d code=%s ms=%lld",
+		    a->type->name, a->number, a->error_code, (long long)ms);
 		break;
 	default:
 		score_add(e->slot, SCORE_tasks_lost_total, 1);
@@ -371,7 +382,8 @@ take_accepted(struct finish *f, const struct pgrows *rows)
 			pgrows_uuid(rows, i, 3, &waiter);
 			tell_waiter(e, a, &waiter);
 		} else if (state == TASK_SCHEDULED) {
-			engine_hint(e); /* the feeder may have to wake earlier than it knows */
+			engine_hint(
+			    e); /* the feeder may have to wake earlier than it knows */
 		} else if (state == TASK_QUEUED) {
 			if (a->type != NULL && !a->type->metered)
 				broker_push_first(e->broker, &a->elem, 1);
@@ -388,7 +400,8 @@ settle(struct finish *f)
 	size_t count = f->count;
 	char id[UUID_TEXT_SIZE];
 
-	/* the batch is over before anybody is called: callers may add to the next one */
+	/* the batch is over before anybody is called: callers may add to the next one
+	 */
 	memcpy(batch, f->batch, count * sizeof(batch[0]));
 	f->count = 0;
 	f->done_count = 0;
@@ -398,8 +411,10 @@ settle(struct finish *f)
 	for (size_t i = 0; i < count; i++) {
 		if (!batch[i]->accepted && !batch[i]->ghost) {
 			score_add(f->engine->slot, SCORE_tasks_fenced_total, 1);
-			log_warn(NULL, "late outcome refused: the attempt was lost before",
-			    "task=%s attempt=%d", uuid_format(&batch[i]->elem.id, id), batch[i]->number);
+			log_warn(NULL,
+			    "late outcome refused: the attempt was lost before",
+			    "task=%s attempt=%d", uuid_format(&batch[i]->elem.id, id),
+			    batch[i]->number);
 		}
 		dispatch_release(f->engine->dispatch, batch[i]);
 	}
@@ -416,7 +431,8 @@ all_accepted(const struct finish *f)
 	return true;
 }
 
-/* of the batch that was in doubt, some were not accepted: recorded by the lost one, or refused? */
+/* of the batch that was in doubt, some were not accepted: recorded by the lost one, or
+ * refused? */
 static void
 check(struct finish *f)
 {
@@ -424,7 +440,8 @@ check(struct finish *f)
 
 	put_keys(f);
 	f->state = FINISH_CHECKING;
-	if (store_exec(f->engine->store, STORE_WORK, &sql_finished, &f->params, on_checked, f, &err) != 0) {
+	if (store_exec(f->engine->store, STORE_WORK, &sql_finished, &f->params,
+		on_checked, f, &err) != 0) {
 		f->state = FINISH_WAITING;
 		loop_timer_start_ms(f->timer, RETRY_MS);
 	}
@@ -444,7 +461,8 @@ on_checked(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	settle(f);
 }
 
-/* PostgreSQL refuses somebody's data: each of the batch goes alone, and the culprit fails without it */
+/* PostgreSQL refuses somebody's data: each of the batch goes alone, and the culprit
+ * fails without it */
 static void
 refuse(struct finish *f, const struct pgerr *pe)
 {
@@ -459,8 +477,8 @@ refuse(struct finish *f, const struct pgerr *pe)
 		loop_defer_start(f->defer);
 		return;
 	}
-	log_warn(NULL, "the database refuses an outcome", "sqlstate=%s reason=\"%.200s\"", pe->sqlstate,
-	    pe->text);
+	log_warn(NULL, "the database refuses an outcome",
+	    "sqlstate=%s reason=\"%.200s\"", pe->sqlstate, pe->text);
 	mem_free(a->result);
 	mem_free(a->error_message);
 	a->result = NULL;
@@ -496,8 +514,8 @@ on_finished(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		break;
 	default:
 		log_warn(NULL, "a batch of outcomes failed, to be tried again",
-		    "class=%s sqlstate=%s rows=%zu reason=\"%.200s\"", pgerr_class_name(pe->class),
-		    pe->sqlstate, f->count, pe->text);
+		    "class=%s sqlstate=%s rows=%zu reason=\"%.200s\"",
+		    pgerr_class_name(pe->class), pe->sqlstate, f->count, pe->text);
 		break;
 	}
 	f->state = FINISH_WAITING;

@@ -2,9 +2,9 @@
 /*
  * handler.h - what the engine and the handlers know of each other.
  *
- * A handler runs attempts of one kind.  The engine hands it an attempt by start and hears of its
- * end by attempt_succeeded or attempt_failed, exactly once; during start is allowed.  The engine
- * owns the attempt.
+ * A handler runs attempts of one kind.  The engine hands it an attempt by start and
+ * hears of its end by attempt_succeeded or attempt_failed, exactly once; during start
+ * is allowed.  The engine owns the attempt.
  */
 #ifndef ENGINE_HANDLER_H
 #define ENGINE_HANDLER_H
@@ -29,45 +29,45 @@ enum attempt_state {
 	ATTEMPT_CLAIMING,   /* in the claim that is under way */
 	ATTEMPT_CLAIMED,    /* ours; waits for its queue's name */
 	ATTEMPT_RUNNING,    /* with its handler */
-	ATTEMPT_ENDED,      /* its outcome waits to be recorded */
+	ATTEMPT_ENDED,	    /* its outcome waits to be recorded */
 	ATTEMPT_RECORDING,  /* a statement with its outcome is under way */
 };
 
 enum attempt_outcome {
 	OUTCOME_SUCCEEDED = 1,
-	OUTCOME_RETRY,  /* failed; may be tried again if its budget allows */
+	OUTCOME_RETRY,	/* failed; may be tried again if its budget allows */
 	OUTCOME_FAILED, /* failed for good */
-	OUTCOME_BACK,   /* not our doing: given back at no cost */
+	OUTCOME_BACK,	/* not our doing: given back at no cost */
 };
 
 /* one try at running one task; read by handlers, written by the engine */
 struct attempt {
 	TAILQ_ENTRY(attempt) link; /* of the line it waits in, by its state */
 	struct dispatch *dispatch;
-	struct elem elem; /* task, application, type */
-	int number;       /* of the attempt */
-	int claim;        /* number of the batch that claimed it */
+	struct elem elem;	 /* task, application, type */
+	int number;		 /* of the attempt */
+	int claim;		 /* number of the batch that claimed it */
 	struct claim_note *note; /* that batch; NULL: none, or told already */
 	int queue_id;
 	int failures, max_attempts;
 	int64_t timeout_ms; /* 0: the type's */
-	char *payload;      /* JSON, NUL-terminated; NULL: null */
+	char *payload;	    /* JSON, NUL-terminated; NULL: null */
 	size_t payload_len;
 	struct type_entry *type;
 	const char *queue_name; /* valid during start */
 	enum attempt_state state;
-	bool in_list;       /* its id lies in our processing list */
-	bool giving_up;     /* the worker leaves: unless it succeeds it is given back */
-	bool lost;          /* no longer ours: its end is recorded nowhere */
-	bool ghost;         /* never ran here: only to be given back */
-	bool accepted;      /* finish.c: the database took the outcome */
-	unsigned audit;     /* number of the audit that saw it running */
+	bool in_list;	    /* its id lies in our processing list */
+	bool giving_up;	    /* the worker leaves: unless it succeeds it is given back */
+	bool lost;	    /* no longer ours: its end is recorded nowhere */
+	bool ghost;	    /* never ran here: only to be given back */
+	bool accepted;	    /* finish.c: the database took the outcome */
+	unsigned audit;	    /* number of the audit that saw it running */
 	int64_t started_ms; /* monotonic */
-	void *run;          /* the handler's own */
+	void *run;	    /* the handler's own */
 	/* the outcome, once ENDED */
 	enum attempt_outcome outcome;
 	int64_t retry_ms; /* -1: by the backoff */
-	char *result;     /* JSON; owned */
+	char *result;	  /* JSON; owned */
 	size_t result_len;
 	char error_code[48];
 	char *error_message; /* owned; NULL: none */
@@ -86,17 +86,20 @@ struct handler {
 	void *self;
 };
 
-/* settings of the attempt's type, for handlers that have some; NULL for built-in types */
+/* settings of the attempt's type, for handlers that have some; NULL for built-in types
+ */
 const struct type_settings *attempt_settings(const struct attempt *a);
 const char *attempt_type_name(const struct attempt *a);
-/* the token that refuses stale writers downstream: "<attempt>-<owner>-<claim>"; returns buf */
+/* the token that refuses stale writers downstream: "<attempt>-<owner>-<claim>"; returns
+ * buf */
 #define FENCE_TEXT_SIZE 80
 char *attempt_fence(const struct attempt *a, char buf[FENCE_TEXT_SIZE]);
 const struct uuid *attempt_owner(const struct attempt *a);
 
 /*
- * The end.  result (JSON, given: mem_free is the engine's) only with OUTCOME_SUCCEEDED, NULL
- * is null.  code (stable word) and message (any UTF-8, copied) otherwise.  retry_ms: -1 for the backoff.
+ * The end.  result (JSON, given: mem_free is the engine's) only with OUTCOME_SUCCEEDED,
+ * NULL is null.  code (stable word) and message (any UTF-8, copied) otherwise.
+ * retry_ms: -1 for the backoff.
  */
 void attempt_succeeded(struct attempt *a, char *result, size_t len);
 void attempt_failed(struct attempt *a, enum attempt_outcome outcome, const char *code,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * internal.h - the engine's inside: what its modules share, and what they offer each other.
+ * internal.h - the engine's inside: what its modules share, and what they offer each
+ * other.
  */
 #ifndef ENGINE_INTERNAL_H
 #define ENGINE_INTERNAL_H
@@ -50,20 +51,22 @@ struct engine {
 	struct recover *recover;
 	struct audit *audit;
 
-	struct loop_timer *start_timer; /* schema and registration, again after a failure */
-	bool starting;                  /* a statement of the start is under way */
-	bool registered;                /* our incarnation is in PostgreSQL */
-	bool serving;                   /* types are known too: tasks may be taken */
+	/* schema and registration, again after a failure */
+	struct loop_timer *start_timer;
+	bool starting;	 /* a statement of the start is under way */
+	bool registered; /* our incarnation is in PostgreSQL */
+	bool serving;	 /* types are known too: tasks may be taken */
 	bool draining, leaving, ending;
 	struct loop_defer *hint_defer;
 	bool hint, places_dirty;
-	int64_t spill_until_ms;         /* the pool is spilling until then: submits only hint */
-	int64_t peers;                  /* living workers of the cluster, at least 1 */
+	int64_t spill_until_ms; /* the pool is spilling until then: submits only hint */
+	int64_t peers;		/* living workers of the cluster, at least 1 */
 };
 
 /* the leader shall look now; sent to whoever leads, at most once a turn */
 void engine_hint(struct engine *e);
-/* free places of metered types changed: told to the feeder once a turn; hint: and it shall look */
+/* free places of metered types changed: told to the feeder once a turn; hint: and it
+ * shall look */
 void engine_places_changed(struct engine *e, bool hint);
 bool engine_is_spilling(struct engine *e);
 void engine_check_drained(struct engine *e);
@@ -75,7 +78,7 @@ struct type_entry {
 	int id; /* 0 until learned */
 	enum handler_kind kind;
 	const struct type_settings *settings; /* NULL: built in */
-	int limit;   /* at a time on this worker */
+	int limit;			      /* at a time on this worker */
 	int used;
 	bool metered; /* the feeder pushes it against free places only */
 };
@@ -85,13 +88,15 @@ struct type_entry *types_by_id(struct types *ts, int id); /* NULL: not served he
 struct type_entry *types_by_name(struct types *ts, const char *name);
 bool types_take_place(struct types *ts, struct type_entry *t);
 void types_put_place(struct types *ts, struct type_entry *t);
-int types_free_slots(const struct types *ts); /* places for types that are not metered */
+int types_free_slots(
+    const struct types *ts); /* places for types that are not metered */
 /* how many of t could start now */
 int types_free_places(const struct types *ts, const struct type_entry *t);
 int types_running(const struct types *ts);
 /* "slots/free id:free id:free ..." for the feeder */
 void types_places_text(struct types *ts, struct strbuf *out);
-struct type_entry *types_next(struct types *ts, struct type_entry *after); /* NULL starts */
+struct type_entry *types_next(
+    struct types *ts, struct type_entry *after); /* NULL starts */
 int types_learn(struct types *ts, names_cb *cb, void *arg, struct err *err) ATTR_CHECK;
 
 /* submit.c */
@@ -103,23 +108,30 @@ bool submit_idle(const struct submit *s);
 /* dispatch.c: pop, claim, start */
 struct dispatch *dispatch_create(struct engine *e, struct err *err) ATTR_CHECK;
 void dispatch_free(struct dispatch *d);
-void dispatch_wake(struct dispatch *d);                         /* something changed: look what can be done */
+void dispatch_wake(struct dispatch *d); /* something changed: look what can be done */
 void dispatch_popped(struct dispatch *d, const struct elem *el); /* broker event */
 void dispatch_wait_ended(struct dispatch *d);
 void dispatch_more_ended(struct dispatch *d, int got, int64_t left);
 void dispatch_broker(struct dispatch *d, bool up);
 void dispatch_refused(struct dispatch *d); /* redis answers a pop with an error */
 void dispatch_store(struct dispatch *d, bool up); /* the work lane */
-void dispatch_stop(struct dispatch *d); /* takes nothing any more; what is not claimed is given back */
-void dispatch_give_up(struct dispatch *d); /* running attempts are cancelled and given back */
-bool dispatch_idle(const struct dispatch *d); /* holds nothing, has no request under way */
+void dispatch_stop(
+    struct dispatch *d); /* takes nothing any more; what is not claimed is given back */
+void dispatch_give_up(
+    struct dispatch *d); /* running attempts are cancelled and given back */
+bool dispatch_idle(
+    const struct dispatch *d); /* holds nothing, has no request under way */
 struct attempt *dispatch_find(struct dispatch *d, const struct uuid *id);
-struct attempt *dispatch_next(struct dispatch *d, size_t *cursor); /* walks what is held */
-void dispatch_lose(struct dispatch *d, struct attempt *a); /* not ours any more: stop it */
-void dispatch_release(struct dispatch *d, struct attempt *a); /* its end is settled: forget it */
+struct attempt *dispatch_next(
+    struct dispatch *d, size_t *cursor); /* walks what is held */
+void dispatch_lose(
+    struct dispatch *d, struct attempt *a); /* not ours any more: stop it */
+void dispatch_release(
+    struct dispatch *d, struct attempt *a); /* its end is settled: forget it */
 /* one that PostgreSQL says is ours and is not: given back by the usual guard */
 void dispatch_ghost(struct dispatch *d, const struct elem *el, int number, int claim);
-int dispatch_first_open_claim(const struct dispatch *d); /* batches below it are answered */
+int dispatch_first_open_claim(
+    const struct dispatch *d); /* batches below it are answered */
 /* this attempt leaves its batch; true when it was the last: *claim may be removed */
 bool dispatch_leave_claim(struct attempt *a, int *claim);
 /* a batch that ended without a finish, to be removed with the next one; false: none */
@@ -140,7 +152,8 @@ bool finish_idle(const struct finish *f);
 struct waiters *waiters_create(struct engine *e, struct err *err) ATTR_CHECK;
 void waiters_free(struct waiters *ws);
 void waiters_done(struct waiters *ws, int app_id, const struct uuid *id);
-void waiters_end_all(struct waiters *ws); /* the worker leaves: all are told "not ended" */
+void waiters_end_all(
+    struct waiters *ws); /* the worker leaves: all are told "not ended" */
 
 /* beat.c: the node's heartbeat in PostgreSQL */
 struct beat *beat_create(struct engine *e, struct err *err) ATTR_CHECK;
@@ -150,10 +163,10 @@ void beat_now(struct beat *b);
 /* leader.c: the lease, the watch over all incarnations, sweeps */
 struct leader *leader_create(struct engine *e, struct err *err) ATTR_CHECK;
 void leader_free(struct leader *ld);
-void leader_campaign(struct leader *ld); /* takes the lease if it is free */
+void leader_campaign(struct leader *ld);       /* takes the lease if it is free */
 void leader_store(struct leader *ld, bool up); /* the leader's connection */
-void leader_lost(struct leader *ld);           /* PostgreSQL says that another leads */
-void leader_hint(struct leader *ld);           /* somebody asks for a pass */
+void leader_lost(struct leader *ld);	       /* PostgreSQL says that another leads */
+void leader_hint(struct leader *ld);	       /* somebody asks for a pass */
 void leader_sweep_soon(struct leader *ld);     /* an incarnation was buried */
 void leader_step_down(struct leader *ld);
 bool leader_is(const struct leader *ld);
@@ -174,7 +187,8 @@ struct recover *recover_create(struct engine *e, struct err *err) ATTR_CHECK;
 void recover_free(struct recover *r);
 void recover_burials(struct recover *r); /* look for open burials on the scoreboard */
 /* marks these dead, then takes their tasks; copied */
-void recover_owners(struct recover *r, const struct uuid *owners, size_t count, bool mark);
+void recover_owners(
+    struct recover *r, const struct uuid *owners, size_t count, bool mark);
 bool recover_idle(const struct recover *r);
 
 #endif

@@ -2,14 +2,17 @@
 /*
  * leader.c - the one worker of the cluster that does what must be done once.
  *
- * The lease is a row in PostgreSQL; each pass of the feeder renews it.  Nothing rests on there being
- * one leader only: two cost duplicate work, since guarded statements decide.
+ * The lease is a row in PostgreSQL; each pass of the feeder renews it.  Nothing rests
+ * on there being one leader only: two cost duplicate work, since guarded statements
+ * decide.
  *
- * The leader watches every incarnation's beat by its own monotonic clock on one unbroken connection: a
- * count that stands still for DEAD_MS means that nobody beats for it.  When the connection
- * breaks the watch starts anew, so that a database that was away orphans nobody.
+ * The leader watches every incarnation's beat by its own monotonic clock on one
+ * unbroken connection: a count that stands still for DEAD_MS means that nobody beats
+ * for it.  When the connection breaks the watch starts anew, so that a database that
+ * was away orphans nobody.
  *
- * After a death it sweeps for claims that committed late: after 1, 5 and 15 s, and each minute.
+ * After a death it sweeps for claims that committed late: after 1, 5 and 15 s, and each
+ * minute.
  */
 #include <string.h>
 
@@ -18,11 +21,11 @@
 #include "base/mem.h"
 #include "engine/internal.h"
 
-#define WATCH_MS 3000
-#define DEAD_MS 10000
-#define SWEEP_MS 60000
+#define WATCH_MS      3000
+#define DEAD_MS	      10000
+#define SWEEP_MS      60000
 #define FORGET_SWEEPS 60 /* sweeps between two removals of old incarnations */
-#define DEAD_MOST 256
+#define DEAD_MOST     256
 
 static const int64_t sweep_steps_ms[] = {1000, 5000, 15000};
 
@@ -30,7 +33,7 @@ struct watched {
 	struct uuid id;
 	int64_t beat;
 	int64_t since_ms; /* when the beat was first seen at this count */
-	unsigned round;   /* of the last answer that named it */
+	unsigned round;	  /* of the last answer that named it */
 };
 
 struct leader {
@@ -114,14 +117,16 @@ on_lead(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	struct err err = ERR_INIT;
 
 	ld->asking = false;
-	if (pe != NULL || pgrows_count(rows) == 0 || ld->leading || ld->engine->draining)
+	if (pe != NULL || pgrows_count(rows) == 0 || ld->leading ||
+	    ld->engine->draining)
 		return;
 	if (store_lead(ld->engine->store, true, &err) != 0) {
 		log_warn(NULL, "cannot lead", "reason=\"%s\"", err.text);
 		return;
 	}
 	ld->leading = true;
-	log_info(NULL, "this worker leads the cluster", "epoch=%lld", (long long)pgrows_int(rows, 0, 0));
+	log_info(NULL, "this worker leads the cluster", "epoch=%lld",
+	    (long long)pgrows_int(rows, 0, 0));
 }
 
 void
@@ -134,7 +139,8 @@ leader_campaign(struct leader *ld)
 	pgparam_init(&p);
 	pgparam_uuid(&p, &ld->engine->owner);
 	pgparam_int4(&p, LEASE_MS);
-	ld->asking = store_exec(ld->engine->store, STORE_WORK, &sql_lead, &p, on_lead, ld, NULL) == 0;
+	ld->asking = store_exec(ld->engine->store, STORE_WORK, &sql_lead, &p, on_lead,
+			 ld, NULL) == 0;
 	pgparam_fini(&p);
 }
 
@@ -185,9 +191,11 @@ leader_step_down(struct leader *ld)
 	pgparam_array(&p, PGTYPE_UUID);
 	pgparam_elem_uuid(&p, &ld->engine->owner);
 	pgparam_array_end(&p);
-	(void)!store_exec(ld->engine->store, STORE_WORK, &sql_unlead, &p, on_unled, NULL, NULL);
+	(void)!store_exec(
+	    ld->engine->store, STORE_WORK, &sql_unlead, &p, on_unled, NULL, NULL);
 	pgparam_fini(&p);
-	broker_publish(ld->engine->broker, "lead"); /* whoever hears it may take the lease now */
+	broker_publish(
+	    ld->engine->broker, "lead"); /* whoever hears it may take the lease now */
 }
 
 void
@@ -261,7 +269,8 @@ on_watch(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		if (w->round == ld->round && now_ms - w->since_ms < DEAD_MS)
 			continue;
 		if (w->round == ld->round && count < DEAD_MOST) {
-			log_warn(NULL, "a worker's heartbeat stands still: it is called dead",
+			log_warn(NULL,
+			    "a worker's heartbeat stands still: it is called dead",
 			    "worker=%s silent_ms=%lld", owner_text(&w->id, name),
 			    (long long)(now_ms - w->since_ms));
 			dead[count++] = w->id;
@@ -282,8 +291,8 @@ on_watch_time(void *arg)
 
 	loop_timer_start_ms(ld->watch_timer, WATCH_MS);
 	if (!ld->watching)
-		ld->watching = store_exec(ld->engine->store, STORE_LEAD, &sql_watch, NULL, on_watch, ld,
-				   NULL) == 0;
+		ld->watching = store_exec(ld->engine->store, STORE_LEAD, &sql_watch,
+				   NULL, on_watch, ld, NULL) == 0;
 }
 
 /* ---------------------------------------------------------------- sweeps */
@@ -323,7 +332,8 @@ on_forgotten(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	(void)rows;
 	(void)arg;
 	if (pe != NULL && pe->class != PGERR_LOST)
-		log_warn(NULL, "old incarnations were not removed", "reason=\"%.200s\"", pe->text);
+		log_warn(NULL, "old incarnations were not removed", "reason=\"%.200s\"",
+		    pe->text);
 }
 
 static void
@@ -334,10 +344,12 @@ on_sweep_time(void *arg)
 
 	(void)!store_exec(st, STORE_LEAD, &sql_strays, NULL, on_strays, ld, NULL);
 	if (++ld->sweeps % FORGET_SWEEPS == 0)
-		(void)!store_exec(st, STORE_LEAD, &sql_forget, NULL, on_forgotten, NULL, NULL);
+		(void)!store_exec(
+		    st, STORE_LEAD, &sql_forget, NULL, on_forgotten, NULL, NULL);
 	if (++ld->sweep_step < COUNT_OF(sweep_steps_ms))
-		loop_timer_start_ms(ld->sweep_timer,
-		    sweep_steps_ms[ld->sweep_step] - sweep_steps_ms[ld->sweep_step - 1]);
+		loop_timer_start_ms(
+		    ld->sweep_timer, sweep_steps_ms[ld->sweep_step] -
+					 sweep_steps_ms[ld->sweep_step - 1]);
 	else
 		loop_timer_start_ms(ld->sweep_timer, SWEEP_MS);
 }

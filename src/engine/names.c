@@ -2,8 +2,8 @@
 /*
  * names.c - queues and task types by name and by number; see names.h.
  *
- * Two maps over the same entries.  When there are NAMES_CACHE entries the whole cache is emptied: simpler
- * than an order of use, and refilled in one statement a name.
+ * Two maps over the same entries.  When there are NAMES_CACHE entries the whole cache
+ * is emptied: simpler than an order of use, and refilled in one statement a name.
  */
 #include "engine/names.h"
 
@@ -17,7 +17,7 @@
 #include "model/names.h"
 
 #define NAMES_CACHE 20000
-#define KEY_SIZE (NAME_MAX_BYTES + 16)
+#define KEY_SIZE    (NAME_MAX_BYTES + 16)
 
 enum name_kind { NAME_QUEUE = 0, NAME_TYPE };
 
@@ -47,8 +47,8 @@ struct ask {
 static size_t
 make_key(char key[KEY_SIZE], enum name_kind kind, int app, const char *text)
 {
-	int len = kind == NAME_QUEUE ? snprintf(key, KEY_SIZE, "q%d/%s", app, text) :
-				       snprintf(key, KEY_SIZE, "t%s", text);
+	int len = kind == NAME_QUEUE ? snprintf(key, KEY_SIZE, "q%d/%s", app, text)
+				     : snprintf(key, KEY_SIZE, "t%s", text);
 
 	return len > 0 && len < KEY_SIZE ? (size_t)len : 0;
 }
@@ -143,7 +143,8 @@ names_type(const struct names *n, int type_id)
 }
 
 static void
-remember(struct names *n, enum name_kind kind, int app, int id, const char *text, size_t len)
+remember(
+    struct names *n, enum name_kind kind, int app, int id, const char *text, size_t len)
 {
 	struct name *nm;
 	void *old = NULL;
@@ -162,7 +163,8 @@ remember(struct names *n, enum name_kind kind, int app, int id, const char *text
 	nm->number[1] = id;
 	memcpy(nm->text, text, len);
 	nm->key_len = make_key(nm->key, kind, app, nm->text);
-	if (nm->key_len == 0 || hmap_put(n->by_key, nm->key, nm->key_len, nm, &old) != 0) {
+	if (nm->key_len == 0 ||
+	    hmap_put(n->by_key, nm->key, nm->key_len, nm, &old) != 0) {
 		mem_free(nm);
 		return;
 	}
@@ -204,7 +206,8 @@ on_names(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	if (answer(ask, pe) == 0) {
 		for (int i = 0; i < pgrows_count(rows); i++) {
 			text = pgrows_text(rows, i, 1, &len);
-			remember(ask->names, pgrows_int(rows, i, 0) == 0 ? NAME_QUEUE : NAME_TYPE,
+			remember(ask->names,
+			    pgrows_int(rows, i, 0) == 0 ? NAME_QUEUE : NAME_TYPE,
 			    ask->app, (int)pgrows_int(rows, i, 2), text, len);
 		}
 		ask->cb(NULL, ask->arg);
@@ -238,8 +241,8 @@ add_texts(struct pgparam *p, const char *const texts[], size_t count)
 }
 
 static int
-ask_send(struct names *n, const struct pgstmt *stmt, struct pgparam *p, pgconn_done_cb *done,
-    struct ask *ask, struct err *err)
+ask_send(struct names *n, const struct pgstmt *stmt, struct pgparam *p,
+    pgconn_done_cb *done, struct ask *ask, struct err *err)
 {
 	int rc = store_exec(n->store, STORE_READ, stmt, p, done, ask, err);
 
@@ -251,7 +254,8 @@ ask_send(struct names *n, const struct pgstmt *stmt, struct pgparam *p, pgconn_d
 
 int
 names_learn(struct names *n, int app, const char *const queues[], size_t queue_count,
-    const char *const types[], size_t type_count, names_cb *cb, void *arg, struct err *err)
+    const char *const types[], size_t type_count, names_cb *cb, void *arg,
+    struct err *err)
 {
 	struct ask *ask = ask_create(n, app, cb, arg, err);
 	struct pgparam p;
@@ -288,8 +292,8 @@ on_queues(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 }
 
 int
-names_learn_queues(struct names *n, const int ids[], size_t count, names_cb *cb, void *arg,
-    struct err *err)
+names_learn_queues(struct names *n, const int ids[], size_t count, names_cb *cb,
+    void *arg, struct err *err)
 {
 	struct ask *ask = ask_create(n, 0, cb, arg, err);
 	struct pgparam p;

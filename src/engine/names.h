@@ -2,9 +2,9 @@
 /*
  * names.h - queues and task types by name and by number.
  *
- * PostgreSQL keeps numbers; a worker caches both directions, bounded (the oldest leave).  A queue
- * belongs to an application, a type's name is known to all.  Names not seen before are
- * made by the statement that asks for them.
+ * PostgreSQL keeps numbers; a worker caches both directions, bounded (the oldest
+ * leave).  A queue belongs to an application, a type's name is known to all.  Names not
+ * seen before are made by the statement that asks for them.
  */
 #ifndef ENGINE_NAMES_H
 #define ENGINE_NAMES_H
@@ -32,14 +32,16 @@ const char *names_queue(const struct names *n, int queue_id);
 const char *names_type(const struct names *n, int type_id);
 
 /*
- * Asks PostgreSQL for names (and makes them); afterwards the four above know them.  Arrays are copied.
- * err in the callback: ERR_LIMIT (too many names in this application), ERR_IO (later).
+ * Asks PostgreSQL for names (and makes them); afterwards the four above know them.
+ * Arrays are copied. err in the callback: ERR_LIMIT (too many names in this
+ * application), ERR_IO (later).
  */
 typedef void names_cb(const struct err *err, void *arg);
-int names_learn(struct names *n, int app, const char *const queues[], size_t queue_count,
-    const char *const types[], size_t type_count, names_cb *cb, void *arg, struct err *err) ATTR_CHECK;
+int names_learn(struct names *n, int app, const char *const queues[],
+    size_t queue_count, const char *const types[], size_t type_count, names_cb *cb,
+    void *arg, struct err *err) ATTR_CHECK;
 /* the same by queue number, for tasks that were claimed */
-int names_learn_queues(struct names *n, const int ids[], size_t count, names_cb *cb, void *arg,
-    struct err *err) ATTR_CHECK;
+int names_learn_queues(struct names *n, const int ids[], size_t count, names_cb *cb,
+    void *arg, struct err *err) ATTR_CHECK;
 
 #endif

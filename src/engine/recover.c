@@ -2,13 +2,14 @@
 /*
  * recover.c - the tasks of an incarnation that is gone become queued again.
  *
- * Two statements, in this order: mark the incarnation dead, then take its tasks.  A claim looks at the mark
- * first, so that after the mark no new claim starts; one that had looked before may still commit,
- * which is why the leader sweeps again later (leader.c).
+ * Two statements, in this order: mark the incarnation dead, then take its tasks.  A
+ * claim looks at the mark first, so that after the mark no new claim starts; one that
+ * had looked before may still commit, which is why the leader sweeps again later
+ * (leader.c).
  *
- * A worker that died on this node is on the scoreboard's burials, put there by the master after it had killed
- * the worker's process groups; whichever worker is quicker takes it.  A lost node's are
- * found by the leader.
+ * A worker that died on this node is on the scoreboard's burials, put there by the
+ * master after it had killed the worker's process groups; whichever worker is quicker
+ * takes it.  A lost node's are found by the leader.
  */
 #include <string.h>
 #include <unistd.h>
@@ -17,7 +18,7 @@
 #include "base/mem.h"
 #include "engine/internal.h"
 
-#define RETRY_MS 200
+#define RETRY_MS    200
 #define OWNERS_MOST 512
 
 enum step { STEP_NONE = 0, STEP_MARK, STEP_UNLEAD, STEP_TAKE };
@@ -59,7 +60,8 @@ reopen_burials(struct recover *r)
 	for (int i = 0; i < SCORE_BURIALS; i++) {
 		struct score_burial *bu = &r->engine->board->burials[i];
 
-		if (atomic_load(&bu->state) == BURIAL_TAKEN && atomic_load(&bu->taker) == me)
+		if (atomic_load(&bu->state) == BURIAL_TAKEN &&
+		    atomic_load(&bu->taker) == me)
 			atomic_store(&bu->state, BURIAL_OPEN);
 	}
 }
@@ -142,15 +144,18 @@ finish(struct recover *r)
 	}
 	for (size_t k = 0; k < r->open; k++)
 		broker_bury(r->engine->broker, &r->owners[k]);
-	memmove(r->owners, r->owners + r->open, (r->count - r->open) * sizeof(r->owners[0]));
+	memmove(r->owners, r->owners + r->open,
+	    (r->count - r->open) * sizeof(r->owners[0]));
 	memmove(r->mark, r->mark + r->open, (r->count - r->open) * sizeof(r->mark[0]));
 	r->count -= r->open;
 	r->open = 0;
 	r->step = STEP_NONE;
-	broker_publish(r->engine->broker, "sweep"); /* the leader looks again for late claims */
+	broker_publish(
+	    r->engine->broker, "sweep"); /* the leader looks again for late claims */
 }
 
-/* the ids go to the popping end at once; if that fails the feeder sees rows that are due and absent */
+/* the ids go to the popping end at once; if that fails the feeder sees rows that are
+ * due and absent */
 static void
 push_taken(struct recover *r, const struct pgrows *rows)
 {
@@ -170,7 +175,8 @@ push_taken(struct recover *r, const struct pgrows *rows)
 			broker_push_first(e->broker, &el, 1);
 	}
 	score_add(e->slot, SCORE_tasks_lost_total, (uint64_t)count);
-	log_warn(NULL, "tasks of a worker that is gone were queued again", "tasks=%d", count);
+	log_warn(NULL, "tasks of a worker that is gone were queued again", "tasks=%d",
+	    count);
 	engine_hint(e);
 	if (!broker_is_up(e->broker))
 		dispatch_wake(e->dispatch);
@@ -187,8 +193,8 @@ on_step(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 			send_step(r);
 			return;
 		}
-		log_warn(NULL, "recovery waits", "class=%s reason=\"%.200s\"", pgerr_class_name(pe->class),
-		    pe->text);
+		log_warn(NULL, "recovery waits", "class=%s reason=\"%.200s\"",
+		    pgerr_class_name(pe->class), pe->text);
 		loop_timer_start_ms(r->timer, RETRY_MS);
 		return;
 	}
@@ -214,9 +220,9 @@ static void
 send_step(struct recover *r)
 {
 	static const struct pgstmt *const stmts[] = {
-		[STEP_MARK] = &sql_mark_dead,
-		[STEP_UNLEAD] = &sql_unlead,
-		[STEP_TAKE] = &sql_take,
+	    [STEP_MARK] = &sql_mark_dead,
+	    [STEP_UNLEAD] = &sql_unlead,
+	    [STEP_TAKE] = &sql_take,
 	};
 	struct pgparam p;
 
@@ -227,8 +233,8 @@ send_step(struct recover *r)
 			pgparam_elem_uuid(&p, &r->owners[i]);
 	}
 	pgparam_array_end(&p);
-	r->sent =
-	    store_exec(r->engine->store, STORE_WORK, stmts[r->step], &p, on_step, r, NULL) == 0;
+	r->sent = store_exec(r->engine->store, STORE_WORK, stmts[r->step], &p, on_step,
+		      r, NULL) == 0;
 	pgparam_fini(&p);
 	if (!r->sent)
 		loop_timer_start_ms(r->timer, RETRY_MS);

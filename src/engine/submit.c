@@ -2,11 +2,13 @@
 /*
  * submit.c - tasks into PostgreSQL, many callers in one statement; see submit.h.
  *
- * One statement is under way at a time; groups that come meanwhile wait and leave together.  A batch that
- * was idle starts at the end of the loop's turn, so that all requests read in one turn share it.
+ * One statement is under way at a time; groups that come meanwhile wait and leave
+ * together.  A batch that was idle starts at the end of the loop's turn, so that all
+ * requests read in one turn share it.
  *
- * Commit first, push second.  The other way round a worker could pop an id whose row it cannot see
- * yet, call it unknown and drop it.  Whatever is lost between the two the feeder finds.
+ * Commit first, push second.  The other way round a worker could pop an id whose row it
+ * cannot see yet, call it unknown and drop it.  Whatever is lost between the two the
+ * feeder finds.
  */
 #include "engine/submit.h"
 
@@ -16,11 +18,11 @@
 #include "base/mem.h"
 #include "engine/internal.h"
 
-#define BATCH_ROWS 512
+#define BATCH_ROWS  512
 #define BATCH_BYTES (1024 * 1024)
-#define WAIT_ROWS 100000
-#define WAIT_BYTES (64 * 1024 * 1024)
-#define TRIES 3
+#define WAIT_ROWS   100000
+#define WAIT_BYTES  (64 * 1024 * 1024)
+#define TRIES	    3
 
 TAILQ_HEAD(groups, submit_group);
 
@@ -35,9 +37,9 @@ struct submit {
 	struct engine *engine;
 	struct groups waiting;
 	size_t waiting_rows, waiting_bytes;
-	struct batch sent;   /* under way, when open */
-	struct groups redo;  /* halves of a batch that failed on data: before all else */
-	size_t redo_most;    /* groups that the next batch from redo may have */
+	struct batch sent;  /* under way, when open */
+	struct groups redo; /* halves of a batch that failed on data: before all else */
+	size_t redo_most;   /* groups that the next batch from redo may have */
 	bool open;
 	struct loop_defer *defer;
 	struct pgparam params;
@@ -94,7 +96,8 @@ submit_free(struct submit *s)
 
 	if (s == NULL)
 		return;
-	err_set(&err, ERR_TIMEOUT, "the worker is leaving: the task may have been accepted");
+	err_set(&err, ERR_TIMEOUT,
+	    "the worker is leaving: the task may have been accepted");
 	fail_all(&s->sent.groups, &err);
 	err_set(&err, ERR_IO, "the worker is leaving: the task was not accepted");
 	fail_all(&s->redo, &err);
@@ -117,14 +120,17 @@ submit_add(struct submit *s, struct submit_group *g, struct err *err)
 	int64_t now_ms = engine_now_us(s->engine) / 1000;
 
 	if (!s->engine->registered || !store_is_up(s->engine->store, STORE_SUBMIT))
-		return err_set(err, ERR_IO, "the database is away; the task was not accepted");
+		return err_set(
+		    err, ERR_IO, "the database is away; the task was not accepted");
 	g->bytes = 0;
 	for (size_t i = 0; i < g->count; i++) {
 		uuid_v7(now_ms, &g->items[i].id);
 		g->bytes += g->items[i].payload_len + g->items[i].metadata_len + 100;
 	}
-	if (s->waiting_rows + g->count > WAIT_ROWS || s->waiting_bytes + g->bytes > WAIT_BYTES)
-		return err_set(err, ERR_LIMIT, "too many submits wait for the database already");
+	if (s->waiting_rows + g->count > WAIT_ROWS ||
+	    s->waiting_bytes + g->bytes > WAIT_BYTES)
+		return err_set(
+		    err, ERR_LIMIT, "too many submits wait for the database already");
 	TAILQ_INSERT_TAIL(&s->waiting, g, link);
 	s->waiting_rows += g->count;
 	s->waiting_bytes += g->bytes;
@@ -154,7 +160,8 @@ gather(struct submit *s, struct groups *from, size_t most)
 	b->rows = 0;
 	b->tries = 0;
 	while ((g = TAILQ_FIRST(from)) != NULL && b->count < most) {
-		if (b->count > 0 && (b->rows + g->count > BATCH_ROWS || bytes + g->bytes > BATCH_BYTES))
+		if (b->count > 0 &&
+		    (b->rows + g->count > BATCH_ROWS || bytes + g->bytes > BATCH_BYTES))
 			break;
 		TAILQ_REMOVE(from, g, link);
 		TAILQ_INSERT_TAIL(&b->groups, g, link);
@@ -168,9 +175,10 @@ gather(struct submit *s, struct groups *from, size_t most)
 	}
 }
 
-#define EACH(s, g, it)                                                                           \
-	TAILQ_FOREACH ((g), &(s)->sent.groups, link)                                             \
-		for (struct submit_item *it = (g)->items; it < (g)->items + (g)->count; it++)
+#define EACH(s, g, it)                                                                 \
+	TAILQ_FOREACH ((g), &(s)->sent.groups, link)                                   \
+		for (struct submit_item *it = (g)->items;                              \
+		     it < (g)->items + (g)->count; it++)
 
 static void
 fill_params(struct submit *s)
@@ -181,30 +189,31 @@ fill_params(struct submit *s)
 	pgparam_reset(p);
 	pgparam_array(p, PGTYPE_UUID);
 	EACH(s, g, it)
-		pgparam_elem_uuid(p, &it->id);
+	pgparam_elem_uuid(p, &it->id);
 	pgparam_array_end(p);
 	pgparam_array(p, PGTYPE_INT4);
 	EACH(s, g, it)
-		pgparam_elem_int4(p, g->app_id);
+	pgparam_elem_int4(p, g->app_id);
 	pgparam_array_end(p);
 	pgparam_array(p, PGTYPE_INT4);
 	EACH(s, g, it)
-		pgparam_elem_int4(p, it->queue_id);
+	pgparam_elem_int4(p, it->queue_id);
 	pgparam_array_end(p);
 	pgparam_array(p, PGTYPE_INT4);
 	EACH(s, g, it)
-		pgparam_elem_int4(p, it->type_id);
+	pgparam_elem_int4(p, it->type_id);
 	pgparam_array_end(p);
 	pgparam_array(p, PGTYPE_INT2);
 	EACH(s, g, it)
-		pgparam_elem_int2(p, it->priority);
+	pgparam_elem_int2(p, it->priority);
 	pgparam_array_end(p);
 	pgparam_array(p, PGTYPE_INT2);
 	EACH(s, g, it)
-		pgparam_elem_int2(p, it->max_attempts);
+	pgparam_elem_int2(p, it->max_attempts);
 	pgparam_array_end(p);
 	pgparam_array(p, PGTYPE_INT4);
-	EACH(s, g, it) {
+	EACH(s, g, it)
+	{
 		if (it->timeout_ms > 0)
 			pgparam_elem_int4(p, it->timeout_ms);
 		else
@@ -212,7 +221,8 @@ fill_params(struct submit *s)
 	}
 	pgparam_array_end(p);
 	pgparam_array(p, PGTYPE_INT8);
-	EACH(s, g, it) {
+	EACH(s, g, it)
+	{
 		if (it->run_at_us > 0)
 			pgparam_elem_int8(p, it->run_at_us);
 		else
@@ -220,7 +230,8 @@ fill_params(struct submit *s)
 	}
 	pgparam_array_end(p);
 	pgparam_array(p, PGTYPE_INT8);
-	EACH(s, g, it) {
+	EACH(s, g, it)
+	{
 		if (it->delay_ms > 0)
 			pgparam_elem_int8(p, it->delay_ms);
 		else
@@ -228,7 +239,8 @@ fill_params(struct submit *s)
 	}
 	pgparam_array_end(p);
 	pgparam_array(p, PGTYPE_UUID);
-	EACH(s, g, it) {
+	EACH(s, g, it)
+	{
 		if (it->wait)
 			pgparam_elem_uuid(p, &s->engine->owner);
 		else
@@ -236,7 +248,8 @@ fill_params(struct submit *s)
 	}
 	pgparam_array_end(p);
 	pgparam_array(p, PGTYPE_TEXT);
-	EACH(s, g, it) {
+	EACH(s, g, it)
+	{
 		if (it->payload != NULL)
 			pgparam_elem_text(p, it->payload, it->payload_len);
 		else
@@ -244,7 +257,8 @@ fill_params(struct submit *s)
 	}
 	pgparam_array_end(p);
 	pgparam_array(p, PGTYPE_TEXT);
-	EACH(s, g, it) {
+	EACH(s, g, it)
+	{
 		if (it->metadata != NULL)
 			pgparam_elem_text(p, it->metadata, it->metadata_len);
 		else
@@ -265,7 +279,8 @@ send_batch(struct submit *s)
 	fill_params(s);
 	s->open = true;
 	score_add(s->engine->slot, SCORE_batches_total, 1);
-	if (store_exec(s->engine->store, STORE_SUBMIT, &sql_submit, &s->params, on_inserted, s, &err) == 0)
+	if (store_exec(s->engine->store, STORE_SUBMIT, &sql_submit, &s->params,
+		on_inserted, s, &err) == 0)
 		return;
 	s->open = false;
 	err.code = ERR_IO;
@@ -309,25 +324,28 @@ room_for(struct submit *s, size_t rows)
 }
 
 /*
- * Ids go straight to the list where that cannot disturb an order: no backlog, and a type that every
- * free slot can run.  For all others the feeder is asked.
+ * Ids go straight to the list where that cannot disturb an order: no backlog, and a
+ * type that every free slot can run.  For all others the feeder is asked.
  */
 static void
 push_batch(struct submit *s)
 {
 	struct engine *e = s->engine;
-	bool direct = broker_is_up(e->broker) && !engine_is_spilling(e) && room_for(s, s->sent.rows);
+	bool direct = broker_is_up(e->broker) && !engine_is_spilling(e) &&
+		      room_for(s, s->sent.rows);
 	struct submit_group *g;
 	size_t count = 0;
 	bool hint = false;
 
-	EACH(s, g, it) {
+	EACH(s, g, it)
+	{
 		const struct type_entry *t = types_by_id(e->types, it->type_id);
 
 		if (it->scheduled || !direct || t == NULL || t->metered)
 			hint = true;
 		else
-			s->pushes[count++] = (struct elem){it->id, g->app_id, it->type_id};
+			s->pushes[count++] =
+			    (struct elem){it->id, g->app_id, it->type_id};
 	}
 	if (count > 0)
 		broker_push(e->broker, s->pushes, count);
@@ -346,7 +364,8 @@ take_rows(struct submit *s, const struct pgrows *rows)
 
 	if ((size_t)pgrows_count(rows) != s->sent.rows)
 		return false;
-	EACH(s, g, it) {
+	EACH(s, g, it)
+	{
 		pgrows_uuid(rows, row, 0, &id);
 		if (!uuid_eq(&id, &it->id))
 			return false;
@@ -364,11 +383,12 @@ accepted(struct submit *s, const struct pgrows *rows)
 	struct submit_group *g;
 
 	if (!take_rows(s, rows)) {
-		/* PostgreSQL returns rows in the order of unnest; if not, we cannot tell who is who */
+		/* PostgreSQL returns rows in the order of unnest; if not, we cannot
+		 * tell who is who */
 		struct err err = ERR_INIT;
 
-		log_error(NULL, "BUG: an insert returned other rows than were sent", "rows=%d sent=%zu",
-		    pgrows_count(rows), s->sent.rows);
+		log_error(NULL, "BUG: an insert returned other rows than were sent",
+		    "rows=%d sent=%zu", pgrows_count(rows), s->sent.rows);
 		err_set(&err, ERR_BUG, "the task may have been accepted");
 		fail_all(&s->sent.groups, &err);
 		return;
@@ -394,8 +414,8 @@ halve(struct submit *s, const struct pgerr *pe)
 		TAILQ_CONCAT(&s->redo, &s->sent.groups, link);
 		return;
 	}
-	log_warn(NULL, "a submit was refused by the database", "sqlstate=%s reason=\"%.200s\"",
-	    pe->sqlstate, pe->text);
+	log_warn(NULL, "a submit was refused by the database",
+	    "sqlstate=%s reason=\"%.200s\"", pe->sqlstate, pe->text);
 	err_set(&err, ERR_INVALID, "the database refuses this task: %s", pe->text);
 	fail_all(&s->sent.groups, &err);
 }
@@ -415,12 +435,14 @@ on_inserted(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	} else if (pe->class == PGERR_DATA) {
 		halve(s, pe);
 	} else {
-		log_warn(NULL, "a batch of submits failed", "class=%s sqlstate=%s rows=%zu reason=\"%.200s\"",
+		log_warn(NULL, "a batch of submits failed",
+		    "class=%s sqlstate=%s rows=%zu reason=\"%.200s\"",
 		    pgerr_class_name(pe->class), pe->sqlstate, s->sent.rows, pe->text);
 		err_set(&err, pe->class == PGERR_LOST ? ERR_TIMEOUT : ERR_IO, "%s",
-		    pe->class == PGERR_LOST ?
-			"the connection to the database was lost: the task may have been accepted" :
-			"the database cannot take tasks now; the task was not accepted");
+		    pe->class == PGERR_LOST ? "the connection to the database was "
+					      "lost: the task may have been accepted"
+					    : "the database cannot take tasks now; the "
+					      "task was not accepted");
 		fail_all(&s->sent.groups, &err);
 	}
 	send_next(s);

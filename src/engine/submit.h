@@ -2,13 +2,15 @@
 /*
  * submit.h - tasks into PostgreSQL, many callers in one statement.
  *
- * A group is what one caller wants committed together: one task, or a batch of up to 1,000.  Groups
- * that arrive while a statement is under way leave together in the next one, up to 512 rows or 1 MiB
- * (a larger group goes alone).  The callback runs after the commit: 201 may be said
- * then.  After it the ids are pushed to Redis, or the feeder gets a hint.
+ * A group is what one caller wants committed together: one task, or a batch of up to
+ * 1,000.  Groups that arrive while a statement is under way leave together in the next
+ * one, up to 512 rows or 1 MiB (a larger group goes alone).  The callback runs after
+ * the commit: 201 may be said then.  After it the ids are pushed to Redis, or the
+ * feeder gets a hint.
  *
- * All data must have been validated (names known, JSON checked, UTF-8, sizes).  If a statement fails on data
- * all the same, it is halved until the culprit alone is refused.
+ * All data must have been validated (names known, JSON checked, UTF-8, sizes).  If a
+ * statement fails on data all the same, it is halved until the culprit alone is
+ * refused.
  */
 #ifndef ENGINE_SUBMIT_H
 #define ENGINE_SUBMIT_H
@@ -32,21 +34,22 @@ struct submit_item {
 	int32_t timeout_ms;   /* 0: the type's */
 	int64_t run_at_us;    /* microseconds since 1970; 0: now */
 	int64_t delay_ms;     /* from PostgreSQL's now; 0: none */
-	const char *payload;  /* JSON as the caller wrote it; borrowed until the callback */
+	/* JSON as the caller wrote it; borrowed until the callback */
+	const char *payload;
 	size_t payload_len;
 	const char *metadata; /* JSON object; NULL: none */
 	size_t metadata_len;
 	bool wait; /* someone will wait: the row names this worker as the waiter */
 	/* filled before the callback */
-	bool scheduled;       /* not due yet */
-	int64_t due_us;       /* run_at as PostgreSQL decided it */
+	bool scheduled; /* not due yet */
+	int64_t due_us; /* run_at as PostgreSQL decided it */
 };
 
 struct submit_group;
 /*
- * err NULL: committed.  ERR_INVALID: refused for its data.  ERR_IO: not accepted, try again later.
- * ERR_TIMEOUT: nobody knows; it may have been accepted.  Clients are shown the text.  The group is
- * the caller's again.
+ * err NULL: committed.  ERR_INVALID: refused for its data.  ERR_IO: not accepted, try
+ * again later. ERR_TIMEOUT: nobody knows; it may have been accepted.  Clients are shown
+ * the text.  The group is the caller's again.
  */
 typedef void submit_cb(struct submit_group *g, const struct err *err, void *arg);
 
@@ -61,8 +64,8 @@ struct submit_group {
 };
 
 /*
- * Takes the group; the callback comes later, exactly once.  ERR_IO: PostgreSQL is away now.
- * ERR_LIMIT: too much waits already (64 MiB or 100,000 tasks a worker).
+ * Takes the group; the callback comes later, exactly once.  ERR_IO: PostgreSQL is away
+ * now. ERR_LIMIT: too much waits already (64 MiB or 100,000 tasks a worker).
  */
 int submit_add(struct submit *s, struct submit_group *g, struct err *err) ATTR_CHECK;
 

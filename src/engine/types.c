@@ -2,9 +2,10 @@
 /*
  * types.c - the task types that this worker can run, and how many places each has left.
  *
- * Two purses: types that cost no process share node.slots; exec types share node.exec_slots and
- * have a limit of their own.  The latter are metered: the feeder pushes their ids only
- * against places that workers have published, since a popped id without a place has to go back.
+ * Two purses: types that cost no process share node.slots; exec types share
+ * node.exec_slots and have a limit of their own.  The latter are metered: the feeder
+ * pushes their ids only against places that workers have published, since a popped id
+ * without a place has to go back.
  */
 #include <string.h>
 
@@ -13,7 +14,7 @@
 #include "engine/internal.h"
 
 static const char *const builtin_names[] = {
-	"shoal.noop", "shoal.echo", "shoal.sleep", "shoal.fail"};
+    "shoal.noop", "shoal.echo", "shoal.sleep", "shoal.fail"};
 
 TAILQ_HEAD(entries, type_entry);
 
@@ -25,7 +26,8 @@ struct types {
 };
 
 static struct type_entry *
-add(struct types *ts, const char *name, enum handler_kind kind, const struct type_settings *s)
+add(struct types *ts, const char *name, enum handler_kind kind,
+    const struct type_settings *s)
 {
 	struct type_entry *t = mem_zero(sizeof(*t));
 
@@ -63,8 +65,10 @@ types_create(struct engine *e, struct err *err)
 		struct type_entry *t = types_by_name(ts, s->type);
 
 		if (t == NULL && s->handler == HANDLER_BUILTIN)
-			continue; /* settings for a built-in type that does not exist do nothing */
-		if (t == NULL && add(ts, s->type, (enum handler_kind)s->handler, s) == NULL)
+			continue; /* settings for a built-in type that does not exist do
+				     nothing */
+		if (t == NULL &&
+		    add(ts, s->type, (enum handler_kind)s->handler, s) == NULL)
 			goto fail;
 		if (t != NULL && s->concurrency > 0 && s->concurrency < t->limit) {
 			t->limit = (int)s->concurrency;
@@ -126,8 +130,8 @@ types_next(struct types *ts, struct type_entry *after)
 int
 types_free_places(const struct types *ts, const struct type_entry *t)
 {
-	int purse = t->kind == HANDLER_EXEC ? ts->exec_slots - ts->exec_used :
-					      ts->slots - ts->slots_used;
+	int purse = t->kind == HANDLER_EXEC ? ts->exec_slots - ts->exec_used
+					    : ts->slots - ts->slots_used;
 	int own = t->limit - t->used;
 
 	return own < purse ? own : purse;
@@ -178,7 +182,8 @@ types_places_text(struct types *ts, struct strbuf *out)
 		if (t->id == 0)
 			continue;
 		/* -1: as many as there are slots */
-		strbuf_printf(out, " %d:%d", t->id, t->metered ? types_free_places(ts, t) : -1);
+		strbuf_printf(
+		    out, " %d:%d", t->id, t->metered ? types_free_places(ts, t) : -1);
 	}
 }
 
@@ -225,7 +230,8 @@ types_learn(struct types *ts, names_cb *cb, void *arg, struct err *err)
 	lg->types = ts;
 	lg->cb = cb;
 	lg->arg = arg;
-	rc = names_learn(ts->engine->names, 0, NULL, 0, texts, count, on_learned, lg, err);
+	rc = names_learn(
+	    ts->engine->names, 0, NULL, 0, texts, count, on_learned, lg, err);
 	mem_free(texts);
 	if (rc != 0)
 		mem_free(lg);

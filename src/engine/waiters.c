@@ -2,9 +2,9 @@
 /*
  * waiters.c - requests that wait for a task's end; see waiters.h.
  *
- * Waiters of one task form a group.  Ends come as messages, from this worker's own finishes, and, since
- * messages are only hints, from one statement every POLL_MS for all groups that
- * have waited that long.
+ * Waiters of one task form a group.  Ends come as messages, from this worker's own
+ * finishes, and, since messages are only hints, from one statement every POLL_MS for
+ * all groups that have waited that long.
  */
 #include "engine/waiters.h"
 
@@ -15,9 +15,9 @@
 #include "base/mem.h"
 #include "engine/internal.h"
 
-#define POLL_MS 2000
+#define POLL_MS	     2000
 #define WAITERS_MOST 10000
-#define POLL_MOST 5000
+#define POLL_MOST    5000
 
 TAILQ_HEAD(waiter_list, waiter);
 
@@ -38,13 +38,15 @@ struct waiter {
 
 struct waiters {
 	struct engine *engine;
-	struct hmap *groups; /* by task id: ids are random, so the application is only checked */
+	struct hmap *
+	    groups; /* by task id: ids are random, so the application is only checked */
 	size_t count;
 	struct loop_timer *poll;
 	bool polling;
 };
 
-/* a question about one task: asked once, by the first waiter of a group that is not marked */
+/* a question about one task: asked once, by the first waiter of a group that is not
+ * marked */
 struct mark {
 	struct waiters *set;
 	struct uuid id;
@@ -133,11 +135,13 @@ waiters_done(struct waiters *ws, int app_id, const struct uuid *id)
 {
 	struct group *g;
 
-	while ((g = hmap_get(ws->groups, id->b, sizeof(id->b))) != NULL && g->app_id == app_id)
+	while ((g = hmap_get(ws->groups, id->b, sizeof(id->b))) != NULL &&
+	       g->app_id == app_id)
 		tell(TAILQ_FIRST(&g->list), true);
 }
 
-/* ---------------------------------------------------------------- the row shall name us */
+/* ---------------------------------------------------------------- the row shall name
+ * us */
 
 static void
 on_marked(const struct pgrows *rows, const struct pgerr *pe, void *arg)
@@ -150,7 +154,8 @@ on_marked(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	mem_free(m);
 	if (pe != NULL || pgrows_count(rows) == 0)
 		return; /* the poll covers it */
-	if (pgrows_is_null(rows, 0, 0) || task_is_final((enum task_state)pgrows_int(rows, 0, 0)))
+	if (pgrows_is_null(rows, 0, 0) ||
+	    task_is_final((enum task_state)pgrows_int(rows, 0, 0)))
 		waiters_done(ws, app_id, &id);
 }
 
@@ -169,25 +174,28 @@ mark(struct waiters *ws, int app_id, const struct uuid *id)
 	pgparam_int4(&p, app_id);
 	pgparam_uuid(&p, id);
 	pgparam_uuid(&p, &ws->engine->owner);
-	if (store_exec(ws->engine->store, STORE_READ, &sql_wait, &p, on_marked, m, NULL) != 0)
+	if (store_exec(
+		ws->engine->store, STORE_READ, &sql_wait, &p, on_marked, m, NULL) != 0)
 		mem_free(m); /* the poll covers it */
 	pgparam_fini(&p);
 }
 
 struct waiter *
-waiters_add(struct waiters *ws, int app_id, const struct uuid *id, int64_t timeout_ms, bool marked,
-    waiter_cb *cb, void *arg, struct err *err)
+waiters_add(struct waiters *ws, int app_id, const struct uuid *id, int64_t timeout_ms,
+    bool marked, waiter_cb *cb, void *arg, struct err *err)
 {
 	struct group *g = hmap_get(ws->groups, id->b, sizeof(id->b));
 	bool fresh = g == NULL;
 	struct waiter *w;
 
 	if (ws->count >= WAITERS_MOST) {
-		err_set(err, ERR_LIMIT, "%d requests wait at this worker already", WAITERS_MOST);
+		err_set(err, ERR_LIMIT, "%d requests wait at this worker already",
+		    WAITERS_MOST);
 		return NULL;
 	}
 	w = mem_zero(sizeof(*w));
-	if (w == NULL || (w->timer = loop_timer_create(ws->engine->loop, on_timeout, w)) == NULL)
+	if (w == NULL ||
+	    (w->timer = loop_timer_create(ws->engine->loop, on_timeout, w)) == NULL)
 		goto nomem;
 	if (fresh) {
 		g = mem_zero(sizeof(*g));
@@ -276,6 +284,7 @@ on_poll_time(void *arg)
 	while ((g = hmap_next(ws->groups, &cursor)) != NULL && count++ < POLL_MOST)
 		pgparam_elem_uuid(&p, &g->id);
 	pgparam_array_end(&p);
-	ws->polling = store_exec(ws->engine->store, STORE_READ, &sql_ended, &p, on_polled, ws, NULL) == 0;
+	ws->polling = store_exec(ws->engine->store, STORE_READ, &sql_ended, &p,
+			  on_polled, ws, NULL) == 0;
 	pgparam_fini(&p);
 }

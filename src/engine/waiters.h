@@ -3,8 +3,8 @@
  * waiters.h - requests that wait for a task's end, wherever it runs.
  *
  * The row names the worker to tell; the finisher publishes to it after its commit.
- * Messages are hints: one statement a worker also asks for all waited-for tasks every 2 s.  The caller
- * reads the row when it is told.
+ * Messages are hints: one statement a worker also asks for all waited-for tasks every 2
+ * s.  The caller reads the row when it is told.
  */
 #ifndef ENGINE_WAITERS_H
 #define ENGINE_WAITERS_H
@@ -24,12 +24,14 @@ struct waiter;
 typedef void waiter_cb(bool ended, void *arg);
 
 /*
- * marked: the row names this worker already (submit_item.wait).  Otherwise that is written
- * first, and a task that has ended before is told at once; a task that does not exist
- * is told as ended too: the read that follows says 404.  ERR_LIMIT: 10,000 wait already.
+ * marked: the row names this worker already (submit_item.wait).  Otherwise that is
+ * written first, and a task that has ended before is told at once; a task that does not
+ * exist is told as ended too: the read that follows says 404.  ERR_LIMIT: 10,000 wait
+ * already.
  */
-struct waiter *waiters_add(struct waiters *ws, int app_id, const struct uuid *id, int64_t timeout_ms,
-    bool marked, waiter_cb *cb, void *arg, struct err *err) ATTR_CHECK;
+struct waiter *waiters_add(struct waiters *ws, int app_id, const struct uuid *id,
+    int64_t timeout_ms, bool marked, waiter_cb *cb, void *arg,
+    struct err *err) ATTR_CHECK;
 void waiters_cancel(struct waiter *w); /* no callback after this; NULL is fine */
 size_t waiters_count(const struct waiters *ws);
 

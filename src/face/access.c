@@ -68,7 +68,7 @@ token_fits(const struct access *ac, const char *authorization)
 
 enum access_verdict
 access_decide(const struct access *ac, const char *authorization, const char *peer,
-	      bool forwarded)
+    bool forwarded)
 {
 	if (authorization != NULL)
 		return token_fits(ac, authorization) ? ACCESS_ALLOWED
@@ -85,8 +85,8 @@ access_check(const struct access *ac, const struct httpreq *req)
 			 httpreq_header(req, "X-Forwarded-For") != NULL ||
 			 httpreq_header(req, "Via") != NULL;
 
-	return access_decide(ac, httpreq_header(req, "Authorization"),
-			     httpreq_peer(req), forwarded);
+	return access_decide(
+	    ac, httpreq_header(req, "Authorization"), httpreq_peer(req), forwarded);
 }
 
 bool
@@ -98,14 +98,14 @@ access_demand(const struct access *ac, struct httpreq *req)
 	case ACCESS_WRONG_TOKEN:
 		httpreq_set_header(req, "WWW-Authenticate", "Bearer realm=\"shoal\"");
 		httpreq_problem(req, 401, "unauthorized",
-				"The token in the Authorization header is not this "
-				"node's access.token.");
+		    "The token in the Authorization header is not this "
+		    "node's access.token.");
 		return false;
 	case ACCESS_STRANGER:
 		break;
 	}
 	httpreq_problem(req, 403, "forbidden",
-			"This needs the token of access.token, or a client address in "
-			"access.networks.");
+	    "This needs the token of access.token, or a client address in "
+	    "access.networks.");
 	return false;
 }

@@ -22,12 +22,12 @@ enum access_verdict {
 };
 
 /* both copied; token "" or NULL: no token opens */
-struct access *access_create(const char *token, const char *networks,
-			     struct err *err) ATTR_CHECK;
+struct access *access_create(
+    const char *token, const char *networks, struct err *err) ATTR_CHECK;
 void access_free(struct access *ac); /* NULL is fine */
 /* the decision itself; authorization NULL: the header is absent */
 enum access_verdict access_decide(const struct access *ac, const char *authorization,
-				  const char *peer, bool forwarded);
+    const char *peer, bool forwarded);
 enum access_verdict access_check(const struct access *ac, const struct httpreq *req);
 /* as access_check, but whoever may not see it is answered (401, 403): false then, and
  * req is gone */

@@ -21,15 +21,14 @@ static const struct problem_row {
     [ERR_INVALID] = {400, "invalid_request", true, "The request is not acceptable."},
     [ERR_NOT_FOUND] = {404, "not_found", false, "There is no such thing."},
     [ERR_CONFLICT] = {409, "conflict", true, "The state does not allow that."},
-    [ERR_TIMEOUT] =
-	{503, "outcome_unknown", false,
-	 "The database did not answer in time; what was asked may have happened."},
+    [ERR_TIMEOUT] = {503, "outcome_unknown", false,
+	"The database did not answer in time; what was asked may have happened."},
     [ERR_CLOSED] = {503, "unavailable", false, "The database is away. Try again soon."},
     [ERR_IO] = {503, "unavailable", false, "The database is away. Try again soon."},
     [ERR_NOMEM] = {503, "overloaded", false,
-		   "The server is out of memory. Try again soon."},
+	"The server is out of memory. Try again soon."},
     [ERR_LIMIT] = {503, "overloaded", false,
-		   "Too much is waiting already. Try again soon."},
+	"Too much is waiting already. Try again soon."},
     [ERR_BUG] = {500, "internal", false, "Something went wrong in the server."},
 };
 
@@ -49,7 +48,7 @@ problem_reply(struct httpreq *req, const struct err *err, const char *detail)
 
 		snprintf(id, sizeof(id), "%" PRIu64, httpreq_id(req));
 		log_error(&ctx, "request failed inside", "path=%s reason=\"%s\"",
-			  httpreq_path(req), err->text);
+		    httpreq_path(req), err->text);
 	}
 	if (row->status == 503)
 		problem_unavailable(req, row->code, detail);

@@ -13,7 +13,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-#define SLEEP_MAX_S 86400.0
+#define SLEEP_MAX_S	   86400.0
 #define DEFAULT_TIMEOUT_MS (15LL * 60 * 1000)
 
 struct sleeper {
@@ -71,23 +71,27 @@ builtin_free(struct builtin *b)
 }
 
 static int
-read_member(const struct jspan *key, const struct jspan *value, struct wishes *w, struct err *err)
+read_member(const struct jspan *key, const struct jspan *value, struct wishes *w,
+    struct err *err)
 {
 	if (jspan_is(key, "seconds")) {
 		if (jspan_double(value, &w->seconds, err) != 0 || w->seconds < 0 ||
 		    w->seconds > SLEEP_MAX_S)
-			return err_set(err, ERR_INVALID, "seconds must be a number from 0 to 86400");
+			return err_set(err, ERR_INVALID,
+			    "seconds must be a number from 0 to 86400");
 	} else if (jspan_is(key, "times")) {
 		if (jspan_i64(value, &w->times, err) != 0 || w->times < 0)
-			return err_set(err, ERR_INVALID, "times must be a whole number from 0");
+			return err_set(
+			    err, ERR_INVALID, "times must be a whole number from 0");
 	} else if (jspan_is(key, "retry_in")) {
 		if (jspan_double(value, &w->retry_in, err) != 0 || w->retry_in < 0 ||
 		    w->retry_in > SLEEP_MAX_S)
-			return err_set(err, ERR_INVALID, "retry_in must be a number from 0 to 86400");
+			return err_set(err, ERR_INVALID,
+			    "retry_in must be a number from 0 to 86400");
 	} else if (jspan_is(key, "message")) {
 		if (jspan_string(value, w->message, sizeof(w->message), NULL, err) != 0)
-			return err_set(
-			    err, ERR_INVALID, "message must be a string of less than 512 bytes");
+			return err_set(err, ERR_INVALID,
+			    "message must be a string of less than 512 bytes");
 	}
 	return 0;
 }
@@ -99,7 +103,8 @@ read_payload(const struct attempt *a, struct wishes *w, struct err *err)
 	struct jspan root, key, value;
 	struct jwalk walk;
 
-	*w = (struct wishes){.times = INT64_MAX, .retry_in = -1, .message = "failed on request"};
+	*w = (struct wishes){
+	    .times = INT64_MAX, .retry_in = -1, .message = "failed on request"};
 	if (a->payload == NULL)
 		return 0;
 	if (jscan_check(a->payload, a->payload_len, &limits, &root, err) != 0)
@@ -127,7 +132,8 @@ on_awake(void *arg)
 
 	sleeper_free(s);
 	if (too_long) {
-		attempt_failed(a, OUTCOME_RETRY, "timeout", "the attempt took too long", 25, -1);
+		attempt_failed(
+		    a, OUTCOME_RETRY, "timeout", "the attempt took too long", 25, -1);
 		return;
 	}
 	snprintf(text, sizeof(text), "{\"slept\":%.15g}", seconds);
@@ -136,7 +142,8 @@ on_awake(void *arg)
 }
 
 static int
-start_sleep(struct builtin *b, struct attempt *a, const struct wishes *w, struct err *err)
+start_sleep(
+    struct builtin *b, struct attempt *a, const struct wishes *w, struct err *err)
 {
 	int64_t timeout_ms = a->timeout_ms > 0 ? a->timeout_ms : DEFAULT_TIMEOUT_MS;
 	int64_t ms = (int64_t)(w->seconds * 1000 + 0.5);
@@ -185,7 +192,8 @@ start(void *self, struct attempt *a, struct err *err)
 		return 0;
 	}
 	if (read_payload(a, &w, err) != 0) {
-		attempt_failed(a, OUTCOME_FAILED, "bad_payload", err->text, strlen(err->text), -1);
+		attempt_failed(
+		    a, OUTCOME_FAILED, "bad_payload", err->text, strlen(err->text), -1);
 		return 0;
 	}
 	if (str_eq(type, "shoal.sleep"))
@@ -207,7 +215,8 @@ cancel(void *self, struct attempt *a)
 	attempt_failed(a, OUTCOME_RETRY, "cancelled", "ended before its time", 21, -1);
 }
 
-static const struct handler_ops ops = {.name = "builtin", .start = start, .cancel = cancel};
+static const struct handler_ops ops = {
+    .name = "builtin", .start = start, .cancel = cancel};
 
 struct handler
 builtin_handler(struct builtin *b)

@@ -4,10 +4,10 @@
  *
  *     shoal.noop                          succeeds with null
  *     shoal.echo   any payload            succeeds with the payload
- *     shoal.sleep  {"seconds":S}          succeeds with {"slept":S} after S seconds, 0 to 86,400
- *     shoal.fail   {"times":N,"message":M,"retry_in":R}
- *                                         fails while it has failed fewer than N times (default: always);
- *                                         R seconds until the next attempt instead of the backoff
+ *     shoal.sleep  {"seconds":S}          succeeds with {"slept":S} after S seconds, 0
+ * to 86,400 shoal.fail   {"times":N,"message":M,"retry_in":R} fails while it has failed
+ * fewer than N times (default: always); R seconds until the next attempt instead of the
+ * backoff
  */
 #ifndef HANDLERS_BUILTIN_H
 #define HANDLERS_BUILTIN_H

@@ -21,13 +21,13 @@
 #include "base/strbuf.h"
 #include "proc/procutil.h"
 
-#define STDERR_KEPT (64 * 1024)
-#define MESSAGE_MOST 4096
-#define ENV_MOST 64
+#define STDERR_KEPT	 (64 * 1024)
+#define MESSAGE_MOST	 4096
+#define ENV_MOST	 64
 #define LEAVING_GRACE_MS 3000
-#define EXIT_RETRY 75 /* EX_TEMPFAIL of sysexits.h */
-#define EXIT_CANNOT_RUN 126
-#define EXIT_NOT_FOUND 127
+#define EXIT_RETRY	 75 /* EX_TEMPFAIL of sysexits.h */
+#define EXIT_CANNOT_RUN	 126
+#define EXIT_NOT_FOUND	 127
 
 struct exec {
 	struct children *children;
@@ -46,8 +46,8 @@ struct run {
 };
 
 struct exec *
-exec_create(struct children *cs, const struct settings *settings, struct score_slot *slot,
-    struct err *err)
+exec_create(struct children *cs, const struct settings *settings,
+    struct score_slot *slot, struct err *err)
 {
 	struct exec *x = mem_zero(sizeof(*x));
 
@@ -69,21 +69,23 @@ exec_free(struct exec *x)
 
 	if (x == NULL)
 		return;
-	while ((run = TAILQ_FIRST(&x->runs)) != NULL) { /* their children were killed before */
+	while ((run = TAILQ_FIRST(&x->runs)) !=
+	       NULL) { /* their children were killed before */
 		TAILQ_REMOVE(&x->runs, run, link);
 		mem_free(run);
 	}
 	mem_free(x);
 }
 
-/* ---------------------------------------------------------------- the end of a command */
+/* ---------------------------------------------------------------- the end of a command
+ */
+
+static void fail(struct attempt *a, enum attempt_outcome outcome, const char *code,
+    const char *fmt, ...) ATTR_PRINTF(4, 5);
 
 static void
-fail(struct attempt *a, enum attempt_outcome outcome, const char *code, const char *fmt, ...)
-    ATTR_PRINTF(4, 5);
-
-static void
-fail(struct attempt *a, enum attempt_outcome outcome, const char *code, const char *fmt, ...)
+fail(struct attempt *a, enum attempt_outcome outcome, const char *code, const char *fmt,
+    ...)
 {
 	char text[512];
 	va_list ap;
@@ -118,7 +120,8 @@ fail_with_stderr(struct attempt *a, enum attempt_outcome outcome, const char *co
 			len--;
 		}
 	}
-	/* what is no UTF-8, or a NUL, becomes a question mark: PostgreSQL keeps neither */
+	/* what is no UTF-8, or a NUL, becomes a question mark: PostgreSQL keeps neither
+	 */
 	for (out = 0; len > 0; from += n, len -= n) {
 		n = *from != '\0' ? str_utf8(from, len) : 0;
 		if (n > 0)
@@ -159,8 +162,8 @@ succeed(struct run *run, const struct child_output *out)
 
 	if (out->total > (uint64_t)run->max_output) {
 		fail(a, OUTCOME_FAILED, "output_too_large",
-		    "the command wrote %llu bytes, and %lld are allowed", (unsigned long long)out->total,
-		    (long long)run->max_output);
+		    "the command wrote %llu bytes, and %lld are allowed",
+		    (unsigned long long)out->total, (long long)run->max_output);
 		return;
 	}
 	if (out->head_len == 0) {
@@ -177,7 +180,8 @@ succeed(struct run *run, const struct child_output *out)
 		fail(a, OUTCOME_RETRY, "no_memory", "no memory for the result");
 	else if (len > (size_t)run->exec->settings->tasks_max_result_bytes) {
 		mem_free(json);
-		fail(a, OUTCOME_FAILED, "output_too_large", "the result is larger than tasks.max_result");
+		fail(a, OUTCOME_FAILED, "output_too_large",
+		    "the result is larger than tasks.max_result");
 	} else {
 		attempt_succeeded(a, json, len);
 	}
@@ -191,13 +195,16 @@ judge(struct run *run, const struct child_result *r)
 	int status;
 
 	if (r->exec_errno != 0) {
-		fail(a, OUTCOME_FAILED, "handler_missing", "the command cannot be run: %s",
-		    strerror(r->exec_errno));
+		fail(a, OUTCOME_FAILED, "handler_missing",
+		    "the command cannot be run: %s", strerror(r->exec_errno));
 	} else if (r->timed_out) {
-		fail_with_stderr(a, OUTCOME_RETRY, "timeout", &r->err, "the command took too long");
+		fail_with_stderr(
+		    a, OUTCOME_RETRY, "timeout", &r->err, "the command took too long");
 	} else if (WIFSIGNALED(r->status)) {
-		snprintf(text, sizeof(text), "killed by signal %d", WTERMSIG(r->status));
-		fail_with_stderr(a, OUTCOME_RETRY, r->killed ? "cancelled" : "signal", &r->err, text);
+		snprintf(
+		    text, sizeof(text), "killed by signal %d", WTERMSIG(r->status));
+		fail_with_stderr(a, OUTCOME_RETRY, r->killed ? "cancelled" : "signal",
+		    &r->err, text);
 	} else if ((status = WEXITSTATUS(r->status)) == 0) {
 		succeed(run, &r->out);
 	} else {
@@ -205,7 +212,8 @@ judge(struct run *run, const struct child_result *r)
 		if (status == EXIT_RETRY)
 			fail_with_stderr(a, OUTCOME_RETRY, "exit_75", &r->err, text);
 		else if (status == EXIT_CANNOT_RUN || status == EXIT_NOT_FOUND)
-			fail_with_stderr(a, OUTCOME_FAILED, "handler_missing", &r->err, text);
+			fail_with_stderr(
+			    a, OUTCOME_FAILED, "handler_missing", &r->err, text);
 		else {
 			char code[24];
 
@@ -230,8 +238,8 @@ on_end(struct child *c, const struct child_result *result, void *arg)
 
 /* ---------------------------------------------------------------- the start of one */
 
-static void
-put_env(char **env, size_t *count, struct strbuf *sb, const char *fmt, ...) ATTR_PRINTF(4, 5);
+static void put_env(char **env, size_t *count, struct strbuf *sb, const char *fmt, ...)
+    ATTR_PRINTF(4, 5);
 
 /* each word is kept as an offset first: the buffer may move while it grows */
 static void
@@ -250,10 +258,12 @@ put_env(char **env, size_t *count, struct strbuf *sb, const char *fmt, ...)
 }
 
 static char **
-make_env(struct run *run, const struct type_settings *t, struct strbuf *sb, struct err *err)
+make_env(
+    struct run *run, const struct type_settings *t, struct strbuf *sb, struct err *err)
 {
 	struct attempt *a = run->attempt;
-	char id[UUID_TEXT_SIZE], fence[FENCE_TEXT_SIZE], worker[OWNER_WORKER_SIZE], when[CLOCK_TEXT_SIZE];
+	char id[UUID_TEXT_SIZE], fence[FENCE_TEXT_SIZE], worker[OWNER_WORKER_SIZE],
+	    when[CLOCK_TEXT_SIZE];
 	char **env = mem_array(ENV_MOST + 1, sizeof(*env)), **words;
 	size_t count = 0;
 
@@ -269,10 +279,12 @@ make_env(struct run *run, const struct type_settings *t, struct strbuf *sb, stru
 	put_env(env, &count, sb, "SHOAL_ATTEMPT=%d", a->number);
 	put_env(env, &count, sb, "SHOAL_MAX_ATTEMPTS=%d", a->max_attempts);
 	put_env(env, &count, sb, "SHOAL_FENCE=%s", attempt_fence(a, fence));
-	put_env(env, &count, sb, "SHOAL_WORKER=%s", owner_worker_text(attempt_owner(a), worker));
+	put_env(env, &count, sb, "SHOAL_WORKER=%s",
+	    owner_worker_text(attempt_owner(a), worker));
 	put_env(env, &count, sb, "SHOAL_DEADLINE=%s",
 	    clock_format(clock_wall_us() + a->timeout_ms * 1000, when));
-	/* last, so that the operator's words win over ours where a program takes the last */
+	/* last, so that the operator's words win over ours where a program takes the
+	 * last */
 	for (size_t i = 0; words[i] != NULL; i++)
 		put_env(env, &count, sb, "%s", words[i]);
 	mem_free(words);
@@ -286,7 +298,8 @@ make_env(struct run *run, const struct type_settings *t, struct strbuf *sb, stru
 	return env;
 }
 
-/* runs in the child: the group is on the scoreboard before the command's first instruction */
+/* runs in the child: the group is on the scoreboard before the command's first
+ * instruction */
 static void
 note_group(pid_t pid, void *arg)
 {
@@ -306,27 +319,29 @@ free_group(const struct exec *x)
 }
 
 static int
-spawn(struct run *run, const struct type_settings *t, char **argv, char **env, struct err *err)
+spawn(struct run *run, const struct type_settings *t, char **argv, char **env,
+    struct err *err)
 {
 	struct exec *x = run->exec;
 	struct attempt *a = run->attempt;
 	struct child_spec spec = {
-		.argv = argv,
-		.env = env,
-		.cwd = t->directory,
-		.input = a->payload != NULL ? a->payload : "null",
-		.input_len = a->payload != NULL ? a->payload_len : 4,
-		.max_output_bytes = (size_t)run->max_output,
-		.max_error_bytes = STDERR_KEPT,
-		.timeout_ms = a->timeout_ms,
-		.grace_ms = t->grace_ms,
-		.uid = (uid_t)-1,
-		.gid = (gid_t)-1,
-		.in_child = note_group,
-		.in_child_arg = run,
+	    .argv = argv,
+	    .env = env,
+	    .cwd = t->directory,
+	    .input = a->payload != NULL ? a->payload : "null",
+	    .input_len = a->payload != NULL ? a->payload_len : 4,
+	    .max_output_bytes = (size_t)run->max_output,
+	    .max_error_bytes = STDERR_KEPT,
+	    .timeout_ms = a->timeout_ms,
+	    .grace_ms = t->grace_ms,
+	    .uid = (uid_t)-1,
+	    .gid = (gid_t)-1,
+	    .in_child = note_group,
+	    .in_child_arg = run,
 	};
 
-	if (t->user[0] != '\0' && priv_lookup(t->user, NULL, &spec.uid, &spec.gid, err) != 0)
+	if (t->user[0] != '\0' &&
+	    priv_lookup(t->user, NULL, &spec.uid, &spec.gid, err) != 0)
 		return -1;
 	run->group = free_group(x);
 	if (run->group < 0)
@@ -357,7 +372,8 @@ start(void *self, struct attempt *a, struct err *err)
 	if (a->timeout_ms <= 0 || a->timeout_ms > t->timeout_ms)
 		a->timeout_ms = t->timeout_ms; /* a task may ask for less */
 	strbuf_init(&words, 64 * 1024);
-	if (argv_split(t->command, &argv, err) == 0 && (env = make_env(run, t, &words, err)) != NULL)
+	if (argv_split(t->command, &argv, err) == 0 &&
+	    (env = make_env(run, t, &words, err)) != NULL)
 		rc = spawn(run, t, argv, env, err);
 	mem_free(argv);
 	mem_free(env);
@@ -381,13 +397,15 @@ cancel(void *self, struct attempt *a)
 
 	if (run == NULL)
 		return;
-	/* a worker that leaves must record what it gives back before its own time is up */
+	/* a worker that leaves must record what it gives back before its own time is up
+	 */
 	if (a->giving_up && grace_ms > LEAVING_GRACE_MS)
 		grace_ms = LEAVING_GRACE_MS;
 	child_kill(run->child, grace_ms);
 }
 
-static const struct handler_ops ops = {.name = "exec", .start = start, .cancel = cancel};
+static const struct handler_ops ops = {
+    .name = "exec", .start = start, .cancel = cancel};
 
 struct handler
 exec_handler(struct exec *x)

@@ -54,8 +54,8 @@ control_addr(const char *path, struct addr *addr, struct err *err)
 
 	if (len >= sizeof(addr->un.sun_path))
 		return err_set(err, ERR_INVALID,
-			       "node.control_socket is longer than %zu bytes",
-			       sizeof(addr->un.sun_path) - 1);
+		    "node.control_socket is longer than %zu bytes",
+		    sizeof(addr->un.sun_path) - 1);
 	memcpy(text, "unix:", 5);
 	memcpy(text + 5, path, len + 1);
 	return addr_parse(text, addr, err);
@@ -268,8 +268,8 @@ copy_answer(int fd, FILE *out, int64_t deadline_ms, struct err *err)
 }
 
 int
-control_ask(const char *path, const char *command, FILE *out, int timeout_ms,
-	    struct err *err)
+control_ask(
+    const char *path, const char *command, FILE *out, int timeout_ms, struct err *err)
 {
 	struct addr addr;
 	char line[COMMAND_MAX + 1];

@@ -26,21 +26,21 @@ struct control;
 /* writes the answer to command; false: there is no such command */
 typedef bool control_answer_fn(const char *command, struct strbuf *out, void *arg);
 
-struct control *control_open(const char *path, control_answer_fn *answer, void *arg,
-			     struct err *err) ATTR_CHECK;
+struct control *control_open(
+    const char *path, control_answer_fn *answer, void *arg, struct err *err) ATTR_CHECK;
 void control_close(struct control *c); /* removes the socket's file too; NULL is fine */
 void control_leave(struct control *c); /* in a new process: only closes; NULL is fine */
 
 /* what to poll: always CONTROL_FDS entries, -1 where there is nothing */
 void control_fds(const struct control *c, struct pollfd fds[CONTROL_FDS]);
 /* the same entries after poll */
-void control_turn(struct control *c, const struct pollfd fds[CONTROL_FDS],
-		  int64_t now_ms);
+void control_turn(
+    struct control *c, const struct pollfd fds[CONTROL_FDS], int64_t now_ms);
 /* when a client has to be given up; INT64_MAX: none */
 int64_t control_deadline(const struct control *c);
 
 /* the client's side, blocking for at most timeout_ms: copies the answer to out */
 int control_ask(const char *path, const char *command, FILE *out, int timeout_ms,
-		struct err *err) ATTR_CHECK;
+    struct err *err) ATTR_CHECK;
 
 #endif

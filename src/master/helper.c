@@ -53,8 +53,8 @@ static const struct helper_row rows[HELPER_COUNT] = {
 	    /* any life is a young one: the database may be away for long.  No other
 	       bound, a large table takes its time */
 	    .rules = {.young_ms = INT64_MAX,
-		      .backoff_first_ms = 200,
-		      .backoff_max_ms = 3000},
+		.backoff_first_ms = 200,
+		.backoff_max_ms = 3000},
 	},
 };
 
@@ -75,7 +75,7 @@ helper_name(const struct helper *h)
 
 ATTR_NORETURN static void
 helper_process(const struct helper_row *row, const struct helper_env *env, pid_t master,
-	       int report_fd)
+    int report_fd)
 {
 	struct err err = ERR_INIT;
 	int rc, status;
@@ -117,7 +117,7 @@ helper_spawn(struct helper *h, const struct helper_env *env, int64_t now_ms)
 	}
 	if (pid == -1) {
 		log_error(NULL, "cannot start helper", "helper=%s reason=\"%s\"",
-			  h->row->name, err.text);
+		    h->row->name, err.text);
 		slot_on_not_spawned(&h->slot, err.text, now_ms);
 		return;
 	}
@@ -147,7 +147,7 @@ read_report(struct helper *h, struct err *err)
 
 enum helper_end
 helper_on_exit(struct helper *h, int status, struct scoreboard *board, int64_t now_ms,
-	       struct err *err)
+    struct err *err)
 {
 	enum slot_end end;
 

@@ -47,6 +47,6 @@ const char *helper_name(const struct helper *h);
 void helper_spawn(struct helper *h, const struct helper_env *env, int64_t now_ms);
 /* it was reaped with this status */
 enum helper_end helper_on_exit(struct helper *h, int status, struct scoreboard *board,
-			       int64_t now_ms, struct err *err);
+    int64_t now_ms, struct err *err);
 
 #endif

@@ -94,7 +94,7 @@ family_exists(int family)
 
 static int
 bound_open(struct listeners *ls, enum audience audience, const struct addr *addr,
-	   const char *text, int backlog, struct bound **out, struct err *err)
+    const char *text, int backlog, struct bound **out, struct err *err)
 {
 	struct bound *b = mem_zero(sizeof(*b));
 
@@ -149,7 +149,7 @@ set_add(struct listen_set *set, struct bound *b, struct err *err)
 
 static int
 acquire_one(struct listeners *ls, enum audience audience, const char *word, int backlog,
-	    struct listen_set *set, struct err *err)
+    struct listen_set *set, struct err *err)
 {
 	struct addr addr;
 	char text[ADDR_TEXT_SIZE];
@@ -161,7 +161,7 @@ acquire_one(struct listeners *ls, enum audience audience, const char *word, int 
 	b = bound_find(ls, audience, text);
 	if (b == NULL && addr.sa.sa_family == AF_INET6 && !family_exists(AF_INET6)) {
 		log_warn(NULL, "this host has no ipv6, address left out",
-			 "audience=%s addr=%s", audience_name(audience), text);
+		    "audience=%s addr=%s", audience_name(audience), text);
 		return 0;
 	}
 	if (b == NULL && bound_open(ls, audience, &addr, text, backlog, &b, err) != 0)
@@ -176,7 +176,7 @@ acquire_one(struct listeners *ls, enum audience audience, const char *word, int 
 
 static int
 acquire_list(struct listeners *ls, enum audience audience, const char *list,
-	     int backlog, struct listen_set *set, struct err *err)
+    int backlog, struct listen_set *set, struct err *err)
 {
 	char *copy = mem_strdup(list), *rest = copy, *word;
 	size_t before = set->count;
@@ -197,15 +197,15 @@ acquire_list(struct listeners *ls, enum audience audience, const char *list,
 
 int
 listeners_acquire(struct listeners *ls, const struct settings *settings,
-		  struct listen_set *set, struct err *err)
+    struct listen_set *set, struct err *err)
 {
 	struct listen_set fresh = {0};
 	int backlog = (int)settings->listen_backlog;
 
 	if (acquire_list(ls, AUDIENCE_APPLICATIONS, settings->listen_applications,
-			 backlog, &fresh, err) != 0 ||
+		backlog, &fresh, err) != 0 ||
 	    acquire_list(ls, AUDIENCE_DEVELOPERS, settings->listen_developers, backlog,
-			 &fresh, err) != 0) {
+		&fresh, err) != 0) {
 		listeners_release(ls, &fresh);
 		return -1;
 	}

@@ -35,15 +35,15 @@ void listeners_free(struct listeners *ls); /* closes what is open; NULL is fine 
  * failure only sockets that were open before are open.
  */
 int listeners_acquire(struct listeners *ls, const struct settings *settings,
-		      struct listen_set *set, struct err *err) ATTR_CHECK;
+    struct listen_set *set, struct err *err) ATTR_CHECK;
 void listeners_release(struct listeners *ls, struct listen_set *set);
 /* in a new process: closes every socket that is not in set (NULL: all), and unlinks
  * none */
 void listeners_leave(struct listeners *ls, const struct listen_set *set);
 
 /* the address as the kernel knows it, with the port that port 0 became; returns buf */
-char *listen_set_address(const struct listen_set *set, size_t i,
-			 char buf[ADDR_TEXT_SIZE]);
+char *listen_set_address(
+    const struct listen_set *set, size_t i, char buf[ADDR_TEXT_SIZE]);
 const char *audience_name(enum audience audience);
 
 #endif

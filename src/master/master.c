@@ -104,10 +104,14 @@ static const struct signal_row {
 	const char *name;
 	void (*note)(struct requests *r);
 } signals[] = {
-    {SIGTERM, "TERM", note_term},    {SIGINT, "INT", note_int},
-    {SIGQUIT, "QUIT", note_quit},    {SIGHUP, "HUP", note_hup},
-    {SIGUSR1, "USR1", note_usr1},    {SIGUSR2, "USR2", note_usr2},
-    {SIGTTIN, "TTIN", note_ttin},    {SIGTTOU, "TTOU", note_ttou},
+    {SIGTERM, "TERM", note_term},
+    {SIGINT, "INT", note_int},
+    {SIGQUIT, "QUIT", note_quit},
+    {SIGHUP, "HUP", note_hup},
+    {SIGUSR1, "USR1", note_usr1},
+    {SIGUSR2, "USR2", note_usr2},
+    {SIGTTIN, "TTIN", note_ttin},
+    {SIGTTOU, "TTOU", note_ttou},
     {SIGCHLD, "CHLD", note_nothing},
 };
 
@@ -122,8 +126,8 @@ read_signals(struct master *m)
 				continue;
 			if (signals[i].signo != SIGCHLD)
 				log_info(NULL, "signal received",
-					 "signal=%s from_pid=%u", signals[i].name,
-					 info.ssi_pid);
+				    "signal=%s from_pid=%u", signals[i].name,
+				    info.ssi_pid);
 			signals[i].note(&m->requests);
 		}
 	}
@@ -157,7 +161,7 @@ excuse_silence(struct master *m, int64_t before_ms)
 	if (m->now_ms - before_ms < SLEPT_MS)
 		return;
 	log_warn(NULL, "the master was held up", "ms=%lld",
-		 (long long)(m->now_ms - before_ms));
+	    (long long)(m->now_ms - before_ms));
 	for (size_t i = 0; i < SCORE_SLOTS; i++)
 		slot_on_heartbeat(&m->workers[i].slot, m->now_ms);
 }
@@ -175,12 +179,12 @@ stop_one(struct master *m, size_t i, enum stop_mode mode)
 		break;
 	case STOP_TERM:
 		worker_leave(m, i, WORKER_TERM, "the node stops",
-			     s->node_drain_delay_ms + s->node_shutdown_timeout_ms +
-				 STOP_MARGIN_MS);
+		    s->node_drain_delay_ms + s->node_shutdown_timeout_ms +
+			STOP_MARGIN_MS);
 		break;
 	case STOP_INT:
 		worker_leave(m, i, WORKER_INT, "the node stops",
-			     s->node_shutdown_timeout_ms + STOP_MARGIN_MS);
+		    s->node_shutdown_timeout_ms + STOP_MARGIN_MS);
 		break;
 	case STOP_NOW:
 		worker_leave(m, i, WORKER_END, "the node stops at once", END_MS);
@@ -219,8 +223,8 @@ master_give_up(struct master *m, const struct generation *g)
 	if (g != NULL && m->serving != NULL && g != m->serving) {
 		/* only the new configuration is hopeless: the old one goes on */
 		log_error(NULL,
-			  "the new configuration does not work, the old one stays",
-			  "generation=%u", g->number);
+		    "the new configuration does not work, the old one stays",
+		    "generation=%u", g->number);
 		atomic_fetch_add(&m->board->reload_failures, 1);
 		m->newest = m->serving;
 		m->wanted_workers = settings_worker_count(m->serving->settings);
@@ -230,8 +234,8 @@ master_give_up(struct master *m, const struct generation *g)
 	}
 	if (m->stop == STOP_NO)
 		log_error(NULL,
-			  "cannot run, and trying again will not help: the node stops",
-			  "exit_status=%d", WORKER_EXIT_CONFIG);
+		    "cannot run, and trying again will not help: the node stops",
+		    "exit_status=%d", WORKER_EXIT_CONFIG);
 	m->exit_status = WORKER_EXIT_CONFIG;
 	if (m->requests.stop < STOP_INT)
 		m->requests.stop = STOP_INT;
@@ -246,7 +250,7 @@ chown_log(const struct master *m)
 	if (m->user.change && geteuid() == 0 && path[0] == '/' &&
 	    chown(path, m->user.uid, m->user.gid) != 0)
 		log_warn(NULL, "cannot give the log to the workers' user",
-			 "reason=\"%s\"", strerror(errno));
+		    "reason=\"%s\"", strerror(errno));
 }
 
 static void
@@ -290,8 +294,7 @@ static void
 retire(struct master *m, size_t i, const char *why)
 {
 	worker_leave(m, i, WORKER_RETIRE, why,
-		     m->workers[i].gen->settings->node_shutdown_timeout_ms +
-			 STOP_MARGIN_MS);
+	    m->workers[i].gen->settings->node_shutdown_timeout_ms + STOP_MARGIN_MS);
 }
 
 /* as many workers of the newest configuration as are wanted */
@@ -309,8 +312,8 @@ keep_count(struct master *m)
 			m->wanted_workers = 1;
 		if (m->wanted_workers > WORKERS_MAX)
 			m->wanted_workers = WORKERS_MAX;
-		log_info(NULL, "number of workers changed", "workers=%d",
-			 m->wanted_workers);
+		log_info(
+		    NULL, "number of workers changed", "workers=%d", m->wanted_workers);
 	}
 	n = count_wanted(m, m->newest);
 	for (; n < m->wanted_workers; n++)
@@ -342,8 +345,7 @@ watch(struct master *m)
 		if (atomic_load(&score->state) == SCORE_READY &&
 		    slot_on_ready(&w->slot, m->now_ms))
 			log_info(NULL, "worker ready", "worker=%zu pid=%ld ms=%lld", i,
-				 (long)w->pid,
-				 (long long)(m->now_ms - w->slot.started_ms));
+			    (long)w->pid, (long long)(m->now_ms - w->slot.started_ms));
 	}
 }
 
@@ -369,7 +371,7 @@ retire_old(struct master *m)
 		m->newest->established = true;
 		m->serving = m->newest;
 		log_info(NULL, "node ready", "node=%s generation=%u workers=%d",
-			 m->board->node_text, m->newest->number, m->wanted_workers);
+		    m->board->node_text, m->newest->number, m->wanted_workers);
 	}
 	TAILQ_FOREACH (g, &m->generations, link) {
 		/* one that a later reload overtook before it was ready does not wait
@@ -418,8 +420,7 @@ recycle_begin(struct master *m)
 			return;
 		m->recycle_old = i;
 		log_info(NULL, "replacing a worker",
-			 "worker=%d successor=%d reason=\"%s\"", i, m->recycle_new,
-			 why);
+		    "worker=%d successor=%d reason=\"%s\"", i, m->recycle_new, why);
 		return;
 	}
 }
@@ -466,16 +467,16 @@ act_on_slots(struct master *m)
 		case SLOT_ABORT:
 			(void)slot_on_aborted(&w->slot, m->now_ms);
 			log_error(NULL, "worker does not respond, aborting it",
-				  "worker=%zu pid=%ld reason=\"%s\"", i, (long)w->pid,
-				  w->slot.why);
+			    "worker=%zu pid=%ld reason=\"%s\"", i, (long)w->pid,
+			    w->slot.why);
 			(void)kill(w->pid, SIGABRT);
 			break;
 		case SLOT_KILL:
-			(void)slot_on_killed(&w->slot, "did not leave in time",
-					     m->now_ms);
+			(void)slot_on_killed(
+			    &w->slot, "did not leave in time", m->now_ms);
 			log_error(NULL, "worker does not end, killing it",
-				  "worker=%zu pid=%ld reason=\"%s\"", i, (long)w->pid,
-				  w->slot.why);
+			    "worker=%zu pid=%ld reason=\"%s\"", i, (long)w->pid,
+			    w->slot.why);
 			(void)kill(w->pid, SIGKILL);
 			break;
 		}
@@ -512,8 +513,8 @@ act_on_helpers(struct master *m)
 			break;
 		case SLOT_ABORT:
 		case SLOT_KILL:
-			(void)slot_on_killed(&h->slot, "did not leave in time",
-					     m->now_ms);
+			(void)slot_on_killed(
+			    &h->slot, "did not leave in time", m->now_ms);
 			(void)kill(h->pid, SIGKILL);
 			break;
 		}
@@ -637,18 +638,17 @@ master_run(struct master *m, struct err *err)
 		return err_errno(err, errno, "becoming the subreaper");
 	process_protect();
 	proctitle_set("shoald: master%s%s", m->opts.title != NULL ? ", " : "",
-		      m->opts.title != NULL ? m->opts.title : "");
+	    m->opts.title != NULL ? m->opts.title : "");
 	log_identity("master");
 	m->started_ms = m->checked_ms = m->now_ms = clock_mono_ms();
 	log_info(NULL, "node starts", "node=%s version=%s pid=%ld workers=%d",
-		 m->board->node_text, PACKAGE_VERSION, (long)getpid(),
-		 m->wanted_workers);
+	    m->board->node_text, PACKAGE_VERSION, (long)getpid(), m->wanted_workers);
 	for (size_t i = 0; i < m->newest->listen.count; i++) {
 		char text[ADDR_TEXT_SIZE];
 
 		log_info(NULL, "listening", "audience=%s addr=%s",
-			 audience_name(m->newest->listen.list[i].audience),
-			 listen_set_address(&m->newest->listen, i, text));
+		    audience_name(m->newest->listen.list[i].audience),
+		    listen_set_address(&m->newest->listen, i, text));
 	}
 	if (m->opts.migrate != NULL)
 		(void)slot_on_wanted(&m->helpers[HELPER_MIGRATOR].slot, m->now_ms);
@@ -664,7 +664,7 @@ master_run(struct master *m, struct err *err)
 	/* everybody has left: what is still our child is nobody's */
 	strays_kill(m);
 	log_info(NULL, "node stopped", "node=%s exit_status=%d", m->board->node_text,
-		 m->exit_status);
+	    m->exit_status);
 	return m->exit_status;
 }
 

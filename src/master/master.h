@@ -32,8 +32,8 @@ struct master_opts {
 	const char *title;    /* of the process, after "shoald: "; borrowed */
 };
 
-struct master *master_create(const struct master_opts *opts,
-			     struct err *err) ATTR_CHECK;
+struct master *master_create(
+    const struct master_opts *opts, struct err *err) ATTR_CHECK;
 /* the node's exit status; -1 with err when it could not begin */
 int master_run(struct master *m, struct err *err) ATTR_CHECK;
 void master_free(struct master *m); /* NULL is fine */

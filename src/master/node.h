@@ -73,15 +73,15 @@ struct master {
 	int exit_status;
 	int64_t started_ms, now_ms;
 	int64_t checked_ms; /* when burials and strays were last looked at */
-	bool
-	    suspect[SCORE_BURIALS]; /* was taken by no living worker at the last look */
+	/* was taken by no living worker at the last look */
+	bool suspect[SCORE_BURIALS];
 };
 
 /* ---- reload.c: generations ---- */
 /* takes the settings as a new generation, newest from now on; they are freed on failure
  */
-int generation_add(struct master *m, struct settings *settings,
-		   struct err *err) ATTR_CHECK;
+int generation_add(
+    struct master *m, struct settings *settings, struct err *err) ATTR_CHECK;
 /* frees those that are neither newest nor serving and whose workers are gone */
 void generations_sweep(struct master *m);
 void generations_free(struct master *m);
@@ -96,7 +96,7 @@ void worker_spawn(struct master *m, size_t i);
 /* tells it to leave, and that no successor is wanted; killed after bound_ms (0: no
  * bound) */
 void worker_leave(struct master *m, size_t i, enum worker_order order, const char *why,
-		  int64_t bound_ms);
+    int64_t bound_ms);
 void workers_order(struct master *m, enum worker_order order); /* to all that run */
 /* all that died: their groups are killed, their incarnations buried, their slots told
  */
@@ -104,8 +104,8 @@ void workers_reap(struct master *m);
 /* burials whose taker is gone are opened again, processes without an owner are killed
  */
 void workers_check(struct master *m);
-void
-strays_kill(const struct master *m); /* every child that is neither worker nor helper */
+void strays_kill(
+    const struct master *m); /* every child that is neither worker nor helper */
 /* in a new process: closes what is the master's alone, and listeners not in keep (NULL:
  * all) */
 void master_leave(struct master *m, const struct listen_set *keep);

@@ -33,21 +33,21 @@
 static int64_t oom_base; /* the score that the node was started with */
 
 int
-process_user_lookup(const struct settings *settings, struct process_user *user,
-		    struct err *err)
+process_user_lookup(
+    const struct settings *settings, struct process_user *user, struct err *err)
 {
 	struct process_user found = {.change = settings->node_user[0] != '\0'};
 
 	if (found.change) {
 		if (priv_lookup(settings->node_user, settings->node_group, &found.uid,
-				&found.gid, err) != 0)
+			&found.gid, err) != 0)
 			return err_wrap(err, "node.user");
 		if (geteuid() != 0 &&
 		    (found.uid != geteuid() || found.gid != getegid()))
 			return err_set(err, ERR_INVALID,
-				       "node.user is '%s', but only root can start "
-				       "processes of another user",
-				       settings->node_user);
+			    "node.user is '%s', but only root can start "
+			    "processes of another user",
+			    settings->node_user);
 	}
 	*user = found;
 	return 0;
@@ -91,8 +91,8 @@ process_protect(void)
 {
 	oom_base = oom_read();
 	if (geteuid() == 0)
-		oom_write(oom_base - OOM_LESS < -OOM_MAX ? -OOM_MAX
-							 : oom_base - OOM_LESS);
+		oom_write(
+		    oom_base - OOM_LESS < -OOM_MAX ? -OOM_MAX : oom_base - OOM_LESS);
 }
 
 pid_t

@@ -23,7 +23,7 @@ struct process_user {
 /* node.user and node.group; ERR_INVALID, ERR_NOT_FOUND: no such user, or we are not
  * root */
 int process_user_lookup(const struct settings *settings, struct process_user *user,
-			struct err *err) ATTR_CHECK;
+    struct err *err) ATTR_CHECK;
 
 /*
  * fork.  In the child: a process group of its own (so that the terminal's ^C reaches
@@ -33,8 +33,8 @@ int process_user_lookup(const struct settings *settings, struct process_user *us
 pid_t process_fork(void);
 /* in the child: name, limits, a higher out-of-memory score than the master's, then the
  * user */
-int process_begin(const char *name, const struct process_user *user,
-		  struct err *err) ATTR_CHECK;
+int process_begin(
+    const char *name, const struct process_user *user, struct err *err) ATTR_CHECK;
 /* in the child: the end.  With sanitizers through exit, so that leaks are looked for.
  */
 ATTR_NORETURN void process_end(int status);

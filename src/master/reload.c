@@ -144,13 +144,13 @@ keep_old(const struct conf_key *key, const struct settings *old, struct settings
 		memcpy(to, &before, size);
 	}
 	log_warn(NULL, "this setting needs a restart, its old value stays", "key=%s.%s",
-		 key->section, key->name);
+	    key->section, key->name);
 	return 0;
 }
 
 static int
-keep_what_needs_a_restart(const struct settings *old, struct settings *fresh,
-			  struct err *err)
+keep_what_needs_a_restart(
+    const struct settings *old, struct settings *fresh, struct err *err)
 {
 	for (size_t i = 0; i < settings_schema.key_count; i++) {
 		const struct conf_key *key = &settings_schema.keys[i];
@@ -181,12 +181,12 @@ master_reload(struct master *m)
 	if (fresh == NULL || generation_add(m, fresh, &err) != 0) {
 		atomic_fetch_add(&m->board->reload_failures, 1);
 		str_printable(reason, sizeof(reason), err.text, strlen(err.text));
-		log_error(NULL, "reload refused, nothing changed", "reason=\"%s\"",
-			  reason);
+		log_error(
+		    NULL, "reload refused, nothing changed", "reason=\"%s\"", reason);
 		return;
 	}
 	m->wanted_workers = settings_worker_count(m->newest->settings);
 	log_set_level((enum log_level)m->newest->settings->log_level);
 	log_info(NULL, "new configuration, starting its workers",
-		 "generation=%u workers=%d", m->newest->number, m->wanted_workers);
+	    "generation=%u workers=%d", m->newest->number, m->wanted_workers);
 }

@@ -78,9 +78,14 @@ static const uint8_t next_state[SLOT_STATE_COUNT][SLOT_EVENT_COUNT] = {
 };
 
 static const char *const state_names[SLOT_STATE_COUNT] = {
-    [SLOT_NONE] = "none",	  [SLOT_EMPTY] = "empty",   [SLOT_WAITING] = "waiting",
-    [SLOT_STARTING] = "starting", [SLOT_READY] = "ready",   [SLOT_LEAVING] = "leaving",
-    [SLOT_ABORTED] = "aborted",	  [SLOT_KILLED] = "killed",
+    [SLOT_NONE] = "none",
+    [SLOT_EMPTY] = "empty",
+    [SLOT_WAITING] = "waiting",
+    [SLOT_STARTING] = "starting",
+    [SLOT_READY] = "ready",
+    [SLOT_LEAVING] = "leaving",
+    [SLOT_ABORTED] = "aborted",
+    [SLOT_KILLED] = "killed",
 };
 
 static const char *const event_names[SLOT_EVENT_COUNT] = {
@@ -99,12 +104,24 @@ static const struct {
 	int signo;
 	const char *name;
 } signal_names[] = {
-    {SIGABRT, "SIGABRT"}, {SIGALRM, "SIGALRM"}, {SIGBUS, "SIGBUS"},
-    {SIGFPE, "SIGFPE"},	  {SIGHUP, "SIGHUP"},	{SIGILL, "SIGILL"},
-    {SIGINT, "SIGINT"},	  {SIGKILL, "SIGKILL"}, {SIGPIPE, "SIGPIPE"},
-    {SIGQUIT, "SIGQUIT"}, {SIGSEGV, "SIGSEGV"}, {SIGSYS, "SIGSYS"},
-    {SIGTERM, "SIGTERM"}, {SIGTRAP, "SIGTRAP"}, {SIGUSR1, "SIGUSR1"},
-    {SIGUSR2, "SIGUSR2"}, {SIGXCPU, "SIGXCPU"}, {SIGXFSZ, "SIGXFSZ"},
+    {SIGABRT, "SIGABRT"},
+    {SIGALRM, "SIGALRM"},
+    {SIGBUS, "SIGBUS"},
+    {SIGFPE, "SIGFPE"},
+    {SIGHUP, "SIGHUP"},
+    {SIGILL, "SIGILL"},
+    {SIGINT, "SIGINT"},
+    {SIGKILL, "SIGKILL"},
+    {SIGPIPE, "SIGPIPE"},
+    {SIGQUIT, "SIGQUIT"},
+    {SIGSEGV, "SIGSEGV"},
+    {SIGSYS, "SIGSYS"},
+    {SIGTERM, "SIGTERM"},
+    {SIGTRAP, "SIGTRAP"},
+    {SIGUSR1, "SIGUSR1"},
+    {SIGUSR2, "SIGUSR2"},
+    {SIGXCPU, "SIGXCPU"},
+    {SIGXFSZ, "SIGXFSZ"},
 };
 
 static double
@@ -231,10 +248,10 @@ slot_on_aborted(struct slot *s, int64_t now_ms)
 		return false;
 	if (starting)
 		snprintf(why, sizeof(why), "not ready after %.1f s",
-			 seconds(now_ms - s->started_ms));
+		    seconds(now_ms - s->started_ms));
 	else
 		snprintf(why, sizeof(why), "no heartbeat for %.1f s",
-			 seconds(now_ms - s->alive_ms));
+		    seconds(now_ms - s->alive_ms));
 	/* a hang outweighs the reason for which it was told to leave */
 	s->why[0] = '\0';
 	set_why(s, why);

@@ -60,8 +60,8 @@ struct slot_rules {
 	int64_t hang_timeout_ms;  /* between two heartbeats */
 	int64_t abort_grace_ms;	  /* between ABRT and KILL */
 	int64_t young_ms;	  /* who dies younger than this died young */
-	int64_t
-	    backoff_first_ms; /* before the start that follows a second young death */
+	/* before the start that follows a second young death */
+	int64_t backoff_first_ms;
 	int64_t backoff_max_ms;
 };
 
@@ -98,8 +98,8 @@ void slot_on_heartbeat(struct slot *s, int64_t at_ms);
 
 /* ---- questions ---- */
 enum slot_action slot_action(const struct slot *s, int64_t now_ms);
-int64_t
-slot_deadline(const struct slot *s); /* when slot_action will say something new */
+int64_t slot_deadline(
+    const struct slot *s); /* when slot_action will say something new */
 bool slot_has_process(const struct slot *s);
 const char *slot_state_name(enum slot_state state);
 const char *slot_event_name(enum slot_event event);

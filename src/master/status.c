@@ -215,35 +215,34 @@ answer_table(const struct master *m, struct strbuf *out)
 	char span[32], at[CLOCK_TEXT_SIZE], addr[ADDR_TEXT_SIZE];
 
 	strbuf_printf(out, "node %s  version %s  pid %ld  %s for %s  generation %u\n",
-		      m->board->node_text, PACKAGE_VERSION, (long)m->board->master_pid,
-		      node_state(m), span_text(m->now_ms - m->started_ms, span),
-		      m->newest->number);
+	    m->board->node_text, PACKAGE_VERSION, (long)m->board->master_pid,
+	    node_state(m), span_text(m->now_ms - m->started_ms, span),
+	    m->newest->number);
 	for (size_t i = 0; i < m->newest->listen.count; i++)
 		strbuf_printf(out, "%s on %s\n",
-			      audience_name(m->newest->listen.list[i].audience),
-			      listen_set_address(&m->newest->listen, i, addr));
+		    audience_name(m->newest->listen.list[i].audience),
+		    listen_set_address(&m->newest->listen, i, addr));
 	if (atomic_load(&m->board->reload_failures) > 0)
 		strbuf_printf(out, "reloads refused: %u (see the log)\n",
-			      atomic_load(&m->board->reload_failures));
+		    atomic_load(&m->board->reload_failures));
 	if (burials_open(m) > 0)
 		strbuf_printf(out, "ended workers whose tasks wait for recovery: %zu\n",
-			      burials_open(m));
+		    burials_open(m));
 	if (atomic_load(&m->board->schema_ready) == 0)
 		strbuf_printf(out, "the database's schema is not ready%s%s\n",
-			      m->helpers[HELPER_MIGRATOR].reason[0] != '\0' ? ": " : "",
-			      m->helpers[HELPER_MIGRATOR].reason);
+		    m->helpers[HELPER_MIGRATOR].reason[0] != '\0' ? ": " : "",
+		    m->helpers[HELPER_MIGRATOR].reason);
 
 	strbuf_printf(out, "\n%6s %8s %-9s %4s %8s %9s %8s %10s %6s %7s  %s\n",
-		      "WORKER", "PID", "STATE", "GEN", "UPTIME", "RESTARTS", "RUNNING",
-		      "SUCCEEDED", "HTTP", "MEMORY", "LAST ENDED");
+	    "WORKER", "PID", "STATE", "GEN", "UPTIME", "RESTARTS", "RUNNING",
+	    "SUCCEEDED", "HTTP", "MEMORY", "LAST ENDED");
 	for (size_t i = 0; i < SCORE_SLOTS; i++) {
 		const struct worker *w = &m->workers[i];
 		struct score_slot *score = &m->board->slots[i];
 
 		if (!is_shown(m, i))
 			continue;
-		strbuf_printf(
-		    out,
+		strbuf_printf(out,
 		    "%6zu %8ld %-9s %4u %8s %9u %8llu %10llu %6llu %6lluM  %s%s%s\n", i,
 		    (long)w->pid, worker_state(w, score), w->gen->number,
 		    w->pid != 0 ? span_text(m->now_ms - w->slot.started_ms, span) : "-",

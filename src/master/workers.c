@@ -159,7 +159,7 @@ worker_spawn(struct master *m, size_t i)
 	if (pid == -1) {
 		atomic_store(&score->state, SCORE_FREE);
 		log_error(NULL, "cannot start worker", "worker=%zu reason=\"%s\"", i,
-			  err.text);
+		    err.text);
 		(void)slot_on_not_spawned(&w->slot, err.text, m->now_ms);
 		return;
 	}
@@ -171,7 +171,7 @@ worker_spawn(struct master *m, size_t i)
 	atomic_store(&score->pid, pid);
 	(void)slot_on_spawned(&w->slot, m->now_ms);
 	log_info(NULL, "worker started", "worker=%zu pid=%ld generation=%u", i,
-		 (long)pid, w->gen->number);
+	    (long)pid, w->gen->number);
 }
 
 /* ---- orders ------------------------------------------------------------------------
@@ -189,8 +189,7 @@ send_order(const struct master *m, size_t i, enum worker_order order)
 	 * anyway */
 	if (send(w->order_fd, &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT) != 1)
 		log_debug(NULL, "order not delivered",
-			  "worker=%zu order=%c reason=\"%s\"", i, byte,
-			  strerror(errno));
+		    "worker=%zu order=%c reason=\"%s\"", i, byte, strerror(errno));
 }
 
 void
@@ -202,7 +201,7 @@ workers_order(struct master *m, enum worker_order order)
 
 void
 worker_leave(struct master *m, size_t i, enum worker_order order, const char *why,
-	     int64_t bound_ms)
+    int64_t bound_ms)
 {
 	if (slot_on_leave(&m->workers[i].slot, why, bound_ms, m->now_ms))
 		send_order(m, i, order);
@@ -233,12 +232,12 @@ kill_group(const struct master *m, size_t i, pid_t group)
 	if (group <= 1 || group == getpgrp() || is_our_process(m, group) ||
 	    (session != -1 && session != getsid(0))) {
 		log_error(NULL, "worker listed a process group that is not its own",
-			  "worker=%zu group=%ld", i, (long)group);
+		    "worker=%zu group=%ld", i, (long)group);
 		return;
 	}
 	if (kill(-group, SIGKILL) == 0)
 		log_info(NULL, "killed what an ended worker ran",
-			 "worker=%zu group=%ld", i, (long)group);
+		    "worker=%zu group=%ld", i, (long)group);
 }
 
 static bool
@@ -263,7 +262,7 @@ bury(struct master *m, size_t i)
 	}
 	/* the leader finds it by its missing heartbeat: later, but not lost */
 	log_error(NULL, "no burial is free, recovery will take longer",
-		  "worker=%zu incarnation=%s", i, uuid_format(&incarnation, text));
+	    "worker=%zu incarnation=%s", i, uuid_format(&incarnation, text));
 	return false;
 }
 
@@ -297,10 +296,10 @@ tell_end(struct master *m, size_t i, enum slot_end end, int64_t lived_ms)
 	if (s->state == SLOT_WAITING)
 		atomic_fetch_add(&score->restarts, 1);
 	log_line(planned ? LOG_INFO : LOG_WARN, NULL, "worker ended",
-		 "worker=%zu pid=%ld reason=\"%s\" lived_ms=%lld successor_in_ms=%lld",
-		 i, (long)m->workers[i].pid, s->why, (long long)lived_ms,
-		 s->state == SLOT_WAITING ? (long long)(slot_deadline(s) - m->now_ms)
-					  : -1LL);
+	    "worker=%zu pid=%ld reason=\"%s\" lived_ms=%lld successor_in_ms=%lld", i,
+	    (long)m->workers[i].pid, s->why, (long long)lived_ms,
+	    s->state == SLOT_WAITING ? (long long)(slot_deadline(s) - m->now_ms)
+				     : -1LL);
 }
 
 static void
@@ -388,13 +387,12 @@ reap_helpers(struct master *m)
 			break;
 		case HELPER_AGAIN:
 			log_warn(NULL, "helper failed, will try again",
-				 "helper=%s reason=\"%s\" again_in_ms=%lld",
-				 helper_name(h), reason,
-				 (long long)(slot_deadline(&h->slot) - m->now_ms));
+			    "helper=%s reason=\"%s\" again_in_ms=%lld", helper_name(h),
+			    reason, (long long)(slot_deadline(&h->slot) - m->now_ms));
 			break;
 		case HELPER_NEVER:
 			log_error(NULL, "helper failed for good, the node stops",
-				  "helper=%s reason=\"%s\"", helper_name(h), reason);
+			    "helper=%s reason=\"%s\"", helper_name(h), reason);
 			(void)slot_on_leave(&h->slot, "", 0, m->now_ms);
 			master_give_up(m, NULL);
 			break;
@@ -454,7 +452,7 @@ strays_kill(const struct master *m)
 		    is_our_process(m, (pid_t)pid))
 			continue;
 		log_warn(NULL, "killed a process that its command left behind",
-			 "pid=%lld", (long long)pid);
+		    "pid=%lld", (long long)pid);
 		(void)kill((pid_t)pid, SIGKILL);
 	}
 }

@@ -7,7 +7,9 @@
 int64_t
 backoff_ms(int failures_before, uint64_t random)
 {
-	int64_t n = failures_before < 0 ? 0 : failures_before > 1000 ? 1000 : failures_before;
+	int64_t n = failures_before < 0	     ? 0
+		    : failures_before > 1000 ? 1000
+					     : failures_before;
 	int64_t ms = (n * n * n * n + 15) * 1000;
 
 	ms += (int64_t)(random % (uint64_t)(10000 * (n + 1)));

@@ -61,9 +61,9 @@ network_parse(const char *text, struct cidr *out, struct err *err)
 	if (slash != NULL) {
 		if (str_to_i64(slash + 1, &bits) != 0 || bits < 0 || bits > c.bits)
 			return err_set(err, ERR_INVALID,
-				       "network '%.60s': the prefix length is no "
-				       "number from 0 to %u",
-				       text, c.bits);
+			    "network '%.60s': the prefix length is no "
+			    "number from 0 to %u",
+			    text, c.bits);
 		c.bits = (unsigned)bits;
 	}
 	memcpy(tail, c.addr, sizeof(tail));
@@ -72,8 +72,7 @@ network_parse(const char *text, struct cidr *out, struct err *err)
 		tail[c.bits / 8] &= (uint8_t)(0xff >> c.bits % 8);
 	if (memcmp(tail, zero, sizeof(zero)) != 0)
 		return err_set(err, ERR_INVALID,
-			       "network '%.60s' has bits set beyond its prefix length",
-			       text);
+		    "network '%.60s' has bits set beyond its prefix length", text);
 	*out = c;
 	return 0;
 }

@@ -27,8 +27,8 @@ struct cidr_list {
  * Networks separated by commas; an address without a prefix length stands for itself.
  * Bits set beyond the prefix are refused: they are a typing error more often than not.
  */
-int cidr_list_parse(const char *text, struct cidr_list *list,
-		    struct err *err) ATTR_CHECK;
+int cidr_list_parse(
+    const char *text, struct cidr_list *list, struct err *err) ATTR_CHECK;
 void cidr_list_fini(struct cidr_list *list);
 /* a numeric address; an IPv4 address inside IPv6 (::ffff:10.0.0.1) counts as IPv4 */
 bool cidr_list_has(const struct cidr_list *list, const char *address);

@@ -13,9 +13,10 @@
 #define NAME_MAX_BYTES 64
 
 /*
- * 1 to 64 of A-Z a-z 0-9 and . _ - : /, the first a letter or a digit.  ERR_INVALID names
- * what ("queue") and the offending character.
+ * 1 to 64 of A-Z a-z 0-9 and . _ - : /, the first a letter or a digit.  ERR_INVALID
+ * names what ("queue") and the offending character.
  */
-int name_check(const char *what, const char *name, size_t len, struct err *err) ATTR_CHECK;
+int name_check(
+    const char *what, const char *name, size_t len, struct err *err) ATTR_CHECK;
 
 #endif

@@ -17,8 +17,8 @@
 #include "base/clock.h"
 #include "base/str.h"
 
-_Static_assert(ATOMIC_LLONG_LOCK_FREE == 2,
-	       "counters are shared between processes without locks");
+_Static_assert(
+    ATOMIC_LLONG_LOCK_FREE == 2, "counters are shared between processes without locks");
 
 static const struct counter_row {
 	const char *name, *kind, *help;
@@ -39,7 +39,7 @@ struct scoreboard *
 scoreboard_create(struct err *err)
 {
 	struct scoreboard *sb = mmap(NULL, sizeof(*sb), PROT_READ | PROT_WRITE,
-				     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	if (sb == MAP_FAILED) {
 		err_errno(err, errno, "shared memory of %zu bytes", sizeof(*sb));
@@ -97,8 +97,8 @@ score_total(const struct scoreboard *sb, enum score_counter c)
 	uint64_t sum = 0;
 
 	for (size_t i = 0; i < SCORE_SLOTS; i++)
-		sum += atomic_load_explicit(&board->slots[i].counters[c],
-					    memory_order_relaxed);
+		sum += atomic_load_explicit(
+		    &board->slots[i].counters[c], memory_order_relaxed);
 	return sum + atomic_load_explicit(&board->retired[c], memory_order_relaxed);
 }
 
@@ -106,12 +106,12 @@ void
 score_retire(struct scoreboard *sb, struct score_slot *slot)
 {
 	for (size_t c = 0; c < SCORE_COUNTER_COUNT; c++) {
-		uint64_t n = atomic_exchange_explicit(&slot->counters[c], 0,
-						      memory_order_relaxed);
+		uint64_t n = atomic_exchange_explicit(
+		    &slot->counters[c], 0, memory_order_relaxed);
 
 		if (is_counter((enum score_counter)c))
-			atomic_fetch_add_explicit(&sb->retired[c], n,
-						  memory_order_relaxed);
+			atomic_fetch_add_explicit(
+			    &sb->retired[c], n, memory_order_relaxed);
 	}
 }
 

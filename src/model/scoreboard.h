@@ -2,12 +2,13 @@
 /*
  * scoreboard.h - the shared page by which a node's processes know of each other.
  *
- * Mapped by the master before the first fork.  Every field names its one writer.  All are
- * atomics read without locks: a reader sees each field whole, not a slot as one.
+ * Mapped by the master before the first fork.  Every field names its one writer.  All
+ * are atomics read without locks: a reader sees each field whole, not a slot as one.
  *
- * A slot belongs to one worker process at a time; its index is the worker's number.  When a
- * worker dies the master kills the process groups that the slot lists, moves the incarnation to the
- * burials, and wakes the workers: one of them takes the burial and recovers its tasks.
+ * A slot belongs to one worker process at a time; its index is the worker's number.
+ * When a worker dies the master kills the process groups that the slot lists, moves the
+ * incarnation to the burials, and wakes the workers: one of them takes the burial and
+ * recovers its tasks.
  */
 #ifndef MODEL_SCOREBOARD_H
 #define MODEL_SCOREBOARD_H
@@ -28,67 +29,75 @@
 enum score_state {
 	SCORE_FREE = 0,
 	SCORE_STARTING,
-	SCORE_READY,    /* listeners armed */
+	SCORE_READY,	/* listeners armed */
 	SCORE_DRAINING, /* leaving on purpose */
 	SCORE_STATE_COUNT
 };
 
 /* one row a counter: X(name, kind, help); exported as shoal_<name> */
-#define SCORE_COUNTERS(X)                                                                        \
-	X(http_requests_total, "counter", "HTTP requests answered.")                             \
-	X(http_errors_total, "counter", "HTTP requests answered with a 5xx status.")             \
-	X(http_connections, "gauge", "HTTP connections open.")                                   \
-	X(tasks_submitted_total, "counter", "Tasks committed.")                                  \
-	X(tasks_claimed_total, "counter", "Attempts claimed.")                                   \
-	X(tasks_succeeded_total, "counter", "Attempts that ended in success.")                   \
-	X(tasks_retried_total, "counter", "Attempts that ended in a later retry.")               \
-	X(tasks_failed_total, "counter", "Tasks that ended in failure.")                         \
-	X(tasks_fenced_total, "counter", "Outcomes refused because the attempt was lost before.") \
-	X(tasks_lost_total, "counter", "Attempts given back by recovery or audit.")              \
-	X(tasks_running, "gauge", "Attempts running now.")                                       \
-	X(ids_dropped_total, "counter", "Ids from Redis that no claim took: duplicates, strangers.") \
-	X(feeder_pushed_total, "counter", "Ids pushed by the feeder.")                           \
-	X(feeder_passes_total, "counter", "Passes of the feeder.")                               \
-	X(batches_total, "counter", "Statements of the hot path sent to PostgreSQL.")            \
-	X(redis_connections_lost_total, "counter", "Redis connections lost.")                    \
-	X(database_connections_lost_total, "counter", "PostgreSQL connections lost.")            \
-	X(waiters, "gauge", "Requests that wait for a task's end.")                              \
+#define SCORE_COUNTERS(X)                                                              \
+	X(http_requests_total, "counter", "HTTP requests answered.")                   \
+	X(http_errors_total, "counter", "HTTP requests answered with a 5xx status.")   \
+	X(http_connections, "gauge", "HTTP connections open.")                         \
+	X(tasks_submitted_total, "counter", "Tasks committed.")                        \
+	X(tasks_claimed_total, "counter", "Attempts claimed.")                         \
+	X(tasks_succeeded_total, "counter", "Attempts that ended in success.")         \
+	X(tasks_retried_total, "counter", "Attempts that ended in a later retry.")     \
+	X(tasks_failed_total, "counter", "Tasks that ended in failure.")               \
+	X(tasks_fenced_total, "counter",                                               \
+	    "Outcomes refused because the attempt was lost before.")                   \
+	X(tasks_lost_total, "counter", "Attempts given back by recovery or audit.")    \
+	X(tasks_running, "gauge", "Attempts running now.")                             \
+	X(ids_dropped_total, "counter",                                                \
+	    "Ids from Redis that no claim took: duplicates, strangers.")               \
+	X(feeder_pushed_total, "counter", "Ids pushed by the feeder.")                 \
+	X(feeder_passes_total, "counter", "Passes of the feeder.")                     \
+	X(batches_total, "counter", "Statements of the hot path sent to PostgreSQL.")  \
+	X(redis_connections_lost_total, "counter", "Redis connections lost.")          \
+	X(database_connections_lost_total, "counter", "PostgreSQL connections lost.")  \
+	X(waiters, "gauge", "Requests that wait for a task's end.")                    \
 	X(memory_bytes, "gauge", "Private resident memory.")
 
 enum score_counter {
 #define SCORE_ENUM(name, kind, help) SCORE_##name,
 	SCORE_COUNTERS(SCORE_ENUM)
 #undef SCORE_ENUM
-	SCORE_COUNTER_COUNT
+	    SCORE_COUNTER_COUNT
 };
 
 struct score_slot {
 	/* master */
-	_Atomic int32_t pid; /* 0: no process */
+	_Atomic int32_t pid;	     /* 0: no process */
 	_Atomic uint32_t generation; /* of the configuration */
 	_Atomic int64_t started_ms;  /* monotonic */
 	_Atomic uint32_t restarts;   /* in this slot, but for planned ones */
 	_Atomic int64_t restarted_wall_us;
-	char last_reason[SCORE_REASON]; /* why the last process ended; master only, torn reads are harmless */
+	char last_reason[SCORE_REASON]; /* why the last process ended; master only, torn
+					   reads are harmless */
 	/* worker */
 	_Atomic uint8_t state; /* enum score_state; master sets STARTING and FREE */
-	_Atomic int64_t heartbeat_ms; /* monotonic, each second from the loop */
+	_Atomic int64_t heartbeat_ms;	 /* monotonic, each second from the loop */
 	_Atomic uint64_t incarnation[2]; /* a struct uuid; both 0: none registered */
-	_Atomic int32_t groups[SCORE_GROUPS]; /* pids of process groups; 0: unused; stored by the child itself */
+	_Atomic int32_t groups[SCORE_GROUPS];  /* pids of process groups; 0: unused;
+						  stored by the child itself */
 	_Atomic uint8_t database_up, redis_up; /* for /ready */
 	_Atomic uint64_t counters[SCORE_COUNTER_COUNT];
 	/* the node's beater (engine/beat.c), about any slot */
-	_Atomic int64_t beaten_ms; /* when PostgreSQL last counted its beat, monotonic */
-	_Atomic uint8_t disowned;  /* its incarnation is no longer alive there: it must end */
+	/* when PostgreSQL last counted its beat, monotonic */
+	_Atomic int64_t beaten_ms;
+	/* its incarnation is no longer alive there: it must end */
+	_Atomic uint8_t disowned;
 };
 
 enum burial_state { BURIAL_FREE = 0, BURIAL_FILLING, BURIAL_OPEN, BURIAL_TAKEN };
 
 /* an incarnation that died on this node and waits to be recovered */
 struct score_burial {
-	/* master: FREE -> FILLING -> OPEN; a worker: OPEN -> TAKEN (by compare-and-swap) -> FREE (or OPEN again) */
+	/* master: FREE -> FILLING -> OPEN; a worker: OPEN -> TAKEN (by
+	 * compare-and-swap) -> FREE (or OPEN again) */
 	_Atomic uint8_t state;
-	_Atomic int32_t taker; /* pid of the worker that has it; master reopens it if that one dies */
+	_Atomic int32_t taker; /* pid of the worker that has it; master reopens it if
+				  that one dies */
 	_Atomic uint64_t incarnation[2];
 };
 
@@ -99,14 +108,16 @@ struct scoreboard {
 	int64_t started_wall_us;
 	_Atomic uint32_t generation;
 	_Atomic uint32_t reload_failures;
-	_Atomic uint8_t draining; /* the node is to stop: /health says 503 */
+	_Atomic uint8_t draining;     /* the node is to stop: /health says 503 */
 	_Atomic uint8_t schema_ready; /* the migration helper is done */
 	/* what the node's beater (engine/beat.c) learned from PostgreSQL */
-	_Atomic int64_t beat_sent_ms;     /* when it last asked, monotonic */
-	_Atomic int64_t cluster_beat;     /* the leader's count */
-	_Atomic int64_t clock_offset_us;  /* PostgreSQL's clock minus this node's wall clock */
-	_Atomic int32_t peers;            /* living workers of the cluster; 0: not known yet */
-	_Atomic uint64_t retired[SCORE_COUNTER_COUNT]; /* counters of ended workers, added by the master */
+	_Atomic int64_t beat_sent_ms; /* when it last asked, monotonic */
+	_Atomic int64_t cluster_beat; /* the leader's count */
+	_Atomic int64_t
+	    clock_offset_us;   /* PostgreSQL's clock minus this node's wall clock */
+	_Atomic int32_t peers; /* living workers of the cluster; 0: not known yet */
+	_Atomic uint64_t retired[SCORE_COUNTER_COUNT]; /* counters of ended workers,
+							  added by the master */
 	struct score_slot slots[SCORE_SLOTS];
 	struct score_burial burials[SCORE_BURIALS];
 };

@@ -23,12 +23,12 @@
 #include "model/names.h"
 #include "proc/child.h"
 
-#define KIB 1024LL
-#define MIB (1024 * KIB)
-#define GIB (1024 * MIB)
+#define KIB    1024LL
+#define MIB    (1024 * KIB)
+#define GIB    (1024 * MIB)
 #define SECOND 1000LL
-#define HOUR (3600 * SECOND)
-#define DAY (24 * HOUR)
+#define HOUR   (3600 * SECOND)
+#define DAY    (24 * HOUR)
 
 static const char *const handler_choices[] = {"builtin", "exec", NULL};
 static const char *const level_choices[] = {"error", "warn", "info", "debug", NULL};
@@ -37,18 +37,26 @@ static void *type_get(void *settings, const char *name, struct err *err);
 static void *queue_get(void *settings, const char *name, struct err *err);
 
 static const struct conf_section sections[] = {
-	{"cluster", "What all nodes of one cluster have in common.", NULL},
-	{"node", "This node's processes.", NULL},
-	{"listen", "Where the node listens. Two listeners, two audiences.", NULL},
-	{"http", "Bounds of HTTP connections and requests.", NULL},
-	{"access", "Who may see the inside of a node: /ready in detail, /metrics and /api/status.", NULL},
-	{"log", "Where the log goes.", NULL},
-	{"database", "PostgreSQL, the truth.", NULL},
-	{"redis", "Redis, for communication only: it may lose everything.", NULL},
-	{"tasks", "Bounds and defaults of tasks.", NULL},
-	{"dev", "Only for shoald --dev, which starts its own PostgreSQL and Redis.", NULL},
-	{"type:", "One section a task type, for example [type:thumbnail]: how tasks of that type are run.", type_get},
-	{"queue:", "One section a queue, for example [queue:mail]. Queues without a section exist too.", queue_get},
+    {"cluster", "What all nodes of one cluster have in common.", NULL},
+    {"node", "This node's processes.", NULL},
+    {"listen", "Where the node listens. Two listeners, two audiences.", NULL},
+    {"http", "Bounds of HTTP connections and requests.", NULL},
+    {"access",
+	"Who may see the inside of a node: /ready in detail, /metrics and /api/status.",
+	NULL},
+    {"log", "Where the log goes.", NULL},
+    {"database", "PostgreSQL, the truth.", NULL},
+    {"redis", "Redis, for communication only: it may lose everything.", NULL},
+    {"tasks", "Bounds and defaults of tasks.", NULL},
+    {"dev", "Only for shoald --dev, which starts its own PostgreSQL and Redis.", NULL},
+    {"type:",
+	"One section a task type, for example [type:thumbnail]: how tasks of that type "
+	"are run.",
+	type_get},
+    {"queue:",
+	"One section a queue, for example [queue:mail]. Queues without a section exist "
+	"too.",
+	queue_get},
 };
 
 #define S(member) offsetof(struct settings, member)
@@ -246,11 +254,11 @@ static const struct conf_key keys[] = {
 /* clang-format on */
 
 const struct conf_schema settings_schema = {
-	.sections = sections,
-	.section_count = COUNT_OF(sections),
-	.keys = keys,
-	.key_count = COUNT_OF(keys),
-	.env_prefix = "SHOALD_",
+    .sections = sections,
+    .section_count = COUNT_OF(sections),
+    .keys = keys,
+    .key_count = COUNT_OF(keys),
+    .env_prefix = "SHOALD_",
 };
 
 const char *
@@ -372,8 +380,8 @@ env_get(char *const env[], const char *name)
 }
 
 static int
-load_sources(struct settings *s, const char *path, char *const env[], char *const options[],
-    struct err *err)
+load_sources(struct settings *s, const char *path, char *const env[],
+    char *const options[], struct err *err)
 {
 	const char *text = env_get(env, "SHOALD_CONFIG");
 
@@ -381,7 +389,8 @@ load_sources(struct settings *s, const char *path, char *const env[], char *cons
 		if (conf_load_file(&settings_schema, s, path, err) != 0)
 			return -1;
 	} else if (text != NULL) {
-		if (conf_load_text(&settings_schema, s, text, "SHOALD_CONFIG", err) != 0)
+		if (conf_load_text(&settings_schema, s, text, "SHOALD_CONFIG", err) !=
+		    0)
 			return -1;
 	}
 	if (conf_load_env(&settings_schema, s, env, err) != 0)
@@ -394,7 +403,8 @@ load_sources(struct settings *s, const char *path, char *const env[], char *cons
 }
 
 struct settings *
-settings_load(const char *path, char *const env[], char *const options[], struct err *err)
+settings_load(
+    const char *path, char *const env[], char *const options[], struct err *err)
 {
 	struct settings *s = settings_create(err);
 
@@ -428,7 +438,8 @@ check_listen(const char *key, const char *list, struct err *err)
 		return err_wrap(err, "%s", key);
 	if (count == 0)
 		return err_set(err, ERR_INVALID,
-		    "%s is empty: give at least one address such as 127.0.0.1:8000", key);
+		    "%s is empty: give at least one address such as 127.0.0.1:8000",
+		    key);
 	return 0;
 }
 
@@ -441,8 +452,8 @@ check_type(const struct type_settings *t, struct err *err)
 	if (t->handler != HANDLER_EXEC) {
 		if (t->command[0] != '\0')
 			return err_set(err, ERR_INVALID,
-			    "type:%s.command is for exec types; this one is %s", t->type,
-			    handler_kind_name(t->handler));
+			    "type:%s.command is for exec types; this one is %s",
+			    t->type, handler_kind_name(t->handler));
 		return 0;
 	}
 	if (str_starts(t->type, "shoal."))
@@ -455,19 +466,21 @@ check_type(const struct type_settings *t, struct err *err)
 	mem_free(argv);
 	if (empty)
 		return err_set(err, ERR_INVALID,
-		    "type:%s.command is missing: an exec type needs a command", t->type);
+		    "type:%s.command is missing: an exec type needs a command",
+		    t->type);
 	if (!absolute)
 		return err_set(err, ERR_INVALID,
 		    "type:%s.command must begin with an absolute path", t->type);
 	if (t->directory[0] != '/')
-		return err_set(
-		    err, ERR_INVALID, "type:%s.directory must be an absolute path", t->type);
+		return err_set(err, ERR_INVALID,
+		    "type:%s.directory must be an absolute path", t->type);
 	if (argv_split(t->environment, &argv, err) != 0)
 		return err_wrap(err, "type:%s.environment", t->type);
 	for (size_t i = 0; argv[i] != NULL; i++) {
 		if (strchr(argv[i], '=') == NULL || argv[i][0] == '=') {
 			err_set(err, ERR_INVALID,
-			    "type:%s.environment: '%.60s' is not NAME=VALUE", t->type, argv[i]);
+			    "type:%s.environment: '%.60s' is not NAME=VALUE", t->type,
+			    argv[i]);
 			mem_free(argv);
 			return -1;
 		}
@@ -483,10 +496,12 @@ settings_check(const struct settings *s, struct err *err)
 	struct cidr_list networks;
 
 	for (const char *p = s->cluster_name; *p != '\0'; p++) {
-		if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.", *p) ==
-		    NULL)
+		if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456"
+			   "789-_.",
+			*p) == NULL)
 			return err_set(err, ERR_INVALID,
-			    "cluster.name '%s' has a character that is not a letter, a digit, '-', '_' or '.'",
+			    "cluster.name '%s' has a character that is not a letter, a "
+			    "digit, '-', '_' or '.'",
 			    s->cluster_name);
 	}
 	if (check_listen("listen.applications", s->listen_applications, err) != 0 ||
@@ -497,7 +512,8 @@ settings_check(const struct settings *s, struct err *err)
 	cidr_list_fini(&networks);
 	if (s->tasks_max_payload_bytes + 64 * KIB > s->http_max_body_bytes)
 		return err_set(err, ERR_INVALID,
-		    "http.max_body must exceed tasks.max_payload by 64KiB, or no such task could be sent");
+		    "http.max_body must exceed tasks.max_payload by 64KiB, or no such "
+		    "task could be sent");
 	TAILQ_FOREACH (t, &s->types, link) {
 		if (check_type(t, err) != 0)
 			return -1;

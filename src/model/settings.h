@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * settings.h - everything that can be configured, one struct field and one table row each.
+ * settings.h - everything that can be configured, one struct field and one table row
+ * each.
  *
  * The rows, with defaults, ranges and help, are in settings.c.  Durations are
  * milliseconds, sizes bytes.
@@ -20,12 +21,12 @@ enum handler_kind { HANDLER_BUILTIN = 0, HANDLER_EXEC, HANDLER_KIND_COUNT };
 /* one [type:NAME] */
 struct type_settings {
 	TAILQ_ENTRY(type_settings) link;
-	char *type; /* NAME */
+	char *type;  /* NAME */
 	int handler; /* enum handler_kind */
 	char *command;
 	int64_t timeout_ms;
 	int64_t grace_ms;
-	int64_t concurrency; /* at a time on each worker; 0: node.exec_slots */
+	int64_t concurrency;  /* at a time on each worker; 0: node.exec_slots */
 	int64_t max_attempts; /* 0: tasks.max_attempts */
 	int64_t max_output_bytes;
 	char *directory;
@@ -59,12 +60,14 @@ struct settings {
 	char *listen_applications, *listen_developers;
 	int64_t listen_backlog;
 	/* [http] */
-	int64_t http_max_body_bytes, http_max_header_bytes, http_max_headers, http_max_uri_bytes;
+	int64_t http_max_body_bytes, http_max_header_bytes, http_max_headers,
+	    http_max_uri_bytes;
 	int64_t http_max_connections;
 	int64_t http_header_timeout_ms, http_body_timeout_ms, http_write_timeout_ms;
 	int64_t http_idle_timeout_ms;
 	bool http_allow_chunked;
-	/* [access] who sees the node's inside: /ready in detail, /metrics, /api/status */
+	/* [access] who sees the node's inside: /ready in detail, /metrics, /api/status
+	 */
 	char *access_token;
 	char *access_networks;
 	/* [log] */
@@ -93,13 +96,14 @@ extern const struct conf_schema settings_schema;
 struct settings *settings_create(struct err *err) ATTR_CHECK;
 void settings_free(struct settings *s); /* NULL is fine */
 /*
- * All sources in order: defaults; the file (path NULL: SHOALD_CONFIG from env as the whole
- * file if set, else no file); env; options (NULL-terminated, may be NULL).  Then the
- * checks across keys.
+ * All sources in order: defaults; the file (path NULL: SHOALD_CONFIG from env as the
+ * whole file if set, else no file); env; options (NULL-terminated, may be NULL).  Then
+ * the checks across keys.
  */
-struct settings *settings_load(const char *path, char *const env[], char *const options[],
-    struct err *err) ATTR_CHECK;
-/* the checks across keys alone: addresses parse, a type has a command, limits fit each other */
+struct settings *settings_load(const char *path, char *const env[],
+    char *const options[], struct err *err) ATTR_CHECK;
+/* the checks across keys alone: addresses parse, a type has a command, limits fit each
+ * other */
 int settings_check(const struct settings *s, struct err *err) ATTR_CHECK;
 /* "type:" families included; secrets masked */
 void settings_dump(const struct settings *s, struct strbuf *out);

@@ -15,37 +15,40 @@
 #define TO(state) ((state) + 1)
 
 static const uint8_t transitions[TASK_STATE_COUNT][TASK_EVENT_COUNT] = {
-	[TASK_SCHEDULED] = {
-		[TASK_EV_DUE] = TO(TASK_QUEUED),
+    [TASK_SCHEDULED] =
+	{
+	    [TASK_EV_DUE] = TO(TASK_QUEUED),
 	},
-	[TASK_QUEUED] = {
-		[TASK_EV_CLAIMED] = TO(TASK_RUNNING),
+    [TASK_QUEUED] =
+	{
+	    [TASK_EV_CLAIMED] = TO(TASK_RUNNING),
 	},
-	[TASK_RUNNING] = {
-		[TASK_EV_SUCCEEDED] = TO(TASK_SUCCEEDED),
-		[TASK_EV_RETRY] = TO(TASK_SCHEDULED),
-		[TASK_EV_EXHAUSTED] = TO(TASK_FAILED),
-		[TASK_EV_LOST] = TO(TASK_QUEUED),
+    [TASK_RUNNING] =
+	{
+	    [TASK_EV_SUCCEEDED] = TO(TASK_SUCCEEDED),
+	    [TASK_EV_RETRY] = TO(TASK_SCHEDULED),
+	    [TASK_EV_EXHAUSTED] = TO(TASK_FAILED),
+	    [TASK_EV_LOST] = TO(TASK_QUEUED),
 	},
 };
 
 static const char *const state_names[TASK_STATE_COUNT] = {
-	[TASK_SCHEDULED] = "scheduled",
-	[TASK_QUEUED] = "queued",
-	[TASK_RUNNING] = "running",
-	[TASK_SUCCEEDED] = "succeeded",
-	[TASK_FAILED] = "failed",
-	[TASK_CANCELLED] = "cancelled",
-	[TASK_EXPIRED] = "expired",
+    [TASK_SCHEDULED] = "scheduled",
+    [TASK_QUEUED] = "queued",
+    [TASK_RUNNING] = "running",
+    [TASK_SUCCEEDED] = "succeeded",
+    [TASK_FAILED] = "failed",
+    [TASK_CANCELLED] = "cancelled",
+    [TASK_EXPIRED] = "expired",
 };
 
 static const char *const event_names[TASK_EVENT_COUNT] = {
-	[TASK_EV_DUE] = "due",
-	[TASK_EV_CLAIMED] = "claimed",
-	[TASK_EV_SUCCEEDED] = "succeeded",
-	[TASK_EV_RETRY] = "retry",
-	[TASK_EV_EXHAUSTED] = "exhausted",
-	[TASK_EV_LOST] = "lost",
+    [TASK_EV_DUE] = "due",
+    [TASK_EV_CLAIMED] = "claimed",
+    [TASK_EV_SUCCEEDED] = "succeeded",
+    [TASK_EV_RETRY] = "retry",
+    [TASK_EV_EXHAUSTED] = "exhausted",
+    [TASK_EV_LOST] = "lost",
 };
 
 enum task_state
@@ -114,7 +117,8 @@ owner_worker_text(const struct uuid *owner, char buf[OWNER_WORKER_SIZE])
 	char node[13];
 
 	str_hex(node, owner->b, 6);
-	snprintf(buf, OWNER_WORKER_SIZE, "%s-%u", node, (unsigned)(owner->b[6] << 8 | owner->b[7]));
+	snprintf(buf, OWNER_WORKER_SIZE, "%s-%u", node,
+	    (unsigned)(owner->b[6] << 8 | owner->b[7]));
 	return buf;
 }
 
@@ -124,6 +128,7 @@ owner_text(const struct uuid *owner, char buf[OWNER_TEXT_SIZE])
 	char worker[OWNER_WORKER_SIZE], drawn[17];
 
 	str_hex(drawn, owner->b + 8, 8);
-	snprintf(buf, OWNER_TEXT_SIZE, "%s-%s", owner_worker_text(owner, worker), drawn);
+	snprintf(
+	    buf, OWNER_TEXT_SIZE, "%s-%s", owner_worker_text(owner, worker), drawn);
 	return buf;
 }

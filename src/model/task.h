@@ -2,9 +2,9 @@
 /*
  * task.h - the states of a task, and the one table of what may follow what.
  *
- * The numbers are those in the column shoal.task.state and in the functions of conf/schema; they
- * never change meaning.  Every statement that changes a state carries the state that it expects, so
- * the database refuses what this table forbids.
+ * The numbers are those in the column shoal.task.state and in the functions of
+ * conf/schema; they never change meaning.  Every statement that changes a state carries
+ * the state that it expects, so the database refuses what this table forbids.
  */
 #ifndef MODEL_TASK_H
 #define MODEL_TASK_H
@@ -18,8 +18,8 @@
 
 enum task_state {
 	TASK_SCHEDULED = 0, /* due later, or resting between attempts */
-	TASK_QUEUED,        /* due: its id belongs in Redis, and may be missing there */
-	TASK_RUNNING,       /* claimed by one incarnation under one attempt number */
+	TASK_QUEUED,	    /* due: its id belongs in Redis, and may be missing there */
+	TASK_RUNNING,	    /* claimed by one incarnation under one attempt number */
 	TASK_SUCCEEDED,
 	TASK_FAILED,
 	TASK_CANCELLED,
@@ -29,19 +29,20 @@ enum task_state {
 };
 
 enum task_event {
-	TASK_EV_DUE = 0,   /* its time has come */
-	TASK_EV_CLAIMED,   /* a worker took it */
+	TASK_EV_DUE = 0, /* its time has come */
+	TASK_EV_CLAIMED, /* a worker took it */
 	TASK_EV_SUCCEEDED,
-	TASK_EV_RETRY,     /* the attempt failed and another may follow, later */
+	TASK_EV_RETRY,	   /* the attempt failed and another may follow, later */
 	TASK_EV_EXHAUSTED, /* the attempt failed and none may follow */
-	TASK_EV_LOST,      /* its holder is gone, or gave it back */
+	TASK_EV_LOST,	   /* its holder is gone, or gave it back */
 	TASK_EVENT_COUNT   /* keep last */
 };
 
 /* TASK_FORBIDDEN when the table does not list it */
 enum task_state task_next(enum task_state state, enum task_event event);
 bool task_is_final(enum task_state state);
-const char *task_state_name(enum task_state state);   /* "queued"; "unknown" out of range */
+const char *task_state_name(
+    enum task_state state); /* "queued"; "unknown" out of range */
 const char *task_event_name(enum task_event event);
 int task_state_parse(const char *name, enum task_state *state) ATTR_CHECK;
 
@@ -49,16 +50,17 @@ int task_state_parse(const char *name, enum task_state *state) ATTR_CHECK;
 int64_t task_created_us(const struct uuid *id);
 
 #define TASK_PRIORITY_NORMAL 5
-#define TASK_PRIORITY_MAX 9
-#define TASK_DELAY_MAX_MS (366LL * 86400 * 1000)
-#define TASK_WAIT_MAX_S 60
+#define TASK_PRIORITY_MAX    9
+#define TASK_DELAY_MAX_MS    (366LL * 86400 * 1000)
+#define TASK_WAIT_MAX_S	     60
 
 /*
- * The owner of an attempt: node id (6 bytes), worker number (2), random (8) in one uuid.
- * "9f3c0a1b2c3d-1" names node and worker, "9f3c0a1b2c3d-1-<16 digits>" the incarnation.
+ * The owner of an attempt: node id (6 bytes), worker number (2), random (8) in one
+ * uuid. "9f3c0a1b2c3d-1" names node and worker, "9f3c0a1b2c3d-1-<16 digits>" the
+ * incarnation.
  */
 #define OWNER_WORKER_SIZE 24
-#define OWNER_TEXT_SIZE 48
+#define OWNER_TEXT_SIZE	  48
 void owner_make(const uint8_t node[6], unsigned worker, struct uuid *owner);
 char *owner_worker_text(const struct uuid *owner, char buf[OWNER_WORKER_SIZE]);
 char *owner_text(const struct uuid *owner, char buf[OWNER_TEXT_SIZE]);

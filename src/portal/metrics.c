@@ -13,8 +13,8 @@
 static void
 head(struct strbuf *out, const char *name, const char *kind, const char *help)
 {
-	strbuf_printf(out, "# HELP shoal_%s %s\n# TYPE shoal_%s %s\n", name, help, name,
-		      kind);
+	strbuf_printf(
+	    out, "# HELP shoal_%s %s\n# TYPE shoal_%s %s\n", name, help, name, kind);
 }
 
 static void
@@ -31,7 +31,7 @@ worker_states(struct strbuf *out, const struct scoreboard *b)
 	head(out, "workers", "gauge", "Worker processes of this node by state.");
 	for (unsigned s = SCORE_STARTING; s < SCORE_STATE_COUNT; s++)
 		strbuf_printf(out, "shoal_workers{state=\"%s\"} %u\n",
-			      score_state_name((enum score_state)s), states[s]);
+		    score_state_name((enum score_state)s), states[s]);
 }
 
 void
@@ -44,18 +44,18 @@ metrics_write(struct strbuf *out, const struct scoreboard *b)
 		const char *name = score_counter_name(counter);
 
 		head(out, name, score_counter_kind(counter),
-		     score_counter_help(counter));
-		strbuf_printf(out, "shoal_%s %" PRIu64 "\n", name,
-			      score_total(b, counter));
+		    score_counter_help(counter));
+		strbuf_printf(
+		    out, "shoal_%s %" PRIu64 "\n", name, score_total(b, counter));
 	}
 	worker_states(out, b);
 	for (size_t i = 0; i < SCORE_SLOTS; i++)
 		restarts += atomic_load(&b->slots[i].restarts);
 	head(out, "worker_restarts_total", "counter",
-	     "Workers that ended unplanned and were replaced.");
+	    "Workers that ended unplanned and were replaced.");
 	strbuf_printf(out, "shoal_worker_restarts_total %" PRIu64 "\n", restarts);
 	head(out, "start_time_seconds", "gauge",
-	     "When this node started, in seconds since 1970.");
+	    "When this node started, in seconds since 1970.");
 	strbuf_printf(out, "shoal_start_time_seconds %" PRId64 ".%06" PRId64 "\n",
-		      b->started_wall_us / 1000000, b->started_wall_us % 1000000);
+	    b->started_wall_us / 1000000, b->started_wall_us % 1000000);
 }

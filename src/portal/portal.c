@@ -38,8 +38,8 @@ ready(struct httpreq *req, void *arg)
 {
 	struct portal *po = arg;
 
-	node_ready_reply(req, po->board,
-			 access_check(po->access, req) == ACCESS_ALLOWED);
+	node_ready_reply(
+	    req, po->board, access_check(po->access, req) == ACCESS_ALLOWED);
 }
 
 static void
@@ -70,8 +70,10 @@ status(struct httpreq *req, void *arg)
 }
 
 static const struct http_route routes[] = {
-    {HTTP_GET, "/health", health, 0},	{HTTP_GET, "/ready", ready, 0},
-    {HTTP_GET, "/metrics", metrics, 0}, {HTTP_GET, "/api/status", status, 0},
+    {HTTP_GET, "/health", health, 0},
+    {HTTP_GET, "/ready", ready, 0},
+    {HTTP_GET, "/metrics", metrics, 0},
+    {HTTP_GET, "/api/status", status, 0},
     {HTTP_GET, NULL, NULL, 0},
 };
 
@@ -97,8 +99,8 @@ portal_create(struct loop *l, const struct portal_opts *opts, struct err *err)
 	po->settings = opts->settings;
 	po->board = opts->board;
 	po->slot = opts->slot;
-	po->access = access_create(opts->settings->access_token,
-				   opts->settings->access_networks, err);
+	po->access = access_create(
+	    opts->settings->access_token, opts->settings->access_networks, err);
 	if (po->access == NULL)
 		goto fail;
 	po->status = status_create(l, opts->engine, opts->settings, opts->board, err);

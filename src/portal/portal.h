@@ -26,8 +26,8 @@ struct portal_opts {
 	int slot;
 };
 
-struct portal *portal_create(struct loop *l, const struct portal_opts *opts,
-			     struct err *err) ATTR_CHECK;
+struct portal *portal_create(
+    struct loop *l, const struct portal_opts *opts, struct err *err) ATTR_CHECK;
 void portal_free(struct portal *po); /* NULL is fine */
 /* routes, bounds and hooks for the developers' listeners; all borrowed from po */
 void portal_httpd_opts(struct portal *po, struct httpd_opts *opts);

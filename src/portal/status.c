@@ -55,7 +55,7 @@ static void on_impatience(void *arg);
 
 struct status *
 status_create(struct loop *l, struct engine *e, const struct settings *s,
-	      struct scoreboard *b, struct err *err)
+    struct scoreboard *b, struct err *err)
 {
 	struct status *st = mem_zero(sizeof(*st));
 
@@ -141,7 +141,7 @@ write_counters(struct jsonw *w, const struct score_slot *slot)
 	jsonw_object(w);
 	for (int c = 0; c < SCORE_COUNTER_COUNT; c++)
 		key_int(w, score_counter_name((enum score_counter)c),
-			(int64_t)atomic_load(&slot->counters[c]));
+		    (int64_t)atomic_load(&slot->counters[c]));
 	jsonw_end(w);
 }
 
@@ -158,11 +158,11 @@ write_slot(struct jsonw *w, struct score_slot *slot, size_t number)
 	jsonw_object(w);
 	key_int(w, "number", (int64_t)number);
 	key_int(w, "pid", atomic_load(&slot->pid));
-	key_string(w, "state",
-		   score_state_name((enum score_state)atomic_load(&slot->state)));
+	key_string(
+	    w, "state", score_state_name((enum score_state)atomic_load(&slot->state)));
 	key_string(w, "incarnation",
-		   score_get_uuid(slot->incarnation, &id) ? owner_text(&id, incarnation)
-							  : NULL);
+	    score_get_uuid(slot->incarnation, &id) ? owner_text(&id, incarnation)
+						   : NULL);
 	key_int(w, "generation", atomic_load(&slot->generation));
 	jsonw_key(w, "heartbeat_age_ms");
 	if (beat_ms == 0)
@@ -358,7 +358,7 @@ failed(struct status *st, const struct pgerr *pe)
 	st->failed = true;
 	if (pe->class != PGERR_LOST)
 		log_warn(NULL, "the cluster's status cannot be read",
-			 "sqlstate=%s reason=\"%.200s\"", pe->sqlstate, pe->text);
+		    "sqlstate=%s reason=\"%.200s\"", pe->sqlstate, pe->text);
 }
 
 static void
@@ -420,7 +420,7 @@ status_reply(struct status *st, struct httpreq *req)
 	struct asker *a;
 
 	if (st->stopped || (st->asked == 0 && st->known &&
-			    loop_now_ms(st->loop) - st->known_ms < KEEP_MS)) {
+			       loop_now_ms(st->loop) - st->known_ms < KEEP_MS)) {
 		reply(st, req);
 		return;
 	}

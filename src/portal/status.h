@@ -17,9 +17,9 @@
 struct status;
 
 struct status *status_create(struct loop *l, struct engine *e, const struct settings *s,
-			     struct scoreboard *b, struct err *err) ATTR_CHECK;
-void
-status_free(struct status *st); /* NULL is fine; requests that still wait are dropped */
+    struct scoreboard *b, struct err *err) ATTR_CHECK;
+void status_free(
+    struct status *st); /* NULL is fine; requests that still wait are dropped */
 void status_stop(struct status *st); /* the engine is not asked any more */
 /* answers now or later */
 void status_reply(struct status *st, struct httpreq *req);

@@ -14,8 +14,10 @@
 static const char sql_app_create[] =
     "INSERT INTO shoal.application (name) VALUES ($1) RETURNING id";
 static const char sql_app_list[] =
-    "SELECT a.id, a.name, to_char(a.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),"
-    " (SELECT count(*) FROM shoal.api_key k WHERE k.app_id = a.id AND k.revoked_at IS NULL"
+    "SELECT a.id, a.name, to_char(a.created_at AT TIME ZONE 'UTC', "
+    "'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),"
+    " (SELECT count(*) FROM shoal.api_key k WHERE k.app_id = a.id AND k.revoked_at IS "
+    "NULL"
     "  AND (k.expires_at IS NULL OR k.expires_at > now()))"
     " FROM shoal.application a ORDER BY a.name";
 static const char sql_key_create[] =
@@ -43,7 +45,8 @@ admin_app_create(struct session *se, const char *name, int *app_id, struct err *
 		return -1;
 	if (session_value(se, sql_app_create, 1, &name, text, sizeof(text), err) != 0) {
 		if (err != NULL && err->code == ERR_CONFLICT)
-			err_set(err, ERR_CONFLICT, "there is an application '%s' already", name);
+			err_set(err, ERR_CONFLICT,
+			    "there is an application '%s' already", name);
 		return -1;
 	}
 	if (app_id != NULL)
@@ -58,21 +61,23 @@ admin_app_list(struct session *se, session_row *row, void *arg, struct err *err)
 }
 
 int
-admin_key_create(struct session *se, const char *app, const char *label, int64_t expires_seconds,
-    struct apikey *key, struct err *err)
+admin_key_create(struct session *se, const char *app, const char *label,
+    int64_t expires_seconds, struct apikey *key, struct err *err)
 {
 	char hash[2 * APIKEY_HASH + 1], seconds[24], text[32];
 
 	if (strlen(label) > 200)
-		return err_set(err, ERR_INVALID, "the key's label is longer than 200 bytes");
+		return err_set(
+		    err, ERR_INVALID, "the key's label is longer than 200 bytes");
 	apikey_generate(key);
 	str_hex(hash, key->hash, sizeof(key->hash));
 	snprintf(seconds, sizeof(seconds), "%lld", (long long)expires_seconds);
 	if (session_value(se, sql_key_create, 5,
-		(const char *[]){key->public_id, hash, label, seconds, app}, text, sizeof(text),
-		err) != 0) {
+		(const char *[]){key->public_id, hash, label, seconds, app}, text,
+		sizeof(text), err) != 0) {
 		if (err != NULL && err->code == ERR_NOT_FOUND)
-			err_set(err, ERR_NOT_FOUND, "there is no application '%s'", app);
+			err_set(
+			    err, ERR_NOT_FOUND, "there is no application '%s'", app);
 		return -1;
 	}
 	return 0;
@@ -90,9 +95,11 @@ admin_key_revoke(struct session *se, const char *public_id, struct err *err)
 {
 	char text[32];
 
-	if (session_value(se, sql_key_revoke, 1, &public_id, text, sizeof(text), err) != 0) {
+	if (session_value(se, sql_key_revoke, 1, &public_id, text, sizeof(text), err) !=
+	    0) {
 		if (err != NULL && err->code == ERR_NOT_FOUND)
-			err_set(err, ERR_NOT_FOUND, "there is no live key '%s'", public_id);
+			err_set(
+			    err, ERR_NOT_FOUND, "there is no live key '%s'", public_id);
 		return -1;
 	}
 	return 0;

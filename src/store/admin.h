@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * admin.h - applications and their keys, for commands that go through the configuration's database.
+ * admin.h - applications and their keys, for commands that go through the
+ * configuration's database.
  *
  * Blocking, on a session (session.h).
  */
@@ -12,20 +13,25 @@
 #include "store/apikey.h"
 #include "store/session.h"
 
-/* ERR_CONFLICT: the name is taken; ERR_INVALID: no name (names.h).  app_id may be NULL */
-int admin_app_create(struct session *se, const char *name, int *app_id, struct err *err) ATTR_CHECK;
+/* ERR_CONFLICT: the name is taken; ERR_INVALID: no name (names.h).  app_id may be NULL
+ */
+int admin_app_create(
+    struct session *se, const char *name, int *app_id, struct err *err) ATTR_CHECK;
 /* columns: id, name, created_at (RFC 3339), live keys */
-int admin_app_list(struct session *se, session_row *row, void *arg, struct err *err) ATTR_CHECK;
+int admin_app_list(
+    struct session *se, session_row *row, void *arg, struct err *err) ATTR_CHECK;
 /*
  * A new key for the application; key->text is shown once and kept nowhere (wipe it).
  * ERR_NOT_FOUND: no such application.  expires_seconds 0: never.
  */
-int admin_key_create(struct session *se, const char *app, const char *label, int64_t expires_seconds,
-    struct apikey *key, struct err *err) ATTR_CHECK;
-/* app NULL: of all.  columns: public id, application, label, created_at, expires_at, revoked_at */
+int admin_key_create(struct session *se, const char *app, const char *label,
+    int64_t expires_seconds, struct apikey *key, struct err *err) ATTR_CHECK;
+/* app NULL: of all.  columns: public id, application, label, created_at, expires_at,
+ * revoked_at */
 int admin_key_list(struct session *se, const char *app, session_row *row, void *arg,
     struct err *err) ATTR_CHECK;
 /* effective within 5 s on every node; ERR_NOT_FOUND: none, or revoked before */
-int admin_key_revoke(struct session *se, const char *public_id, struct err *err) ATTR_CHECK;
+int admin_key_revoke(
+    struct session *se, const char *public_id, struct err *err) ATTR_CHECK;
 
 #endif

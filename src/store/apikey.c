@@ -11,17 +11,19 @@
 
 #include "base/uuid.h"
 
-#define PREFIX "shoal_live_"
+#define PREFIX	     "shoal_live_"
 #define SECRET_CHARS 43
-#define CHECK_CHARS 6
-#define BODY_LEN (sizeof(PREFIX) - 1 + APIKEY_PUBLIC + 1 + SECRET_CHARS)
-#define TEXT_LEN (BODY_LEN + 1 + CHECK_CHARS)
+#define CHECK_CHARS  6
+#define BODY_LEN     (sizeof(PREFIX) - 1 + APIKEY_PUBLIC + 1 + SECRET_CHARS)
+#define TEXT_LEN     (BODY_LEN + 1 + CHECK_CHARS)
 
 _Static_assert(TEXT_LEN < APIKEY_TEXT_SIZE, "a key fits its buffer");
 
-static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+static const char alphabet[] =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/* CRC-32 (ISO 3309, reflected 0x04c11db7); bit by bit: it covers 63 bytes at a key's first sight */
+/* CRC-32 (ISO 3309, reflected 0x04c11db7); bit by bit: it covers 63 bytes at a key's
+ * first sight */
 static uint32_t
 crc32_of(const char *bytes, size_t len)
 {
@@ -41,7 +43,8 @@ encode(const uint8_t *bytes, size_t len, char *to, size_t chars)
 {
 	for (size_t i = 0; i < chars; i++) {
 		size_t bit = i * 6, at = bit / 8;
-		unsigned pair = (unsigned)bytes[at] << 8 | (at + 1 < len ? bytes[at + 1] : 0);
+		unsigned pair =
+		    (unsigned)bytes[at] << 8 | (at + 1 < len ? bytes[at + 1] : 0);
 
 		to[i] = alphabet[pair >> (10 - bit % 8) & 63];
 	}

@@ -5,8 +5,9 @@
  *     shoal_live_Ab3dEf9h_<43 characters: 32 random bytes, base64url>_<6 hex digits>
  *
  * The prefix lets secret scanners find leaked keys, the public id finds the row, the
- * checksum (CRC-32 of all before it, lowest 24 bits) tells a typing error without a query.  PostgreSQL
- * keeps SHA-256 of the whole key; a 256-bit secret needs no slow hash.
+ * checksum (CRC-32 of all before it, lowest 24 bits) tells a typing error without a
+ * query.  PostgreSQL keeps SHA-256 of the whole key; a 256-bit secret needs no slow
+ * hash.
  */
 #ifndef STORE_APIKEY_H
 #define STORE_APIKEY_H
@@ -17,9 +18,9 @@
 
 #include "base/attr.h"
 
-#define APIKEY_PUBLIC 8
+#define APIKEY_PUBLIC	 8
 #define APIKEY_TEXT_SIZE 80
-#define APIKEY_HASH 32
+#define APIKEY_HASH	 32
 
 struct apikey {
 	char text[APIKEY_TEXT_SIZE]; /* the secret itself: wipe it */
@@ -30,6 +31,7 @@ struct apikey {
 void apikey_generate(struct apikey *key);
 /* fills public_id and hash from a presented key; false: not of that form */
 bool apikey_parse(const char *text, size_t len, struct apikey *key);
-bool apikey_hash_equal(const uint8_t a[APIKEY_HASH], const uint8_t b[APIKEY_HASH]); /* constant time */
+bool apikey_hash_equal(
+    const uint8_t a[APIKEY_HASH], const uint8_t b[APIKEY_HASH]); /* constant time */
 
 #endif

@@ -4,13 +4,14 @@
  *
  * shoal.schema_step lists what was applied.  Every step runs in one
  * transaction that first takes an advisory lock (transaction-scoped, so that it
- * works through a pooler and falls with the connection) and then looks again which step is next:
- * of many nodes that start at once, one applies it and the others find it done.
+ * works through a pooler and falls with the connection) and then looks again which step
+ * is next: of many nodes that start at once, one applies it and the others find it
+ * done.
  *
  * A schema with steps that this program does not know is newer, and refused.
  *
- * New step?  A file conf/schema/NNNN-what.sql, its line in store.am, nothing here.  It must
- * leave the previous version of the program working (expand, later contract).
+ * New step?  A file conf/schema/NNNN-what.sql, its line in store.am, nothing here.  It
+ * must leave the previous version of the program working (expand, later contract).
  */
 #include "config.h"
 
@@ -45,7 +46,8 @@ static const char sql_exists[] =
     "SELECT count(*) FROM pg_catalog.pg_class c"
     " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
     " WHERE n.nspname = 'shoal' AND c.relname = 'schema_step'";
-static const char sql_current[] = "SELECT coalesce(max(step), 0) FROM shoal.schema_step";
+static const char sql_current[] =
+    "SELECT coalesce(max(step), 0) FROM shoal.schema_step";
 static const char sql_note[] =
     "INSERT INTO shoal.schema_step (step, name, program) VALUES ($1::int, $2, $3)";
 static const char sql_cluster[] =
@@ -76,7 +78,8 @@ current_step(struct session *se, int *step, struct err *err)
 	*step = (int)strtol(text, NULL, 10);
 	if (*step > migrate_newest())
 		return err_set(err, ERR_INVALID,
-		    "the database's schema is at step %d, newer than step %d that this program (%s) understands: "
+		    "the database's schema is at step %d, newer than step %d that this "
+		    "program (%s) understands: "
 		    "upgrade this node",
 		    *step, migrate_newest(), PACKAGE_VERSION);
 	return 0;
@@ -90,7 +93,8 @@ apply_next(struct session *se, FILE *out, bool *done, struct err *err)
 	int current;
 
 	if (session_run(se, sql_lock, 0, NULL, err) != 0 ||
-	    session_run(se, sql_base, 0, NULL, err) != 0 || current_step(se, &current, err) != 0)
+	    session_run(se, sql_base, 0, NULL, err) != 0 ||
+	    current_step(se, &current, err) != 0)
 		return -1;
 	*done = true;
 	for (size_t i = 0; i < COUNT_OF(steps); i++) {
@@ -100,7 +104,8 @@ apply_next(struct session *se, FILE *out, bool *done, struct err *err)
 			return err_wrap(err, "schema step %s", steps[i].name);
 		snprintf(number, sizeof(number), "%d", steps[i].number);
 		if (session_run(se, sql_note, 3,
-			(const char *[]){number, steps[i].name, PACKAGE_VERSION}, err) != 0)
+			(const char *[]){number, steps[i].name, PACKAGE_VERSION},
+			err) != 0)
 			return -1;
 		if (out != NULL)
 			fprintf(out, "applied schema step %s\n", steps[i].name);
@@ -120,13 +125,15 @@ name_cluster(struct session *se, const struct settings *s, struct err *err)
 	uuid_format(&id, id_text);
 	if (session_run(se, "BEGIN", 0, NULL, err) != 0 ||
 	    session_run(se, sql_lock, 0, NULL, err) != 0 ||
-	    session_run(se, sql_cluster, 2, (const char *[]){s->cluster_name, id_text}, err) != 0 ||
+	    session_run(se, sql_cluster, 2, (const char *[]){s->cluster_name, id_text},
+		err) != 0 ||
 	    session_run(se, "COMMIT", 0, NULL, err) != 0 ||
 	    session_value(se, sql_cluster_name, 0, NULL, name, sizeof(name), err) != 0)
 		return -1;
 	if (!str_eq(name, s->cluster_name))
 		return err_set(err, ERR_INVALID,
-		    "this database belongs to the cluster '%s', and this node's cluster.name is '%s': "
+		    "this database belongs to the cluster '%s', and this node's "
+		    "cluster.name is '%s': "
 		    "give each cluster a database of its own, or mend the name",
 		    name, s->cluster_name);
 	return 0;
@@ -149,7 +156,8 @@ apply_all(struct session *se, const struct settings *s, FILE *out, struct err *e
 static struct session *
 open_session(const struct settings *s, struct err *err)
 {
-	const char *url = s->database_migrate_url[0] != '\0' ? s->database_migrate_url : s->database_url;
+	const char *url = s->database_migrate_url[0] != '\0' ? s->database_migrate_url
+							     : s->database_url;
 
 	return session_open(url, s->database_password, err);
 }
@@ -183,7 +191,8 @@ migrate_run(const struct settings *s, struct err *err)
 	rc = current_step(se, &current, err);
 	if (rc == 0 && current < migrate_newest())
 		rc = err_set(err, ERR_INVALID,
-		    "the database's schema is at step %d and this program needs %d: run shoald --migrate",
+		    "the database's schema is at step %d and this program needs %d: "
+		    "run shoald --migrate",
 		    current, migrate_newest());
 	if (rc == 0)
 		rc = name_cluster(se, s, err);

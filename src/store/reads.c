@@ -165,8 +165,8 @@ reads_list_params(struct pgparam *p, int app_id, const struct task_filter *f)
 	pgparam_int4(p, app_id);
 	pgparam_uuid(p, &f->below);
 	pgparam_uuid(p, &f->from);
-	pgparam_int4(p, f->limit +
-			    1); /* one more than shown tells whether there is more */
+	pgparam_int4(
+	    p, f->limit + 1); /* one more than shown tells whether there is more */
 	if (f->state < 0)
 		pgparam_null(p, PGTYPE_INT2);
 	else
@@ -176,8 +176,8 @@ reads_list_params(struct pgparam *p, int app_id, const struct task_filter *f)
 }
 
 void
-task_page_get(const struct pgrows *rows, const struct task_filter *f,
-	      struct task_page *page)
+task_page_get(
+    const struct pgrows *rows, const struct task_filter *f, struct task_page *page)
 {
 	int count = pgrows_count(rows);
 

@@ -83,8 +83,8 @@ struct task_page {
 	bool more;
 	struct uuid next; /* the next page is below this one */
 };
-void task_page_get(const struct pgrows *rows, const struct task_filter *f,
-		   struct task_page *page);
+void task_page_get(
+    const struct pgrows *rows, const struct task_filter *f, struct task_page *page);
 void task_list_row_get(const struct pgrows *rows, int row, struct task_row *t);
 
 /* ---------------------------------------------------------------- the cluster */

@@ -26,8 +26,8 @@ no_notice(void *arg, const char *text)
 struct session *
 session_open(const char *url, const char *password, struct err *err)
 {
-	const char *names[] = {"dbname", "password", "connect_timeout", "client_encoding",
-	    "fallback_application_name", NULL};
+	const char *names[] = {"dbname", "password", "connect_timeout",
+	    "client_encoding", "fallback_application_name", NULL};
 	const char *values[] = {url, password, "10", "UTF8", "shoal", NULL};
 	struct session *se = mem_zero(sizeof(*se));
 
@@ -41,7 +41,8 @@ session_open(const char *url, const char *password, struct err *err)
 	}
 	se->conn = PQconnectdbParams(names, values, 1);
 	if (PQstatus(se->conn) != CONNECTION_OK) {
-		const char *text = se->conn != NULL ? PQerrorMessage(se->conn) : "no memory";
+		const char *text =
+		    se->conn != NULL ? PQerrorMessage(se->conn) : "no memory";
 
 		err_set(err, ERR_IO, "database: %.*s", (int)strcspn(text, "\n"), text);
 		session_close(se);
@@ -77,11 +78,12 @@ code_for(const char *sqlstate)
 }
 
 static PGresult *
-run(struct session *se, const char *sql, int count, const char *const params[], struct err *err)
+run(struct session *se, const char *sql, int count, const char *const params[],
+    struct err *err)
 {
-	PGresult *res = count > 0 ?
-	    PQexecParams(se->conn, sql, count, NULL, params, NULL, NULL, 0) :
-	    PQexec(se->conn, sql);
+	PGresult *res =
+	    count > 0 ? PQexecParams(se->conn, sql, count, NULL, params, NULL, NULL, 0)
+		      : PQexec(se->conn, sql);
 	ExecStatusType status = PQresultStatus(res);
 	const char *state, *text;
 
@@ -110,8 +112,8 @@ session_run(struct session *se, const char *sql, int count, const char *const pa
 }
 
 int
-session_value(struct session *se, const char *sql, int count, const char *const params[],
-    char *value, size_t size, struct err *err)
+session_value(struct session *se, const char *sql, int count,
+    const char *const params[], char *value, size_t size, struct err *err)
 {
 	PGresult *res = run(se, sql, count, params, err);
 	int rc = 0;
@@ -121,9 +123,11 @@ session_value(struct session *se, const char *sql, int count, const char *const 
 	if (PQntuples(res) < 1)
 		rc = err_set(err, ERR_NOT_FOUND, "no such row");
 	else if ((size_t)PQgetlength(res, 0, 0) >= size)
-		rc = err_set(err, ERR_BUG, "a value of %d bytes is too long", PQgetlength(res, 0, 0));
+		rc = err_set(err, ERR_BUG, "a value of %d bytes is too long",
+		    PQgetlength(res, 0, 0));
 	else
-		memcpy(value, PQgetvalue(res, 0, 0), (size_t)PQgetlength(res, 0, 0) + 1);
+		memcpy(
+		    value, PQgetvalue(res, 0, 0), (size_t)PQgetlength(res, 0, 0) + 1);
 	PQclear(res);
 	return rc;
 }
@@ -143,7 +147,8 @@ session_rows(struct session *se, const char *sql, int count, const char *const p
 		columns = MAX_COLUMNS;
 	for (int r = 0; r < PQntuples(res); r++) {
 		for (int c = 0; c < columns; c++)
-			values[c] = PQgetisnull(res, r, c) ? NULL : PQgetvalue(res, r, c);
+			values[c] =
+			    PQgetisnull(res, r, c) ? NULL : PQgetvalue(res, r, c);
 		if (row(columns, values, arg) != 0)
 			break;
 	}

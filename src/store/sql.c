@@ -5,154 +5,168 @@
 #include "store/sql.h"
 
 /*
- * Not a function: INSERT ... SELECT from unnest has one plan only, and the arrays go straight in.
- * A row whose time is to come is scheduled; PostgreSQL's clock decides.
+ * Not a function: INSERT ... SELECT from unnest has one plan only, and the arrays go
+ * straight in. A row whose time is to come is scheduled; PostgreSQL's clock decides.
  */
 const struct pgstmt sql_submit = {
-	"submit",
-	"INSERT INTO shoal.task (id, app_id, queue_id, type_id, state, priority, max_attempts, timeout_ms,"
-	" run_at, order_at, due_at, waiter, payload, metadata)"
-	" SELECT v.id, v.app_id, v.queue_id, v.type_id, CASE WHEN v.later THEN 0 ELSE 1 END, v.priority,"
-	" v.max_attempts, v.timeout_ms, v.at,"
-	" CASE WHEN NOT v.later THEN v.at + v.priority * $13::int * interval '1 millisecond' END,"
-	" CASE WHEN v.later THEN v.at END, v.waiter, v.payload, v.metadata"
-	" FROM (SELECT u.*, x.at, x.at > now() AS later"
-	"  FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::int2[], $6::int2[], $7::int[],"
-	"   $8::int8[], $9::int8[], $10::uuid[], $11::text[], $12::text[])"
-	"   AS u (id, app_id, queue_id, type_id, priority, max_attempts, timeout_ms, run_at_us, delay_ms,"
-	"   waiter, payload, metadata),"
-	"  LATERAL (SELECT CASE"
-	"   WHEN u.run_at_us IS NOT NULL THEN timestamptz 'epoch' + u.run_at_us * interval '1 microsecond'"
-	"   WHEN u.delay_ms IS NOT NULL THEN now() + u.delay_ms * interval '1 millisecond'"
-	"   ELSE now() END AS at) x) v"
-	" RETURNING id, state, (extract(epoch FROM run_at) * 1000000)::int8",
+    "submit",
+    "INSERT INTO shoal.task (id, app_id, queue_id, type_id, state, priority, "
+    "max_attempts, timeout_ms,"
+    " run_at, order_at, due_at, waiter, payload, metadata)"
+    " SELECT v.id, v.app_id, v.queue_id, v.type_id, CASE WHEN v.later THEN 0 ELSE 1 "
+    "END, v.priority,"
+    " v.max_attempts, v.timeout_ms, v.at,"
+    " CASE WHEN NOT v.later THEN v.at + v.priority * $13::int * interval '1 "
+    "millisecond' END,"
+    " CASE WHEN v.later THEN v.at END, v.waiter, v.payload, v.metadata"
+    " FROM (SELECT u.*, x.at, x.at > now() AS later"
+    "  FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::int2[], "
+    "$6::int2[], $7::int[],"
+    "   $8::int8[], $9::int8[], $10::uuid[], $11::text[], $12::text[])"
+    "   AS u (id, app_id, queue_id, type_id, priority, max_attempts, timeout_ms, "
+    "run_at_us, delay_ms,"
+    "   waiter, payload, metadata),"
+    "  LATERAL (SELECT CASE"
+    "   WHEN u.run_at_us IS NOT NULL THEN timestamptz 'epoch' + u.run_at_us * interval "
+    "'1 microsecond'"
+    "   WHEN u.delay_ms IS NOT NULL THEN now() + u.delay_ms * interval '1 millisecond'"
+    "   ELSE now() END AS at) x) v"
+    " RETURNING id, state, (extract(epoch FROM run_at) * 1000000)::int8",
 };
 
 const struct pgstmt sql_claim = {
-	"claim",
-	"SELECT * FROM shoal.claim_tasks($1::uuid, $2::int, $3::int[], $4::uuid[], $5::int[])",
+    "claim",
+    "SELECT * FROM shoal.claim_tasks($1::uuid, $2::int, $3::int[], $4::uuid[], "
+    "$5::int[])",
 };
 
 const struct pgstmt sql_claimed = {
-	"claimed",
-	"SELECT * FROM shoal.claimed_tasks($1::uuid, $2::int)",
+    "claimed",
+    "SELECT * FROM shoal.claimed_tasks($1::uuid, $2::int)",
 };
 
 const struct pgstmt sql_claim_direct = {
-	"claim_direct",
-	"SELECT * FROM shoal.claim_direct($1::uuid, $2::int, $3::int, $4::int[], $5::int[], $6::int)",
+    "claim_direct",
+    "SELECT * FROM shoal.claim_direct($1::uuid, $2::int, $3::int, $4::int[], "
+    "$5::int[], $6::int)",
 };
 
 const struct pgstmt sql_finish = {
-	"finish",
-	"SELECT * FROM shoal.finish_tasks($1::uuid, $2::int[], $3::uuid[], $4::int[], $5::int[],"
-	" $6::int2[], $7::int8[], $8::text[], $9::text[], $10::text[], $11::int[])",
+    "finish",
+    "SELECT * FROM shoal.finish_tasks($1::uuid, $2::int[], $3::uuid[], $4::int[], "
+    "$5::int[],"
+    " $6::int2[], $7::int8[], $8::text[], $9::text[], $10::text[], $11::int[])",
 };
 
 const struct pgstmt sql_finished = {
-	"finished",
-	"SELECT * FROM shoal.finished_tasks($1::uuid, $2::int[], $3::uuid[], $4::int[], $5::int[])",
+    "finished",
+    "SELECT * FROM shoal.finished_tasks($1::uuid, $2::int[], $3::uuid[], $4::int[], "
+    "$5::int[])",
 };
 
 const struct pgstmt sql_mark_dead = {
-	"mark_dead",
-	"UPDATE shoal.incarnation SET state = 1, ended_at = clock_timestamp()"
-	" WHERE id = ANY ($1::uuid[]) AND state = 0 RETURNING id",
+    "mark_dead",
+    "UPDATE shoal.incarnation SET state = 1, ended_at = clock_timestamp()"
+    " WHERE id = ANY ($1::uuid[]) AND state = 0 RETURNING id",
 };
 
 const struct pgstmt sql_take = {
-	"take",
-	"SELECT * FROM shoal.take_tasks($1::uuid[])",
+    "take",
+    "SELECT * FROM shoal.take_tasks($1::uuid[])",
 };
 
 const struct pgstmt sql_strays = {
-	"strays",
-	"SELECT shoal.strays()",
+    "strays",
+    "SELECT shoal.strays()",
 };
 
 const struct pgstmt sql_held = {
-	"held",
-	"SELECT * FROM shoal.held_tasks($1::uuid, $2::int)",
+    "held",
+    "SELECT * FROM shoal.held_tasks($1::uuid, $2::int)",
 };
 
 const struct pgstmt sql_register = {
-	"register",
-	/* may be sent again after a lost answer: the row is made once */
-	"WITH made AS (INSERT INTO shoal.incarnation (id, host, version, slots)"
-	" SELECT $1::uuid, $2::text, $3::text, $4::int"
-	" WHERE NOT EXISTS (SELECT 1 FROM shoal.incarnation WHERE id = $1::uuid))"
-	" SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8, c.database_id, c.name, c.epoch"
-	" FROM shoal.cluster c",
+    "register",
+    /* may be sent again after a lost answer: the row is made once */
+    "WITH made AS (INSERT INTO shoal.incarnation (id, host, version, slots)"
+    " SELECT $1::uuid, $2::text, $3::text, $4::int"
+    " WHERE NOT EXISTS (SELECT 1 FROM shoal.incarnation WHERE id = $1::uuid))"
+    " SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8, c.database_id, "
+    "c.name, c.epoch"
+    " FROM shoal.cluster c",
 };
 
 const struct pgstmt sql_leave = {
-	"leave",
-	"UPDATE shoal.incarnation SET state = 2, ended_at = clock_timestamp()"
-	" WHERE id = $1::uuid AND state = 0",
+    "leave",
+    "UPDATE shoal.incarnation SET state = 2, ended_at = clock_timestamp()"
+    " WHERE id = $1::uuid AND state = 0",
 };
 
 const struct pgstmt sql_schema = {
-	"schema",
-	"SELECT coalesce(max(step), 0) FROM shoal.schema_step",
+    "schema",
+    "SELECT coalesce(max(step), 0) FROM shoal.schema_step",
 };
 
 const struct pgstmt sql_beat = {
-	"beat",
-	"SELECT b.id, b.now_us, b.leaderless, b.beat, b.epoch,"
-	" (SELECT count(*) FROM shoal.incarnation WHERE state = 0) FROM shoal.beat($1::uuid[]) b",
+    "beat",
+    "SELECT b.id, b.now_us, b.leaderless, b.beat, b.epoch,"
+    " (SELECT count(*) FROM shoal.incarnation WHERE state = 0) FROM "
+    "shoal.beat($1::uuid[]) b",
 };
 
 const struct pgstmt sql_lead = {
-	"lead",
-	"SELECT * FROM shoal.lead($1::uuid, $2::int)",
+    "lead",
+    "SELECT * FROM shoal.lead($1::uuid, $2::int)",
 };
 
 const struct pgstmt sql_unlead = {
-	"unlead",
-	"UPDATE shoal.cluster SET lease_until = clock_timestamp() - interval '1 second'"
-	" WHERE leader = ANY ($1::uuid[])",
+    "unlead",
+    "UPDATE shoal.cluster SET lease_until = clock_timestamp() - interval '1 second'"
+    " WHERE leader = ANY ($1::uuid[])",
 };
 
 const struct pgstmt sql_feed = {
-	"feed",
-	"SELECT * FROM shoal.feed($1::uuid, $2::int, $3::int, $4::int[], $5::int[], $6::int)",
+    "feed",
+    "SELECT * FROM shoal.feed($1::uuid, $2::int, $3::int, $4::int[], $5::int[], "
+    "$6::int)",
 };
 
 const struct pgstmt sql_watch = {
-	"watch",
-	"SELECT id, beat FROM shoal.incarnation WHERE state = 0",
+    "watch",
+    "SELECT id, beat FROM shoal.incarnation WHERE state = 0",
 };
 
 const struct pgstmt sql_forget = {
-	"forget",
-	"DELETE FROM shoal.incarnation i WHERE i.state <> 0 AND i.ended_at < now() - interval '1 day'"
-	" AND NOT EXISTS (SELECT 1 FROM shoal.claim c WHERE c.owner = i.id)",
+    "forget",
+    "DELETE FROM shoal.incarnation i WHERE i.state <> 0 AND i.ended_at < now() - "
+    "interval '1 day'"
+    " AND NOT EXISTS (SELECT 1 FROM shoal.claim c WHERE c.owner = i.id)",
 };
 
 const struct pgstmt sql_next_epoch = {
-	"next_epoch",
-	"UPDATE shoal.cluster SET epoch = epoch + 1 WHERE epoch = $1::int8"
-	" RETURNING epoch",
+    "next_epoch",
+    "UPDATE shoal.cluster SET epoch = epoch + 1 WHERE epoch = $1::int8"
+    " RETURNING epoch",
 };
 
 const struct pgstmt sql_names = {
-	"names",
-	"SELECT * FROM shoal.names_of($1::int, $2::text[], $3::text[], $4::int)",
+    "names",
+    "SELECT * FROM shoal.names_of($1::int, $2::text[], $3::text[], $4::int)",
 };
 
 const struct pgstmt sql_queues_by_id = {
-	"queues_by_id",
-	"SELECT id, app_id, name FROM shoal.queue WHERE id = ANY ($1::int[])",
+    "queues_by_id",
+    "SELECT id, app_id, name FROM shoal.queue WHERE id = ANY ($1::int[])",
 };
 
 const struct pgstmt sql_wait = {
-	"wait",
-	"SELECT shoal.wait_for($1::int, $2::uuid, $3::uuid)",
+    "wait",
+    "SELECT shoal.wait_for($1::int, $2::uuid, $3::uuid)",
 };
 
 const struct pgstmt sql_ended = {
-	"ended",
-	"SELECT u.app_id, u.id FROM unnest($1::int[], $2::uuid[]) AS u (app_id, id)"
-	" WHERE NOT EXISTS (SELECT 1 FROM shoal.task t"
-	"  WHERE t.app_id = u.app_id AND t.id = u.id AND t.finished_at IS NULL)",
+    "ended",
+    "SELECT u.app_id, u.id FROM unnest($1::int[], $2::uuid[]) AS u (app_id, id)"
+    " WHERE NOT EXISTS (SELECT 1 FROM shoal.task t"
+    "  WHERE t.app_id = u.app_id AND t.id = u.id AND t.finished_at IS NULL)",
 };

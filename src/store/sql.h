@@ -12,30 +12,41 @@
 
 /* 13 arrays, aging ms; id, state, run_at in microseconds */
 extern const struct pgstmt sql_submit;
-/* me, batch, apps, ids, types; app, id, attempt, type, queue, failures, max_attempts, timeout_ms, payload */
+/* me, batch, apps, ids, types; app, id, attempt, type, queue, failures, max_attempts,
+ * timeout_ms, payload */
 extern const struct pgstmt sql_claim;
-extern const struct pgstmt sql_claimed;      /* me, batch; as sql_claim */
-extern const struct pgstmt sql_claim_direct; /* me, batch, aging, types, takes, most; as sql_claim */
-extern const struct pgstmt sql_finish;       /* see finish_tasks; app, id, state, waiter */
-extern const struct pgstmt sql_finished;     /* me, apps, ids, attempts, claims; app, id, state, waiter */
-extern const struct pgstmt sql_mark_dead;    /* ids; ids that were alive */
-extern const struct pgstmt sql_take;         /* owners; app, id, type, owner, attempt */
-extern const struct pgstmt sql_strays;       /* ; owners as an array */
-extern const struct pgstmt sql_held;         /* me, before; app, id, attempt, claim */
-extern const struct pgstmt sql_register;     /* id, host, version, slots; now in microseconds, database id, cluster name, epoch */
-extern const struct pgstmt sql_leave;        /* id */
-extern const struct pgstmt sql_schema;       /* ; newest step */
-extern const struct pgstmt sql_beat;         /* ids; id, now us, leaderless, cluster beat, epoch, alive count */
-extern const struct pgstmt sql_lead;         /* me, lease ms; leader epoch, beat, epoch */
-extern const struct pgstmt sql_unlead;       /* owners: whoever of them leads gives the lease up */
-/* me, lease ms, aging ms, types, takes, most; kind, app, id, type, age ms, next due ms, beat, epoch */
+extern const struct pgstmt sql_claimed; /* me, batch; as sql_claim */
+extern const struct pgstmt
+    sql_claim_direct; /* me, batch, aging, types, takes, most; as sql_claim */
+extern const struct pgstmt sql_finish; /* see finish_tasks; app, id, state, waiter */
+extern const struct pgstmt
+    sql_finished; /* me, apps, ids, attempts, claims; app, id, state, waiter */
+extern const struct pgstmt sql_mark_dead; /* ids; ids that were alive */
+extern const struct pgstmt sql_take;	  /* owners; app, id, type, owner, attempt */
+extern const struct pgstmt sql_strays;	  /* ; owners as an array */
+extern const struct pgstmt sql_held;	  /* me, before; app, id, attempt, claim */
+extern const struct pgstmt
+    sql_register; /* id, host, version, slots; now in microseconds, database id, cluster
+		     name, epoch */
+extern const struct pgstmt sql_leave;  /* id */
+extern const struct pgstmt sql_schema; /* ; newest step */
+extern const struct pgstmt
+    sql_beat; /* ids; id, now us, leaderless, cluster beat, epoch, alive count */
+extern const struct pgstmt sql_lead; /* me, lease ms; leader epoch, beat, epoch */
+extern const struct pgstmt
+    sql_unlead; /* owners: whoever of them leads gives the lease up */
+/* me, lease ms, aging ms, types, takes, most; kind, app, id, type, age ms, next due ms,
+ * beat, epoch */
 extern const struct pgstmt sql_feed;
-extern const struct pgstmt sql_watch;        /* ; id, beat of all that are alive */
-extern const struct pgstmt sql_forget;       /* ; removes incarnations that ended a day ago */
-extern const struct pgstmt sql_next_epoch;   /* the epoch that was seen; the epoch now, database id */
-extern const struct pgstmt sql_names;        /* app, queues, types, limit; kind, name, id, paused */
+extern const struct pgstmt sql_watch;  /* ; id, beat of all that are alive */
+extern const struct pgstmt sql_forget; /* ; removes incarnations that ended a day ago */
+extern const struct pgstmt
+    sql_next_epoch; /* the epoch that was seen; the epoch now, database id */
+extern const struct pgstmt
+    sql_names; /* app, queues, types, limit; kind, name, id, paused */
 extern const struct pgstmt sql_queues_by_id; /* ids; id, app, name */
-extern const struct pgstmt sql_wait;         /* app, id, me; state */
-extern const struct pgstmt sql_ended;        /* apps, ids; app, id of those that ended or are missing */
+extern const struct pgstmt sql_wait;	     /* app, id, me; state */
+extern const struct pgstmt
+    sql_ended; /* apps, ids; app, id of those that ended or are missing */
 
 #endif

@@ -10,7 +10,7 @@
 #include "pg/pgpool.h"
 
 /* units that may wait on a lane; the micro-batches keep one or two each under way */
-#define HOT_UNITS 16
+#define HOT_UNITS  16
 #define READ_UNITS 256
 /* a caller waits behind these two: better told to try again soon than kept */
 #define CALLER_TIMEOUT_MS 5000
@@ -32,10 +32,10 @@ struct store {
 };
 
 static const char *const lane_names[STORE_LANE_COUNT] = {
-	[STORE_SUBMIT] = "submit",
-	[STORE_WORK] = "work",
-	[STORE_READ] = "read",
-	[STORE_LEAD] = "lead",
+    [STORE_SUBMIT] = "submit",
+    [STORE_WORK] = "work",
+    [STORE_READ] = "read",
+    [STORE_LEAD] = "lead",
 };
 
 static void
@@ -53,17 +53,18 @@ fill_opts(struct store *st, enum store_lane lane, struct pgconn_opts *opts)
 	const struct settings *s = st->settings;
 	int timeout_ms = (int)s->database_statement_timeout_ms;
 
-	if ((lane == STORE_SUBMIT || lane == STORE_READ) && timeout_ms > CALLER_TIMEOUT_MS)
+	if ((lane == STORE_SUBMIT || lane == STORE_READ) &&
+	    timeout_ms > CALLER_TIMEOUT_MS)
 		timeout_ms = CALLER_TIMEOUT_MS;
 	*opts = (struct pgconn_opts){
-		.name = lane_names[lane],
-		.url = s->database_url,
-		.password = s->database_password,
-		.prepared = s->database_prepared,
-		.statement_timeout_ms = timeout_ms,
-		.max_units = lane == STORE_READ ? READ_UNITS : HOT_UNITS,
-		.state_cb = on_state,
-		.arg = &st->lanes[lane],
+	    .name = lane_names[lane],
+	    .url = s->database_url,
+	    .password = s->database_password,
+	    .prepared = s->database_prepared,
+	    .statement_timeout_ms = timeout_ms,
+	    .max_units = lane == STORE_READ ? READ_UNITS : HOT_UNITS,
+	    .state_cb = on_state,
+	    .arg = &st->lanes[lane],
 	};
 }
 
@@ -95,10 +96,12 @@ store_create(struct loop *l, struct resolver *rv, const struct settings *setting
 	st->arg = arg;
 	for (int i = 0; i < STORE_LANE_COUNT; i++)
 		st->lanes[i] = (struct lane){st, (enum store_lane)i};
-	if (open_lane(st, STORE_SUBMIT, err) != 0 || open_lane(st, STORE_WORK, err) != 0)
+	if (open_lane(st, STORE_SUBMIT, err) != 0 ||
+	    open_lane(st, STORE_WORK, err) != 0)
 		goto fail;
 	fill_opts(st, STORE_READ, &opts);
-	st->reads = pgpool_create(l, rv, &opts, (size_t)settings->database_connections - 2, err);
+	st->reads = pgpool_create(
+	    l, rv, &opts, (size_t)settings->database_connections - 2, err);
 	if (st->reads == NULL)
 		goto fail;
 	return st;
@@ -115,7 +118,8 @@ store_free(struct store *st)
 
 	if (st == NULL)
 		return;
-	/* their waiting callbacks run from inside the free: they must find nothing to send on */
+	/* their waiting callbacks run from inside the free: they must find nothing to
+	 * send on */
 	for (int i = 0; i < STORE_LANE_COUNT; i++) {
 		struct pgconn *pc = st->conns[i];
 
@@ -140,7 +144,7 @@ bool
 store_is_ready(const struct store *st)
 {
 	return store_is_up(st, STORE_SUBMIT) && store_is_up(st, STORE_WORK) &&
-	    store_is_up(st, STORE_READ);
+	       store_is_up(st, STORE_READ);
 }
 
 int
@@ -178,6 +182,7 @@ store_exec(struct store *st, enum store_lane lane, const struct pgstmt *stmt,
 	if (lane == STORE_READ && st->reads != NULL)
 		return pgpool_exec(st->reads, stmt, p, cb, arg, err);
 	if (st->conns[lane] == NULL)
-		return err_set(err, ERR_CLOSED, "the %s connection is not open", lane_names[lane]);
+		return err_set(
+		    err, ERR_CLOSED, "the %s connection is not open", lane_names[lane]);
 	return pgconn_exec(st->conns[lane], stmt, p, cb, arg, err);
 }

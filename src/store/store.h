@@ -2,9 +2,10 @@
 /*
  * store.h - a worker's connections to PostgreSQL, one for each kind of work.
  *
- * Submits have a connection of their own, claims, finishes and beats share one that carries
- * nothing slow, reads (and all that is not hot) go through a small pool.  The leader opens one more
- * while it leads.  Statements are constants in sql.h; this module only knows where they go.
+ * Submits have a connection of their own, claims, finishes and beats share one that
+ * carries nothing slow, reads (and all that is not hot) go through a small pool.  The
+ * leader opens one more while it leads.  Statements are constants in sql.h; this module
+ * only knows where they go.
  */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
@@ -18,13 +19,21 @@
 
 struct store;
 
-enum store_lane { STORE_SUBMIT = 0, STORE_WORK, STORE_READ, STORE_LEAD, STORE_LANE_COUNT };
+enum store_lane {
+	STORE_SUBMIT = 0,
+	STORE_WORK,
+	STORE_READ,
+	STORE_LEAD,
+	STORE_LANE_COUNT
+};
 
 /* told when a lane goes up or down; err as in pgconn_state_cb */
-typedef void store_state_cb(enum store_lane lane, bool up, const struct err *err, void *arg);
+typedef void store_state_cb(
+    enum store_lane lane, bool up, const struct err *err, void *arg);
 
-struct store *store_create(struct loop *l, struct resolver *rv, const struct settings *settings,
-    store_state_cb *cb, void *arg, struct err *err) ATTR_CHECK;
+struct store *store_create(struct loop *l, struct resolver *rv,
+    const struct settings *settings, store_state_cb *cb, void *arg,
+    struct err *err) ATTR_CHECK;
 void store_free(struct store *st);
 bool store_is_up(const struct store *st, enum store_lane lane);
 /* submit, work and read are all up */

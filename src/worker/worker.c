@@ -4,16 +4,17 @@
  *
  * Faces, engine and handlers know nothing of each other's making; here they meet.
  *
- * The worker is ready when its listeners are armed: as soon as the engine can serve, so that no
- * request meets a worker that is still connecting, and after LISTEN_MS at the latest, so that
- * /health answers whatever the stores do.
+ * The worker is ready when its listeners are armed: as soon as the engine can serve, so
+ * that no request meets a worker that is still connecting, and after LISTEN_MS at the
+ * latest, so that /health answers whatever the stores do.
  *
- * Leaving, in this order: no more tasks are taken; requests go on being served until the drain delay
- * has passed (the balancer needs that long); then listeners and idle connections close, waits are
- * answered as they stand, and when no request and no task is left, or patience ends, the process does.
+ * Leaving, in this order: no more tasks are taken; requests go on being served until
+ * the drain delay has passed (the balancer needs that long); then listeners and idle
+ * connections close, waits are answered as they stand, and when no request and no task
+ * is left, or patience ends, the process does.
  *
- * A worker whose master is gone (end of file on the control socket) leaves within seconds: nobody
- * would restart it, and its successor may be starting already.
+ * A worker whose master is gone (end of file on the control socket) leaves within
+ * seconds: nobody would restart it, and its successor may be starting already.
  */
 #include "worker/worker.h"
 
@@ -36,13 +37,14 @@
 #include "proc/child.h"
 #include "proc/procutil.h"
 
-#define HEARTBEAT_MS 500
-#define MEMORY_MS 5000
-#define LISTEN_MS 1000
+#define HEARTBEAT_MS	500
+#define MEMORY_MS	5000
+#define LISTEN_MS	1000
 #define ORPHAN_TASKS_MS 2500 /* for running tasks when the master is gone */
-#define ORPHAN_END_MS 1000
-#define ORPHAN_ALARM_S 4      /* whatever happens in the loop */
-#define GIVE_UP_END_MS 8000   /* from giving tasks back to the end; less than the master waits */
+#define ORPHAN_END_MS	1000
+#define ORPHAN_ALARM_S	4 /* whatever happens in the loop */
+#define GIVE_UP_END_MS                                                                 \
+	8000 /* from giving tasks back to the end; less than the master waits */
 #define FOREVER (-1)
 
 enum leave_step {
@@ -68,7 +70,7 @@ struct worker {
 	struct loop_timer *listen_timer;
 	bool listening;
 	struct loop_timer *leave_timer; /* the next step of leaving */
-	struct loop_timer *end_timer;   /* patience with tasks, then with all */
+	struct loop_timer *end_timer;	/* patience with tasks, then with all */
 	enum leave_step leave;
 	int64_t tasks_ms; /* patience with running tasks; FOREVER */
 	bool engine_done;
@@ -151,7 +153,8 @@ on_end_time(void *arg)
 	if (!w->gave_up) {
 		w->gave_up = true;
 		log_info(NULL, "running tasks are given back", " ");
-		loop_timer_start_ms(w->end_timer, w->orphaned ? ORPHAN_END_MS : GIVE_UP_END_MS);
+		loop_timer_start_ms(
+		    w->end_timer, w->orphaned ? ORPHAN_END_MS : GIVE_UP_END_MS);
 		engine_give_up(w->engine);
 		return;
 	}
@@ -173,7 +176,8 @@ leave(struct worker *w, const char *why, int64_t delay_ms, int64_t tasks_ms)
 			httpd_set_closing(w->httpds[i], true);
 		engine_drain(w->engine);
 	} else {
-		if (tasks_ms != FOREVER && (w->tasks_ms == FOREVER || tasks_ms < w->tasks_ms))
+		if (tasks_ms != FOREVER &&
+		    (w->tasks_ms == FOREVER || tasks_ms < w->tasks_ms))
 			w->tasks_ms = tasks_ms;
 		if (w->leave == LEAVE_WAIT && !w->gave_up && w->tasks_ms != FOREVER)
 			loop_timer_start_ms(w->end_timer, w->tasks_ms);
@@ -182,7 +186,8 @@ leave(struct worker *w, const char *why, int64_t delay_ms, int64_t tasks_ms)
 		loop_timer_start_ms(w->leave_timer, delay_ms);
 }
 
-/* ---------------------------------------------------------------- the master's orders */
+/* ---------------------------------------------------------------- the master's orders
+ */
 
 static void
 obey(struct worker *w, char order)
@@ -208,7 +213,8 @@ obey(struct worker *w, char order)
 		break;
 	case WORKER_REOPEN:
 		if (log_reopen(&err) != 0)
-			log_error(NULL, "the log file cannot be opened again", "reason=\"%s\"", err.text);
+			log_error(NULL, "the log file cannot be opened again",
+			    "reason=\"%s\"", err.text);
 		break;
 	case WORKER_BURY:
 		engine_bury(w->engine);
@@ -265,8 +271,10 @@ arm_listeners(struct worker *w, struct err *err)
 	const struct worker_env *env = w->env;
 
 	for (size_t i = 0; i < env->listener_count; i++) {
-		/* our own copy since the fork: closed with the httpd, or the address stays taken */
-		if (httpd_listen(w->httpds[env->listeners[i].audience], env->listeners[i].fd, err) != 0)
+		/* our own copy since the fork: closed with the httpd, or the address
+		 * stays taken */
+		if (httpd_listen(w->httpds[env->listeners[i].audience],
+			env->listeners[i].fd, err) != 0)
 			return -1;
 	}
 	return 0;
@@ -301,12 +309,12 @@ build_engine(struct worker *w, struct err *err)
 {
 	const struct worker_env *env = w->env;
 	struct engine_opts opts = {
-		.settings = env->settings,
-		.board = env->board,
-		.slot = env->slot,
-		.serving = on_listen,
-		.ended = on_engine_ended,
-		.arg = w,
+	    .settings = env->settings,
+	    .board = env->board,
+	    .slot = env->slot,
+	    .serving = on_listen,
+	    .ended = on_engine_ended,
+	    .arg = w,
 	};
 
 	w->children = children_create(w->loop, err);
@@ -354,16 +362,18 @@ build(struct worker *w, struct err *err)
 	if (w->loop == NULL)
 		return -1;
 	w->resolver = resolver_create(w->loop, err);
-	if (w->resolver == NULL || build_engine(w, err) != 0 || build_faces(w, err) != 0)
+	if (w->resolver == NULL || build_engine(w, err) != 0 ||
+	    build_faces(w, err) != 0)
 		return -1;
 	w->heartbeat = loop_timer_create(w->loop, on_heartbeat, w);
 	w->listen_timer = loop_timer_create(w->loop, on_listen, w);
 	w->leave_timer = loop_timer_create(w->loop, on_leave_time, w);
 	w->end_timer = loop_timer_create(w->loop, on_end_time, w);
-	w->orders =
-	    event_new(loop_base(w->loop), w->env->control_fd, EV_READ | EV_PERSIST, on_orders, w);
-	if (w->heartbeat == NULL || w->listen_timer == NULL || w->leave_timer == NULL || w->end_timer == NULL ||
-	    w->orders == NULL || event_add(w->orders, NULL) != 0)
+	w->orders = event_new(
+	    loop_base(w->loop), w->env->control_fd, EV_READ | EV_PERSIST, on_orders, w);
+	if (w->heartbeat == NULL || w->listen_timer == NULL || w->leave_timer == NULL ||
+	    w->end_timer == NULL || w->orders == NULL ||
+	    event_add(w->orders, NULL) != 0)
 		return err_set(err, ERR_NOMEM, "worker");
 	return 0;
 }
@@ -398,8 +408,8 @@ take_down(struct worker *w)
 static void
 ignore_signals(void)
 {
-	static const int ignored[] = {
-		SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU, SIGPIPE};
+	static const int ignored[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1,
+	    SIGUSR2, SIGTTIN, SIGTTOU, SIGPIPE};
 
 	for (size_t i = 0; i < COUNT_OF(ignored); i++)
 		signal(ignored[i], SIG_IGN);

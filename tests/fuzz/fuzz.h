@@ -3,8 +3,8 @@
  * fuzz.h - makes a fuzz target an ordinary program.
  *
  * A target defines LLVMFuzzerTestOneInput and includes this file once.  Compiled with
- * -DLIBFUZZER it leaves main to that library; otherwise it runs each file that is named,
- * or standard input, which is what AFL and the replay in `make check` want.
+ * -DLIBFUZZER it leaves main to that library; otherwise it runs each file that is
+ * named, or standard input, which is what AFL and the replay in `make check` want.
  */
 #ifndef FUZZ_FUZZ_H
 #define FUZZ_FUZZ_H
@@ -19,12 +19,13 @@
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
 /* unlike assert it is there in every build */
-#define FUZZ_CHECK(what) \
-	do { \
-		if (!(what)) { \
-			fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #what); \
-			abort(); \
-		} \
+#define FUZZ_CHECK(what)                                                               \
+	do {                                                                           \
+		if (!(what)) {                                                         \
+			fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__,   \
+			    #what);                                                    \
+			abort();                                                       \
+		}                                                                      \
 	} while (0)
 
 #ifndef LIBFUZZER

@@ -54,8 +54,8 @@ static const struct conf_key keys[] = {
 };
 /* clang-format on */
 
-static const struct conf_schema schema = {sections, COUNT_OF(sections), keys,
-					  COUNT_OF(keys), "FUZZ_"};
+static const struct conf_schema schema = {
+    sections, COUNT_OF(sections), keys, COUNT_OF(keys), "FUZZ_"};
 
 static void *
 family_get(void *arg, const char *name, struct err *err)
@@ -109,8 +109,8 @@ dump(const struct settings *s, struct strbuf *out)
 	strbuf_init(out, (size_t)8 << 20);
 	conf_dump(&schema, s, out);
 	for (i = 0; i < s->family_count; i++)
-		conf_dump_section(&schema, "f:", s->families[i].name, &s->families[i],
-				  out);
+		conf_dump_section(
+		    &schema, "f:", s->families[i].name, &s->families[i], out);
 	FUZZ_CHECK(!strbuf_failed(out));
 }
 

@@ -30,8 +30,8 @@ read_string(const struct jspan *string)
 	FUZZ_CHECK(len + 2 <= string->len && strlen(buf) == len);
 	FUZZ_CHECK(jspan_is(string, buf));
 	plain = len < sizeof(small);
-	FUZZ_CHECK((jspan_string(string, small, sizeof(small), NULL, &err) == 0) ==
-		   plain);
+	FUZZ_CHECK(
+	    (jspan_string(string, small, sizeof(small), NULL, &err) == 0) == plain);
 	mem_free(buf);
 }
 
@@ -68,8 +68,8 @@ walk(const struct jspan *value)
 	FUZZ_CHECK(value->len > 0);
 	/* deep ones would cost the square of their size */
 	if (value->len < 256) {
-		FUZZ_CHECK(jscan_check(value->at, value->len, &inner, &again, &err) ==
-			   0);
+		FUZZ_CHECK(
+		    jscan_check(value->at, value->len, &inner, &again, &err) == 0);
 		FUZZ_CHECK(again.at == value->at && again.len == value->len);
 		FUZZ_CHECK(again.kind == value->kind);
 	}
@@ -105,7 +105,7 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 	if (jscan_check((const char *)bytes, len, &limits, &value, &err) == 0)
 		walk(&value);
 	else
-		FUZZ_CHECK(err.code == ERR_INVALID &&
-			   strstr(err.text, " at byte ") != NULL);
+		FUZZ_CHECK(
+		    err.code == ERR_INVALID && strstr(err.text, " at byte ") != NULL);
 	return 0;
 }

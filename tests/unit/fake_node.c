@@ -106,8 +106,8 @@ httpreq_query(const struct httpreq *req, const char *name)
 }
 
 bool
-httpreq_query_next(const struct httpreq *req, size_t *cursor, const char **name,
-		   const char **value)
+httpreq_query_next(
+    const struct httpreq *req, size_t *cursor, const char **name, const char **value)
 {
 	if (req->query[*cursor][0] == NULL)
 		return false;
@@ -182,7 +182,7 @@ httpreq_set_header(struct httpreq *req, const char *name, const char *value)
 
 	assert_false(req->ended);
 	snprintf(req->reply_headers + at, sizeof(req->reply_headers) - at, "%s: %s\n",
-		 name, value);
+	    name, value);
 }
 
 void
@@ -192,8 +192,8 @@ httpreq_set_close(struct httpreq *req)
 }
 
 void
-httpreq_reply(struct httpreq *req, int status, const char *type, const void *body,
-	      size_t len)
+httpreq_reply(
+    struct httpreq *req, int status, const char *type, const void *body, size_t len)
 {
 	(void)type;
 	end(req);
@@ -276,7 +276,7 @@ fake_committed(const struct err *err)
 
 	assert_true(fake.submit_count > 0);
 	memmove(fake.submits, fake.submits + 1,
-		--fake.submit_count * sizeof(fake.submits[0]));
+	    --fake.submit_count * sizeof(fake.submits[0]));
 	for (size_t i = 0; i < g->count; i++)
 		g->items[i].due_us = 1800000000000000;
 	g->cb(g, err, g->arg);
@@ -301,8 +301,8 @@ names_type_id(const struct names *n, const char *type)
 
 int
 names_learn(struct names *n, int app, const char *const queues[], size_t queue_count,
-	    const char *const types[], size_t type_count, names_cb *cb, void *arg,
-	    struct err *err)
+    const char *const types[], size_t type_count, names_cb *cb, void *arg,
+    struct err *err)
 {
 	(void)n;
 	(void)app;
@@ -330,7 +330,7 @@ fake_names_learned(const struct err *err)
 
 struct waiter *
 waiters_add(struct waiters *ws, int app_id, const struct uuid *id, int64_t timeout_ms,
-	    bool marked, waiter_cb *cb, void *arg, struct err *err)
+    bool marked, waiter_cb *cb, void *arg, struct err *err)
 {
 	struct waiter *w = &fake.waiters[fake.waiter_count++];
 
@@ -356,7 +356,7 @@ waiters_cancel(struct waiter *w)
 
 int
 store_exec(struct store *st, enum store_lane lane, const struct pgstmt *stmt,
-	   const struct pgparam *p, pgconn_done_cb *cb, void *arg, struct err *err)
+    const struct pgparam *p, pgconn_done_cb *cb, void *arg, struct err *err)
 {
 	(void)st;
 	(void)p;
@@ -377,7 +377,7 @@ fake_answer(PGresult *res)
 
 	assert_true(fake.question_count > 0);
 	memmove(fake.questions, fake.questions + 1,
-		--fake.question_count * sizeof(fake.questions[0]));
+	    --fake.question_count * sizeof(fake.questions[0]));
 	q.cb((const struct pgrows *)(void *)res, res == NULL ? &lost : NULL, q.arg);
 	PQclear(res);
 }
@@ -406,8 +406,8 @@ fake_text(PGresult *res, int row, int col, const void *bytes, int len)
 	assert_true(len <= (int)sizeof(copy));
 	if (bytes != NULL)
 		memcpy(copy, bytes, (size_t)len);
-	assert_true(PQsetvalue(res, row, col, bytes != NULL ? copy : NULL,
-			       bytes != NULL ? len : -1));
+	assert_true(PQsetvalue(
+	    res, row, col, bytes != NULL ? copy : NULL, bytes != NULL ? len : -1));
 }
 
 void

@@ -120,7 +120,7 @@ fake_peer_reset(struct fake_peer *p)
 	const struct linger none = {.l_onoff = 1, .l_linger = 0};
 
 	must(setsockopt(p->fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none)) == 0,
-	     "linger");
+	    "linger");
 	evbuffer_drain(p->out, evbuffer_get_length(p->out));
 	fake_peer_hang_up(p);
 }
@@ -145,8 +145,8 @@ answer(struct fake_peer *p, const redisReply *cmd)
 		char text[256];
 
 		snprintf(text, sizeof(text),
-			 "*3\r\n$9\r\nsubscribe\r\n$%zu\r\n%s\r\n:1\r\n",
-			 (size_t)cmd->element[1]->len, cmd->element[1]->str);
+		    "*3\r\n$9\r\nsubscribe\r\n$%zu\r\n%s\r\n:1\r\n",
+		    (size_t)cmd->element[1]->len, cmd->element[1]->str);
 		fake_peer_say(p, text);
 	} else {
 		fake_peer_say(p, "+OK\r\n");
@@ -219,8 +219,8 @@ fake_redis_refuse(struct fake_redis *f, bool refuse)
 	} else if (!refuse && f->fd < 0) {
 		must(addr_listen(&f->addr, 64, &f->fd, NULL) == 0, "listen");
 		must(addr_of_socket(f->fd, &f->addr, NULL) == 0, "address");
-		f->readable = event_new(loop_base(f->loop), f->fd, EV_READ | EV_PERSIST,
-					on_connection, f);
+		f->readable = event_new(
+		    loop_base(f->loop), f->fd, EV_READ | EV_PERSIST, on_connection, f);
 		must(f->readable != NULL && event_add(f->readable, NULL) == 0, "event");
 	}
 }

@@ -19,8 +19,8 @@ struct fake_redis;
 struct fake_peer; /* one accepted connection */
 
 /* cmd is an array of strings; false: the fake answers as a friendly Redis would */
-typedef bool fake_redis_cb(struct fake_redis *f, struct fake_peer *p,
-			   const struct redisReply *cmd, void *arg);
+typedef bool fake_redis_cb(
+    struct fake_redis *f, struct fake_peer *p, const struct redisReply *cmd, void *arg);
 
 struct fake_redis *fake_redis_open(struct loop *l, fake_redis_cb *cb, void *arg);
 void fake_redis_close(struct fake_redis *f);

@@ -29,7 +29,7 @@ hello(struct httpreq *req, void *arg)
 
 	st->handled++;
 	httpreq_reply(req, 200, "text/plain", q == NULL ? "hello" : q,
-		      strlen(q == NULL ? "hello" : q));
+	    strlen(q == NULL ? "hello" : q));
 }
 
 static void
@@ -97,9 +97,12 @@ after(struct httpreq *req, int status, int64_t duration_us, void *arg)
 }
 
 static const struct http_route routes[] = {
-    {HTTP_GET, "/hello", hello, 0}, {HTTP_POST, "/echo", echo, 7},
-    {HTTP_GET, "/hold", hold, 0},   {HTTP_GET, "/big", big, 0},
-    {HTTP_GET, "/drop", drop, 0},   {0, NULL, NULL, 0},
+    {HTTP_GET, "/hello", hello, 0},
+    {HTTP_POST, "/echo", echo, 7},
+    {HTTP_GET, "/hold", hold, 0},
+    {HTTP_GET, "/big", big, 0},
+    {HTTP_GET, "/drop", drop, 0},
+    {0, NULL, NULL, 0},
 };
 
 /* ---------------------------------------------------------------- the stage */

@@ -102,7 +102,7 @@ pgserver_open(void)
 		return false;
 	/* a socket's path has to stay below 108 bytes */
 	snprintf(dir, sizeof(dir), "%s/shoal-pg-XXXXXX",
-		 tmp != NULL && strlen(tmp) < 30 ? tmp : "/tmp");
+	    tmp != NULL && strlen(tmp) < 30 ? tmp : "/tmp");
 	if (mkdtemp(dir) == NULL)
 		die(dir);
 	if (geteuid() == 0) {

@@ -59,19 +59,12 @@ networks_hold_their_addresses_and_no_others(void **state)
 static void
 bad_networks_are_refused(void **state)
 {
-	static const char *const cases[] = {"127.0.0.0/33",
-					    "127.0.0.0/-1",
-					    "127.0.0.0/",
-					    "127.0.0.1/8",
-					    "localhost",
-					    "::1/129",
-					    "10.0.0.0/8 10.1.0.0/16",
-					    "10.0.0.0/8,,x",
-					    "1.2.3",
-					    "::1%lo/128",
-					    "2001:db8::1/64",
-					    "111111111111111111111111111111111111111111"
-					    "1111111111111111111111111111111"};
+	static const char *const cases[] = {"127.0.0.0/33", "127.0.0.0/-1",
+	    "127.0.0.0/", "127.0.0.1/8", "localhost", "::1/129",
+	    "10.0.0.0/8 10.1.0.0/16", "10.0.0.0/8,,x", "1.2.3", "::1%lo/128",
+	    "2001:db8::1/64",
+	    "111111111111111111111111111111111111111111"
+	    "1111111111111111111111111111111"};
 	struct cidr_list list;
 	struct err err;
 
@@ -96,16 +89,16 @@ a_token_or_a_network_opens(void **state)
 	assert_int_equal(access_decide(ac, NULL, "127.0.0.1", false), ACCESS_ALLOWED);
 	assert_int_equal(access_decide(ac, NULL, "10.0.0.1", false), ACCESS_STRANGER);
 	assert_int_equal(access_decide(ac, NULL, NULL, false), ACCESS_STRANGER);
-	assert_int_equal(access_decide(ac, "Bearer s3cret", "10.0.0.1", false),
-			 ACCESS_ALLOWED);
-	assert_int_equal(access_decide(ac, "bearer  s3cret", "10.0.0.1", true),
-			 ACCESS_ALLOWED);
-	assert_int_equal(access_decide(ac, "Bearer s3cre", "10.0.0.1", false),
-			 ACCESS_WRONG_TOKEN);
-	assert_int_equal(access_decide(ac, "Bearer s3crets", "10.0.0.1", false),
-			 ACCESS_WRONG_TOKEN);
-	assert_int_equal(access_decide(ac, "Basic s3cret", "10.0.0.1", false),
-			 ACCESS_WRONG_TOKEN);
+	assert_int_equal(
+	    access_decide(ac, "Bearer s3cret", "10.0.0.1", false), ACCESS_ALLOWED);
+	assert_int_equal(
+	    access_decide(ac, "bearer  s3cret", "10.0.0.1", true), ACCESS_ALLOWED);
+	assert_int_equal(
+	    access_decide(ac, "Bearer s3cre", "10.0.0.1", false), ACCESS_WRONG_TOKEN);
+	assert_int_equal(
+	    access_decide(ac, "Bearer s3crets", "10.0.0.1", false), ACCESS_WRONG_TOKEN);
+	assert_int_equal(
+	    access_decide(ac, "Basic s3cret", "10.0.0.1", false), ACCESS_WRONG_TOKEN);
 	access_free(ac);
 }
 
@@ -118,8 +111,8 @@ a_wrong_token_is_told_even_to_a_neighbour(void **state)
 	(void)state;
 	ac = access_create("s3cret", "127.0.0.0/8", &err);
 	assert_non_null(ac);
-	assert_int_equal(access_decide(ac, "Bearer x", "127.0.0.1", false),
-			 ACCESS_WRONG_TOKEN);
+	assert_int_equal(
+	    access_decide(ac, "Bearer x", "127.0.0.1", false), ACCESS_WRONG_TOKEN);
 	access_free(ac);
 }
 
@@ -145,10 +138,10 @@ without_a_token_none_opens(void **state)
 	(void)state;
 	ac = access_create("", "", &err);
 	assert_non_null(ac);
-	assert_int_equal(access_decide(ac, "Bearer ", "127.0.0.1", false),
-			 ACCESS_WRONG_TOKEN);
-	assert_int_equal(access_decide(ac, "Bearer", "127.0.0.1", false),
-			 ACCESS_WRONG_TOKEN);
+	assert_int_equal(
+	    access_decide(ac, "Bearer ", "127.0.0.1", false), ACCESS_WRONG_TOKEN);
+	assert_int_equal(
+	    access_decide(ac, "Bearer", "127.0.0.1", false), ACCESS_WRONG_TOKEN);
 	access_free(ac);
 	assert_null(access_create("", "nowhere", &err));
 	assert_int_equal(err.code, ERR_INVALID);

@@ -20,8 +20,12 @@ addresses_survive_a_round_trip(void **state)
 		const char *text;
 		uint16_t port;
 	} cases[] = {
-	    {"127.0.0.1:80", 80},	 {"*:8080", 8080},	{"0.0.0.1:0", 0},
-	    {"[::1]:443", 443},		 {"[::]:65535", 65535}, {"[fe80::1:2]:1", 1},
+	    {"127.0.0.1:80", 80},
+	    {"*:8080", 8080},
+	    {"0.0.0.1:0", 0},
+	    {"[::1]:443", 443},
+	    {"[::]:65535", 65535},
+	    {"[fe80::1:2]:1", 1},
 	    {"unix:/run/shoal/http", 0},
 	};
 	char text[ADDR_TEXT_SIZE];
@@ -183,12 +187,12 @@ main(void)
 	    cmocka_unit_test(what_is_no_address_is_refused),
 	    cmocka_unit_test(path_of_a_socket_has_a_limit),
 	    cmocka_unit_test(port_zero_takes_a_free_one),
-	    cmocka_unit_test_setup_teardown(stale_socket_file_is_replaced, make_dir,
-					    remove_dir),
-	    cmocka_unit_test_setup_teardown(socket_file_in_use_is_left_alone, make_dir,
-					    remove_dir),
-	    cmocka_unit_test_setup_teardown(other_file_is_never_replaced, make_dir,
-					    remove_dir),
+	    cmocka_unit_test_setup_teardown(
+		stale_socket_file_is_replaced, make_dir, remove_dir),
+	    cmocka_unit_test_setup_teardown(
+		socket_file_in_use_is_left_alone, make_dir, remove_dir),
+	    cmocka_unit_test_setup_teardown(
+		other_file_is_never_replaced, make_dir, remove_dir),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -94,8 +94,8 @@ teardown(void **state)
 }
 
 static struct httpreq
-request(const struct bench *b, enum http_method method, const char *path,
-	const char *body)
+request(
+    const struct bench *b, enum http_method method, const char *path, const char *body)
 {
 	struct httpreq req = {.method = method, .path = path, .body = body};
 
@@ -190,8 +190,8 @@ a_task_goes_from_the_key_over_its_names_to_201(void **state)
 	fake_committed(NULL);
 	assert_non_null(strstr(req.reply_headers, "Location: /v1/tasks/"));
 	expect(&req, 201,
-	       "\"state\":\"queued\",\"priority\":5,\"payload\":{\"n\":1},\"result\":"
-	       "null");
+	    "\"state\":\"queued\",\"priority\":5,\"payload\":{\"n\":1},\"result\":"
+	    "null");
 }
 
 static void
@@ -373,8 +373,7 @@ static void
 a_batch_asks_for_each_new_name_once_and_answers_in_order(void **state)
 {
 	struct bench *b = *state;
-	struct httpreq req = request(
-	    b, HTTP_POST, "/v1/tasks/batch",
+	struct httpreq req = request(b, HTTP_POST, "/v1/tasks/batch",
 	    "[{\"type\":\"a\"},{\"type\":\"b\",\"queue\":\"q\"},{\"type\":\"a\"}]");
 
 	learn_key(b);
@@ -386,7 +385,7 @@ a_batch_asks_for_each_new_name_once_and_answers_in_order(void **state)
 	fake_committed(NULL);
 	expect(&req, 201, "{\"tasks\":[{\"id\":");
 	req = request(b, HTTP_POST, "/v1/tasks/batch",
-		      "[{\"type\":\"a\"},{\"type\":\"b\",\"q\":1}]");
+	    "[{\"type\":\"a\"},{\"type\":\"b\",\"q\":1}]");
 	fake_request(&b->opts, &req);
 	expect(&req, 400, "tasks[1].q");
 	assert_int_equal(fake.submit_count, 0);
@@ -560,7 +559,7 @@ a_list_goes_on_where_it_ended(void **state)
 	res = task_rows(&id, TASK_QUEUED, true);
 	for (int i = 0; i < 16; i++)
 		fake_text(res, 1, i, PQgetvalue(res, 0, i),
-			  PQgetisnull(res, 0, i) ? 0 : PQgetlength(res, 0, i));
+		    PQgetisnull(res, 0, i) ? 0 : PQgetlength(res, 0, i));
 	fake_answer(res);
 	expect(&req, 200, "\"next_cursor\":\"ab000000000000000000000000000000\"}");
 
@@ -583,17 +582,16 @@ a_list_goes_on_where_it_ended(void **state)
 	fake_int(res, 0, 15, 1, 1);
 	fake_answer(res);
 	expect(&req, 200,
-	       "{\"tasks\":[],\"next_cursor\":\"ab000000000000000000000000000000\"}");
+	    "{\"tasks\":[],\"next_cursor\":\"ab000000000000000000000000000000\"}");
 }
 
 static void
 bad_parameters_of_a_list_are_named(void **state)
 {
-	static const char *const cases[][2] = {
-	    {"state", "done"},	    {"limit", "0"},	     {"limit", "101"},
-	    {"limit", "x"},	    {"cursor", "zz"},	     {"cursor", "ab"},
+	static const char *const cases[][2] = {{"state", "done"}, {"limit", "0"},
+	    {"limit", "101"}, {"limit", "x"}, {"cursor", "zz"}, {"cursor", "ab"},
 	    {"since", "yesterday"}, {"until", "2030-01-01"}, {"queue", "a b"},
-	    {"type", ""},	    {"sate", "queued"}};
+	    {"type", ""}, {"sate", "queued"}};
 	struct bench *b = *state;
 
 	learn_key(b);

@@ -42,8 +42,8 @@ options_and_operands_may_be_mixed(void **state)
 {
 	struct err err = ERR_INIT;
 	struct args a;
-	const char *argv[] = {"command", "first",  "--queue", "mail",
-			      "second",	 "--json", NULL};
+	const char *argv[] = {
+	    "command", "first", "--queue", "mail", "second", "--json", NULL};
 
 	(void)state;
 	assert_int_equal(parse_words(&a, &err, argv), 0);
@@ -104,8 +104,8 @@ an_option_given_again_is_kept_and_the_last_one_wins(void **state)
 	struct err err = ERR_INIT;
 	struct args a;
 	size_t cursor = 0;
-	const char *argv[] = {"command", "-o",	    "a.b=1",	 "-q",
-			      "x",	 "-oc.d=2", "--queue=y", NULL};
+	const char *argv[] = {
+	    "command", "-o", "a.b=1", "-q", "x", "-oc.d=2", "--queue=y", NULL};
 
 	(void)state;
 	assert_int_equal(parse_words(&a, &err, argv), 0);
@@ -121,9 +121,12 @@ refusals_name_what_is_wrong(void **state)
 	static const struct {
 		const char *word, *says;
 	} cases[] = {
-	    {"--quee=x", "--queue?"},	    {"--nonsense", "no option --nonsense"},
-	    {"-x", "no option -x"},	    {"--queue", "needs a value: QUEUE"},
-	    {"-q", "needs a value: QUEUE"}, {"--json=yes", "--json takes no value"},
+	    {"--quee=x", "--queue?"},
+	    {"--nonsense", "no option --nonsense"},
+	    {"-x", "no option -x"},
+	    {"--queue", "needs a value: QUEUE"},
+	    {"-q", "needs a value: QUEUE"},
+	    {"--json=yes", "--json takes no value"},
 	};
 
 	(void)state;

@@ -158,8 +158,8 @@ static void
 keeps_head_and_tail_within_the_bound(void **state)
 {
 	struct fixture *f = *state;
-	static const size_t bounds[] = {0,    1,    2,	  3,	  7,	 100,
-					4095, 4096, 4097, 100000, 588893};
+	static const size_t bounds[] = {
+	    0, 1, 2, 3, 7, 100, 4095, 4096, 4097, 100000, 588893};
 	struct strbuf all;
 	char *argv[4];
 
@@ -437,8 +437,8 @@ signal_mask_and_dispositions_are_reset(void **state)
 	signal(SIGHUP, SIG_DFL);
 	sigprocmask(SIG_UNBLOCK, &mask, NULL);
 	/*
-	 * glibc's posix_spawn, by which make runs us, leaves its own two signals (32 and 33)
-	 * ignored, and nobody can change them back through libc.
+	 * glibc's posix_spawn, by which make runs us, leaves its own two signals (32
+	 * and 33) ignored, and nobody can change them back through libc.
 	 */
 	if (strstr(f->head, "SigIgn:\t0000000180000000\n") == NULL)
 		assert_string_equal(f->head, "SigBlk:\t0000000000000000\n"

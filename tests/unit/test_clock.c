@@ -95,10 +95,10 @@ format_has_one_shape_whatever_the_time(void **state)
 	(void)state;
 	assert_string_equal(clock_format(0, text), "1970-01-01T00:00:00.000000Z");
 	assert_string_equal(clock_format(-1, text), "1969-12-31T23:59:59.999999Z");
-	assert_string_equal(clock_format(INT64_MIN, text),
-			    "0001-01-01T00:00:00.000000Z");
-	assert_string_equal(clock_format(INT64_MAX, text),
-			    "9999-12-31T23:59:59.999999Z");
+	assert_string_equal(
+	    clock_format(INT64_MIN, text), "0001-01-01T00:00:00.000000Z");
+	assert_string_equal(
+	    clock_format(INT64_MAX, text), "9999-12-31T23:59:59.999999Z");
 }
 
 static void

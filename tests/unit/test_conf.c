@@ -76,8 +76,8 @@ static const struct conf_key keys[] = {
 };
 /* clang-format on */
 
-static const struct conf_schema schema = {sections, COUNT_OF(sections), keys,
-					  COUNT_OF(keys), "TESTD_"};
+static const struct conf_schema schema = {
+    sections, COUNT_OF(sections), keys, COUNT_OF(keys), "TESTD_"};
 
 static void *
 type_get(void *arg, const char *name, struct err *err)
@@ -222,67 +222,67 @@ mistakes_are_refused_and_named(void **state)
 		const char *text, *message;
 	} rows[] = {
 	    {"[nod]\nhost = a\n",
-	     "line 1: unknown section [nod]; the nearest is [node]"},
+		"line 1: unknown section [nod]; the nearest is [node]"},
 	    {"[typ:x]\n",
-	     "line 1: unknown section [typ:x]; the nearest is [type:NAME]"},
+		"line 1: unknown section [typ:x]; the nearest is [type:NAME]"},
 	    {"[type:]\n",
-	     "line 1: unknown section [type:]; the nearest is [type:NAME]"},
+		"line 1: unknown section [type:]; the nearest is [type:NAME]"},
 	    {"[node]\n\nwokers = 3\n",
-	     "line 3: unknown setting 'wokers' in [node]; the nearest is 'workers'"},
+		"line 3: unknown setting 'wokers' in [node]; the nearest is 'workers'"},
 	    {"[http]\nworkers = 3\n",
-	     "line 2: unknown setting 'workers' in [http]; the nearest is 'tls'"},
+		"line 2: unknown setting 'workers' in [http]; the nearest is 'tls'"},
 	    {"[type:a]\ntimout = 3\n", "line 2: unknown setting 'timout' in "
 				       "[type:...]; the nearest is 'timeout'"},
 	    {"[node]\nhost_file = /x\n",
-	     "line 2: unknown setting 'host_file' in [node]; the nearest is 'host'"},
+		"line 2: unknown setting 'host_file' in [node]; the nearest is 'host'"},
 	    {"[node]\nworkers = 3\nhost = a\nworkers = 4\n",
-	     "line 4: 'workers' is given twice, first in line 2"},
+		"line 4: 'workers' is given twice, first in line 2"},
 	    {"[node]\nworkers = 3\n[http]\n[node]\nworkers = 4\n",
-	     "line 5: 'workers' is given twice, first in line 2"},
+		"line 5: 'workers' is given twice, first in line 2"},
 	    {"[type:a]\ntimeout = 3\n[type:b]\ntimeout = 3\n[type:a]\ntimeout = 3\n",
-	     "line 6: 'timeout' is given twice, first in line 2"},
+		"line 6: 'timeout' is given twice, first in line 2"},
 	    {"workers = 3\n", "line 1: a setting before the first [section]"},
 	    {"[node]\nworkers\n", "line 2: neither [section] nor name = value"},
 	    {"[node]\nhost = a\nrubbish\nworkers = 9\n",
-	     "line 3: neither [section] nor name = value"},
+		"line 3: neither [section] nor name = value"},
 	    {"[node]\n= 3\n", "line 2: a name is missing"},
 	    {"[node\n", "line 1: a section header is [name]"},
 	    {"[]\n", "line 1: a section header is [name]"},
 	    {"[node] workers = 3\n", "line 1: something follows the section's name"},
 	    {"[node ;]\n", "line 1: the name of a section has no semicolon"},
 	    {"[type:" FIFTY "]\n",
-	     "line 1: the name of a section has at most 49 bytes"},
+		"line 1: the name of a section has at most 49 bytes"},
 	    {"[node]\nhost = a\n  [http]\n", "line 3: an indented [section] would "
 					     "continue the value before it: take the "
 					     "white space away"},
 	    {"[node]\nmotto = " FIFTY FIFTY FIFTY FIFTY "\nhost = a\n",
-	     "line 2: longer than 199 bytes: go on in the next line, indented"},
+		"line 2: longer than 199 bytes: go on in the next line, indented"},
 	    {"[node]\nmotto = a\x01\n", "line 2: control character"},
 	    {"[node]\nmotto = a\rb\n", "line 2: control character"},
-	    {"[node]\nworkers = many\n",
-	     "line 2: [node] workers: must be a whole number, 1 to 64 processes, not "
-	     "'many'"},
-	    {"[node]\nworkers = 65\n",
-	     "line 2: [node] workers: must be a whole number, 1 to 64 processes, not "
-	     "'65'"},
+	    {"[node]\nworkers = many\n", "line 2: [node] workers: must be a whole "
+					 "number, 1 to 64 processes, not "
+					 "'many'"},
+	    {"[node]\nworkers = 65\n", "line 2: [node] workers: must be a whole "
+				       "number, 1 to 64 processes, not "
+				       "'65'"},
 	    {"[node]\nworkers = 4\n  5\n", "line 2: [node] workers: must be a whole "
 					   "number, 1 to 64 processes, not '4 "
 					   "5'"},
 	    {"[node]\nany =\n", "line 2: [node] any: must be a whole number, not ''"},
 	    {"[node]\nhost =\n", "line 2: [node] host: must have 1 to 20 bytes, not 0"},
 	    {"[node]\nlevel = loud\n",
-	     "line 2: [node] level: must be error, warn or info, not 'loud'"},
+		"line 2: [node] level: must be error, warn or info, not 'loud'"},
 	    {"[http]\ntls = perhaps\n",
-	     "line 2: [http] tls: must be yes or no, not 'perhaps'"},
+		"line 2: [http] tls: must be yes or no, not 'perhaps'"},
 	    {"[http]\nbody_limit = 1023\n",
-	     "line 2: [http] body_limit: must be 1KiB to 64MiB, not '1023'"},
+		"line 2: [http] body_limit: must be 1KiB to 64MiB, not '1023'"},
 	    {"[http]\ngrace = 1 s\n", "line 2: [http] grace: '1 s' is no duration: "
 				      "write a whole number and ms, s, "
 				      "min, h or d, such as 30s"},
 	    {"[node]\npassword = " TEN TEN TEN "!\n",
-	     "line 2: [node] password: must have at most 30 bytes, not 31"},
+		"line 2: [node] password: must have at most 30 bytes, not 31"},
 	    {"[node]\npassword_file =\n",
-	     "line 2: [node] password_file: the path of the file is empty"},
+		"line 2: [node] password_file: the path of the file is empty"},
 	    {"[type:a]\n[type:b]\n[type:c]\n[type:d]\n", "line 4: too many types"},
 	};
 	size_t i, wrong = 0;
@@ -298,7 +298,7 @@ mistakes_are_refused_and_named(void **state)
 		if (conf_load_text(&schema, &s, rows[i].text, "t.conf", &err) == 0 ||
 		    !str_eq(err.text, wanted)) {
 			print_error("%s\n  is:     %s\n  wanted: %s\n", rows[i].text,
-				    err.text, wanted);
+			    err.text, wanted);
 			wrong++;
 		}
 		if (s.workers != 4 || !str_eq(s.host, "localhost")) {
@@ -364,21 +364,15 @@ load_env(struct settings *s, const char *const env[], struct err *err)
 static void
 environment_sets_plain_sections_only(void **state)
 {
-	static const char *const env[] = {"PATH=/bin",
-					  "TESTD_NODE_WORKERS=8",
-					  "TESTD_HTTP_BODY_LIMIT=2MiB",
-					  "TESTD_CONFIG=whatever",
-					  "TESTD_NODE_MOTTO=a ; b=c",
-					  "TESTD_=",
-					  "TESTD",
-					  "TESTD_TYPE_A=1",
-					  NULL};
+	static const char *const env[] = {"PATH=/bin", "TESTD_NODE_WORKERS=8",
+	    "TESTD_HTTP_BODY_LIMIT=2MiB", "TESTD_CONFIG=whatever",
+	    "TESTD_NODE_MOTTO=a ; b=c", "TESTD_=", "TESTD", "TESTD_TYPE_A=1", NULL};
 	static const char *const unknown[] = {"TESTD_HTTP_BODYLIMIT=1", NULL};
 	static const char *const lower[] = {"TESTD_NODE_workers=1", NULL};
-	static const char *const bad[] = {"TESTD_NODE_WORKERS=1", "TESTD_NODE_LEVEL=x",
-					  NULL};
-	static const char *const twice[] = {"TESTD_NODE_PASSWORD=x",
-					    "TESTD_NODE_PASSWORD_FILE=/x", NULL};
+	static const char *const bad[] = {
+	    "TESTD_NODE_WORKERS=1", "TESTD_NODE_LEVEL=x", NULL};
+	static const char *const twice[] = {
+	    "TESTD_NODE_PASSWORD=x", "TESTD_NODE_PASSWORD_FILE=/x", NULL};
 	struct settings s;
 	struct err err = ERR_INIT;
 
@@ -390,8 +384,8 @@ environment_sets_plain_sections_only(void **state)
 	assert_string_equal(s.motto, "a ; b=c");
 	assert_int_equal(load_env(&s, unknown, &err), -1);
 	assert_string_equal(err.text,
-			    "environment: TESTD_HTTP_BODYLIMIT: unknown setting "
-			    "'bodylimit' in [http]; the nearest is 'body_limit'");
+	    "environment: TESTD_HTTP_BODYLIMIT: unknown setting "
+	    "'bodylimit' in [http]; the nearest is 'body_limit'");
 	assert_int_equal(load_env(&s, lower, &err), -1);
 	assert_int_equal(load_env(&s, bad, &err), -1);
 	assert_int_equal(s.workers, 8);
@@ -402,17 +396,9 @@ environment_sets_plain_sections_only(void **state)
 static void
 option_names_section_and_key(void **state)
 {
-	static const char *const bad[] = {"",
-					  "=",
-					  "workers=3",
-					  "node.workers",
-					  ".workers=3",
-					  "node.=3",
-					  "node.workers=x",
-					  "node.wokers=3",
-					  "nod.workers=3",
-					  "type:.command=x",
-					  "type:x.comand=y"};
+	static const char *const bad[] = {"", "=", "workers=3", "node.workers",
+	    ".workers=3", "node.=3", "node.workers=x", "node.wokers=3", "nod.workers=3",
+	    "type:.command=x", "type:x.comand=y"};
 	struct settings s;
 	struct err err = ERR_INIT;
 	size_t i;
@@ -454,10 +440,14 @@ secret_comes_from_one_line_of_a_file(void **state)
 		size_t len;
 		const char *secret; /* NULL: refused */
 	} rows[] = {
-	    {"abc ;x", 6, "abc ;x"}, {"abc ;x\n", 7, "abc ;x"},
-	    {" abc\r\n", 6, " abc"}, {"", 0, ""},
-	    {"a\nb\n", 4, NULL},     {"a\n\n", 3, NULL},
-	    {"a\0b", 3, NULL},	     {TEN TEN TEN TEN, 40, NULL},
+	    {"abc ;x", 6, "abc ;x"},
+	    {"abc ;x\n", 7, "abc ;x"},
+	    {" abc\r\n", 6, " abc"},
+	    {"", 0, ""},
+	    {"a\nb\n", 4, NULL},
+	    {"a\n\n", 3, NULL},
+	    {"a\0b", 3, NULL},
+	    {TEN TEN TEN TEN, 40, NULL},
 	};
 	struct settings s;
 	struct err err = ERR_INIT;
@@ -472,16 +462,16 @@ secret_comes_from_one_line_of_a_file(void **state)
 		snprintf(text, sizeof(text), "[node]\npassword_file = %s\n", path);
 		settings_init(&s);
 		if (rows[i].secret != NULL) {
-			assert_int_equal(conf_load_text(&schema, &s, text, "x", &err),
-					 0);
+			assert_int_equal(
+			    conf_load_text(&schema, &s, text, "x", &err), 0);
 			assert_string_equal(s.password, rows[i].secret);
 			snprintf(text, sizeof(text),
-				 "[node]\npassword = a\npassword_file = %s\n", path);
-			assert_int_equal(conf_load_text(&schema, &s, text, "x", &err),
-					 -1);
+			    "[node]\npassword = a\npassword_file = %s\n", path);
+			assert_int_equal(
+			    conf_load_text(&schema, &s, text, "x", &err), -1);
 		} else {
-			assert_int_equal(conf_load_text(&schema, &s, text, "x", &err),
-					 -1);
+			assert_int_equal(
+			    conf_load_text(&schema, &s, text, "x", &err), -1);
 			assert_null(strstr(err.text, TEN));
 		}
 		settings_fini(&s);
@@ -530,11 +520,11 @@ dump_can_be_loaded_and_masks_secrets(void **state)
 	loads(&s, "[node]\npassword = hunter2\nlevel = error\n[http]\ntls = yes\n"
 		  "[type:wc]\ncommand = /usr/bin/wc -w\n");
 	snprintf(option, sizeof(option), "node.motto=%s #a %s [b] %s ;", FIFTY, FIFTY,
-		 FIFTY);
+	    FIFTY);
 	option[strlen(option) - 2] = '\0';
 	for (i = 0; i < 8; i++)
 		snprintf(option + strlen(option), sizeof(option) - strlen(option),
-			 " %s", FIFTY);
+		    " %s", FIFTY);
 	assert_int_equal(conf_set_option(&schema, &s, option, &err), 0);
 	strbuf_init(&out, 10000);
 	strbuf_init(&second, 10000);
@@ -602,8 +592,8 @@ load_everything(struct settings *s, struct err *err)
 	memset(s, 0, sizeof(*s));
 	if (conf_defaults(&schema, s, err) != 0 ||
 	    conf_load_text(&schema, s,
-			   "[node]\nhost = a\nmotto = b\n  c\n[type:x]\ncommand = d\n",
-			   "x", err) != 0 ||
+		"[node]\nhost = a\nmotto = b\n  c\n[type:x]\ncommand = d\n", "x",
+		err) != 0 ||
 	    load_env(s, env, err) != 0)
 		return -1;
 	return conf_set_option(&schema, s, "type:y.command=z", err);

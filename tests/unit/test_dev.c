@@ -94,8 +94,8 @@ what_was_remembered_comes_back(void **state)
 static void
 a_damaged_memory_is_refused(void **state)
 {
-	static const char *const texts[] = {"nonsense\n", "database_port=70000\n",
-					    "redis_port=x\n"};
+	static const char *const texts[] = {
+	    "nonsense\n", "database_port=70000\n", "redis_port=x\n"};
 	struct fixture *fx = *state;
 	struct devstate ds;
 
@@ -218,8 +218,7 @@ a_shell_reads_back_what_was_exported(void **state)
 	strbuf_init(&sb, DEVTEXT_MAX);
 	devtext_env(&settings, "key", &sb);
 	assert_non_null(strstr(sb.data, "export SHOAL_URL='http://127.0.0.1:8000'\n"));
-	assert_non_null(strstr(
-	    sb.data,
+	assert_non_null(strstr(sb.data,
 	    "export SHOAL_DATABASE_URL='postgresql://u:it'\\''s$HOME`x`@h/d'\n"));
 	strbuf_fini(&sb);
 }
@@ -277,15 +276,15 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_setup_teardown(what_was_remembered_comes_back, setup,
-					    teardown),
-	    cmocka_unit_test_setup_teardown(a_damaged_memory_is_refused, setup,
-					    teardown),
+	    cmocka_unit_test_setup_teardown(
+		what_was_remembered_comes_back, setup, teardown),
+	    cmocka_unit_test_setup_teardown(
+		a_damaged_memory_is_refused, setup, teardown),
 	    cmocka_unit_test(a_free_port_is_kept_and_a_taken_one_is_replaced),
-	    cmocka_unit_test_setup_teardown(a_directory_of_others_is_left_alone, setup,
-					    teardown),
-	    cmocka_unit_test_setup_teardown(removing_does_not_follow_links, setup,
-					    teardown),
+	    cmocka_unit_test_setup_teardown(
+		a_directory_of_others_is_left_alone, setup, teardown),
+	    cmocka_unit_test_setup_teardown(
+		removing_does_not_follow_links, setup, teardown),
 	    cmocka_unit_test(an_address_to_listen_on_becomes_one_to_connect_to),
 	    cmocka_unit_test(a_shell_reads_back_what_was_exported),
 	    cmocka_unit_test(a_program_gets_its_input_and_only_three_descriptors),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * test_elem.c - what counts as an id in a list of Redis, and what an API key looks like.
+ * test_elem.c - what counts as an id in a list of Redis, and what an API key looks
+ * like.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -40,20 +41,23 @@ whatever_else_is_garbage(void **state)
 	static const struct {
 		const char *text, *why;
 	} cases[] = {
-		{"", "nothing"},
-		{ID, "no numbers"},
-		{ID "/1", "one number"},
-		{ID "/1/", "an empty number"},
-		{ID "//2", "an empty number in the middle"},
-		{ID "/0/2", "applications start at 1"},
-		{ID "/1/02", "a leading zero: two spellings of one id"},
-		{ID "/1/-2", "a sign"},
-		{ID "/1/2/3", "one too many"},
-		{ID "/1/2147483648", "more than an int"},
-		{ID "/1/2 ", "a blank at the end"},
-		{"0190D3C8-5B7E-7C3A-9D2E-4F8A6B1C2D3E/1/2", "capitals: two spellings of one id"},
-		{"0190d3c8-5b7e-7c3a-9d2e-4f8a6b1c2d3/1/22", "a digit short"},
-		{"shoal:rubbish that is quite a lot longer than any id could ever be, really", "text"},
+	    {"", "nothing"},
+	    {ID, "no numbers"},
+	    {ID "/1", "one number"},
+	    {ID "/1/", "an empty number"},
+	    {ID "//2", "an empty number in the middle"},
+	    {ID "/0/2", "applications start at 1"},
+	    {ID "/1/02", "a leading zero: two spellings of one id"},
+	    {ID "/1/-2", "a sign"},
+	    {ID "/1/2/3", "one too many"},
+	    {ID "/1/2147483648", "more than an int"},
+	    {ID "/1/2 ", "a blank at the end"},
+	    {"0190D3C8-5B7E-7C3A-9D2E-4F8A6B1C2D3E/1/2",
+		"capitals: two spellings of one id"},
+	    {"0190d3c8-5b7e-7c3a-9d2e-4f8a6b1c2d3/1/22", "a digit short"},
+	    {"shoal:rubbish that is quite a lot longer than any id could ever be, "
+	     "really",
+		"text"},
 	};
 	struct elem e;
 
@@ -82,7 +86,8 @@ a_key_is_checked_without_a_query(void **state)
 	for (size_t i = 0; i < len; i++) {
 		memcpy(text, made.text, sizeof(text));
 		text[i] = text[i] == 'A' ? 'B' : 'A';
-		assert_false(apikey_parse(text, len, &got)); /* any single error is seen */
+		assert_false(
+		    apikey_parse(text, len, &got)); /* any single error is seen */
 	}
 	assert_false(apikey_parse(made.text, len - 1, &got));
 	assert_false(apikey_parse("", 0, &got));
@@ -92,9 +97,9 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(an_id_comes_back_as_it_went),
-		cmocka_unit_test(whatever_else_is_garbage),
-		cmocka_unit_test(a_key_is_checked_without_a_query),
+	    cmocka_unit_test(an_id_comes_back_as_it_went),
+	    cmocka_unit_test(whatever_else_is_garbage),
+	    cmocka_unit_test(a_key_is_checked_without_a_query),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

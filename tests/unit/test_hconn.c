@@ -88,8 +88,8 @@ peer_event(struct bufferevent *bev, short what, void *arg)
 static void
 on_accept(struct evconnlistener *l, int fd, struct sockaddr *sa, int len, void *arg)
 {
-	struct bufferevent *bev = bufferevent_socket_new(evconnlistener_get_base(l), fd,
-							 BEV_OPT_CLOSE_ON_FREE);
+	struct bufferevent *bev = bufferevent_socket_new(
+	    evconnlistener_get_base(l), fd, BEV_OPT_CLOSE_ON_FREE);
 
 	(void)sa;
 	(void)len;
@@ -101,8 +101,8 @@ on_accept(struct evconnlistener *l, int fd, struct sockaddr *sa, int len, void *
 }
 
 static void
-on_answer(struct hconn *hc, const struct hconn_answer *a, const struct err *err,
-	  void *arg)
+on_answer(
+    struct hconn *hc, const struct hconn_answer *a, const struct err *err, void *arg)
 {
 	struct err ignored = ERR_INIT;
 
@@ -140,8 +140,8 @@ setup(void **state)
 	    addr_listen(&t.addr, 8, &fd, &err) != 0 ||
 	    addr_of_socket(fd, &t.addr, &err) != 0)
 		return -1;
-	t.listener = evconnlistener_new(loop_base(t.loop), on_accept, NULL,
-					LEV_OPT_CLOSE_ON_FREE, 0, fd);
+	t.listener = evconnlistener_new(
+	    loop_base(t.loop), on_accept, NULL, LEV_OPT_CLOSE_ON_FREE, 0, fd);
 	t.hc = hconn_create(t.loop, &t.addr, 1, on_answer, &t, &err);
 	return t.listener == NULL || t.hc == NULL ? -1 : 0;
 }
@@ -168,11 +168,11 @@ run_until(size_t answers, const struct script *script, int timeout_ms)
 
 	t.script = script;
 	t.wanted = answers;
-	assert_int_equal(hconn_send(t.hc, request, strlen(request), timeout_ms, &err),
-			 0);
+	assert_int_equal(
+	    hconn_send(t.hc, request, strlen(request), timeout_ms, &err), 0);
 	assert_int_equal(t.told, 0); /* never during the call */
-	assert_int_equal(hconn_send(t.hc, request, strlen(request), timeout_ms, &err),
-			 -1);
+	assert_int_equal(
+	    hconn_send(t.hc, request, strlen(request), timeout_ms, &err), -1);
 	assert_int_equal(err.code, ERR_CONFLICT);
 	assert_int_equal(loop_run(t.loop, &err), 0);
 	assert_int_equal(t.told, answers);
@@ -185,7 +185,7 @@ one_connection_serves_many_requests(void **state)
 	    {"HTTP/1.1 201 Created\r\nContent-Length: 3\r\n\r\none", false},
 	    {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 "
 	     "No\r\ncontent-length:3\r\n\r\ntwo",
-	     false},
+		false},
 	    {"HTTP/1.1 204 No Content\r\n\r\n", false},
 	};
 
@@ -204,7 +204,7 @@ it_connects_again_after_the_server_has_closed(void **state)
 {
 	static const struct script script[] = {
 	    {"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\none",
-	     true},
+		true},
 	    {"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ntwo", false},
 	};
 
@@ -329,22 +329,22 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_setup_teardown(one_connection_serves_many_requests, setup,
-					    teardown),
+	    cmocka_unit_test_setup_teardown(
+		one_connection_serves_many_requests, setup, teardown),
 	    cmocka_unit_test_setup_teardown(
 		it_connects_again_after_the_server_has_closed, setup, teardown),
 	    cmocka_unit_test_setup_teardown(
 		a_close_before_the_answer_leaves_the_outcome_open, setup, teardown),
-	    cmocka_unit_test_setup_teardown(a_silent_server_is_given_up_at_the_deadline,
-					    setup, teardown),
-	    cmocka_unit_test_setup_teardown(what_is_no_http_is_refused, setup,
-					    teardown),
-	    cmocka_unit_test_setup_teardown(a_port_where_nobody_listens_is_an_io_error,
-					    setup, teardown),
-	    cmocka_unit_test_setup_teardown(the_callback_may_free_the_connection, setup,
-					    teardown),
-	    cmocka_unit_test_setup_teardown(the_callback_of_a_failure_may_free_it_too,
-					    setup, teardown),
+	    cmocka_unit_test_setup_teardown(
+		a_silent_server_is_given_up_at_the_deadline, setup, teardown),
+	    cmocka_unit_test_setup_teardown(
+		what_is_no_http_is_refused, setup, teardown),
+	    cmocka_unit_test_setup_teardown(
+		a_port_where_nobody_listens_is_an_io_error, setup, teardown),
+	    cmocka_unit_test_setup_teardown(
+		the_callback_may_free_the_connection, setup, teardown),
+	    cmocka_unit_test_setup_teardown(
+		the_callback_of_a_failure_may_free_it_too, setup, teardown),
 	    cmocka_unit_test(a_head_is_understood_at_whatever_byte_it_was_cut),
 	    cmocka_unit_test(metrics_are_added_up_over_their_labels),
 	};

@@ -63,8 +63,8 @@ a_bucket_is_never_wider_than_a_sixty_fourth(void **state)
 
 		histogram_init(&h);
 		histogram_add(&h, us);
-		histogram_add(&h,
-			      us * 4); /* so that the maximum does not cut the answer */
+		histogram_add(
+		    &h, us * 4); /* so that the maximum does not cut the answer */
 		said = histogram_quantile(&h, 0.5);
 		assert_true(said >= us);
 		assert_true(said - us <= us / 64);

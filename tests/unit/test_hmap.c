@@ -40,8 +40,8 @@ full_map(void)
 
 	assert_non_null(m);
 	for (i = 0; i < MANY; i++) {
-		assert_int_equal(hmap_put(m, &values[i], sizeof(int), &values[i], &old),
-				 0);
+		assert_int_equal(
+		    hmap_put(m, &values[i], sizeof(int), &values[i], &old), 0);
 		assert_null(old);
 	}
 	return m;
@@ -78,8 +78,8 @@ everything_put_is_found_until_it_is_removed(void **state)
 	assert_int_equal(hmap_count(m), MANY / 2);
 	for (i = 0; i < MANY; i++) {
 		key = i;
-		assert_ptr_equal(hmap_get(m, &key, sizeof(key)),
-				 i % 2 ? &values[i] : NULL);
+		assert_ptr_equal(
+		    hmap_get(m, &key, sizeof(key)), i % 2 ? &values[i] : NULL);
 	}
 	key = MANY;
 	assert_null(hmap_get(m, &key, sizeof(key)));

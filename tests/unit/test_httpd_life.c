@@ -72,8 +72,7 @@ a_body_has_a_deadline_however_busy_it_is(void **state)
 	stage_open(&st, &opts);
 	assert_true(
 	    drip(&st,
-		 "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 99999\r\n\r\n") >
-	    2);
+		"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 99999\r\n\r\n") > 2);
 	assert_true(clock_mono_ms() - since >= 60);
 	assert_int_equal(st.handled, 0);
 	stage_close(&st);
@@ -289,7 +288,7 @@ a_burst_is_left_for_others_too(void **state)
 		client_open(&c[i], &st);
 	while (httpd_connections(st.httpd) == 0)
 		assert_true(event_base_loop(loop_base(st.loop),
-					    EVLOOP_ONCE | EVLOOP_NONBLOCK) >= 0);
+				EVLOOP_ONCE | EVLOOP_NONBLOCK) >= 0);
 	assert_int_equal(httpd_connections(st.httpd), 32);
 	STAGE_WAIT(&st, httpd_connections(st.httpd) == 48);
 	for (unsigned i = 0; i < 48; i++)

@@ -160,8 +160,8 @@ static const struct jcase cases[] = {
 
 /* a copy without a byte to spare, so that the sanitizer sees a read too far */
 static int
-check_exact(const char *bytes, size_t len, const struct jscan_limits *limits,
-	    struct err *err)
+check_exact(
+    const char *bytes, size_t len, const struct jscan_limits *limits, struct err *err)
 {
 	char *copy = malloc(len > 0 ? len : 1);
 	struct jspan value;
@@ -266,8 +266,8 @@ many_keys(char *text, size_t size, unsigned count, unsigned twice)
 
 	text[len++] = '{';
 	for (i = 0; i < count; i++)
-		len += (size_t)snprintf(text + len, size - len, "\"k%u\":{\"k\":%u},",
-					i, i);
+		len += (size_t)snprintf(
+		    text + len, size - len, "\"k%u\":{\"k\":%u},", i, i);
 	if (twice < count)
 		len +=
 		    (size_t)snprintf(text + len, size - len, "\"\\u006b%u\":0,", twice);
@@ -279,8 +279,8 @@ static void
 duplicate_is_found_among_few_and_many_keys(void **state)
 {
 	static char text[200000];
-	static const unsigned counts[] = {1,  2,  15,  16,  17,	 31,
-					  32, 33, 127, 128, 129, 5000};
+	static const unsigned counts[] = {
+	    1, 2, 15, 16, 17, 31, 32, 33, 127, 128, 129, 5000};
 	struct jscan_limits limits = {.max_depth = 32, .check_keys = 2};
 	struct err err;
 	size_t i, len;
@@ -392,13 +392,8 @@ containers_count_their_elements(void **state)
 	static const struct {
 		const char *text;
 		size_t count;
-	} rows[] = {{"[]", 0},
-		    {"[ ]", 0},
-		    {"[[]]", 1},
-		    {"[1,2 , 3]", 3},
-		    {"17", 0},
-		    {"\"[1,2]\"", 0},
-		    {"[{\"a\":[1,2]},\"],\"]", 2}};
+	} rows[] = {{"[]", 0}, {"[ ]", 0}, {"[[]]", 1}, {"[1,2 , 3]", 3}, {"17", 0},
+	    {"\"[1,2]\"", 0}, {"[{\"a\":[1,2]},\"],\"]", 2}};
 	size_t i;
 
 	(void)state;

@@ -45,8 +45,8 @@ commas_are_placed_by_the_writer(void **state)
 	jsonw_end(&w);
 	assert_false(strbuf_failed(&sb));
 	assert_string_equal(sb.data,
-			    "{\"a\":[-9223372036854775808,true,false,null,{},[]],"
-			    "\"b\\\"\":null,\"c\":{ \"x\": 1 }}");
+	    "{\"a\":[-9223372036854775808,true,false,null,{},[]],"
+	    "\"b\\\"\":null,\"c\":{ \"x\": 1 }}");
 	strbuf_fini(&sb);
 }
 
@@ -86,15 +86,8 @@ strings_are_escaped_and_made_valid(void **state)
 static void
 doubles_read_back_as_they_were(void **state)
 {
-	static const double rows[] = {0,
-				      -0.0,
-				      0.1,
-				      1e21,
-				      1e-300,
-				      1.0 / 3,
-				      123456789.125,
-				      5e-324,
-				      1.7976931348623157e308};
+	static const double rows[] = {0, -0.0, 0.1, 1e21, 1e-300, 1.0 / 3,
+	    123456789.125, 5e-324, 1.7976931348623157e308};
 	struct jscan_limits limits = {.max_depth = 1};
 	struct err err;
 	struct jspan span;
@@ -186,9 +179,9 @@ use_too_deep(struct jsonw *w)
 static void
 misuse_fails_the_buffer(void **state)
 {
-	static void (*const uses[])(struct jsonw *) = {
-	    use_value_without_key, use_key_in_array, use_key_at_top, use_two_keys,
-	    use_end_after_key,	   use_end_too_many, use_two_values, use_too_deep};
+	static void (*const uses[])(struct jsonw *) = {use_value_without_key,
+	    use_key_in_array, use_key_at_top, use_two_keys, use_end_after_key,
+	    use_end_too_many, use_two_values, use_too_deep};
 	struct strbuf sb;
 	struct jsonw w;
 	size_t i;

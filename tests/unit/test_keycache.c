@@ -90,12 +90,12 @@ a_bad_key_is_asked_about_again_soon(void **state)
 
 	keycache_bad(kc, hash_of(1), 0);
 	assert_int_equal(keycache_look(kc, hash_of(1), KEYCACHE_BAD_MS, &app), KEY_BAD);
-	assert_int_equal(keycache_look(kc, hash_of(1), KEYCACHE_BAD_MS + 1, &app),
-			 KEY_UNKNOWN);
+	assert_int_equal(
+	    keycache_look(kc, hash_of(1), KEYCACHE_BAD_MS + 1, &app), KEY_UNKNOWN);
 	assert_int_equal(app, 7);
 	keycache_good(kc, hash_of(1), 42, KEYCACHE_BAD_MS + 2);
-	assert_int_equal(keycache_look(kc, hash_of(1), KEYCACHE_BAD_MS + 3, &app),
-			 KEY_GOOD);
+	assert_int_equal(
+	    keycache_look(kc, hash_of(1), KEYCACHE_BAD_MS + 3, &app), KEY_GOOD);
 }
 
 static void

@@ -89,11 +89,11 @@ line_has_time_level_identity_sentence_and_values(void **state)
 	assert_int_equal(errno, 77);
 	slurp(path);
 	/* 2026-11-23T12:00:00.123Z */
-	assert_true(text[4] == '-' && text[10] == 'T' && text[19] == '.' &&
-		    text[23] == 'Z');
+	assert_true(
+	    text[4] == '-' && text[10] == 'T' && text[19] == '.' && text[23] == 'Z');
 	assert_int_equal(
 	    strncmp(text + 24, " info  worker=2 task=17 task finished attempt=1 ms=7\n",
-		    53),
+		53),
 	    0);
 	assert_non_null(strstr(text, "Z error worker=2 redis connection lost\n"));
 	assert_int_equal(count("\n"), 2);
@@ -364,18 +364,32 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_setup_teardown(line_has_time_level_identity_sentence_and_values, open_log, close_log),
-	    cmocka_unit_test_setup_teardown(levels_are_named_and_hold_back_what_is_below, open_log, close_log),
-	    cmocka_unit_test_setup_teardown(nothing_from_outside_can_forge_a_line, open_log, close_log),
-	    cmocka_unit_test_setup_teardown(long_line_is_cut_and_says_so, open_log, close_log),
-	    cmocka_unit_test_setup_teardown(repeated_sentence_is_folded_and_counted, open_log, close_log),
-	    cmocka_unit_test_setup_teardown(many_sentences_at_once_are_all_heard, open_log, close_log),
-	    cmocka_unit_test_setup_teardown(full_pipe_drops_and_counts_and_recovers, open_log, close_log),
-	    cmocka_unit_test_setup_teardown(file_at_its_limit_drops_and_starts_a_new_line_after, open_log, close_log),
-	    cmocka_unit_test_setup_teardown(socket_as_standard_error_never_blocks, open_log, close_log),
-	    cmocka_unit_test_setup_teardown(pipe_as_standard_error_keeps_its_own_flags, open_log, close_log),
-	    cmocka_unit_test_setup_teardown(reopen_follows_rotation_and_keeps_the_old_on_failure, open_log, close_log),
-	    cmocka_unit_test_setup_teardown(new_identity_forgets_what_the_parent_counted, open_log, close_log),
+	    cmocka_unit_test_setup_teardown(
+		line_has_time_level_identity_sentence_and_values, open_log, close_log),
+	    cmocka_unit_test_setup_teardown(
+		levels_are_named_and_hold_back_what_is_below, open_log, close_log),
+	    cmocka_unit_test_setup_teardown(
+		nothing_from_outside_can_forge_a_line, open_log, close_log),
+	    cmocka_unit_test_setup_teardown(
+		long_line_is_cut_and_says_so, open_log, close_log),
+	    cmocka_unit_test_setup_teardown(
+		repeated_sentence_is_folded_and_counted, open_log, close_log),
+	    cmocka_unit_test_setup_teardown(
+		many_sentences_at_once_are_all_heard, open_log, close_log),
+	    cmocka_unit_test_setup_teardown(
+		full_pipe_drops_and_counts_and_recovers, open_log, close_log),
+	    cmocka_unit_test_setup_teardown(
+		file_at_its_limit_drops_and_starts_a_new_line_after, open_log,
+		close_log),
+	    cmocka_unit_test_setup_teardown(
+		socket_as_standard_error_never_blocks, open_log, close_log),
+	    cmocka_unit_test_setup_teardown(
+		pipe_as_standard_error_keeps_its_own_flags, open_log, close_log),
+	    cmocka_unit_test_setup_teardown(
+		reopen_follows_rotation_and_keeps_the_old_on_failure, open_log,
+		close_log),
+	    cmocka_unit_test_setup_teardown(
+		new_identity_forgets_what_the_parent_counted, open_log, close_log),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

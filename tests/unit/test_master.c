@@ -50,14 +50,14 @@ enum behaviour {
 
 struct script {
 	_Atomic int behaviour; /* of the next to start */
-	_Atomic uint64_t
-	    counted_requests; /* what the worker in slot 0 says it answered */
+	/* what the worker in slot 0 says it answered */
+	_Atomic uint64_t counted_requests;
 	_Atomic int starts;
 	_Atomic int orders[128];
 	_Atomic int pid[WATCHED]; /* of who is ready in that slot */
 	_Atomic int generation[WATCHED];
-	_Atomic int
-	    sleeper; /* 1: the next worker runs a process group; then that group's id */
+	/* 1: the next worker runs a process group; then that group's id */
+	_Atomic int sleeper;
 	_Atomic int escapee; /* a process of that group that left it by setsid */
 	_Atomic int burials_open;
 	_Atomic int takes; /* 1: the next worker that is told of a burial takes it, and
@@ -110,8 +110,8 @@ take_a_burial(struct scoreboard *board)
 	for (int b = 0; b < SCORE_BURIALS; b++) {
 		uint8_t open = BURIAL_OPEN;
 
-		if (!atomic_compare_exchange_strong(&board->burials[b].state, &open,
-						    BURIAL_TAKEN))
+		if (!atomic_compare_exchange_strong(
+			&board->burials[b].state, &open, BURIAL_TAKEN))
 			continue;
 		atomic_store(&board->burials[b].taker, getpid());
 		atomic_store(&script->taker, getpid());
@@ -155,8 +155,8 @@ scripted_worker(const struct worker_env *env)
 	score_add(slot, SCORE_tasks_claimed_total, 10);
 	atomic_store(&slot->heartbeat_ms, clock_mono_ms());
 	atomic_store(&slot->state, SCORE_READY);
-	atomic_store(&script->generation[env->slot],
-		     (int)atomic_load(&slot->generation));
+	atomic_store(
+	    &script->generation[env->slot], (int)atomic_load(&slot->generation));
 	atomic_store(&script->pid[env->slot], getpid());
 
 	for (;;) {
@@ -171,13 +171,12 @@ scripted_worker(const struct worker_env *env)
 		atomic_store(&slot->heartbeat_ms, now);
 		if (env->slot == 0)
 			score_set(slot, SCORE_http_requests_total,
-				  atomic_load(&script->counted_requests));
+			    atomic_load(&script->counted_requests));
 		for (int b = 0; b < SCORE_BURIALS; b++)
 			open +=
 			    atomic_load(&env->board->burials[b].state) == BURIAL_OPEN;
 		atomic_store(&script->burials_open, open);
-		atomic_store(
-		    &script->retired_claims,
+		atomic_store(&script->retired_claims,
 		    atomic_load(&env->board->retired[SCORE_tasks_claimed_total]));
 		if (now >= leave_at)
 			return WORKER_EXIT_OK;
@@ -232,11 +231,11 @@ write_config(const struct node *n, const char *more)
 
 	assert_non_null(f);
 	fprintf(f,
-		"[node]\nworkers = 2\ndrain_delay = 0\nshutdown_timeout = "
-		"1\nhang_timeout = 2\n"
-		"pid_file = %s\ncontrol_socket = %s\n"
-		"%s\n[listen]\n%s\n[log]\nfile = %s\nlevel = debug\n%s",
-		n->pid_file, n->socket, n->node_more, n->listen, n->log, more);
+	    "[node]\nworkers = 2\ndrain_delay = 0\nshutdown_timeout = "
+	    "1\nhang_timeout = 2\n"
+	    "pid_file = %s\ncontrol_socket = %s\n"
+	    "%s\n[listen]\n%s\n[log]\nfile = %s\nlevel = debug\n%s",
+	    n->pid_file, n->socket, n->node_more, n->listen, n->log, more);
 	assert_int_equal(fclose(f), 0);
 }
 
@@ -292,7 +291,7 @@ setup(void **state)
 	struct node *n = calloc(1, sizeof(*n));
 
 	n->script = mmap(NULL, sizeof(*n->script), PROT_READ | PROT_WRITE,
-			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_true(n->script != MAP_FAILED);
 	strcpy(n->dir, "/tmp/test_master.XXXXXX");
 	assert_non_null(mkdtemp(n->dir));
@@ -466,8 +465,8 @@ starts_answers_and_stops(void **state)
 	assert_non_null(strstr(ask(n, "table"), "LAST ENDED"));
 	assert_non_null(strstr(ask(n, "nonsense"), "unknown command"));
 	/* the log, two listeners, the order socket: nothing of the master's own */
-	assert_int_equal(atomic_load(&n->script->fds_open),
-			 atomic_load(&n->script->fds_before) + 4);
+	assert_int_equal(
+	    atomic_load(&n->script->fds_open), atomic_load(&n->script->fds_before) + 4);
 	stop(n);
 	assert_int_equal(atomic_load(&n->script->orders[WORKER_TERM]), 2);
 	assert_int_equal(access(n->pid_file, F_OK), -1);
@@ -577,8 +576,8 @@ no_storm_kills_the_master(void **state)
 		wait_until(n, is_gone(victim));
 		/* (do not wait for its successor each time: the pauses grow) */
 		if (i % 2 == 1 && i < 8)
-			wait_until(n, ready_pid(n, 0) != victim &&
-					  !is_gone(ready_pid(n, 0)));
+			wait_until(
+			    n, ready_pid(n, 0) != victim && !is_gone(ready_pid(n, 0)));
 	}
 	assert_int_equal(waitpid(n->pid, NULL, WNOHANG), 0);
 	stop(n);
@@ -733,8 +732,8 @@ a_bad_file_changes_nothing(void **state)
 	/* an address that cannot be had is as bad, and gives back what was bound before
 	 * it */
 	snprintf(n->listen, sizeof(n->listen),
-		 "applications = unix:%s/first, 192.0.2.1:80\ndevelopers = 127.0.0.1:0",
-		 n->dir);
+	    "applications = unix:%s/first, 192.0.2.1:80\ndevelopers = 127.0.0.1:0",
+	    n->dir);
 	write_config(n, "");
 	kill(n->pid, SIGHUP);
 	wait_until(n, status_says(n, "\"reload_failures\":2"));
@@ -815,11 +814,11 @@ listeners_follow_the_configuration(void **state)
 	snprintf(first, sizeof(first), "unix:%s/first", n->dir);
 	snprintf(second, sizeof(second), "unix:%s/second", n->dir);
 	snprintf(n->listen, sizeof(n->listen),
-		 "applications = %s\ndevelopers = 127.0.0.1:0", first);
+	    "applications = %s\ndevelopers = 127.0.0.1:0", first);
 	start(n);
 	assert_int_equal(connects(first), 0);
 	snprintf(n->listen, sizeof(n->listen),
-		 "applications = %s\ndevelopers = 127.0.0.1:0", second);
+	    "applications = %s\ndevelopers = 127.0.0.1:0", second);
 	write_config(n, "");
 	kill(n->pid, SIGHUP);
 	wait_until(n, connects(second) == 0);

@@ -44,7 +44,7 @@ every_counter_is_there_once_and_summed(void **state)
 		const char *at;
 
 		snprintf(line, sizeof(line), "\nshoal_%s ",
-			 score_counter_name((enum score_counter)c));
+		    score_counter_name((enum score_counter)c));
 		at = strstr(out.data, line);
 		assert_non_null(at);
 		assert_null(strstr(at + 1, line));

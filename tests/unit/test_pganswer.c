@@ -67,7 +67,7 @@ sequences_are_judged(void **state)
 	    {"a prepare that fails", "E-A-S", true, PGANSWER_WHOLE, false},
 	    {"a prepare, then an error", "C-E-S", true, PGANSWER_WHOLE, false},
 	    {"a prepare, then an error at the commit", "C-T-E-S", true, PGANSWER_WHOLE,
-	     false},
+		false},
 	    {"nothing yet", "T-", false, PGANSWER_MORE, false},
 
 	    {"a sync alone", "S", false, PGANSWER_MISFIT, false},
@@ -91,8 +91,8 @@ sequences_are_judged(void **state)
 		enum pganswer_step step;
 
 		for (size_t k = 0; k < count; k++) {
-			step = pganswer_take(&a, result_of(cases[i].letters[k]),
-					     cases[i].prepares);
+			step = pganswer_take(
+			    &a, result_of(cases[i].letters[k]), cases[i].prepares);
 			if (step != (k + 1 < count ? PGANSWER_MORE : cases[i].last))
 				fail_msg("%s: step %zu is %d", cases[i].what, k, step);
 		}

@@ -372,7 +372,7 @@ static void
 error_at_the_commit_is_an_error(void **state)
 {
 	STMT(make,
-	     "CREATE TABLE late_key (n int4 UNIQUE DEFERRABLE INITIALLY DEFERRED)");
+	    "CREATE TABLE late_key (n int4 UNIQUE DEFERRABLE INITIALLY DEFERRED)");
 	STMT(put, "INSERT INTO late_key VALUES ($1) RETURNING n");
 	STMT(count, "SELECT count(*)::int4 FROM late_key");
 	STMT(drop, "DROP TABLE late_key");
@@ -588,7 +588,7 @@ read_only_server_is_refused(void **state)
 
 	(void)state;
 	snprintf(url, sizeof(url), "%s options='-c default_transaction_read_only=on'",
-		 pgserver_url());
+	    pgserver_url());
 	opts.url = url;
 	peer_open(&p, &opts);
 	RUN_UNTIL(p.downs == 2);
@@ -628,7 +628,7 @@ second_host_is_reached(void **state)
 
 	(void)state;
 	snprintf(url, sizeof(url), "host=/nonexistent,%s user=shoal dbname=postgres",
-		 pgserver_dir());
+	    pgserver_dir());
 	opts.url = url;
 	peer_open(&p, &opts);
 	RUN_UNTIL(p.ups == 1);
@@ -662,8 +662,8 @@ silent_host_does_not_hide_the_next(void **state)
 
 	(void)state;
 	snprintf(url, sizeof(url),
-		 "host=localhost,%s port=%d,5432 user=shoal dbname=postgres",
-		 pgserver_dir(), silent_listener(&fd));
+	    "host=localhost,%s port=%d,5432 user=shoal dbname=postgres", pgserver_dir(),
+	    silent_listener(&fd));
 	opts.url = url;
 	opts.connect_timeout_ms = 200;
 	peer_open(&p, &opts);
@@ -747,7 +747,7 @@ storm_send(void)
 	pgparam_init(&p);
 	pgparam_int4(&p, storm.sent);
 	if (pgconn_exec(storm.pc, &storm_put, &p, storm_done,
-			(void *)(uintptr_t)storm.sent, &err) == 0)
+		(void *)(uintptr_t)storm.sent, &err) == 0)
 		storm.sent++;
 	pgparam_fini(&p);
 }
@@ -810,8 +810,8 @@ confirmed_units_survive_every_kill(void **state)
 {
 	STMT(make_storm, "CREATE TABLE storm (n int4 PRIMARY KEY)");
 	STMT(drop_storm, "DROP TABLE storm");
-	STMT(count_storm,
-	     "SELECT count(*)::int4 FROM storm WHERE n = ANY ($1::int4[])");
+	STMT(
+	    count_storm, "SELECT count(*)::int4 FROM storm WHERE n = ANY ($1::int4[])");
 	struct peer killer, p;
 	struct pgconn_opts opts;
 	struct pgparam prm;
@@ -1000,10 +1000,10 @@ static void
 values_come_back_as_they_went(void **state)
 {
 	STMT(trip,
-	     "SELECT $1::bool, $2::int2, $3::int8, $4::uuid, $5::text, $6::bytea, "
-	     "$7::int4, $8::text[], $9::int8[], $10::int4[], $11::uuid[], "
-	     "(SELECT count(*)::int4 FROM unnest($8::text[]) x WHERE x IS NOT NULL), "
-	     "$12::bool[], $13::int2[]");
+	    "SELECT $1::bool, $2::int2, $3::int8, $4::uuid, $5::text, $6::bytea, "
+	    "$7::int4, $8::text[], $9::int8[], $10::int4[], $11::uuid[], "
+	    "(SELECT count(*)::int4 FROM unnest($8::text[]) x WHERE x IS NOT NULL), "
+	    "$12::bool[], $13::int2[]");
 	struct peer p;
 	struct pgparam prm;
 	struct answer a = {.calls = 0};
@@ -1200,7 +1200,7 @@ free_ends_whatever_is_under_way(void **state)
 	pgconn_free(p.pc);
 	/* while it connects to someone who never answers */
 	snprintf(url, sizeof(url), "host=127.0.0.1 port=%d user=shoal",
-		 silent_listener(&fd));
+	    silent_listener(&fd));
 	opts.url = url;
 	peer_open(&p, &opts);
 	loop_timer_start_ms(guard, 50);
@@ -1333,8 +1333,8 @@ bench(bool prepared, int window)
 		abort();
 	us = clock_mono_us() - us;
 	printf("%s, %d in flight: %.0f units a second\n",
-	       prepared ? "prepared" : "unprepared", window,
-	       (double)total * 1e6 / (double)us);
+	    prepared ? "prepared" : "unprepared", window,
+	    (double)total * 1e6 / (double)us);
 	pgconn_free(p.pc);
 }
 

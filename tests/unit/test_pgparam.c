@@ -32,8 +32,8 @@ teardown(void **state)
 
 /* parameter i is of this type and has these bytes */
 static void
-assert_param(const struct pgparam *p, int i, enum pgtype type, const char *bytes,
-	     int len)
+assert_param(
+    const struct pgparam *p, int i, enum pgtype type, const char *bytes, int len)
 {
 	assert_false(pgparam_failed(p));
 	assert_true(i < p->count);
@@ -85,15 +85,15 @@ array_has_header_and_elements(void **state)
 	pgparam_elem_int4(p, -1);
 	pgparam_array_end(p);
 	assert_param(p, 0, PGTYPE_INT4_ARRAY,
-		     "\0\0\0\1"
-		     "\0\0\0\1"
-		     "\0\0\0\x17"
-		     "\0\0\0\3"
-		     "\0\0\0\1"
-		     "\0\0\0\4\0\0\0\7"
-		     "\xff\xff\xff\xff"
-		     "\0\0\0\4\xff\xff\xff\xff",
-		     40);
+	    "\0\0\0\1"
+	    "\0\0\0\1"
+	    "\0\0\0\x17"
+	    "\0\0\0\3"
+	    "\0\0\0\1"
+	    "\0\0\0\4\0\0\0\7"
+	    "\xff\xff\xff\xff"
+	    "\0\0\0\4\xff\xff\xff\xff",
+	    40);
 }
 
 static void
@@ -108,11 +108,11 @@ array_without_null_says_so(void **state)
 	pgparam_array_end(p);
 	pgparam_int2(p, 1);
 	assert_param(p, 1, PGTYPE_TEXT_ARRAY,
-		     "\0\0\0\1\0\0\0\0\0\0\0\x19\0\0\0\2\0\0\0\1"
-		     "\0\0\0\2"
-		     "ab"
-		     "\0\0\0\0",
-		     30);
+	    "\0\0\0\1\0\0\0\0\0\0\0\x19\0\0\0\2\0\0\0\1"
+	    "\0\0\0\2"
+	    "ab"
+	    "\0\0\0\0",
+	    30);
 	assert_param(p, 2, PGTYPE_INT2, "\0\1", 2);
 }
 
@@ -235,18 +235,18 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(scalars_are_big_endian, setup, teardown),
-	    cmocka_unit_test_setup_teardown(array_has_header_and_elements, setup,
-					    teardown),
-	    cmocka_unit_test_setup_teardown(array_without_null_says_so, setup,
-					    teardown),
-	    cmocka_unit_test_setup_teardown(empty_array_has_no_dimension, setup,
-					    teardown),
-	    cmocka_unit_test_setup_teardown(every_element_type_has_its_array, setup,
-					    teardown),
+	    cmocka_unit_test_setup_teardown(
+		array_has_header_and_elements, setup, teardown),
+	    cmocka_unit_test_setup_teardown(
+		array_without_null_says_so, setup, teardown),
+	    cmocka_unit_test_setup_teardown(
+		empty_array_has_no_dimension, setup, teardown),
+	    cmocka_unit_test_setup_teardown(
+		every_element_type_has_its_array, setup, teardown),
 	    cmocka_unit_test_setup_teardown(misuse_sticks_until_reset, setup, teardown),
 	    cmocka_unit_test_setup_teardown(no_memory_sticks, setup, teardown),
-	    cmocka_unit_test_setup_teardown(growing_keeps_what_is_there, setup,
-					    teardown),
+	    cmocka_unit_test_setup_teardown(
+		growing_keeps_what_is_there, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

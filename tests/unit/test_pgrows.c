@@ -119,7 +119,7 @@ array_is_walked_with_its_nulls(void **state)
 	static const struct cell cells[] = {
 	    {"\0\0\0\1\0\0\0\1\0\0\0\x17\0\0\0\3\0\0\0\1"
 	     "\0\0\0\4\0\0\0\7\xff\xff\xff\xff\0\0\0\4\xff\xff\xff\xff",
-	     40},
+		40},
 	    {"\0\0\0\0\0\0\0\0\0\0\0\x17", 12},
 	};
 	PGresult *res = result(cells, COUNT_OF(cells));
@@ -259,23 +259,40 @@ sqlstates_have_their_class(void **state)
 		const char *code;
 		enum pgerr_class class;
 	} cases[] = {
-	    {"40001", PGERR_RETRY},	{"40P01", PGERR_RETRY},
-	    {"26000", PGERR_RETRY},	{"42P05", PGERR_RETRY},
-	    {"40003", PGERR_LOST},	{"08006", PGERR_LOST},
-	    {"08P01", PGERR_LOST},	{"25006", PGERR_RECONNECT},
-	    {"57P01", PGERR_RECONNECT}, {"57P02", PGERR_RECONNECT},
-	    {"57P03", PGERR_RECONNECT}, {"57P05", PGERR_RECONNECT},
-	    {"53100", PGERR_BUSY},	{"53200", PGERR_BUSY},
-	    {"53300", PGERR_BUSY},	{"55P03", PGERR_BUSY},
-	    {"57014", PGERR_BUSY},	{"22001", PGERR_DATA},
-	    {"22021", PGERR_DATA},	{"22P05", PGERR_DATA},
-	    {"23505", PGERR_DATA},	{"23514", PGERR_DATA},
-	    {"40002", PGERR_DATA},	{"54000", PGERR_DATA},
-	    {"42P01", PGERR_SCHEMA},	{"42883", PGERR_SCHEMA},
-	    {"42501", PGERR_SCHEMA},	{"3F000", PGERR_SCHEMA},
-	    {"0A000", PGERR_BUG},	{"25P02", PGERR_BUG},
-	    {"40000", PGERR_BUG},	{"P0001", PGERR_BUG},
-	    {"XX000", PGERR_BUG},	{"", PGERR_BUG},
+	    {"40001", PGERR_RETRY},
+	    {"40P01", PGERR_RETRY},
+	    {"26000", PGERR_RETRY},
+	    {"42P05", PGERR_RETRY},
+	    {"40003", PGERR_LOST},
+	    {"08006", PGERR_LOST},
+	    {"08P01", PGERR_LOST},
+	    {"25006", PGERR_RECONNECT},
+	    {"57P01", PGERR_RECONNECT},
+	    {"57P02", PGERR_RECONNECT},
+	    {"57P03", PGERR_RECONNECT},
+	    {"57P05", PGERR_RECONNECT},
+	    {"53100", PGERR_BUSY},
+	    {"53200", PGERR_BUSY},
+	    {"53300", PGERR_BUSY},
+	    {"55P03", PGERR_BUSY},
+	    {"57014", PGERR_BUSY},
+	    {"22001", PGERR_DATA},
+	    {"22021", PGERR_DATA},
+	    {"22P05", PGERR_DATA},
+	    {"23505", PGERR_DATA},
+	    {"23514", PGERR_DATA},
+	    {"40002", PGERR_DATA},
+	    {"54000", PGERR_DATA},
+	    {"42P01", PGERR_SCHEMA},
+	    {"42883", PGERR_SCHEMA},
+	    {"42501", PGERR_SCHEMA},
+	    {"3F000", PGERR_SCHEMA},
+	    {"0A000", PGERR_BUG},
+	    {"25P02", PGERR_BUG},
+	    {"40000", PGERR_BUG},
+	    {"P0001", PGERR_BUG},
+	    {"XX000", PGERR_BUG},
+	    {"", PGERR_BUG},
 	    {"22", PGERR_BUG},
 	};
 
@@ -283,7 +300,7 @@ sqlstates_have_their_class(void **state)
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
 		if (sqlstate_class(cases[i].code) != cases[i].class)
 			fail_msg("%s is %s", cases[i].code,
-				 pgerr_class_name(sqlstate_class(cases[i].code)));
+			    pgerr_class_name(sqlstate_class(cases[i].code)));
 	}
 	for (int c = PGERR_NONE; c <= PGERR_BUG; c++)
 		assert_string_not_equal(pgerr_class_name(c), "unknown");

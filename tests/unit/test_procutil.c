@@ -39,13 +39,13 @@ the_title_shows_and_the_old_environment_does_not(void **state)
 	(void)state;
 	assert_string_equal(getenv("PATH"), getenv("PATH"));
 	proctitle_set("shoald: worker %d", 2);
-	assert_string_equal(own_file("/proc/self/cmdline", buf, sizeof(buf)),
-			    "shoald: worker 2");
+	assert_string_equal(
+	    own_file("/proc/self/cmdline", buf, sizeof(buf)), "shoald: worker 2");
 	/* longer than the place: cut, not past it */
 	proctitle_set("%05000d", 1);
 	proctitle_set("shoald: master");
-	assert_string_equal(own_file("/proc/self/cmdline", buf, sizeof(buf)),
-			    "shoald: master");
+	assert_string_equal(
+	    own_file("/proc/self/cmdline", buf, sizeof(buf)), "shoald: master");
 	own_file("/proc/self/environ", buf, sizeof(buf));
 	assert_null(strstr(buf, "PATH="));
 	assert_non_null(getenv("PATH"));

@@ -41,14 +41,14 @@ add_trace(const char *word)
 
 static bool
 follow_script(struct fake_redis *fake, struct fake_peer *p,
-	      const struct redisReply *cmd, void *arg)
+    const struct redisReply *cmd, void *arg)
 {
 	(void)fake;
 	(void)arg;
 	for (size_t i = 0; i < cmd->elements; i++) {
 		strncat(seen, cmd->element[i]->str, sizeof(seen) - strlen(seen) - 1);
 		strncat(seen, i + 1 < cmd->elements ? " " : ";",
-			sizeof(seen) - strlen(seen) - 1);
+		    sizeof(seen) - strlen(seen) - 1);
 	}
 	/* the sign-in is not the test's */
 	if (script == NULL || strcmp(cmd->element[0]->str, "PING") == 0)
@@ -87,14 +87,14 @@ on_state(struct rconn *conn, bool up, const struct err *err, void *arg)
 
 static void
 on_message(struct rconn *conn, const char *channel, size_t channel_len,
-	   const char *text, size_t len, void *arg)
+    const char *text, size_t len, void *arg)
 {
 	char line[64];
 
 	(void)conn;
 	(void)arg;
 	snprintf(line, sizeof(line), "%.*s=%.*s ", (int)channel_len, channel, (int)len,
-		 text);
+	    text);
 	add_trace(line);
 }
 
@@ -198,7 +198,7 @@ struct outcome {
 };
 
 static void on_reply(struct rconn *conn, const struct redisReply *reply,
-		     const struct err *err, void *arg);
+    const struct err *err, void *arg);
 
 static int
 command(struct outcome *o, const char *name, struct err *err)
@@ -210,7 +210,7 @@ command(struct outcome *o, const char *name, struct err *err)
 
 static void
 on_reply(struct rconn *conn, const struct redisReply *reply, const struct err *err,
-	 void *arg)
+    void *arg)
 {
 	struct outcome *o = arg;
 
@@ -269,7 +269,7 @@ signs_in_with_all_it_has_in_one_go(void **state)
 
 static bool
 refuse_sign_in(struct fake_redis *fake, struct fake_peer *p,
-	       const struct redisReply *cmd, void *arg)
+    const struct redisReply *cmd, void *arg)
 {
 	(void)fake;
 	(void)cmd;
@@ -329,7 +329,7 @@ comes_up_when_the_server_does(void **state)
 
 static bool
 say_nothing(struct fake_redis *fake, struct fake_peer *p, const struct redisReply *cmd,
-	    void *arg)
+    void *arg)
 {
 	(void)fake;
 	(void)p;
@@ -399,15 +399,10 @@ free_at_every_stage_leaves_nothing(void **state)
 static void
 replies_come_in_order_with_their_types(void **state)
 {
-	static const char *const answers[] = {
-	    ":42\r\n",		 "$5\r\nhello\r\n",
-	    "*-1\r\n",		 "-OOM command not allowed\r\n",
-	    "*1\r\n$1\r\nx\r\n", NULL};
-	struct outcome o[5] = {{.word = "0 "},
-			       {.word = "1 "},
-			       {.word = "2 "},
-			       {.word = "3 "},
-			       {.word = "4 "}};
+	static const char *const answers[] = {":42\r\n", "$5\r\nhello\r\n", "*-1\r\n",
+	    "-OOM command not allowed\r\n", "*1\r\n$1\r\nx\r\n", NULL};
+	struct outcome o[5] = {{.word = "0 "}, {.word = "1 "}, {.word = "2 "},
+	    {.word = "3 "}, {.word = "4 "}};
 
 	(void)state;
 	open_usual();
@@ -431,8 +426,8 @@ replies_come_in_order_with_their_types(void **state)
 static void
 reply_in_single_bytes_is_put_together(void **state)
 {
-	static const char *const answers[] = {"*2\r\n$3\r\nabc\r\n*1\r\n:7\r\n",
-					      "$6\r\nsecond\r\n", NULL};
+	static const char *const answers[] = {
+	    "*2\r\n$3\r\nabc\r\n*1\r\n:7\r\n", "$6\r\nsecond\r\n", NULL};
 	struct outcome a = {.calls = 0}, b = {.calls = 0};
 
 	(void)state;
@@ -531,8 +526,8 @@ what_the_socket_does_not_take_is_sent_later_in_order(void **state)
 	open_usual();
 	memset(big, 'y', sizeof(big) - 1);
 	for (int i = 0; i < COUNT; i++)
-		assert_int_equal(rconn_command(rc, on_reply, &o, NULL, 2, argv, NULL),
-				 0);
+		assert_int_equal(
+		    rconn_command(rc, on_reply, &o, NULL, 2, argv, NULL), 0);
 	UNTIL(o.calls > 0);
 	must_send(&o);
 	UNTIL(o.calls == COUNT + 1);
@@ -672,9 +667,8 @@ reset_connection_is_replaced(void **state)
 static void
 failover_reply_reaches_its_caller_and_then_closes(void **state)
 {
-	static const char *const words[] = {"READONLY", "LOADING",   "MASTERDOWN",
-					    "MISCONF",	"UNBLOCKED", "NOAUTH",
-					    "WRONGPASS"};
+	static const char *const words[] = {"READONLY", "LOADING", "MASTERDOWN",
+	    "MISCONF", "UNBLOCKED", "NOAUTH", "WRONGPASS"};
 
 	(void)state;
 	open_usual();
@@ -703,8 +697,8 @@ failover_reply_reaches_its_caller_and_then_closes(void **state)
 static void
 words_that_only_begin_alike_do_not_close(void **state)
 {
-	static const char *const answers[] = {"-READONLYX no\r\n", "-ERR READONLY\r\n",
-					      "+READONLY\r\n", "-\r\n", NULL};
+	static const char *const answers[] = {
+	    "-READONLYX no\r\n", "-ERR READONLY\r\n", "+READONLY\r\n", "-\r\n", NULL};
 	struct outcome o = {.calls = 0};
 
 	(void)state;
@@ -721,13 +715,10 @@ static void
 bytes_that_are_no_reply_close(void **state)
 {
 	static const char *const garbage[] = {
-	    "HTTP/1.1 400 Bad Request\r\n\r\n",
-	    "$-7\r\n",
-	    "*99999999999999999999\r\n",
+	    "HTTP/1.1 400 Bad Request\r\n\r\n", "$-7\r\n", "*99999999999999999999\r\n",
 	    "*2147483647\r\n",
 	    "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n",
-	    "$3\r\nabcde\r\n",
-	    "+OK\r\n+OK\r\n", /* one more than was asked for */
+	    "$3\r\nabcde\r\n", "+OK\r\n+OK\r\n", /* one more than was asked for */
 	};
 
 	(void)state;
@@ -939,7 +930,7 @@ idle_connection_is_pinged(void **state)
 
 static bool
 mute_after_first_ping(struct fake_redis *fake, struct fake_peer *p,
-		      const struct redisReply *cmd, void *arg)
+    const struct redisReply *cmd, void *arg)
 {
 	unsigned *pings = arg;
 
@@ -990,8 +981,8 @@ subscriptions_come_back_with_the_connection(void **state)
 
 	trace[0] = '\0';
 	fake_peer_say(fake_redis_peer(f),
-		      "*3\r\n$7\r\nmessage\r\n$3\r\nctl\r\n$5\r\nhello\r\n"
-		      "*3\r\n$7\r\nmessage\r\n$4\r\ndone\r\n$0\r\n\r\n");
+	    "*3\r\n$7\r\nmessage\r\n$3\r\nctl\r\n$5\r\nhello\r\n"
+	    "*3\r\n$7\r\nmessage\r\n$4\r\ndone\r\n$0\r\n\r\n");
 	UNTIL(strcmp(trace, "ctl=hello done= ") == 0);
 
 	seen[0] = '\0';

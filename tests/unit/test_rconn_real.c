@@ -43,8 +43,8 @@ start_server(void)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(open("/dev/null", O_WRONLY | O_CLOEXEC), STDOUT_FILENO);
 		execl(SERVER, SERVER, "--port", "0", "--unixsocket", socket_path,
-		      "--save", "", "--appendonly", "no", "--dir", dir, "--requirepass",
-		      "pass word", (char *)NULL);
+		    "--save", "", "--appendonly", "no", "--dir", dir, "--requirepass",
+		    "pass word", (char *)NULL);
 		_exit(127);
 	}
 }
@@ -101,7 +101,7 @@ on_state(struct rconn *rc, bool up, const struct err *err, void *arg)
 
 static void
 on_message(struct rconn *rc, const char *channel, size_t channel_len, const char *text,
-	   size_t len, void *arg)
+    size_t len, void *arg)
 {
 	(void)rc;
 	(void)channel;
@@ -118,8 +118,8 @@ struct outcome {
 };
 
 static void
-on_reply(struct rconn *rc, const struct redisReply *reply, const struct err *err,
-	 void *arg)
+on_reply(
+    struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
 {
 	struct outcome *o = arg;
 
@@ -173,9 +173,8 @@ connect_lane(const char *name)
 	do {                                                                           \
 		const char *const send_argv[] = {__VA_ARGS__};                         \
 		assert_int_equal(rconn_command_within(rc, 3000, on_reply, outcome,     \
-						      NULL, (int)COUNT_OF(send_argv),  \
-						      send_argv, NULL),                \
-				 0);                                                   \
+				     NULL, (int)COUNT_OF(send_argv), send_argv, NULL), \
+		    0);                                                                \
 	} while (0)
 
 static void

@@ -55,14 +55,14 @@ dns_readable(evutil_socket_t fd, short what, void *arg)
 	p[7] = known && is_a ? 1 : 0;
 	memset(p + 8, 0, 4);
 	if (known && is_a) {
-		unsigned char answer[] = {0xc0, 12, 0, 1, 0,   1, 0, 0,
-					  0,	1,  0, 4, 127, 0, 0, dns_last_byte};
+		unsigned char answer[] = {
+		    0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4, 127, 0, 0, dns_last_byte};
 
 		memcpy(p + end, answer, sizeof(answer));
 		end += sizeof(answer);
 	}
-	assert_int_equal(sendto(fd, p, end, 0, (struct sockaddr *)&from, from_len),
-			 end);
+	assert_int_equal(
+	    sendto(fd, p, end, 0, (struct sockaddr *)&from, from_len), end);
 }
 
 static int

@@ -79,8 +79,8 @@ an_array_that_promises_too_much_is_not_allocated(void **state)
 		struct err err = ERR_INIT;
 		int rc;
 
-		assert_int_equal(rwire_reader_feed(r, cases[i], strlen(cases[i]), NULL),
-				 0);
+		assert_int_equal(
+		    rwire_reader_feed(r, cases[i], strlen(cases[i]), NULL), 0);
 		rc = rwire_reader_next(r, &reply, &err);
 		/* 2 + 1,048,000 is within the bound */
 		if (i == 2) {

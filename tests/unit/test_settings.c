@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * test_settings.c - the table of settings loads as a whole, and what does not fit is refused.
+ * test_settings.c - the table of settings loads as a whole, and what does not fit is
+ * refused.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -45,9 +46,10 @@ static void
 named_sections_make_types_and_queues(void **state)
 {
 	struct err err = ERR_INIT;
-	struct settings *s = load("[type:wordcount]\nhandler = exec\ncommand = /usr/bin/wc -w\n"
-				  "timeout = 60s\nconcurrency = 4\n\n[queue:mail]\npriority = 3\n",
-	    NULL, &err);
+	struct settings *s =
+	    load("[type:wordcount]\nhandler = exec\ncommand = /usr/bin/wc -w\n"
+		 "timeout = 60s\nconcurrency = 4\n\n[queue:mail]\npriority = 3\n",
+		NULL, &err);
 	struct type_settings *t;
 
 	(void)state;
@@ -65,7 +67,8 @@ named_sections_make_types_and_queues(void **state)
 static void
 options_win_over_the_file(void **state)
 {
-	char *options[] = {(char *)"node.workers=3", (char *)"type:x.command=/bin/true", NULL};
+	char *options[] = {
+	    (char *)"node.workers=3", (char *)"type:x.command=/bin/true", NULL};
 	struct err err = ERR_INIT;
 	struct settings *s = load("[node]\nworkers = 2\n", options, &err);
 
@@ -82,22 +85,22 @@ what_does_not_fit_is_refused_with_its_name(void **state)
 	static const struct {
 		const char *text, *says;
 	} cases[] = {
-		{"[node]\nworkers = many\n", "workers"},
-		{"[node]\nworkers = 65\n", "workers"},
-		{"[node]\nworker = 2\n", "workers"}, /* the nearest */
-		{"[nod]\nworkers = 2\n", "node"},
-		{"[cluster]\nname = a b\n", "cluster.name"},
-		{"[listen]\napplications = example.com:80\n", "listen.applications"},
-		{"[listen]\ndevelopers =\n", "listen.developers"},
-		{"[http]\nmax_body = 64KiB\n", "http.max_body"},
-		{"[type:x]\ntimeout = 5s\n", "type:x.command"},
-		{"[type:x]\ncommand = wc\n", "absolute"},
-		{"[type:x]\ncommand = /bin/sh -c \"open\n", "type:x.command"},
-		{"[type:x]\ncommand = /bin/true\ndirectory = tmp\n", "type:x.directory"},
-		{"[type:x]\ncommand = /bin/true\nenvironment = NOVALUE\n", "NAME=VALUE"},
-		{"[type:shoal.noop]\ncommand = /bin/true\n", "built in"},
-		{"[type:a b]\ncommand = /bin/true\n", "name"},
-		{"[access]\nnetworks = 10.0.0.0/33\n", "networks"},
+	    {"[node]\nworkers = many\n", "workers"},
+	    {"[node]\nworkers = 65\n", "workers"},
+	    {"[node]\nworker = 2\n", "workers"}, /* the nearest */
+	    {"[nod]\nworkers = 2\n", "node"},
+	    {"[cluster]\nname = a b\n", "cluster.name"},
+	    {"[listen]\napplications = example.com:80\n", "listen.applications"},
+	    {"[listen]\ndevelopers =\n", "listen.developers"},
+	    {"[http]\nmax_body = 64KiB\n", "http.max_body"},
+	    {"[type:x]\ntimeout = 5s\n", "type:x.command"},
+	    {"[type:x]\ncommand = wc\n", "absolute"},
+	    {"[type:x]\ncommand = /bin/sh -c \"open\n", "type:x.command"},
+	    {"[type:x]\ncommand = /bin/true\ndirectory = tmp\n", "type:x.directory"},
+	    {"[type:x]\ncommand = /bin/true\nenvironment = NOVALUE\n", "NAME=VALUE"},
+	    {"[type:shoal.noop]\ncommand = /bin/true\n", "built in"},
+	    {"[type:a b]\ncommand = /bin/true\n", "name"},
+	    {"[access]\nnetworks = 10.0.0.0/33\n", "networks"},
 	};
 	struct err err;
 
@@ -115,9 +118,10 @@ static void
 what_is_shown_hides_secrets(void **state)
 {
 	struct err err = ERR_INIT;
-	struct settings *s = load("[database]\npassword = canary1\n[access]\ntoken = canary2\n"
-				  "[type:x]\ncommand = /bin/true\n",
-	    NULL, &err);
+	struct settings *s =
+	    load("[database]\npassword = canary1\n[access]\ntoken = canary2\n"
+		 "[type:x]\ncommand = /bin/true\n",
+		NULL, &err);
 	struct strbuf out;
 
 	(void)state;
@@ -135,11 +139,11 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(defaults_are_within_their_own_ranges),
-		cmocka_unit_test(named_sections_make_types_and_queues),
-		cmocka_unit_test(options_win_over_the_file),
-		cmocka_unit_test(what_does_not_fit_is_refused_with_its_name),
-		cmocka_unit_test(what_is_shown_hides_secrets),
+	    cmocka_unit_test(defaults_are_within_their_own_ranges),
+	    cmocka_unit_test(named_sections_make_types_and_queues),
+	    cmocka_unit_test(options_win_over_the_file),
+	    cmocka_unit_test(what_does_not_fit_is_refused_with_its_name),
+	    cmocka_unit_test(what_is_shown_hides_secrets),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -78,8 +78,8 @@ only_the_listed_transitions_are_allowed(void **state)
 		for (int e = 0; e < SLOT_EVENT_COUNT; e++)
 			if ((int)slot_next(s, e) != expected[s][e])
 				fail_msg("%s + %s leads to %s", slot_state_name(s),
-					 slot_event_name(e),
-					 slot_state_name(slot_next(s, e)));
+				    slot_event_name(e),
+				    slot_state_name(slot_next(s, e)));
 }
 
 static void
@@ -123,8 +123,8 @@ crash_loop_waits_longer_each_time(void **state)
 {
 	struct slot *s = *state;
 	enum slot_end end;
-	int64_t now = 0, pauses[] = {0,	   100,	 200,	400,   800,   1600,
-				     3200, 6400, 12800, 25600, 30000, 30000};
+	int64_t now = 0, pauses[] = {0, 100, 200, 400, 800, 1600, 3200, 6400, 12800,
+			     25600, 30000, 30000};
 
 	assert_true(slot_on_wanted(s, now));
 	for (size_t i = 0; i < COUNT_OF(pauses); i++) {
@@ -236,8 +236,8 @@ who_left_as_told_is_not_replaced(void **state)
 
 	run_until_ready(s, 0);
 	assert_true(slot_on_leave(s, "max_requests reached", 40000, 100));
-	assert_int_equal(slot_deadline(s),
-			 8100); /* it still has to give signs of life */
+	assert_int_equal(
+	    slot_deadline(s), 8100); /* it still has to give signs of life */
 	slot_on_heartbeat(s, 39000);
 	assert_int_equal(slot_deadline(s), 40100);
 	assert_true(slot_on_exit(s, EXIT_STATUS(0), 39100, &end));

@@ -179,7 +179,7 @@ utf8_is_judged_as_the_standard_does(void **state)
 						wanted = len;
 				if (str_utf8((char *)p, 4) != wanted)
 					fail_msg("%02x %02x %02x %02x", p[0], p[1],
-						 p[2], p[3]);
+					    p[2], p[3]);
 			}
 	assert_int_equal(str_utf8("\xe2\x82\xac", 2), 0);
 	assert_int_equal(str_utf8("", 0), 0);
@@ -193,9 +193,12 @@ printable_escapes_what_could_forge_a_line(void **state)
 		size_t len;
 		const char *to;
 	} rows[] = {
-	    {"plain", 5, "plain"},	    {"a\"b\\c", 5, "a\\\"b\\\\c"},
-	    {"a\nb\r\t", 5, "a\\nb\\r\\t"}, {"\0\x1b\x7f", 3, "\\x00\\x1b\\x7f"},
-	    {"\xc3\xa9", 2, "\xc3\xa9"},    {"\xc2\x9b", 2, "\\xc2\\x9b"},
+	    {"plain", 5, "plain"},
+	    {"a\"b\\c", 5, "a\\\"b\\\\c"},
+	    {"a\nb\r\t", 5, "a\\nb\\r\\t"},
+	    {"\0\x1b\x7f", 3, "\\x00\\x1b\\x7f"},
+	    {"\xc3\xa9", 2, "\xc3\xa9"},
+	    {"\xc2\x9b", 2, "\\xc2\\x9b"},
 	    {"\xe9", 1, "\\xe9"},
 	};
 	char to[32];

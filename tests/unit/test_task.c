@@ -19,14 +19,15 @@
 
 /* written out in full: a change of behaviour is a visible change here */
 static const enum task_state matrix[TASK_STATE_COUNT][TASK_EVENT_COUNT] = {
-	/*               due          claimed       succeeded       retry           exhausted    lost */
-	/* scheduled */ {TASK_QUEUED, NO, NO, NO, NO, NO},
-	/* queued */ {NO, TASK_RUNNING, NO, NO, NO, NO},
-	/* running */ {NO, NO, TASK_SUCCEEDED, TASK_SCHEDULED, TASK_FAILED, TASK_QUEUED},
-	/* succeeded */ {NO, NO, NO, NO, NO, NO},
-	/* failed */ {NO, NO, NO, NO, NO, NO},
-	/* cancelled */ {NO, NO, NO, NO, NO, NO},
-	/* expired */ {NO, NO, NO, NO, NO, NO},
+    /*               due          claimed       succeeded       retry exhausted    lost
+     */
+    /* scheduled */ {TASK_QUEUED, NO, NO, NO, NO, NO},
+    /* queued */ {NO, TASK_RUNNING, NO, NO, NO, NO},
+    /* running */ {NO, NO, TASK_SUCCEEDED, TASK_SCHEDULED, TASK_FAILED, TASK_QUEUED},
+    /* succeeded */ {NO, NO, NO, NO, NO, NO},
+    /* failed */ {NO, NO, NO, NO, NO, NO},
+    /* cancelled */ {NO, NO, NO, NO, NO, NO},
+    /* expired */ {NO, NO, NO, NO, NO, NO},
 };
 
 static void
@@ -35,7 +36,9 @@ every_transition_is_as_written(void **state)
 	(void)state;
 	for (int s = 0; s < TASK_STATE_COUNT; s++) {
 		for (int e = 0; e < TASK_EVENT_COUNT; e++)
-			assert_int_equal(task_next((enum task_state)s, (enum task_event)e), matrix[s][e]);
+			assert_int_equal(
+			    task_next((enum task_state)s, (enum task_event)e),
+			    matrix[s][e]);
 	}
 	assert_int_equal(task_next((enum task_state)99, TASK_EV_DUE), NO);
 	assert_int_equal(task_next(TASK_QUEUED, (enum task_event)99), NO);
@@ -46,8 +49,10 @@ a_final_state_has_no_way_out(void **state)
 {
 	(void)state;
 	for (int s = 0; s < TASK_STATE_COUNT; s++) {
-		for (int e = 0; e < TASK_EVENT_COUNT && task_is_final((enum task_state)s); e++)
-			assert_int_equal(task_next((enum task_state)s, (enum task_event)e), NO);
+		for (int e = 0;
+		     e < TASK_EVENT_COUNT && task_is_final((enum task_state)s); e++)
+			assert_int_equal(
+			    task_next((enum task_state)s, (enum task_event)e), NO);
 	}
 }
 
@@ -58,7 +63,8 @@ names_of_states_lead_back(void **state)
 
 	(void)state;
 	for (int s = 0; s < TASK_STATE_COUNT; s++) {
-		assert_int_equal(task_state_parse(task_state_name((enum task_state)s), &got), 0);
+		assert_int_equal(
+		    task_state_parse(task_state_name((enum task_state)s), &got), 0);
 		assert_int_equal(got, s);
 	}
 	assert_int_equal(task_state_parse("Queued", &got), -1);
@@ -101,7 +107,8 @@ rests_grow_and_end_at_a_month(void **state)
 	assert_true(backoff_ms(3, 0) == 96000);
 	assert_true(backoff_ms(-5, 0) == 15000);
 	for (int n = 0; n < 100; n++) {
-		int64_t least = backoff_ms(n, 0), most = backoff_ms(n, (uint64_t)(10000 * (n + 1) - 1));
+		int64_t least = backoff_ms(n, 0),
+			most = backoff_ms(n, (uint64_t)(10000 * (n + 1) - 1));
 
 		assert_true(least <= most && most <= BACKOFF_MAX_MS);
 		assert_true(most - least < 10000 * (n + 1));
@@ -113,12 +120,12 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_transition_is_as_written),
-		cmocka_unit_test(a_final_state_has_no_way_out),
-		cmocka_unit_test(names_of_states_lead_back),
-		cmocka_unit_test(an_id_tells_when_it_was_made),
-		cmocka_unit_test(an_owner_names_node_and_worker),
-		cmocka_unit_test(rests_grow_and_end_at_a_month),
+	    cmocka_unit_test(every_transition_is_as_written),
+	    cmocka_unit_test(a_final_state_has_no_way_out),
+	    cmocka_unit_test(names_of_states_lead_back),
+	    cmocka_unit_test(an_id_tells_when_it_was_made),
+	    cmocka_unit_test(an_owner_names_node_and_worker),
+	    cmocka_unit_test(rests_grow_and_end_at_a_month),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

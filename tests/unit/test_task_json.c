@@ -30,15 +30,15 @@ static struct task_row
 example(void)
 {
 	struct task_row t = {.type = "mail",
-			     .queue = "default",
-			     .state = TASK_QUEUED,
-			     .priority = 5,
-			     .max_attempts = 25,
-			     .run_at_us = 1700000000123456,
-			     .payload = {"{\"a\": 1}", 8}};
+	    .queue = "default",
+	    .state = TASK_QUEUED,
+	    .priority = 5,
+	    .max_attempts = 25,
+	    .run_at_us = 1700000000123456,
+	    .payload = {"{\"a\": 1}", 8}};
 
-	assert_int_equal(uuid_parse("018bcfe5-687b-7fff-bfff-ffffffffffff", 36, &t.id),
-			 0);
+	assert_int_equal(
+	    uuid_parse("018bcfe5-687b-7fff-bfff-ffffffffffff", 36, &t.id), 0);
 	return t;
 }
 
@@ -49,15 +49,15 @@ a_new_task_has_all_its_keys_in_order(void **state)
 
 	(void)state;
 	expect(&t, true,
-	       "{\"id\":\"018bcfe5-687b-7fff-bfff-ffffffffffff\",\"type\":\"mail\","
-	       "\"queue\":\"default\","
-	       "\"state\":\"queued\",\"priority\":5,\"payload\":{\"a\": "
-	       "1},\"result\":null,\"error\":null,"
-	       "\"attempt\":0,\"max_attempts\":25,\"failures\":0,\"progress\":null,"
-	       "\"metadata\":null,"
-	       "\"created_at\":\"2023-11-14T22:13:20.123000Z\",\"run_at\":\"2023-11-"
-	       "14T22:13:20.123456Z\","
-	       "\"started_at\":null,\"finished_at\":null,\"worker\":null}");
+	    "{\"id\":\"018bcfe5-687b-7fff-bfff-ffffffffffff\",\"type\":\"mail\","
+	    "\"queue\":\"default\","
+	    "\"state\":\"queued\",\"priority\":5,\"payload\":{\"a\": "
+	    "1},\"result\":null,\"error\":null,"
+	    "\"attempt\":0,\"max_attempts\":25,\"failures\":0,\"progress\":null,"
+	    "\"metadata\":null,"
+	    "\"created_at\":\"2023-11-14T22:13:20.123000Z\",\"run_at\":\"2023-11-"
+	    "14T22:13:20.123456Z\","
+	    "\"started_at\":null,\"finished_at\":null,\"worker\":null}");
 }
 
 static void
@@ -77,18 +77,18 @@ a_finished_task_says_by_whom_and_with_what(void **state)
 	t.metadata = (struct task_text){"{}", 2};
 	t.result = (struct task_text){"\"partly\"", 8};
 	expect(&t, true,
-	       "{\"id\":\"018bcfe5-687b-7fff-bfff-ffffffffffff\",\"type\":\"mail\","
-	       "\"queue\":\"default\","
-	       "\"state\":\"failed\",\"priority\":5,\"payload\":{\"a\": "
-	       "1},\"result\":\"partly\","
-	       "\"error\":{\"code\":\"exit\",\"message\":\"line \\\"one\\\"\\n\"},"
-	       "\"attempt\":3,\"max_attempts\":25,\"failures\":2,\"progress\":null,"
-	       "\"metadata\":{},"
-	       "\"created_at\":\"2023-11-14T22:13:20.123000Z\",\"run_at\":\"2023-11-"
-	       "14T22:13:20.123456Z\","
-	       "\"started_at\":\"2023-11-14T22:13:21.000000Z\",\"finished_at\":\"2023-"
-	       "11-14T22:13:21.000000Z\","
-	       "\"worker\":\"9f3c0a1b2c3d-1\"}");
+	    "{\"id\":\"018bcfe5-687b-7fff-bfff-ffffffffffff\",\"type\":\"mail\","
+	    "\"queue\":\"default\","
+	    "\"state\":\"failed\",\"priority\":5,\"payload\":{\"a\": "
+	    "1},\"result\":\"partly\","
+	    "\"error\":{\"code\":\"exit\",\"message\":\"line \\\"one\\\"\\n\"},"
+	    "\"attempt\":3,\"max_attempts\":25,\"failures\":2,\"progress\":null,"
+	    "\"metadata\":{},"
+	    "\"created_at\":\"2023-11-14T22:13:20.123000Z\",\"run_at\":\"2023-11-"
+	    "14T22:13:20.123456Z\","
+	    "\"started_at\":\"2023-11-14T22:13:21.000000Z\",\"finished_at\":\"2023-"
+	    "11-14T22:13:21.000000Z\","
+	    "\"worker\":\"9f3c0a1b2c3d-1\"}");
 }
 
 static void
@@ -98,14 +98,14 @@ lists_leave_payload_and_result_out(void **state)
 
 	(void)state;
 	expect(&t, false,
-	       "{\"id\":\"018bcfe5-687b-7fff-bfff-ffffffffffff\",\"type\":\"mail\","
-	       "\"queue\":\"default\","
-	       "\"state\":\"queued\",\"priority\":5,\"error\":null,"
-	       "\"attempt\":0,\"max_attempts\":25,\"failures\":0,\"progress\":null,"
-	       "\"metadata\":null,"
-	       "\"created_at\":\"2023-11-14T22:13:20.123000Z\",\"run_at\":\"2023-11-"
-	       "14T22:13:20.123456Z\","
-	       "\"started_at\":null,\"finished_at\":null,\"worker\":null}");
+	    "{\"id\":\"018bcfe5-687b-7fff-bfff-ffffffffffff\",\"type\":\"mail\","
+	    "\"queue\":\"default\","
+	    "\"state\":\"queued\",\"priority\":5,\"error\":null,"
+	    "\"attempt\":0,\"max_attempts\":25,\"failures\":0,\"progress\":null,"
+	    "\"metadata\":null,"
+	    "\"created_at\":\"2023-11-14T22:13:20.123000Z\",\"run_at\":\"2023-11-"
+	    "14T22:13:20.123456Z\","
+	    "\"started_at\":null,\"finished_at\":null,\"worker\":null}");
 }
 
 int

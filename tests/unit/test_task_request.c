@@ -23,9 +23,8 @@ static struct settings *
 settings_with_names(void)
 {
 	static char texts[][40] = {"type:thumbnail.handler=exec",
-				   "type:thumbnail.command=/bin/true",
-				   "type:thumbnail.max_attempts=7",
-				   "queue:mail.priority=2", "tasks.max_payload=1KiB"};
+	    "type:thumbnail.command=/bin/true", "type:thumbnail.max_attempts=7",
+	    "queue:mail.priority=2", "tasks.max_payload=1KiB"};
 	char *options[] = {texts[0], texts[1], texts[2], texts[3], texts[4], NULL};
 	char *env[] = {NULL};
 	struct err err = ERR_INIT;
@@ -53,7 +52,7 @@ group_teardown(void **state)
 /* the bytes are given without a terminator, so that reading past the end is caught */
 static int
 parse(const struct settings *s, const char *text, struct task_request *tr,
-      struct refusal *why)
+    struct refusal *why)
 {
 	size_t len = strlen(text);
 	char *bytes = malloc(len > 0 ? len : 1);
@@ -84,15 +83,15 @@ static const struct refused {
     {"a leading zero", "{\"type\":\"a\",\"priority\":05}", 400, "invalid_json", "byte"},
     {"bad UTF-8", "{\"type\":\"a\",\"payload\":\"\xff\"}", 400, "invalid_json", "byte"},
     {"a lone surrogate", "{\"type\":\"a\",\"payload\":\"\\ud800\"}", 400,
-     "invalid_json", "byte"},
+	"invalid_json", "byte"},
     {"an escaped NUL", "{\"type\":\"a\",\"payload\":\"\\u0000\"}", 400, "invalid_json",
-     "byte"},
+	"byte"},
     {"a raw control character", "{\"type\":\"a\",\"payload\":\"\x01\"}", 400,
-     "invalid_json", "byte"},
+	"invalid_json", "byte"},
     {"a key given twice", "{\"type\":\"a\",\"type\":\"b\"}", 400, "invalid_json",
-     "byte"},
+	"byte"},
     {"a key given twice in disguise", "{\"type\":\"a\",\"t\\u0079pe\":\"b\"}", 400,
-     "invalid_json", "byte"},
+	"invalid_json", "byte"},
     {"an array", "[]", 400, "invalid_request", "array"},
     {"a string", "\"type\"", 400, "invalid_request", "string"},
     {"null", "null", 400, "invalid_request", "null"},
@@ -103,80 +102,84 @@ static const struct refused {
     {"null as type", "{\"type\":null}", 400, "invalid_field", "type"},
     {"a type with a space", "{\"type\":\"a b\"}", 400, "invalid_field", "position 2"},
     {"a type that starts with a dot", "{\"type\":\".a\"}", 400, "invalid_field",
-     "begin"},
+	"begin"},
     {"a type of 65 bytes",
-     "{\"type\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}",
-     400, "invalid_field", "longer than 64"},
+	"{\"type\":"
+	"\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}",
+	400, "invalid_field", "longer than 64"},
     {"a very long type",
-     "{\"type\":"
-     "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-     "aaaa"
-     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-     "aaaaaaaaaaa"
-     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-     "aaaaaaaaaaa"
-     "aaaaaaaaaaaa\"}",
-     400, "invalid_field", "longer than 64"},
+	"{\"type\":"
+	"\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	"aaa"
+	"aaaa"
+	"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	"aaa"
+	"aaaaaaaaaaa"
+	"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	"aaa"
+	"aaaaaaaaaaa"
+	"aaaaaaaaaaaa\"}",
+	400, "invalid_field", "longer than 64"},
     {"an empty queue", "{\"type\":\"a\",\"queue\":\"\"}", 400, "invalid_field",
-     "queue"},
+	"queue"},
     {"an object as queue", "{\"type\":\"a\",\"queue\":{}}", 400, "invalid_field",
-     "queue"},
+	"queue"},
     {"a misspelt field", "{\"type\":\"a\",\"max_attemts\":3}", 400, "unknown_field",
-     "did you mean \"max_attempts\"?"},
+	"did you mean \"max_attempts\"?"},
     {"another one", "{\"tipe\":\"a\"}", 400, "unknown_field", "did you mean \"type\"?"},
     {"a foreign field", "{\"type\":\"a\",\"zzzzzzzzzz\":3}", 400, "unknown_field",
-     "zzzzzzzzzz (at byte 12): there is no such field."},
+	"zzzzzzzzzz (at byte 12): there is no such field."},
     {"a field with control characters", "{\"type\":\"a\",\"x\\n\":3}", 400,
-     "unknown_field", "no such field"},
+	"unknown_field", "no such field"},
     {"an empty key", "{\"type\":\"a\",\"\":3}", 400, "unknown_field", "no such field"},
     {"a later version's field", "{\"type\":\"a\",\"unique_key\":\"k\"}", 400,
-     "unknown_field", "unique_key"},
+	"unknown_field", "unique_key"},
     {"a field in the wrong case", "{\"Type\":\"a\"}", 400, "unknown_field", "\"type\""},
     {"a negative priority", "{\"type\":\"a\",\"priority\":-1}", 400, "invalid_field",
-     "from 0 to 9"},
+	"from 0 to 9"},
     {"priority ten", "{\"type\":\"a\",\"priority\":10}", 400, "invalid_field",
-     "priority (at byte 23)"},
+	"priority (at byte 23)"},
     {"half a priority", "{\"type\":\"a\",\"priority\":1.5}", 400, "invalid_field",
-     "whole number"},
+	"whole number"},
     {"a huge priority", "{\"type\":\"a\",\"priority\":99999999999999999999}", 400,
-     "invalid_field", "from 0 to 9"},
+	"invalid_field", "from 0 to 9"},
     {"a priority in words", "{\"type\":\"a\",\"priority\":\"5\"}", 400, "invalid_field",
-     "priority"},
+	"priority"},
     {"no attempts", "{\"type\":\"a\",\"max_attempts\":0}", 400, "invalid_field",
-     "from 1 to 1000"},
+	"from 1 to 1000"},
     {"too many attempts", "{\"type\":\"a\",\"max_attempts\":1001}", 400,
-     "invalid_field", "1000"},
+	"invalid_field", "1000"},
     {"a negative delay", "{\"type\":\"a\",\"delay\":-0.001}", 400, "invalid_field",
-     "delay"},
+	"delay"},
     {"a delay of 367 days", "{\"type\":\"a\",\"delay\":31708800}", 400, "invalid_field",
-     "366 days"},
+	"366 days"},
     {"a delay beyond doubles", "{\"type\":\"a\",\"delay\":1e400}", 400, "invalid_field",
-     "delay"},
+	"delay"},
     {"a delay as text", "{\"type\":\"a\",\"delay\":\"5s\"}", 400, "invalid_field",
-     "delay"},
+	"delay"},
     {"no timeout at all", "{\"type\":\"a\",\"timeout\":0}", 400, "invalid_field",
-     "timeout"},
+	"timeout"},
     {"a timeout that rounds to nothing", "{\"type\":\"a\",\"timeout\":0.0001}", 400,
-     "invalid_field", "timeout"},
+	"invalid_field", "timeout"},
     {"a timeout of 8 days", "{\"type\":\"a\",\"timeout\":691200}", 400, "invalid_field",
-     "7 days"},
+	"7 days"},
     {"a date without a time", "{\"type\":\"a\",\"run_at\":\"2027-02-01\"}", 400,
-     "invalid_field", "RFC 3339"},
+	"invalid_field", "RFC 3339"},
     {"a time without an offset", "{\"type\":\"a\",\"run_at\":\"2027-02-01T00:00:00\"}",
-     400, "invalid_field", "RFC 3339"},
+	400, "invalid_field", "RFC 3339"},
     {"the 30th of February", "{\"type\":\"a\",\"run_at\":\"2027-02-30T00:00:00Z\"}",
-     400, "invalid_field", "RFC 3339"},
+	400, "invalid_field", "RFC 3339"},
     {"a number as time", "{\"type\":\"a\",\"run_at\":1800000000}", 400, "invalid_field",
-     "run_at"},
+	"run_at"},
     {"a time in two years", "{\"type\":\"a\",\"run_at\":\"2029-01-15T08:00:00Z\"}", 400,
-     "invalid_field", "366 days"},
+	"invalid_field", "366 days"},
     {"both ways to be late",
-     "{\"type\":\"a\",\"delay\":1,\"run_at\":\"2027-02-01T00:00:00Z\"}", 400,
-     "invalid_field", "exclude each other"},
+	"{\"type\":\"a\",\"delay\":1,\"run_at\":\"2027-02-01T00:00:00Z\"}", 400,
+	"invalid_field", "exclude each other"},
     {"metadata as a list", "{\"type\":\"a\",\"metadata\":[]}", 400, "invalid_field",
-     "object"},
+	"object"},
     {"metadata as text", "{\"type\":\"a\",\"metadata\":\"{}\"}", 400, "invalid_field",
-     "object"},
+	"object"},
 };
 
 static void
@@ -192,7 +195,7 @@ refuses_with_the_field_and_the_byte(void **state)
 		if (why.status != r->status || strcmp(why.code, r->code) != 0 ||
 		    strstr(why.detail, r->says) == NULL)
 			fail_msg("%s: %d %s: %s", r->because, why.status, why.code,
-				 why.detail);
+			    why.detail);
 	}
 }
 
@@ -226,10 +229,10 @@ takes_defaults_of_the_queue_and_the_type(void **state)
 	assert_int_equal(tr.priority, 2);
 	assert_int_equal(tr.max_attempts, 7);
 	assert_int_equal(parse(*state,
-			       "{\"max_attempts\":1,\"priority\":0,\"type\":"
-			       "\"thumbnail\",\"queue\":\"mail\"}",
-			       &tr, &why),
-			 0);
+			     "{\"max_attempts\":1,\"priority\":0,\"type\":"
+			     "\"thumbnail\",\"queue\":\"mail\"}",
+			     &tr, &why),
+	    0);
 	assert_int_equal(tr.priority, 0);
 	assert_int_equal(tr.max_attempts, 1);
 }
@@ -243,9 +246,9 @@ reads_every_field_at_its_limits(void **state)
 
 	assert_int_equal(
 	    parse(*state,
-		  "{\"type\":\"a:b/c.d_e-f\",\"priority\":9,\"max_attempts\":1000,"
-		  "\"timeout\":604800,\"delay\":31622400}",
-		  &tr, &why),
+		"{\"type\":\"a:b/c.d_e-f\",\"priority\":9,\"max_attempts\":1000,"
+		"\"timeout\":604800,\"delay\":31622400}",
+		&tr, &why),
 	    0);
 	assert_string_equal(tr.type, "a:b/c.d_e-f");
 	assert_int_equal(tr.priority, 9);
@@ -254,7 +257,7 @@ reads_every_field_at_its_limits(void **state)
 	assert_true(tr.delay_ms == 31622400000);
 	assert_int_equal(
 	    parse(*state, "{\"t\\u0079pe\":\"\\u0061\",\"timeout\":1.5,\"delay\":0.25}",
-		  &tr, &why),
+		&tr, &why),
 	    0);
 	assert_string_equal(tr.type, "a");
 	assert_int_equal(tr.timeout_ms, 1500);
@@ -262,7 +265,7 @@ reads_every_field_at_its_limits(void **state)
 	assert_int_equal(clock_parse("2027-02-01T01:00:00+01:00", &us), 0);
 	assert_int_equal(
 	    parse(*state, "{\"type\":\"a\",\"run_at\":\"2027-02-01T01:00:00+01:00\"}",
-		  &tr, &why),
+		&tr, &why),
 	    0);
 	assert_true(tr.run_at_us == us);
 }
@@ -273,10 +276,10 @@ a_date_in_the_past_is_now(void **state)
 	struct task_request tr;
 	struct refusal why;
 
-	assert_int_equal(parse(*state,
-			       "{\"type\":\"a\",\"run_at\":\"1970-01-02T00:00:00Z\"}",
-			       &tr, &why),
-			 0);
+	assert_int_equal(
+	    parse(*state, "{\"type\":\"a\",\"run_at\":\"1970-01-02T00:00:00Z\"}", &tr,
+		&why),
+	    0);
 	assert_int_equal(tr.run_at_us, 0);
 }
 
@@ -293,11 +296,11 @@ keeps_payload_and_metadata_as_they_came(void **state)
 	    task_request_parse(body, sizeof(body) - 1, *state, NOW_US, &tr, &why), 0);
 	assert_ptr_equal(tr.payload, strchr(body + 1, '{'));
 	assert_int_equal(tr.payload_len,
-			 strlen("{\"n\": 12345678901234567890123, \"k\":1, \"k\":2 }"));
+	    strlen("{\"n\": 12345678901234567890123, \"k\":1, \"k\":2 }"));
 	assert_int_equal(tr.metadata_len, strlen("{ \"a\" : \"\\u00e9\" }"));
 	assert_memory_equal(tr.metadata, "{ \"a\" :", 7);
-	assert_int_equal(parse(*state, "{\"type\":\"a\",\"metadata\":null}", &tr, &why),
-			 0);
+	assert_int_equal(
+	    parse(*state, "{\"type\":\"a\",\"metadata\":null}", &tr, &why), 0);
 	assert_null(tr.metadata);
 }
 
@@ -392,19 +395,19 @@ a_batch_is_an_array_or_wraps_one(void **state)
 	    {"nothing", "", 400, "invalid_json", "empty"},
 	    {"an empty array", "[]", 400, "invalid_request", "1 to 1000"},
 	    {"an empty wrapped array", "{\"tasks\":[]}", 400, "invalid_request",
-	     "1 to 1000"},
+		"1 to 1000"},
 	    {"no array", "{\"tasks\":{}}", 400, "invalid_request", "object"},
 	    {"a number", "7", 400, "invalid_request", "number"},
 	    {"nothing inside", "{}", 400, "missing_field", "tasks"},
 	    {"more inside", "{\"tasks\":[{}],\"x\":1}", 400, "unknown_field",
-	     "byte 14"},
+		"byte 14"},
 	    {"twice inside", "{\"tasks\":[{}],\"tasks\":[{}]}", 400, "invalid_json",
-	     "byte"},
+		"byte"},
 	    {"a task's key twice", "[{\"type\":\"a\",\"type\":\"a\"}]", 400,
-	     "invalid_json", "byte"},
+		"invalid_json", "byte"},
 	    {"a wrapped task's key twice",
-	     "{\"tasks\":[{\"type\":\"a\",\"type\":\"a\"}]}", 400, "invalid_json",
-	     "byte"},
+		"{\"tasks\":[{\"type\":\"a\",\"type\":\"a\"}]}", 400, "invalid_json",
+		"byte"},
 	};
 	struct refusal why;
 	size_t count;
@@ -418,7 +421,7 @@ a_batch_is_an_array_or_wraps_one(void **state)
 		if (why.status != r->status || strcmp(why.code, r->code) != 0 ||
 		    strstr(why.detail, r->says) == NULL)
 			fail_msg("%s: %d %s: %s", r->because, why.status, why.code,
-				 why.detail);
+			    why.detail);
 	}
 	assert_int_equal(batch("[1,2,3]", &count, &why), 0);
 	assert_int_equal(count, 3);
@@ -454,8 +457,8 @@ a_refusal_in_a_batch_names_the_element(void **state)
 {
 	static const char body[] =
 	    "[{\"type\":\"a\"},{\"type\":\"b c\"},7,{\"typ\":\"a\"},{}]";
-	static const char *const says[] = {
-	    NULL, "tasks[1].type (at byte 22)", "tasks[2] (at byte 29)",
+	static const char *const says[] = {NULL, "tasks[1].type (at byte 22)",
+	    "tasks[2] (at byte 29)",
 	    "tasks[3].typ (at byte 32): there is no such field; did you mean \"type\"?",
 	    "tasks[4].type: it is missing"};
 	struct jspan tasks, element;
@@ -464,8 +467,8 @@ a_refusal_in_a_batch_names_the_element(void **state)
 	struct jwalk walk;
 	size_t count;
 
-	assert_int_equal(task_batch_parse(body, sizeof(body) - 1, &tasks, &count, &why),
-			 0);
+	assert_int_equal(
+	    task_batch_parse(body, sizeof(body) - 1, &tasks, &count, &why), 0);
 	assert_int_equal(count, COUNT_OF(says));
 	jwalk_start(&walk, &tasks);
 	for (size_t i = 0; i < count; i++) {

@@ -109,8 +109,8 @@ spelling_is_the_shortest_exact_one(void **state)
 	assert_string_equal(units_duration_text(60000, buf), "1min");
 	assert_string_equal(units_duration_text(86400000, buf), "1d");
 	assert_string_equal(units_duration_text(90000000, buf), "25h");
-	assert_string_equal(units_duration_text(INT64_MAX, buf),
-			    "9223372036854775807ms");
+	assert_string_equal(
+	    units_duration_text(INT64_MAX, buf), "9223372036854775807ms");
 	assert_string_equal(units_size_text(0, buf), "0");
 	assert_string_equal(units_size_text(1023, buf), "1023");
 	assert_string_equal(units_size_text(262144, buf), "256KiB");
@@ -129,8 +129,8 @@ what_is_written_is_read_back(void **state)
 		assert_int_equal(
 		    units_duration_ms(units_duration_text(n, buf), &back, &err), 0);
 		assert_true(back == n);
-		assert_int_equal(units_size_bytes(units_size_text(n, buf), &back, &err),
-				 0);
+		assert_int_equal(
+		    units_size_bytes(units_size_text(n, buf), &back, &err), 0);
 		assert_true(back == n);
 	}
 }

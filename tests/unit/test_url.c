@@ -22,9 +22,9 @@ urls_of_the_one_form_are_taken(void **state)
 	} cases[] = {
 	    {"http://127.0.0.1:8000", "127.0.0.1", "", "127.0.0.1:8000", 8000},
 	    {"http://tasks.example.com", "tasks.example.com", "", "tasks.example.com",
-	     80},
+		80},
 	    {"http://tasks.example.com/", "tasks.example.com", "", "tasks.example.com",
-	     80},
+		80},
 	    {"http://h:1/a/b//", "h", "/a/b", "h:1", 1},
 	    {"http://[::1]:8000", "::1", "", "[::1]:8000", 8000},
 	    {"http://[::1]", "::1", "", "[::1]", 80},
@@ -123,16 +123,16 @@ a_request_carries_host_key_and_length(void **state)
 	assert_int_equal(target_open(&t, "http://127.0.0.1:8000/p", "k1", &err), 0);
 	strbuf_init(&out, 4096);
 	target_request(&t, "POST", "/v1/tasks", "{}", 2, &out);
-	assert_string_equal(
-	    out.data, "POST /p/v1/tasks HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n"
-		      "User-Agent: shoal\r\nAuthorization: Bearer k1\r\n"
-		      "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}");
+	assert_string_equal(out.data,
+	    "POST /p/v1/tasks HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n"
+	    "User-Agent: shoal\r\nAuthorization: Bearer k1\r\n"
+	    "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}");
 	strbuf_reset(&out);
 	target_wipe(&t);
 	target_request(&t, "GET", "/v1/tasks", NULL, 0, &out);
 	assert_string_equal(out.data,
-			    "GET /p/v1/tasks HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n"
-			    "User-Agent: shoal\r\n\r\n");
+	    "GET /p/v1/tasks HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n"
+	    "User-Agent: shoal\r\n\r\n");
 	strbuf_fini(&out);
 }
 

@@ -41,13 +41,12 @@ text_form_is_read_in_any_case_and_only_whole(void **state)
 {
 	static const char good[] = "0192f3a4-b5c6-7d8e-9f01-23456789abcd";
 	static const char *const bad[] = {"0192f3a4-b5c6-7d8e-9f01-23456789abc",
-					  "0192f3a4-b5c6-7d8e-9f01-23456789abcde",
-					  "0192f3a4-b5c6-7d8e-9f01-23456789abcg",
-					  "0192f3a4b-5c6-7d8e-9f01-23456789abcd",
-					  "0192f3a4-b5c6-7d8e-9f01+23456789abcd",
-					  "{192f3a4-b5c6-7d8e-9f01-23456789abc}",
-					  "0192f3a4b5c67d8e9f0123456789abcd",
-					  ""};
+	    "0192f3a4-b5c6-7d8e-9f01-23456789abcde",
+	    "0192f3a4-b5c6-7d8e-9f01-23456789abcg",
+	    "0192f3a4b-5c6-7d8e-9f01-23456789abcd",
+	    "0192f3a4-b5c6-7d8e-9f01+23456789abcd",
+	    "{192f3a4-b5c6-7d8e-9f01-23456789abc}", "0192f3a4b5c67d8e9f0123456789abcd",
+	    ""};
 	struct uuid id, same;
 	char text[UUID_TEXT_SIZE];
 	size_t i;
@@ -55,8 +54,8 @@ text_form_is_read_in_any_case_and_only_whole(void **state)
 	(void)state;
 	assert_int_equal(uuid_parse(good, 36, &id), 0);
 	assert_string_equal(uuid_format(&id, text), good);
-	assert_int_equal(uuid_parse("0192F3A4-B5C6-7D8E-9F01-23456789ABCD", 36, &same),
-			 0);
+	assert_int_equal(
+	    uuid_parse("0192F3A4-B5C6-7D8E-9F01-23456789ABCD", 36, &same), 0);
 	assert_true(uuid_eq(&id, &same));
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		assert_int_equal(uuid_parse(bad[i], strlen(bad[i]), &same), -1);
