@@ -31,6 +31,7 @@
 #define RATE_GRACE_MS	   5000
 #define REQUEST_LINE_SLACK 64	/* method, version, spaces */
 #define LINGER_MS	   2000 /* for a refused client to read why */
+#define FIRST_MS	   1000 /* for a first request, when the process leaves */
 
 void
 conn_become(struct conn *c, enum conn_state state)
@@ -260,6 +261,7 @@ void
 conn_hold(struct conn *c, struct httpreq *req)
 {
 	c->req = req;
+	c->served = true;
 	conn_become(c, CONN_HELD);
 	/*
 	 * evhttp does not read now, so it would not notice.  The event stays for the
@@ -351,6 +353,8 @@ overdue(struct conn *c, int64_t now_ms)
 
 	switch (c->state) {
 	case CONN_IDLE:
+		if (c->httpd->leaving && age_ms > FIRST_MS)
+			return "leaving";
 		return age_ms > o->idle_ms ? "idle" : NULL;
 	case CONN_HEAD:
 		return age_ms > o->header_ms ? "headers too slow" : NULL;

@@ -361,10 +361,11 @@ httpd_close_idle(struct httpd *h)
 
 	STAMP_CHECK(h, HTTPD_STAMP);
 	h->closing = true;
+	h->leaving = true;
 	conn_adopt_all(h);
 	for (c = TAILQ_FIRST(&h->conns); c != NULL; c = next) {
 		next = TAILQ_NEXT(c, link);
-		if (c->state == CONN_IDLE)
+		if (c->state == CONN_IDLE && c->served)
 			conn_doom(c);
 	}
 }
@@ -378,5 +379,14 @@ httpd_connections(const struct httpd *h)
 size_t
 httpd_requests(const struct httpd *h)
 {
-	return h->busy;
+	const struct conn *c;
+	size_t count = h->busy;
+
+	if (!h->leaving)
+		return count;
+	TAILQ_FOREACH (c, &h->conns, link)
+		count += c->state <= CONN_BODY;
+	TAILQ_FOREACH (c, &h->fresh, link)
+		count++;
+	return count;
 }

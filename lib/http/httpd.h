@@ -84,12 +84,19 @@ void httpd_free(struct httpd *h); /* closes what is left; gone callbacks come fi
 int httpd_listen(struct httpd *h, int fd, struct err *err) ATTR_CHECK;
 /* stops accepting; listeners are closed */
 void httpd_stop_listening(struct httpd *h);
-/* every reply from now on carries Connection: close; idle connections are closed */
+/*
+ * Every reply from now on carries Connection: close; idle connections are closed.  One
+ * that was accepted a moment ago is about to carry its first request, and has a second
+ * for it.
+ */
 void httpd_close_idle(struct httpd *h);
 /* only the header; idle connections stay (the drain delay) */
 void httpd_set_closing(struct httpd *h, bool closing);
 size_t httpd_connections(const struct httpd *h);
-/* with a handler, or with a reply that is not written yet: at 0 nothing is lost */
+/*
+ * With a handler, or with a reply that is not written yet; after httpd_close_idle those
+ * that are arriving or may still come as well: at 0 nothing is lost.
+ */
 size_t httpd_requests(const struct httpd *h);
 
 /* the request: all borrowed from it */
