@@ -107,11 +107,26 @@ on_look_epoch(
 	settle(lk);
 }
 
+/* our own key, made unusable by someone: what it said is told again */
+static void
+remake_places(struct broker *b)
+{
+	const char *argv[] = {"DEL", b->k_places};
+
+	log_warn(NULL, "the key of free places was of a wrong type: removed", "key=%s",
+	    b->k_places);
+	(void)!rconn_command(b->lanes[LANE_COMMAND], NULL, NULL, NULL, 2, argv, NULL);
+	broker_publish(b, "places");
+}
+
 static void
 take_places(struct look *lk, const struct redisReply *reply)
 {
 	size_t pairs;
 
+	if (reply->type == REDIS_REPLY_ERROR &&
+	    strncmp(reply->str, "WRONGTYPE", 9) == 0)
+		remake_places(lk->broker);
 	if (reply->type != REDIS_REPLY_ARRAY)
 		return;
 	pairs = reply->elements / 2;
