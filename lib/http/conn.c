@@ -15,10 +15,19 @@
  * sweep over all connections finds what is late.  Nothing on the way of a request costs
  * a timer.
  *
+ * evhttp does not read while a request is held, so it would not notice that the client
+ * has gone.  Nothing is registered with the loop for that: most requests are held for
+ * milliseconds, and epoll reports a reset, unlike an end, only to those who read or
+ * write, and then for ever.  The sweep asks the kernel about those held for longer.
+ *
  * Closing is always done from the loop, never inside a callback of evhttp, which would
  * go on with freed memory.
  */
 #include "http/httpd_int.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -32,6 +41,7 @@
 #define REQUEST_LINE_SLACK 64	/* method, version, spaces */
 #define LINGER_MS	   2000 /* for a refused client to read why */
 #define FIRST_MS	   1000 /* for a first request, when the process leaves */
+#define ASKED_AT_ONCE	   256
 
 void
 conn_become(struct conn *c, enum conn_state state)
@@ -189,8 +199,6 @@ conn_end(struct conn *c)
 		TAILQ_REMOVE(&h->conns, c, link);
 	(void)hmap_remove(h->by_bev, &c->bev, sizeof(c->bev));
 	evbuffer_remove_cb_entry(bufferevent_get_input(c->bev), c->tap);
-	if (c->hangup != NULL)
-		event_free(c->hangup);
 	c->stamp = 0;
 	mem_free(c);
 	if (req != NULL)
@@ -241,39 +249,12 @@ conn_of(struct httpd *h, struct evhttp_connection *evc)
 	return hmap_get(h->by_bev, &bev, sizeof(bev));
 }
 
-/* ---------------------------------------------------------------- hanging up */
-
-static void
-hung_up(evutil_socket_t fd, short what, void *arg)
-{
-	struct conn *c = arg;
-
-	(void)fd;
-	(void)what;
-	STAMP_CHECK(c, CONN_STAMP);
-	if (c->state == CONN_HELD)
-		conn_close(c);
-	else
-		event_del(c->hangup); /* evhttp is reading or writing and will see it */
-}
-
 void
 conn_hold(struct conn *c, struct httpreq *req)
 {
 	c->req = req;
 	c->served = true;
 	conn_become(c, CONN_HELD);
-	/*
-	 * evhttp does not read now, so it would not notice.  The event stays for the
-	 * life of the connection: adding it anew each time costs a system call.
-	 */
-	if (c->hangup == NULL) {
-		c->hangup = event_new(loop_base(c->httpd->loop),
-		    bufferevent_getfd(c->bev), EV_CLOSED | EV_PERSIST, hung_up, c);
-		if (c->hangup == NULL || event_add(c->hangup, NULL) != 0)
-			log_warn(NULL, "a client's hang-up will go unnoticed",
-			    "listener=%s", c->httpd->name);
-	}
 }
 
 /* ---------------------------------------------------------------- the reply */
@@ -383,20 +364,69 @@ overdue(struct conn *c, int64_t now_ms)
 	return NULL;
 }
 
+static void
+close_for(struct conn *c, const char *why)
+{
+	log_debug(NULL, "connection closed", "listener=%s reason=\"%s\"",
+	    c->httpd->name, why);
+	conn_close(c);
+}
+
+/* connections that are held, and what the kernel says of them */
+struct inquiry {
+	nfds_t count;
+	struct conn *conns[ASKED_AT_ONCE];
+	struct pollfd fds[ASKED_AT_ONCE];
+};
+
+static void
+inquire(struct inquiry *q)
+{
+	nfds_t count = q->count;
+
+	q->count = 0;
+	if (count == 0)
+		return;
+	/* EINTR, ENOMEM: the next sweep asks again */
+	if (poll(q->fds, count, 0) < 0) {
+		log_debug(NULL, "clients were not looked at", "reason=\"%s\"",
+		    strerror(errno));
+		return;
+	}
+	for (nfds_t i = 0; i < count; i++) {
+		if (q->fds[i].revents != 0)
+			close_for(q->conns[i], "client gone");
+	}
+}
+
+/* a client's end (also of its half only) and its reset; unread bytes are no news */
+static void
+ask(struct inquiry *q, struct conn *c)
+{
+	q->conns[q->count] = c;
+	q->fds[q->count].fd = bufferevent_getfd(c->bev);
+	q->fds[q->count].events = POLLRDHUP;
+	if (++q->count == ASKED_AT_ONCE)
+		inquire(q);
+}
+
 void
 conn_sweep(struct httpd *h)
 {
 	int64_t now_ms = loop_now_ms(h->loop);
 	struct conn *c, *next;
+	struct inquiry q;
 
+	q.count = 0;
 	for (c = TAILQ_FIRST(&h->conns); c != NULL; c = next) {
 		const char *why = overdue(c, now_ms);
 
+		/* what is asked about, and perhaps closed, is behind it */
 		next = TAILQ_NEXT(c, link);
-		if (why == NULL)
-			continue;
-		log_debug(NULL, "connection closed", "listener=%s reason=\"%s\"",
-		    h->name, why);
-		conn_close(c);
+		if (why != NULL)
+			close_for(c, why);
+		else if (c->state == CONN_HELD && now_ms - c->since_ms >= h->sweep_ms)
+			ask(&q, c);
 	}
+	inquire(&q);
 }

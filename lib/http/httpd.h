@@ -18,8 +18,9 @@
  *
  * A handler may answer at once or keep the request and answer later, exactly once.  If
  * the client hangs up meanwhile (closing its half for writing is enough), the gone
- * callback says so; the request stays valid (replies are dropped) until httpreq_reply,
- * httpreq_problem or httpreq_drop ends it, even if that comes after httpd_free.
+ * callback says so within half a second; the request stays valid (replies are dropped)
+ * until httpreq_reply, httpreq_problem or httpreq_drop ends it, even if that comes
+ * after httpd_free.
  */
 #ifndef HTTP_HTTPD_H
 #define HTTP_HTTPD_H

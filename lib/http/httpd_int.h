@@ -22,7 +22,6 @@
 
 struct bufferevent;
 struct evbuffer_cb_entry;
-struct event;
 struct evhttp;
 struct evhttp_connection;
 struct evhttp_request;
@@ -54,9 +53,8 @@ struct conn {
 	struct bufferevent *bev;       /* evhttp's, and ours too until adopted */
 	struct evhttp_connection *evc; /* evhttp's; NULL until adopted */
 	struct evbuffer_cb_entry *tap; /* sees what arrives */
-	struct event *hangup;	 /* the peer has closed; NULL until first needed */
-	struct httpreq *req;	 /* while HELD */
-	enum conn_state state;	 /* written by conn_become alone */
+	struct httpreq *req;	       /* while HELD */
+	enum conn_state state;	       /* written by conn_become alone */
 	int64_t since_ms;	 /* in this state; WRITING: of the last progress */
 	size_t body_bytes;	 /* that have come, in BODY */
 	size_t out_len;		 /* what was unsent at the last look, in WRITING */
@@ -92,7 +90,8 @@ void conn_refused_bytes(struct conn *c);
 void conn_become(struct conn *c, enum conn_state state);
 /* at once; never from a callback of evhttp.  A held request becomes a gone one. */
 void conn_close(struct conn *c);
-void conn_sweep(struct httpd *h); /* closes what is past its deadline */
+/* closes what is past its deadline, and what is held for a client that is gone */
+void conn_sweep(struct httpd *h);
 
 /* ---------------------------------------------------------------- requests */
 

@@ -175,6 +175,16 @@ client_close(struct client *c)
 	c->fd = -1;
 }
 
+void
+client_reset(struct client *c)
+{
+	struct linger none = {.l_onoff = 1, .l_linger = 0};
+
+	assert_int_equal(
+	    setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none)), 0);
+	client_close(c);
+}
+
 bool
 client_send(struct client *c, const void *bytes, size_t len)
 {

@@ -15,7 +15,7 @@
 #include "event/loop.h"
 #include "http/httpd.h"
 
-#define HELD_MAX  8
+#define HELD_MAX  2048
 #define BIG_BYTES (16 * 1024 * 1024)
 
 struct stage {
@@ -53,6 +53,7 @@ void stage_turn(struct stage *st); /* once, without waiting for more than a mome
 
 void client_open(struct client *c, struct stage *st);
 void client_close(struct client *c);
+void client_reset(struct client *c); /* closes by RST */
 /* all of it, turning the loop while the server does not read; false: it closed */
 bool client_send(struct client *c, const void *bytes, size_t len);
 void client_text(struct client *c, const char *text);

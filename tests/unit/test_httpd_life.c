@@ -17,6 +17,7 @@
 #include <cmocka.h>
 #include <event2/event.h>
 
+#include "base/attr.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -141,7 +142,7 @@ a_reply_that_nobody_takes_ends_one_that_is_taken_slowly_does_not(void **state)
 }
 
 static void
-a_held_request_learns_at_once_that_its_client_is_gone(void **state)
+a_held_request_learns_soon_that_its_client_is_gone(void **state)
 {
 	struct stage st = {0};
 	struct httpd_opts opts;
@@ -172,6 +173,157 @@ a_held_request_learns_at_once_that_its_client_is_gone(void **state)
 	assert_int_equal(st.afters, 0);
 	stage_close(&st);
 	assert_int_equal(st.gone_count, 1);
+}
+
+/* of this process, in milliseconds */
+static int64_t
+cpu_ms(void)
+{
+	struct rusage u;
+
+	assert_int_equal(getrusage(RUSAGE_SELF, &u), 0);
+	return (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000 +
+	       (u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1000;
+}
+
+/* the loop as it runs in a worker, for that long; how often it woke up */
+static unsigned
+run_for(struct stage *st, int ms)
+{
+	int64_t until = clock_mono_ms() + ms;
+	unsigned turns = 0;
+
+	while (clock_mono_ms() < until) {
+		struct timeval most = {.tv_usec = 20000};
+
+		event_base_loopexit(loop_base(st->loop), &most);
+		assert_true(event_base_loop(loop_base(st->loop), EVLOOP_ONCE) >= 0);
+		turns++;
+	}
+	return turns;
+}
+
+static void
+however_a_client_goes_a_held_request_learns_of_it_once(void **state)
+{
+	static const struct {
+		const char *sentence, *behind;
+		bool reset, half;
+	} cases[] = {
+	    {"an end", "", false, false},
+	    {"an end behind unread bytes", GOOD GOOD, false, false},
+	    {"the end of the half that writes", "", false, true},
+	    {"a reset", "", true, false},
+	    {"a reset behind unread bytes", GOOD GOOD, true, false},
+	};
+	struct stage st = {0};
+	struct httpd_opts opts;
+
+	(void)state;
+	stage_opts(&st, &opts);
+	opts.write_ms = 400; /* an eighth of it: the sweep */
+	stage_open(&st, &opts);
+	for (unsigned i = 0; i < COUNT_OF(cases); i++) {
+		struct client c;
+		int64_t cpu;
+
+		client_open(&c, &st);
+		client_text(&c, HOLD);
+		client_text(&c, cases[i].behind);
+		STAGE_WAIT(&st, st.held_count == i + 1);
+		if (cases[i].reset)
+			client_reset(&c);
+		else if (cases[i].half)
+			assert_int_equal(shutdown(c.fd, SHUT_WR), 0);
+		else
+			client_close(&c);
+		cpu = cpu_ms();
+		if (run_for(&st, 300) > 60 || cpu_ms() - cpu > 150)
+			fail_msg("%s: the loop spins", cases[i].sentence);
+		if (st.gone_count != i + 1)
+			fail_msg(
+			    "%s: told %u times", cases[i].sentence, st.gone_count - i);
+		assert_int_equal(httpd_connections(st.httpd), 0);
+		httpreq_drop(st.held[i]);
+		if (cases[i].half)
+			client_close(&c);
+	}
+	stage_close(&st);
+	assert_int_equal(st.gone_count, COUNT_OF(cases));
+}
+
+/* more than the kernel is asked about at once; every second client goes */
+static void
+of_thousands_held_those_that_are_gone_are_told(void **state)
+{
+	struct stage st = {0};
+	struct httpd_opts opts;
+	struct client *c;
+	struct rlimit old, wide;
+	unsigned count = HELD_MAX;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	wide = (struct rlimit){.rlim_cur = old.rlim_max, .rlim_max = old.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &wide), 0);
+	if (wide.rlim_cur < 2 * HELD_MAX + 64)
+		count = (unsigned)(wide.rlim_cur - 64) / 2;
+	c = calloc(count, sizeof(*c));
+	assert_non_null(c);
+	stage_opts(&st, &opts);
+	stage_open(&st, &opts);
+	for (unsigned i = 0; i < count; i++) {
+		client_open(&c[i], &st);
+		client_text(&c[i], HOLD);
+		/* no more than the backlog takes */
+		if (i % 32 == 31)
+			STAGE_WAIT(&st, st.held_count == i + 1);
+	}
+	STAGE_WAIT(&st, st.held_count == count);
+	for (unsigned i = 0; i < count; i += 2) {
+		if (i % 4 == 0)
+			client_close(&c[i]);
+		else
+			client_reset(&c[i]);
+	}
+	STAGE_WAIT(&st, st.gone_count == (count + 1) / 2);
+	assert_int_equal(httpd_connections(st.httpd), count / 2);
+	assert_true(run_for(&st, 300) < 100);
+	assert_int_equal(st.gone_count, (count + 1) / 2);
+	for (unsigned i = 0; i < count; i++)
+		httpreq_reply(st.held[i], 200, NULL, "1", 1);
+	for (unsigned i = 1; i < count; i += 2) {
+		client_wait_replies(&c[i], 1);
+		client_close(&c[i]);
+	}
+	STAGE_WAIT(&st, httpd_connections(st.httpd) == 0);
+	stage_close(&st);
+	free(c);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+}
+
+static void
+at_rest_the_loop_sleeps(void **state)
+{
+	struct stage st = {0};
+	struct httpd_opts opts;
+	struct client c;
+	int at_rest;
+
+	(void)state;
+	stage_opts(&st, &opts);
+	stage_open(&st, &opts);
+	at_rest = event_base_get_num_events(loop_base(st.loop), EVENT_BASE_COUNT_ADDED);
+	client_open(&c, &st);
+	client_text(&c, HOLD);
+	STAGE_WAIT(&st, st.held_count == 1);
+	httpreq_reply(st.held[0], 200, NULL, "1", 1);
+	client_wait_replies(&c, 1);
+	client_close(&c);
+	STAGE_WAIT(&st, httpd_connections(st.httpd) == 0);
+	STAGE_WAIT(&st, event_base_get_num_events(
+			    loop_base(st.loop), EVENT_BASE_COUNT_ADDED) == at_rest);
+	stage_close(&st);
 }
 
 static void
@@ -509,7 +661,10 @@ main(void)
 	    cmocka_unit_test(an_idle_connection_is_closed_a_held_one_is_not),
 	    cmocka_unit_test(
 		a_reply_that_nobody_takes_ends_one_that_is_taken_slowly_does_not),
-	    cmocka_unit_test(a_held_request_learns_at_once_that_its_client_is_gone),
+	    cmocka_unit_test(a_held_request_learns_soon_that_its_client_is_gone),
+	    cmocka_unit_test(however_a_client_goes_a_held_request_learns_of_it_once),
+	    cmocka_unit_test(of_thousands_held_those_that_are_gone_are_told),
+	    cmocka_unit_test(at_rest_the_loop_sleeps),
 	    cmocka_unit_test(nobody_is_told_who_does_not_care),
 	    cmocka_unit_test(late_replies_come_in_order),
 	    cmocka_unit_test(a_dropped_request_closes_its_connection),
