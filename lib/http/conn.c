@@ -40,7 +40,7 @@
 #define RATE_GRACE_MS	   5000
 #define REQUEST_LINE_SLACK 64	/* method, version, spaces */
 #define LINGER_MS	   2000 /* for a refused client to read why */
-#define FIRST_MS	   1000 /* for a first request, when the process leaves */
+#define QUIET_MS	   1000 /* idle that long, when the process leaves: closed */
 #define ASKED_AT_ONCE	   256
 
 void
@@ -253,7 +253,6 @@ void
 conn_hold(struct conn *c, struct httpreq *req)
 {
 	c->req = req;
-	c->served = true;
 	conn_become(c, CONN_HELD);
 }
 
@@ -334,7 +333,7 @@ overdue(struct conn *c, int64_t now_ms)
 
 	switch (c->state) {
 	case CONN_IDLE:
-		if (c->httpd->leaving && age_ms > FIRST_MS)
+		if (c->httpd->leaving && age_ms > QUIET_MS)
 			return "leaving";
 		return age_ms > o->idle_ms ? "idle" : NULL;
 	case CONN_HEAD:

@@ -357,17 +357,9 @@ httpd_set_closing(struct httpd *h, bool closing)
 void
 httpd_close_idle(struct httpd *h)
 {
-	struct conn *c, *next;
-
 	STAMP_CHECK(h, HTTPD_STAMP);
 	h->closing = true;
-	h->leaving = true;
-	conn_adopt_all(h);
-	for (c = TAILQ_FIRST(&h->conns); c != NULL; c = next) {
-		next = TAILQ_NEXT(c, link);
-		if (c->state == CONN_IDLE && c->served)
-			conn_doom(c);
-	}
+	h->leaving = true; /* the sweep does it */
 }
 
 size_t

@@ -86,9 +86,9 @@ int httpd_listen(struct httpd *h, int fd, struct err *err) ATTR_CHECK;
 /* stops accepting; listeners are closed */
 void httpd_stop_listening(struct httpd *h);
 /*
- * Every reply from now on carries Connection: close; idle connections are closed.  One
- * that was accepted a moment ago is about to carry its first request, and has a second
- * for it.
+ * Every reply from now on carries Connection: close; connections that are idle for a
+ * second are closed.  One that was accepted or used a moment ago may have a request
+ * under way to us.
  */
 void httpd_close_idle(struct httpd *h);
 /* only the header; idle connections stay (the drain delay) */

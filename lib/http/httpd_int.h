@@ -61,7 +61,6 @@ struct conn {
 	struct conn_refusal why; /* while REFUSED */
 	bool answered;		 /* REFUSED, and the answer is on its way */
 	bool close_after;	 /* this reply is the last */
-	bool served;		 /* a request came on it */
 	struct headscan head;
 	TAILQ_ENTRY(conn) link;	     /* all, or those not yet adopted */
 	TAILQ_ENTRY(conn) step_link; /* DOOMED, or REFUSED and not answered */
@@ -157,7 +156,7 @@ struct httpd {
 	unsigned burst;		   /* accepted in this turn */
 	bool paused;		   /* not accepting, whatever the reason */
 	bool closing;
-	bool leaving; /* httpd_close_idle was called */
+	bool leaving; /* httpd_close_idle: quiet connections are closed */
 	struct hmap *by_bev;
 	struct conn_list conns; /* adopted */
 	struct conn_list fresh; /* not yet */

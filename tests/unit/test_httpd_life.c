@@ -540,25 +540,31 @@ a_drain_answers_what_it_has_and_closes_the_rest(void **state)
 }
 
 static void
-a_connection_just_accepted_has_time_for_its_first_request(void **state)
+a_connection_used_a_moment_ago_has_time_for_a_request(void **state)
 {
 	struct stage st = {0};
 	struct httpd_opts opts;
-	struct client young, silent, half;
+	struct client young, kept, silent, half;
 
 	(void)state;
 	stage_opts(&st, &opts);
 	stage_open(&st, &opts);
 	client_open(&young, &st);
+	client_open(&kept, &st);
 	client_open(&silent, &st);
 	client_open(&half, &st);
 	client_text(&half, "GET / HT");
-	STAGE_WAIT(&st, httpd_connections(st.httpd) == 3);
+	STAGE_WAIT(&st, httpd_connections(st.httpd) == 4);
+	client_text(&kept, GOOD);
+	client_wait_replies(&kept, 1);
 	httpd_stop_listening(st.httpd);
 	httpd_close_idle(st.httpd);
-	assert_int_equal(httpd_requests(st.httpd), 3);
+	assert_int_equal(httpd_requests(st.httpd), 4);
 	client_text(&young, GOOD);
+	client_text(&kept, GOOD);
 	client_wait_end(&young);
+	client_wait_end(&kept);
+	assert_int_equal(client_status(&kept, 1), 200);
 	assert_int_equal(client_status(&young, 0), 200);
 	assert_non_null(strstr(young.in, "\r\nConnection: close\r\n"));
 	/* one that has nothing to say is not waited for */
@@ -566,6 +572,7 @@ a_connection_just_accepted_has_time_for_its_first_request(void **state)
 	client_close(&half);
 	STAGE_WAIT(&st, httpd_requests(st.httpd) == 0);
 	client_close(&young);
+	client_close(&kept);
 	client_close(&silent);
 	stage_close(&st);
 }
@@ -672,7 +679,7 @@ main(void)
 	    cmocka_unit_test(a_burst_is_left_for_others_too),
 	    cmocka_unit_test(without_descriptors_accepting_waits_and_does_not_spin),
 	    cmocka_unit_test(a_drain_answers_what_it_has_and_closes_the_rest),
-	    cmocka_unit_test(a_connection_just_accepted_has_time_for_its_first_request),
+	    cmocka_unit_test(a_connection_used_a_moment_ago_has_time_for_a_request),
 	    cmocka_unit_test(requests_outlive_the_server),
 	    cmocka_unit_test(a_server_is_made_whole_or_not_at_all),
 	    cmocka_unit_test(without_memory_a_request_fails_alone),
