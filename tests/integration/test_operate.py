@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -18,6 +19,7 @@ import requests
 from shoaltest import apps, process, stores
 from shoaltest.client import Client
 from shoaltest.node import DIRTY, program, program_env
+from shoaltest.record import Recorder
 from shoaltest.waits import stays, wait_for
 
 
@@ -299,6 +301,47 @@ def test_a_reload_replaces_the_workers_and_fails_no_request(cluster, db, key):
     print("%d requests, %d kept connections opened again" % (len(traffic.accepted), traffic.reopened))
     assert not traffic.failures, traffic.failures[:5]
     all_succeed(db, traffic.accepted)
+
+
+def test_a_reload_waits_for_the_request_and_the_command_that_are_under_way(
+    cluster, key, nodedir
+):
+    recorder = Recorder(nodedir, "held", "while [ ! -e $dir/go ]; do sleep 0.05; done; echo 1")
+    (node,) = cluster(1, node__shutdown_timeout="20s", settings=recorder.settings())
+    client = Client(node.url, key)
+    running = client.submit("held")["id"]
+    wait_for(recorder.starts, what="the command runs")
+    body = b'{"type": "shoal.echo", "payload": 1}'
+    head = (
+        "POST /v1/tasks HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\n"
+        "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (key, len(body))
+    ).encode()
+    old = set(node.worker_pids())
+    with contextlib.ExitStack() as stack:
+        halves = []
+        for cut in (1, len(head) - 2, len(head), len(head) + 5):
+            s = stack.enter_context(
+                socket.create_connection(("127.0.0.1", node.app_port), timeout=20)
+            )
+            s.sendall((head + body)[:cut])
+            halves.append((s, cut))
+        wait_for(lambda: sum(w["http_connections"] for w in node.workers()) >= len(halves))
+        node.send(signal.SIGHUP)
+        wait_for(
+            lambda: len([w for w in node.workers() if w["generation"] == 2 and w["state"] == "ready"])
+            == 2 and all(w["state"] != "ready" for w in node.workers() if w["generation"] == 1),
+            at_most=30, what="the new workers serve, the old ones drain",
+        )
+        recorder.touch("go")
+        task = client.wait(running)
+        assert (task["state"], task["attempt"]) == ("succeeded", 1)
+        # the old workers have no task left, and stay for these
+        for s, cut in halves:
+            s.sendall((head + body)[cut:])
+            answer = s.recv(65536)
+            assert answer.startswith(b"HTTP/1.1 201 "), (cut, answer)
+    wait_for(lambda: not [p for p in old if process.alive(p)], at_most=30, what="the old ones end")
+    recorder.check_fences()
 
 
 def test_one_worker_more_or_less_fails_no_request(cluster, db, key):
