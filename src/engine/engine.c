@@ -71,8 +71,7 @@ on_store(enum store_lane lane, bool up, const struct err *err, void *arg)
 		check_serving(e);
 	switch (lane) {
 	case STORE_SUBMIT:
-		if (up)
-			submit_store_up(e->submit);
+		submit_store(e->submit, up);
 		break;
 	case STORE_WORK:
 		dispatch_store(e->dispatch, up);

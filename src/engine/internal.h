@@ -102,7 +102,7 @@ int types_learn(struct types *ts, names_cb *cb, void *arg, struct err *err) ATTR
 /* submit.c */
 struct submit *submit_create(struct engine *e, struct err *err) ATTR_CHECK;
 void submit_free(struct submit *s);
-void submit_store_up(struct submit *s);
+void submit_store(struct submit *s, bool up); /* the submit lane */
 bool submit_idle(const struct submit *s);
 
 /* dispatch.c: pop, claim, start */

@@ -6,6 +6,10 @@
  * together.  A batch that was idle starts at the end of the loop's turn, so that all
  * requests read in one turn share it.
  *
+ * While the connection is lost, callers wait for the next one for PATIENCE_MS; then
+ * they, and who comes after them, are told to try again.  Only what was certainly not
+ * executed is sent again.
+ *
  * Commit first, push second.  The other way round a worker could pop an id whose row it
  * cannot see yet, call it unknown and drop it.  Whatever is lost between the two the
  * feeder finds.
@@ -23,6 +27,8 @@
 #define WAIT_ROWS   100000
 #define WAIT_BYTES  (64 * 1024 * 1024)
 #define TRIES	    3
+/* a connection that was lost is mostly back within this: callers wait for it */
+#define PATIENCE_MS 1000
 
 TAILQ_HEAD(groups, submit_group);
 
@@ -41,13 +47,16 @@ struct submit {
 	struct groups redo; /* halves of a batch that failed on data: before all else */
 	size_t redo_most;   /* groups that the next batch from redo may have */
 	bool open;
+	bool down; /* the connection is lost, and not back yet */
 	struct loop_defer *defer;
+	struct loop_timer *patience; /* runs from the loss of the connection on */
 	struct pgparam params;
 	struct elem *pushes; /* room for one batch */
 	size_t push_room;
 };
 
 static void send_next(void *arg);
+static void on_impatient(void *arg);
 
 struct submit *
 submit_create(struct engine *e, struct err *err)
@@ -64,7 +73,8 @@ submit_create(struct engine *e, struct err *err)
 	TAILQ_INIT(&s->sent.groups);
 	pgparam_init(&s->params);
 	s->defer = loop_defer_create(e->loop, send_next, s);
-	if (s->defer == NULL) {
+	s->patience = loop_timer_create(e->loop, on_impatient, s);
+	if (s->defer == NULL || s->patience == NULL) {
 		submit_free(s);
 		err_set(err, ERR_NOMEM, "submit");
 		return NULL;
@@ -103,6 +113,7 @@ submit_free(struct submit *s)
 	fail_all(&s->redo, &err);
 	fail_all(&s->waiting, &err);
 	loop_defer_free(s->defer);
+	loop_timer_free(s->patience);
 	pgparam_fini(&s->params);
 	mem_free(s->pushes);
 	mem_free(s);
@@ -119,7 +130,9 @@ submit_add(struct submit *s, struct submit_group *g, struct err *err)
 {
 	int64_t now_ms = engine_now_us(s->engine) / 1000;
 
-	if (!s->engine->registered || !store_is_up(s->engine->store, STORE_SUBMIT))
+	if (!s->down && !store_is_up(s->engine->store, STORE_SUBMIT))
+		submit_store(s, false); /* the news is on its way */
+	if (!s->engine->registered || (s->down && !loop_timer_pending(s->patience)))
 		return err_set(
 		    err, ERR_IO, "the database is away; the task was not accepted");
 	g->bytes = 0;
@@ -140,10 +153,33 @@ submit_add(struct submit *s, struct submit_group *g, struct err *err)
 }
 
 void
-submit_store_up(struct submit *s)
+submit_store(struct submit *s, bool up)
 {
+	if (!up) {
+		if (!s->down)
+			loop_timer_start_ms(s->patience, PATIENCE_MS);
+		s->down = true;
+		return;
+	}
+	s->down = false;
+	loop_timer_stop(s->patience);
 	if (!s->open)
 		loop_defer_start(s->defer);
+}
+
+static void
+on_impatient(void *arg)
+{
+	struct submit *s = arg;
+	struct groups all = TAILQ_HEAD_INITIALIZER(all);
+	struct err err = ERR_INIT;
+
+	err_set(&err, ERR_IO, "the database is away; the task was not accepted");
+	TAILQ_CONCAT(&all, &s->redo, link);
+	TAILQ_CONCAT(&all, &s->waiting, link);
+	s->waiting_rows = s->waiting_bytes = 0;
+	fail_all(&all, &err);
+	engine_check_drained(s->engine);
 }
 
 /* ---------------------------------------------------------------- the batch */
@@ -268,6 +304,23 @@ fill_params(struct submit *s)
 	pgparam_int4(p, (int32_t)s->engine->settings->tasks_priority_aging_ms);
 }
 
+/* nothing happened: first in line for the next connection, or until patience ends */
+static void
+put_back(struct submit *s)
+{
+	struct submit_group *g;
+
+	s->open = false;
+	TAILQ_FOREACH (g, &s->sent.groups, link) {
+		s->waiting_rows += g->count;
+		s->waiting_bytes += g->bytes;
+	}
+	TAILQ_CONCAT(&s->sent.groups, &s->waiting, link);
+	TAILQ_CONCAT(&s->waiting, &s->sent.groups, link);
+	if (!s->down)
+		submit_store(s, false);
+}
+
 static void on_inserted(const struct pgrows *rows, const struct pgerr *pe, void *arg);
 
 static void
@@ -282,10 +335,15 @@ send_batch(struct submit *s)
 	if (store_exec(s->engine->store, STORE_SUBMIT, &sql_submit, &s->params,
 		on_inserted, s, &err) == 0)
 		return;
-	s->open = false;
+	if (!store_is_up(s->engine->store, STORE_SUBMIT)) {
+		put_back(s);
+		return;
+	}
+	s->open = false; /* no memory for so large a statement */
 	err.code = ERR_IO;
 	err_wrap(&err, "not accepted");
 	fail_all(&s->sent.groups, &err);
+	loop_defer_start(s->defer); /* the rest must not wait for another caller */
 }
 
 static void
@@ -293,7 +351,7 @@ send_next(void *arg)
 {
 	struct submit *s = arg;
 
-	if (s->open)
+	if (s->open || !store_is_up(s->engine->store, STORE_SUBMIT))
 		return;
 	if (!TAILQ_EMPTY(&s->redo))
 		gather(s, &s->redo, s->redo_most);
@@ -302,8 +360,6 @@ send_next(void *arg)
 	else
 		return;
 	send_batch(s);
-	if (!s->open) /* it failed at once; the rest must not wait for another caller */
-		loop_defer_start(s->defer);
 }
 
 /* ---------------------------------------------------------------- after the commit */
@@ -434,6 +490,8 @@ on_inserted(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		return;
 	} else if (pe->class == PGERR_DATA) {
 		halve(s, pe);
+	} else if (pe->class == PGERR_RECONNECT) {
+		put_back(s);
 	} else {
 		log_warn(NULL, "a batch of submits failed",
 		    "class=%s sqlstate=%s rows=%zu reason=\"%.200s\"",
