@@ -5,13 +5,21 @@
  * A lane is a connection with one request on its way.  Its answer makes it send the
  * next one, so that the load is closed: as many requests as connections, never a queue
  * in here.  Requests are formatted once and sent again and again; answers are judged by
- * their status alone, but in LATENCY mode.
+ * their status alone, but in WAIT and START.
  *
- * E2E needs to know how many tasks have finished, cheaply and wherever they ran: it
- * polls each node's /metrics 50 times a second and adds up the counters of succeeded
- * and failed tasks since the start.  That asks no store, so it disturbs nothing; the
- * price is that the cluster must have no other work meanwhile, and that the end is
- * known to 20 ms.  Lanes rest while `outstanding` tasks are accepted and not finished.
+ * Modes that must know how many tasks have finished, cheaply and wherever they ran,
+ * count at the nodes (finished.h); so the end is known to 20 ms.  In E2E lanes rest
+ * while `outstanding` tasks are accepted and not finished.
+ *
+ * DRAIN and BACKLOG load first and measure from the release on.  A backlog that is held
+ * by its time (run_at) is released at a moment that this machine's clock knows, which
+ * must agree with PostgreSQL's, as it does on one machine; making the tasks due is then
+ * part of what is measured.  One that somebody else holds is taken as released when the
+ * first of it have finished, and these do not count.
+ *
+ * START compares this machine's clock, read before the request is sent, with the task's
+ * started_at, which is PostgreSQL's within the claim: the two must be one machine's,
+ * and the commit of the claim, before which no handler starts, is not in it.
  *
  * Failures of passing kind are counted and repeated after a pause; a refusal that will
  * not change ends the run.
@@ -24,11 +32,11 @@
 #include <sys/resource.h>
 
 #include "base/clock.h"
-#include "base/jsonw.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/strbuf.h"
 #include "cli/answer.h"
+#include "cli/bench_request.h"
 #include "cli/hconn.h"
 #include "event/loop.h"
 
@@ -36,11 +44,17 @@
 #define WAIT_S	    30
 #define PAUSE_MS    100	  /* after a failure */
 #define PATIENCE_MS 10000 /* without any success */
-#define POLL_MS	    20
 #define STALL_MS    30000
-#define REQUEST_MAX (64UL * 1024 * 1024)
+#define IDLE_MS	    10 /* START: between two tasks, so that the queue comes to rest */
 
 enum lane_state { LANE_BUSY = 0, LANE_PAUSED, LANE_PARKED, LANE_DONE };
+
+enum phase {
+	PHASE_OPENING = 0, /* the nodes' counters are not known yet */
+	PHASE_LOADING,	   /* requests carry the backlog */
+	PHASE_HELD,	   /* all of it is there, and waits */
+	PHASE_MEASURING,
+};
 
 struct bench;
 
@@ -49,18 +63,16 @@ struct lane {
 	struct hconn *hc;
 	struct loop_timer *pause;
 	enum lane_state state;
-	int64_t sent_us;
+	int64_t sent_us, sent_wall_us;
 	int64_t tasks; /* in the request under way */
 };
 
-struct node {
-	struct bench *b;
-	const struct target *target; /* borrowed */
-	struct hconn *hc;
-	struct strbuf request;
-	bool seen;
-	uint64_t counter;  /* finished tasks, as it counted them last */
-	uint64_t finished; /* of these, since we began */
+/* what the lanes send: whole batches, then one with the rest */
+struct load {
+	struct strbuf full, rest;
+	int64_t batch, rest_tasks;
+	int64_t left; /* tasks still to be sent; INT64_MAX by time */
+	bool by_time;
 };
 
 struct bench {
@@ -68,144 +80,79 @@ struct bench {
 	struct bench_result *r;
 	struct loop *loop;
 	struct lane *lanes;
-	struct node nodes[BENCH_NODES];
-	size_t polls_open;
-	struct loop_timer *poll;     /* E2E */
-	struct loop_timer *duration; /* by time */
-	struct strbuf full, rest; /* requests of a whole batch, and of the last one */
-	int64_t rest_tasks;
-	int64_t left;	   /* tasks still to be sent; INT64_MAX by time */
+	struct finished *finished;   /* in modes that count */
+	struct loop_timer *duration; /* in modes by time */
+	struct load backlog, run;
+	struct load *load; /* which of them now */
+	enum phase phase;
 	int64_t under_way; /* tasks in requests */
 	int open_lanes;
-	bool started, stopped;
+	bool stopped, beside_over;
+	int64_t due_wall_us;
 	int64_t first_us, last_answer_us, last_finish_us;
+	uint64_t finished_before; /* the measuring */
+	double cpu_before;
 	int64_t success_ms; /* the last one */
 	struct err fatal;
 };
 
-static const char *const mode_names[BENCH_MODE_COUNT] = {"submit", "e2e", "latency"};
+static const struct {
+	const char *name;
+	bool counts, loads;
+} modes[BENCH_MODE_COUNT] = {
+    [BENCH_SUBMIT] = {"submit", false, false},
+    [BENCH_E2E] = {"e2e", true, false},
+    [BENCH_DRAIN] = {"drain", true, true},
+    [BENCH_BACKLOG] = {"backlog", true, true},
+    [BENCH_WAIT] = {"wait", false, false},
+    [BENCH_START] = {"start", false, false},
+};
 
 const char *
 bench_mode_name(enum bench_mode mode)
 {
-	return mode_names[mode];
+	return modes[mode].name;
+}
+
+bool
+bench_mode_counts(enum bench_mode mode)
+{
+	return modes[mode].counts;
+}
+
+bool
+bench_mode_loads(enum bench_mode mode)
+{
+	return modes[mode].loads;
 }
 
 int
 bench_mode_parse(const char *name, enum bench_mode *mode)
 {
 	for (int i = 0; i < BENCH_MODE_COUNT; i++) {
-		if (str_eq(mode_names[i], name)) {
+		if (str_eq(modes[i].name, name)) {
 			*mode = (enum bench_mode)i;
 			return 0;
 		}
 	}
-	return -1;
-}
-
-uint64_t
-bench_metric_sum(const char *text, size_t len, const char *name)
-{
-	size_t name_len = strlen(name);
-	const char *at = text, *end = text + len, *line_end, *value;
-	uint64_t sum = 0, n;
-	char digits[24];
-
-	for (; at < end; at = line_end + 1) {
-		line_end = memchr(at, '\n', (size_t)(end - at));
-		if (line_end == NULL)
-			line_end = end;
-		if ((size_t)(line_end - at) <= name_len ||
-		    memcmp(at, name, name_len) != 0 ||
-		    (at[name_len] != ' ' && at[name_len] != '{'))
-			continue;
-		value = memrchr(at, ' ', (size_t)(line_end - at));
-		if (value == NULL || (size_t)(line_end - value) > sizeof(digits))
-			continue;
-		memcpy(digits, value + 1, (size_t)(line_end - value - 1));
-		digits[line_end - value - 1] = '\0';
-		if (str_to_u64(digits, &n) == 0)
-			sum += n;
-	}
-	return sum;
-}
-
-/* ---- requests ---- */
-
-static void
-put_task(struct jsonw *w, const struct bench_opts *o)
-{
-	static const char filler[] = "0123456789abcdef";
-	int64_t fill = o->payload_bytes - (int64_t)strlen("{\"pad\":\"\"}");
-	struct strbuf pad;
-
-	jsonw_object(w);
-	jsonw_key(w, "type");
-	jsonw_string(w, o->type);
-	if (o->queue != NULL) {
-		jsonw_key(w, "queue");
-		jsonw_string(w, o->queue);
-	}
-	jsonw_key(w, "payload");
-	strbuf_init(&pad, REQUEST_MAX);
-	strbuf_puts(&pad, "{\"pad\":\"");
-	for (int64_t i = 0; i < fill; i++)
-		strbuf_putc(&pad, filler[i % 16]);
-	strbuf_puts(&pad, "\"}");
-	jsonw_raw(w, pad.data, pad.len);
-	strbuf_fini(&pad);
-	jsonw_end(w);
-}
-
-static int
-build_request(
-    const struct bench_opts *o, int64_t tasks, struct strbuf *out, struct err *err)
-{
-	const char *path = "/v1/tasks";
-	struct strbuf body;
-	struct jsonw w;
-	char wait[32];
-
-	strbuf_init(&body, REQUEST_MAX);
-	jsonw_init(&w, &body);
-	if (o->mode == BENCH_LATENCY) {
-		snprintf(wait, sizeof(wait), "/v1/tasks?wait=%d", WAIT_S);
-		path = wait;
-	}
-	if (o->batch > 1) {
-		path = "/v1/tasks/batch";
-		jsonw_object(&w);
-		jsonw_key(&w, "tasks");
-		jsonw_array(&w);
-		for (int64_t i = 0; i < tasks; i++)
-			put_task(&w, o);
-		jsonw_end(&w);
-		jsonw_end(&w);
-	} else {
-		put_task(&w, o);
-	}
-	if (!strbuf_failed(&body))
-		target_request(o->target, "POST", path, body.data, body.len, out);
-	if (strbuf_failed(&body) || strbuf_failed(out)) {
-		strbuf_fini(&body);
-		return err_set(err, ERR_INVALID,
-		    "a request would be longer than %lu bytes", REQUEST_MAX);
-	}
-	strbuf_fini(&body);
+	if (!str_eq(name, "latency"))
+		return -1;
+	*mode = BENCH_WAIT;
 	return 0;
 }
 
-/* ---- lanes ---- */
-
-static uint64_t
-finished(const struct bench *b)
+static double
+cpu_seconds(void)
 {
-	uint64_t sum = 0;
+	struct rusage u;
 
-	for (size_t i = 0; i < b->o->node_count; i++)
-		sum += b->nodes[i].finished;
-	return sum;
+	if (getrusage(RUSAGE_SELF, &u) != 0)
+		return 0.0;
+	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
+
+/* ---- lanes ---- */
 
 static void
 end_run(struct bench *b, const struct err *fatal)
@@ -217,13 +164,26 @@ end_run(struct bench *b, const struct err *fatal)
 }
 
 static void
+loaded(struct bench *b)
+{
+	b->r->loaded = b->r->accepted;
+	b->r->load_seconds = (double)(b->last_answer_us - b->first_us) / 1e6;
+	b->phase = PHASE_HELD;
+	if (b->o->on_loaded != NULL)
+		b->o->on_loaded(b->r->loaded, b->r->load_seconds, b->o->arg);
+}
+
+static void
 lane_done(struct lane *lane)
 {
 	struct bench *b = lane->b;
 
 	lane->state = LANE_DONE;
-	b->open_lanes--;
-	if (b->open_lanes == 0 && b->o->mode != BENCH_E2E)
+	if (--b->open_lanes > 0)
+		return;
+	if (b->phase == PHASE_LOADING)
+		loaded(b);
+	else if (!bench_mode_counts(b->o->mode))
 		end_run(b, NULL);
 }
 
@@ -231,30 +191,33 @@ static void
 lane_next(struct lane *lane)
 {
 	struct bench *b = lane->b;
-	const struct strbuf *request = &b->full;
+	struct load *load = b->load;
+	const struct strbuf *request = &load->full;
 	struct err err = ERR_INIT;
 	int64_t open;
 
-	if (b->left <= 0) {
+	if (load->left <= 0) {
 		lane_done(lane);
 		return;
 	}
 	if (b->o->mode == BENCH_E2E) {
-		open = (int64_t)b->r->accepted + b->under_way - (int64_t)finished(b);
+		open = (int64_t)b->r->accepted + b->under_way -
+		       (int64_t)finished_count(b->finished);
 		if (open >= b->o->outstanding) {
 			lane->state = LANE_PARKED;
 			return;
 		}
 	}
-	lane->tasks = b->o->batch;
-	if (b->left < lane->tasks) {
-		lane->tasks = b->rest_tasks;
-		request = &b->rest;
+	lane->tasks = load->batch;
+	if (load->left < lane->tasks) {
+		lane->tasks = load->rest_tasks;
+		request = &load->rest;
 	}
-	if (b->left != INT64_MAX)
-		b->left -= lane->tasks;
+	if (!load->by_time)
+		load->left -= lane->tasks;
 	b->under_way += lane->tasks;
 	lane->state = LANE_BUSY;
+	lane->sent_wall_us = clock_wall_us();
 	lane->sent_us = clock_mono_us();
 	if (hconn_send(lane->hc, request->data, request->len, REQUEST_MS, &err) != 0)
 		end_run(b, &err);
@@ -266,8 +229,14 @@ on_pause_over(void *arg)
 	lane_next(arg);
 }
 
-/* the request's tasks go back to what is left, but not beyond a run that stops by time
- */
+static void
+lane_pause(struct lane *lane, int ms)
+{
+	lane->state = LANE_PAUSED;
+	loop_timer_start_ms(lane->pause, ms);
+}
+
+/* the request's tasks go back to what is left */
 static void
 lane_failed(struct lane *lane, const struct err *err, bool final)
 {
@@ -280,22 +249,9 @@ lane_failed(struct lane *lane, const struct err *err, bool final)
 		end_run(b, &b->r->last_error);
 		return;
 	}
-	if (b->left != INT64_MAX && b->o->count > 0)
-		b->left += lane->tasks;
-	lane->state = LANE_PAUSED;
-	loop_timer_start_ms(lane->pause, PAUSE_MS);
-}
-
-/* LATENCY: did the task end well within the request? */
-static bool
-result_is_there(const struct hconn_answer *a)
-{
-	struct json_object *task = answer_parse(a->body, a->len, NULL);
-	const char *state = answer_text(task, "state");
-	bool there = state != NULL && str_eq(state, "succeeded");
-
-	json_object_put(task);
-	return there;
+	if (!b->load->by_time)
+		b->load->left += lane->tasks;
+	lane_pause(lane, PAUSE_MS);
 }
 
 static void
@@ -313,13 +269,29 @@ refused(struct lane *lane, const struct hconn_answer *a)
 	lane_failed(lane, &err, !passing);
 }
 
+/* WAIT, START: did the task end well within the request, and when did it start? */
+static bool
+result_is_there(const struct hconn_answer *a, int64_t *started_wall_us)
+{
+	struct json_object *task = answer_parse(a->body, a->len, NULL);
+	const char *state = answer_text(task, "state"),
+		   *started = answer_text(task, "started_at");
+	bool there = state != NULL && str_eq(state, "succeeded") && started != NULL &&
+		     clock_parse(started, started_wall_us) == 0;
+
+	json_object_put(task);
+	return there;
+}
+
 static void
 on_answer(
     struct hconn *hc, const struct hconn_answer *a, const struct err *err, void *arg)
 {
 	struct lane *lane = arg;
 	struct bench *b = lane->b;
-	int64_t now_us = clock_mono_us();
+	int64_t now_us = clock_mono_us(), started_wall_us;
+	int64_t took_us = now_us - lane->sent_us;
+	bool waits = b->o->mode == BENCH_WAIT || b->o->mode == BENCH_START;
 	struct err late = ERR_INIT;
 
 	(void)hc;
@@ -335,31 +307,82 @@ on_answer(
 		return;
 	}
 	b->r->accepted += (uint64_t)lane->tasks;
-	if (b->o->mode == BENCH_LATENCY) {
-		if (!result_is_there(a)) {
+	if (waits) {
+		if (!result_is_there(a, &started_wall_us)) {
 			err_set(&late, ERR_TIMEOUT, "no success within %d s", WAIT_S);
 			lane_failed(lane, &late, false);
 			return;
 		}
 		b->r->finished++;
+		if (b->o->mode == BENCH_START)
+			took_us = started_wall_us - lane->sent_wall_us;
 	}
-	histogram_add(&b->r->latency, now_us - lane->sent_us);
+	histogram_add(&b->r->latency, took_us);
 	b->last_answer_us = now_us;
 	b->success_ms = now_us / 1000;
-	lane_next(lane);
+	if (b->o->mode == BENCH_START)
+		lane_pause(lane, IDLE_MS);
+	else
+		lane_next(lane);
 }
 
 static void
-start_lanes(struct bench *b)
+start_lanes(struct bench *b, struct load *load)
 {
-	b->started = true;
-	b->first_us = b->last_answer_us = b->last_finish_us = clock_mono_us();
-	b->success_ms = b->first_us / 1000;
-	if (b->duration != NULL)
-		loop_timer_start_ms(b->duration, b->o->duration_ms);
+	b->load = load;
+	b->success_ms = clock_mono_ms();
 	b->open_lanes = b->o->connections;
+	if (load->by_time)
+		loop_timer_start_ms(b->duration, b->o->duration_ms);
 	for (int i = 0; i < b->o->connections; i++)
 		lane_next(&b->lanes[i]);
+}
+
+/* the lanes stop as their answers come; those that rest, at once */
+static void
+stop_lanes(struct bench *b)
+{
+	b->load->left = 0;
+	for (int i = 0; i < b->o->connections; i++) {
+		if (b->lanes[i].state == LANE_PARKED)
+			lane_done(&b->lanes[i]);
+	}
+}
+
+/* ---- phases ---- */
+
+static void
+begin(struct bench *b, enum phase phase, int64_t now_us)
+{
+	b->phase = phase;
+	b->cpu_before = cpu_seconds();
+	b->first_us = b->last_answer_us = b->last_finish_us = now_us;
+}
+
+static void
+open_run(struct bench *b)
+{
+	int64_t now_us = clock_mono_us();
+
+	if (!bench_mode_loads(b->o->mode)) {
+		begin(b, PHASE_MEASURING, now_us);
+		start_lanes(b, &b->run);
+		return;
+	}
+	begin(b, PHASE_LOADING, now_us);
+	start_lanes(b, &b->backlog);
+}
+
+static void
+beside_over(struct bench *b, int64_t now_us)
+{
+	if (b->beside_over || b->o->mode != BENCH_BACKLOG)
+		return;
+	b->beside_over = true;
+	b->r->beside_seconds = (double)(now_us - b->first_us) / 1e6;
+	b->r->beside_submitted = b->r->accepted - b->r->loaded;
+	b->r->beside_finished = finished_count(b->finished) - b->finished_before;
+	stop_lanes(b);
 }
 
 static void
@@ -367,41 +390,57 @@ on_duration(void *arg)
 {
 	struct bench *b = arg;
 
-	b->left = 0;
-	for (int i = 0; i < b->o->connections; i++) {
-		if (b->lanes[i].state == LANE_PARKED)
-			lane_done(&b->lanes[i]);
+	if (b->o->mode == BENCH_BACKLOG)
+		beside_over(b, clock_mono_us());
+	else
+		stop_lanes(b);
+}
+
+/* a backlog is being loaded, or waits: nothing of it may have run before its time */
+static void
+watch_held(struct bench *b, int64_t now_us)
+{
+	int64_t since_due_us = clock_wall_us() - b->due_wall_us;
+	bool by_time = b->o->hold_ms > 0;
+	struct err err = ERR_INIT;
+
+	if ((b->phase == PHASE_LOADING || (by_time && since_due_us < 0)) &&
+	    finished_count(b->finished) > 0) {
+		err_set(&err, ERR_INVALID, "tasks finished before %s",
+		    b->phase == PHASE_LOADING ? "all were loaded" : "they were due");
+		end_run(b, &err);
+	} else if (b->phase == PHASE_LOADING && by_time && since_due_us >= 0) {
+		err_set(&err, ERR_INVALID,
+		    "%lld tasks were not loaded when the first were due: hold them "
+		    "longer",
+		    (long long)b->o->count);
+		end_run(b, &err);
+	} else if (b->phase == PHASE_HELD &&
+		   (by_time ? since_due_us >= 0 : finished_count(b->finished) > 0)) {
+		begin(b, PHASE_MEASURING, by_time ? now_us - since_due_us : now_us);
+		if (!by_time)
+			b->finished_before = finished_count(b->finished);
+		if (b->o->mode == BENCH_BACKLOG) {
+			histogram_init(&b->r->latency);
+			start_lanes(b, &b->run);
+		}
 	}
 }
 
-/* ---- what has finished ---- */
-
 static void
-polled(struct bench *b)
+watch_finished(struct bench *b, int64_t now_us)
 {
 	uint64_t before = b->r->finished;
-	int64_t now_us = clock_mono_us();
-	bool all = true;
 
-	for (size_t i = 0; i < b->o->node_count; i++)
-		all = all && b->nodes[i].seen;
-	loop_timer_start_ms(b->poll, POLL_MS);
-	if (!all) {
-		if (now_us / 1000 - b->success_ms > PATIENCE_MS)
-			end_run(b, &b->r->last_error);
-		return;
-	}
-	if (!b->started) {
-		start_lanes(b);
-		return;
-	}
-	b->r->finished = finished(b);
+	b->r->finished = finished_count(b->finished);
 	if (b->r->finished != before)
 		b->last_finish_us = now_us;
 	for (int i = 0; i < b->o->connections; i++) {
 		if (b->lanes[i].state == LANE_PARKED)
 			lane_next(&b->lanes[i]);
 	}
+	if (b->o->mode == BENCH_BACKLOG && b->r->finished >= b->r->loaded)
+		beside_over(b, now_us);
 	if (b->open_lanes == 0 && b->r->finished >= b->r->accepted) {
 		end_run(b, NULL);
 	} else if (now_us - b->last_finish_us > STALL_MS * 1000 &&
@@ -412,54 +451,64 @@ polled(struct bench *b)
 }
 
 static void
-on_metrics(
-    struct hconn *hc, const struct hconn_answer *a, const struct err *err, void *arg)
-{
-	struct node *node = arg;
-	struct bench *b = node->b;
-	uint64_t counter;
-
-	(void)hc;
-	if (err != NULL) {
-		b->r->last_error = *err;
-		err_wrap(&b->r->last_error, "http://%s/metrics",
-		    node->target->url.authority);
-	} else if (a->status != 200) {
-		err_set(&b->r->last_error, ERR_IO, "http://%s/metrics answers %d",
-		    node->target->url.authority, a->status);
-	} else {
-		counter =
-		    bench_metric_sum(a->body, a->len, "shoal_tasks_succeeded_total") +
-		    bench_metric_sum(a->body, a->len, "shoal_tasks_failed_total");
-		/* a counter that went back is that of a node that was restarted */
-		if (node->seen)
-			node->finished += counter >= node->counter
-					      ? counter - node->counter
-					      : counter;
-		node->counter = counter;
-		node->seen = true;
-	}
-	if (--b->polls_open == 0 && !b->stopped)
-		polled(b);
-}
-
-static void
-on_poll(void *arg)
+on_counted(struct finished *f, bool complete, const struct err *last, void *arg)
 {
 	struct bench *b = arg;
-	struct err err = ERR_INIT;
+	int64_t now_us = clock_mono_us();
 
-	b->polls_open = b->o->node_count;
-	for (size_t i = 0; i < b->o->node_count; i++) {
-		if (hconn_send(b->nodes[i].hc, b->nodes[i].request.data,
-			b->nodes[i].request.len, PATIENCE_MS, &err) != 0) {
-			end_run(b, &err);
-			return;
-		}
+	(void)f;
+	if (b->stopped)
+		return;
+	if (!complete) {
+		if (now_us / 1000 - b->success_ms > PATIENCE_MS)
+			end_run(b, last);
+	} else if (b->phase == PHASE_OPENING) {
+		open_run(b);
+	} else if (b->phase == PHASE_MEASURING) {
+		watch_finished(b, now_us);
+	} else {
+		watch_held(b, now_us);
 	}
 }
 
 /* ---- construction ---- */
+
+static int
+create_load(struct load *load, const struct bench_opts *o, struct bench_request what,
+    int64_t count, int64_t batch, struct err *err)
+{
+	load->by_time = count == 0;
+	load->left = count > 0 ? count : INT64_MAX;
+	load->batch = batch;
+	load->rest_tasks = count % batch != 0 ? count % batch : batch;
+	what.batch = batch > 1;
+	what.tasks = load->batch;
+	if (bench_request_build(o->target, &what, &load->full, err) != 0)
+		return -1;
+	what.tasks = load->rest_tasks;
+	return bench_request_build(o->target, &what, &load->rest, err);
+}
+
+static int
+create_loads(struct bench *b, struct err *err)
+{
+	const struct bench_opts *o = b->o;
+	bool loads = bench_mode_loads(o->mode);
+	struct bench_request what = {
+	    .type = o->type, .queue = o->queue, .payload_bytes = o->payload_bytes};
+	char due[CLOCK_TEXT_SIZE];
+
+	if (o->mode == BENCH_WAIT || o->mode == BENCH_START)
+		what.wait_s = WAIT_S;
+	if (create_load(&b->run, o, what, loads ? 0 : o->count, o->batch, err) != 0)
+		return -1;
+	if (!loads)
+		return 0;
+	b->due_wall_us = clock_wall_us() + o->hold_ms * 1000;
+	if (o->hold_ms > 0)
+		what.run_at = clock_format(b->due_wall_us, due);
+	return create_load(&b->backlog, o, what, o->count, BENCH_LOAD_BATCH, err);
+}
 
 static int
 create_lanes(struct bench *b, struct err *err)
@@ -486,27 +535,6 @@ create_lanes(struct bench *b, struct err *err)
 }
 
 static int
-create_nodes(struct bench *b, struct err *err)
-{
-	b->poll = loop_timer_create(b->loop, on_poll, b);
-	if (b->poll == NULL)
-		return err_set(err, ERR_NOMEM, "bench");
-	for (size_t i = 0; i < b->o->node_count; i++) {
-		struct node *node = &b->nodes[i];
-		const struct target *t = &b->o->nodes[i];
-
-		node->b = b;
-		node->target = t;
-		target_request(t, "GET", "/metrics", NULL, 0, &node->request);
-		node->hc = hconn_create(
-		    b->loop, t->addrs, t->addr_count, on_metrics, node, err);
-		if (node->hc == NULL)
-			return -1;
-	}
-	return 0;
-}
-
-static int
 create(struct bench *b, struct err *err)
 {
 	const struct bench_opts *o = b->o;
@@ -514,20 +542,27 @@ create(struct bench *b, struct err *err)
 	b->loop = loop_create(err);
 	if (b->loop == NULL)
 		return -1;
-	b->left = o->count > 0 ? o->count : INT64_MAX;
-	b->rest_tasks =
-	    o->count > 0 && o->count % o->batch != 0 ? o->count % o->batch : o->batch;
-	if (build_request(o, o->batch, &b->full, err) != 0 ||
-	    build_request(o, b->rest_tasks, &b->rest, err) != 0)
+	b->duration = loop_timer_create(b->loop, on_duration, b);
+	if (b->duration == NULL)
+		return err_set(err, ERR_NOMEM, "bench");
+	if (create_loads(b, err) != 0 || create_lanes(b, err) != 0)
 		return -1;
-	if (o->count == 0) {
-		b->duration = loop_timer_create(b->loop, on_duration, b);
-		if (b->duration == NULL)
-			return err_set(err, ERR_NOMEM, "bench");
-	}
-	if (create_lanes(b, err) != 0)
-		return -1;
-	return o->mode == BENCH_E2E ? create_nodes(b, err) : 0;
+	if (!bench_mode_counts(o->mode))
+		return 0;
+	b->finished =
+	    finished_create(b->loop, o->nodes, o->node_count, on_counted, b, err);
+	return b->finished != NULL ? 0 : -1;
+}
+
+static void
+fini_load(struct load *load)
+{
+	if (load->full.data != NULL) /* the key is in it */
+		explicit_bzero(load->full.data, load->full.len);
+	if (load->rest.data != NULL)
+		explicit_bzero(load->rest.data, load->rest.len);
+	strbuf_fini(&load->full);
+	strbuf_fini(&load->rest);
 }
 
 static void
@@ -538,52 +573,61 @@ destroy(struct bench *b)
 		loop_timer_free(b->lanes[i].pause);
 	}
 	mem_free(b->lanes);
-	for (size_t i = 0; i < BENCH_NODES; i++) {
-		hconn_free(b->nodes[i].hc);
-		strbuf_fini(&b->nodes[i].request);
-	}
-	loop_timer_free(b->poll);
+	finished_free(b->finished);
 	loop_timer_free(b->duration);
-	explicit_bzero(b->full.data, b->full.len); /* the key is in it */
-	explicit_bzero(b->rest.data, b->rest.len);
-	strbuf_fini(&b->full);
-	strbuf_fini(&b->rest);
+	fini_load(&b->run);
+	fini_load(&b->backlog);
 	if (b->loop != NULL)
 		loop_free(b->loop);
 }
 
 static double
-cpu_seconds(void)
+per_second(uint64_t n, double seconds)
 {
-	struct rusage u;
+	return seconds > 0 ? (double)n / seconds : 0.0;
+}
 
-	if (getrusage(RUSAGE_SELF, &u) != 0)
-		return 0.0;
-	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+static void
+conclude(struct bench *b)
+{
+	struct bench_result *r = b->r;
+	bool counts = bench_mode_counts(b->o->mode);
+	uint64_t submitted = r->accepted - r->loaded;
+
+	r->cpu_seconds = cpu_seconds() - b->cpu_before;
+	r->submit_seconds = (double)(b->last_answer_us - b->first_us) / 1e6;
+	r->total_seconds = counts ? (double)(b->last_finish_us - b->first_us) / 1e6
+				  : r->submit_seconds;
+	r->submit_rate = per_second(submitted, r->submit_seconds);
+	r->rate = counts
+		      ? per_second(r->finished - b->finished_before, r->total_seconds)
+		      : r->submit_rate;
+	if (b->o->mode == BENCH_DRAIN) {
+		r->submit_seconds = r->load_seconds;
+		r->submit_rate = per_second(r->loaded, r->load_seconds);
+	} else if (b->o->mode == BENCH_BACKLOG) {
+		r->rate = per_second(r->beside_finished, r->beside_seconds);
+		r->submit_rate = per_second(r->beside_submitted, r->beside_seconds);
+	}
 }
 
 int
 bench_run(const struct bench_opts *opts, struct bench_result *result, struct err *err)
 {
 	struct bench b = {.o = opts, .r = result};
-	double cpu = cpu_seconds();
 	int rc = -1;
 
 	memset(result, 0, sizeof(*result));
 	histogram_init(&result->latency);
-	strbuf_init(&b.full, REQUEST_MAX);
-	strbuf_init(&b.rest, REQUEST_MAX);
-	for (size_t i = 0; i < BENCH_NODES; i++)
-		strbuf_init(&b.nodes[i].request, 65536);
+	strbuf_init(&b.run.full, BENCH_REQUEST_MAX);
+	strbuf_init(&b.run.rest, BENCH_REQUEST_MAX);
+	strbuf_init(&b.backlog.full, BENCH_REQUEST_MAX);
+	strbuf_init(&b.backlog.rest, BENCH_REQUEST_MAX);
 	if (create(&b, err) != 0)
 		goto out;
 	b.success_ms = clock_mono_ms();
-	if (opts->mode == BENCH_E2E)
-		loop_timer_start_ms(
-		    b.poll, 0); /* the lanes start once the counters are known */
-	else
-		start_lanes(&b);
+	if (!bench_mode_counts(opts->mode))
+		open_run(&b); /* the others once the counters are known */
 	if (loop_run(b.loop, err) != 0)
 		goto out;
 	if (b.fatal.code != ERR_NONE) {
@@ -591,11 +635,7 @@ bench_run(const struct bench_opts *opts, struct bench_result *result, struct err
 			*err = b.fatal;
 		goto out;
 	}
-	result->submit_seconds = (double)(b.last_answer_us - b.first_us) / 1e6;
-	result->total_seconds = opts->mode == BENCH_E2E
-				    ? (double)(b.last_finish_us - b.first_us) / 1e6
-				    : result->submit_seconds;
-	result->cpu_seconds = cpu_seconds() - cpu;
+	conclude(&b);
 	rc = 0;
 out:
 	destroy(&b);

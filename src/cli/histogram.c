@@ -80,6 +80,17 @@ histogram_quantile(const struct histogram *h, double share)
 	return h->max_us;
 }
 
+uint64_t
+histogram_below_power(const struct histogram *h, unsigned power)
+{
+	size_t end = power < 64 ? bucket_of(UINT64_C(1) << power) : HISTOGRAM_BUCKETS;
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < end; i++)
+		n += h->buckets[i];
+	return n;
+}
+
 double
 histogram_mean(const struct histogram *h)
 {

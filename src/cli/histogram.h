@@ -27,6 +27,9 @@ void histogram_add(struct histogram *h, int64_t us);
  * to its bucket's end, never above the maximum; share 0 to 1; 0 when empty.
  */
 int64_t histogram_quantile(const struct histogram *h, double share);
+/* how many are below 2^power microseconds: powers are edges of buckets, so it is exact
+ */
+uint64_t histogram_below_power(const struct histogram *h, unsigned power);
 double histogram_mean(const struct histogram *h);
 
 #endif

@@ -343,6 +343,55 @@ def test_bench_needs_to_know_where_the_counters_are(stub):
     assert done.status == UNAVAILABLE
 
 
+@pytest.mark.parametrize("words", [
+    ["e2e", "--hold", "5s"], ["drain", "--hold", "5s", "--held"], ["drain", "-b", "10"],
+    ["start", "-b", "2"], ["drain", "-t", "1s"], ["drain", "--hold", "0"],
+], ids=" ".join)
+def test_bench_refuses_what_says_nothing_to_a_mode(words, stub):
+    done = shoal("bench", *words, env=stub.env)
+    assert done.status == USAGE and not stub.requests
+
+
+class Holding(Counting):
+    """Takes batches, and finishes them so many polls after all are there."""
+
+    wanted = 0
+    polls = 3
+
+    def next(self, path):
+        if path == "/v1/tasks/batch":
+            self.accepted += len(json.loads(self.requests[-1][3])["tasks"])
+            return 201, {"tasks": []}, {}
+        if self.accepted >= self.wanted:
+            self.polls -= 1
+            if self.polls < 0:
+                self.counter = 1000 + (self.accepted if self.polls < -1 else 10)
+        return super().next(path)
+
+
+def test_bench_drain_measures_what_follows_the_first_finishes():
+    stub = Holding()
+    stub.wanted = 250
+    env = dict(stub.env, SHOAL_PORTAL_URL=stub.env["SHOAL_URL"])
+    done = shoal("bench", "drain", "-n", "250", "-c", "1", "--held", "--json", env=env)
+    assert done.status == OK, done.err
+    assert "loaded 250 tasks" in done.err
+    assert (done.json["loaded"], done.json["finished"]) == (250, 250)
+    # ten were finished when it noticed
+    assert abs(done.json["rate"] * done.json["seconds"] - 240) < 0.01
+    assert all("run_at" not in r[3] for r in stub.requests)
+    stub.close()
+
+
+def test_bench_drain_ends_when_the_backlog_does_not_wait():
+    stub = Holding()
+    stub.polls = 0
+    env = dict(stub.env, SHOAL_PORTAL_URL=stub.env["SHOAL_URL"])
+    done = shoal("bench", "drain", "-n", "250", "-c", "1", "--hold", "20s", env=env)
+    assert done.status == FAILED and "finished before" in done.err
+    stub.close()
+
+
 # ---- against real nodes
 
 
@@ -406,5 +455,10 @@ def test_bench_agrees_with_the_node(node, env):
                  timeout=60)
     assert done.status == OK, done.err
     assert (done.json["accepted"], done.json["finished"], done.json["errors"]) == (300, 300, 0)
-    done = shoal("bench", "latency", "-n", "20", "--json", env=env)
-    assert done.status == OK and done.json["finished"] == 20
+    for mode in ("wait", "latency", "start"):
+        done = shoal("bench", mode, "-n", "20", "--json", env=env)
+        assert done.status == OK and done.json["finished"] == 20, done.err
+    for words in (["drain"], ["backlog", "-t", "1s", "-c", "4"]):
+        done = shoal("bench", *words, "-n", "500", "--hold", "3s", "--json", env=env, timeout=60)
+        assert done.status == OK, done.err
+        assert done.json["loaded"] == 500 and done.json["finished"] == done.json["accepted"]

@@ -16,7 +16,7 @@
 #include <event2/event.h>
 #include <event2/listener.h>
 
-#include "cli/bench.h"
+#include "cli/finished.h"
 #include "cli/hconn.h"
 
 /* what the server does with the n-th request it sees */
@@ -319,10 +319,10 @@ metrics_are_added_up_over_their_labels(void **state)
 	    "shoal_a_total_more 1000\nshoal_b_total 7";
 
 	(void)state;
-	assert_int_equal(bench_metric_sum(text, strlen(text), "shoal_a_total"), 42);
-	assert_int_equal(bench_metric_sum(text, strlen(text), "shoal_b_total"), 7);
-	assert_int_equal(bench_metric_sum(text, strlen(text), "shoal_c_total"), 0);
-	assert_int_equal(bench_metric_sum("", 0, "shoal_c_total"), 0);
+	assert_int_equal(finished_metric_sum(text, strlen(text), "shoal_a_total"), 42);
+	assert_int_equal(finished_metric_sum(text, strlen(text), "shoal_b_total"), 7);
+	assert_int_equal(finished_metric_sum(text, strlen(text), "shoal_c_total"), 0);
+	assert_int_equal(finished_metric_sum("", 0, "shoal_c_total"), 0);
 }
 
 int

@@ -88,6 +88,20 @@ quantiles_do_not_fall(void **state)
 }
 
 static void
+powers_of_two_divide_exactly(void **state)
+{
+	(void)state;
+	for (int64_t us = 0; us < 5000; us++)
+		histogram_add(&h, us);
+	for (unsigned power = 0; power <= 12; power++)
+		assert_int_equal(histogram_below_power(&h, power), 1U << power);
+	assert_int_equal(histogram_below_power(&h, 13), 5000);
+	histogram_add(&h, INT64_MAX);
+	assert_int_equal(histogram_below_power(&h, 41), 5000);
+	assert_int_equal(histogram_below_power(&h, 64), 5001);
+}
+
+static void
 values_out_of_range_are_counted_at_the_ends(void **state)
 {
 	(void)state;
@@ -108,6 +122,7 @@ main(void)
 	    cmocka_unit_test_setup(small_values_are_exact, fresh),
 	    cmocka_unit_test_setup(a_bucket_is_never_wider_than_a_sixty_fourth, fresh),
 	    cmocka_unit_test_setup(quantiles_do_not_fall, fresh),
+	    cmocka_unit_test_setup(powers_of_two_divide_exactly, fresh),
 	    cmocka_unit_test_setup(values_out_of_range_are_counted_at_the_ends, fresh),
 	};
 
