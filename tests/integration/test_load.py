@@ -248,3 +248,37 @@ def test_postgres_that_dies_under_load_loses_nothing_and_says_so(
     assert all(retry for _, retry, _ in load.refused), "a 503 without Retry-After"
     assert not load.unknown
     assert slowest < 6
+
+
+def test_postgres_that_hangs_is_answered_for_in_seconds_and_orphans_nobody(
+    cluster, make_db, private_postgres
+):
+    database = make_db(private_postgres)
+    key = apps.make_key(database, "test")
+    nodes = cluster(
+        2, settings={"cluster.name": database.name}, database_url=database.url(), log__level="info"
+    )
+    client = Client(nodes[0].url, key)
+    with Load([n.url for n in nodes], key, rate=200, batch=10) as load:
+        load.flows()
+        running = client.submit("shoal.sleep", {"seconds": 8})["id"]
+        client.wait_state(running, "running")
+        private_postgres.pause()
+        hung = time.monotonic()
+        # longer than a heartbeat is missed before a worker is called dead
+        wait_for(lambda: time.monotonic() - hung > 14, at_most=20, what="time passes")
+        assert load.refused
+        private_postgres.resume()
+        load.flows()
+        back = time.monotonic() - hung - 14
+    assert client.wait(running, 30)["attempt"] == 1
+    check_all_succeeded(database, load.accepted)
+    slowest = max(took for _, _, took in load.refused)
+    print(
+        "%d tasks acknowledged, %d requests refused (the slowest after %.1f s); submits flow %.1f s after"
+        % (len(load.accepted), len(load.refused), slowest, back)
+    )
+    assert not load.strange and not load.unknown
+    assert all(retry for _, retry, _ in load.refused), "a 503 without Retry-After"
+    assert slowest < 8
+    assert database.value("SELECT count(*) FROM shoal.incarnation WHERE state = 1") == 0

@@ -165,6 +165,45 @@ def test_a_killed_masters_workers_and_commands_go_and_the_other_node_takes_over(
     recorder.check_fences()
 
 
+def test_workers_killed_all_the_time_start_no_attempt_twice_and_lose_nothing(
+    cluster, db, key, nodedir
+):
+    chance = random.Random(9)
+    recorder = Recorder(nodedir, "short", "sleep 0.3; echo 1")
+    one, two = cluster(2, node__exec_slots=8, settings=recorder.settings())
+    client = Client(one.url, key)
+    made, killed = [], 0
+
+    def submit():
+        with contextlib.suppress(requests.ConnectionError):
+            made.extend(t["id"] for t in client.batch(
+                [{"type": "short"}, {"type": "shoal.sleep", "payload": {"seconds": 0.2}}] * 8))
+        return True
+
+    for _ in range(20):
+        submit()
+        node = chance.choice([one, two])
+        busy = wait_for(lambda: [w for w in node.workers() if w["tasks_running"] > 0], what="work")
+        for worker in chance.sample(busy, chance.randrange(1, len(busy) + 1)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker["pid"], signal.SIGKILL)
+                killed += 1
+    for id in made:
+        assert client.wait(id, 60)["state"] == "succeeded"
+    recorder.check_fences()
+    ids = {s.id for s in recorder.starts()}
+    print("%d workers killed, %d tasks, %d starts of %d commands"
+          % (killed, len(made), len(recorder.starts()), len(ids)))
+    # an attempt that was lost cost nothing of the budget
+    assert db.value("SELECT max(failures) FROM shoal.task") == 0
+    # the last start of each is the one that was recorded
+    last = {}
+    for s in recorder.starts():
+        last[s.id] = max(s.attempt, last.get(s.id, 0))
+    recorded = dict(db.rows("SELECT id::text, attempt FROM shoal.task"))
+    assert {id: recorded[id] for id in last} == last
+
+
 # --------------------------------------------------------------------- lost answers
 
 

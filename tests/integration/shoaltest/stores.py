@@ -74,10 +74,20 @@ class Server:
 
     def pause(self):
         """The server hangs: connections stay open, nothing answers."""
-        os.killpg(self.proc.pid, signal.SIGSTOP)
+        self._signal_all(signal.SIGSTOP)
 
     def resume(self):
-        os.killpg(self.proc.pid, signal.SIGCONT)
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, sig):
+        """To children too: a backend of PostgreSQL leads a session of its own."""
+        family = [self.proc.pid]
+        for pid in family:  # all of it, before one of them can lose its parent
+            family += process.children_of(pid)
+        for pid in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, sig)
+        return family
 
     def kill(self):
         """As a power cut: SIGKILL to all of it."""
@@ -86,17 +96,18 @@ class Server:
     def _end(self, sig, at_most=20):
         if self.proc is None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.proc.pid, signal.SIGCONT)
-            if sig == signal.SIGKILL:
-                os.killpg(self.proc.pid, sig)
-            else:
-                self.proc.send_signal(sig)
+        family = self._signal_all(signal.SIGSTOP if sig == signal.SIGKILL else signal.SIGCONT)
+        if sig == signal.SIGKILL:
+            self._signal_all(sig)  # stopped before, so that nobody reacts to another's end
+        else:
+            self.proc.send_signal(sig)
         try:
             self.proc.wait(at_most)
         except subprocess.TimeoutExpired:
             os.killpg(self.proc.pid, signal.SIGKILL)
             self.proc.wait()
+        # what is left of it would hold its shared memory
+        wait_for(lambda: not any(process.alive(p) for p in family), what="all of it ended")
         self.proc = None
 
 
