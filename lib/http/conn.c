@@ -62,14 +62,22 @@ check_head(struct conn *c)
 	const struct httpd_opts *o = &c->httpd->opts;
 	const struct headscan *head = &c->head;
 
-	if (head->flaw != NULL)
-		conn_refuse(c, 400, "malformed_request", head->flaw);
+	if (head->status != 0)
+		conn_refuse(c, head->status, head->code, head->detail);
 	else if (head->lines == 0 &&
 		 head->line_len > o->max_uri_bytes + REQUEST_LINE_SLACK)
 		conn_refuse(c, 414, "uri_too_long", "The URI is too long.");
 	else if (head->bytes > o->max_header_bytes + o->max_uri_bytes ||
 		 head->bytes - head->first_len > o->max_header_bytes)
 		conn_refuse(c, 431, "headers_too_large", "The headers are too large.");
+	else if (head->ended && head->encodings > 0 && !o->allow_chunked)
+		conn_refuse(c, 411, "length_required",
+		    "Send the body with Content-Length; Transfer-Encoding is not "
+		    "taken.");
+	else if (head->ended && head->encodings > 0 &&
+		 (head->encodings > 1 || !head->chunked))
+		conn_refuse(c, 400, "malformed_request",
+		    "The only Transfer-Encoding taken is chunked.");
 	else if (head->ended && head->length > o->max_body_bytes)
 		conn_refuse(c, 413, "body_too_large", "The body is too large.");
 }
@@ -271,7 +279,7 @@ written(struct evhttp_request *ev, void *arg)
 	conn_become(c, CONN_IDLE);
 	headscan_reset(&c->head);
 	if (c->close_after) {
-		/* evhttp closes too, except after CONNECT */
+		/* evhttp closes too, by the same rules */
 		conn_doom(c);
 		return;
 	}

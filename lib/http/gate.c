@@ -8,6 +8,10 @@
  * speak with another's voice.  So a request is refused unless there is exactly one way
  * to read it.
  *
+ * headscan.c has seen the same head as bytes, and refused what evhttp would answer
+ * itself.  What counts here is what evhttp made of it: a length that the two read
+ * differently ends the request as well.
+ *
  * A new rule is one more check here and one more row in test_gate.c.
  */
 #include "http/gate.h"
@@ -25,8 +29,8 @@ gate_begin(struct gate *g, const struct gate_limits *limits)
 	g->limits = limits;
 }
 
-void
-gate_refuse(struct gate *g, int status, const char *code, const char *detail)
+static void
+refuse(struct gate *g, int status, const char *code, const char *detail)
 {
 	if (g->status != 0)
 		return;
@@ -38,7 +42,7 @@ gate_refuse(struct gate *g, int status, const char *code, const char *detail)
 static void
 malformed(struct gate *g, const char *detail)
 {
-	gate_refuse(g, 400, "malformed_request", detail);
+	refuse(g, 400, "malformed_request", detail);
 }
 
 /* the characters of RFC 9110's token */
@@ -113,7 +117,7 @@ static void
 transfer_encoding(struct gate *g, const char *value)
 {
 	if (!g->limits->allow_chunked) {
-		gate_refuse(g, 411, "length_required",
+		refuse(g, 411, "length_required",
 		    "Send the body with Content-Length; Transfer-Encoding is "
 		    "not taken.");
 		return;
@@ -129,7 +133,7 @@ gate_header(struct gate *g, const char *name, const char *value)
 	if (g->status != 0)
 		return;
 	if (++g->headers > g->limits->max_headers) {
-		gate_refuse(g, 431, "too_many_headers", "There are too many headers.");
+		refuse(g, 431, "too_many_headers", "There are too many headers.");
 		return;
 	}
 	if (!is_token(name) || !is_value(value)) {
@@ -190,7 +194,7 @@ gate_uri(struct gate *g, const char *uri)
 		}
 	}
 	if ((size_t)(c - uri) > g->limits->max_uri_bytes) {
-		gate_refuse(g, 414, "uri_too_long", "The URI is too long.");
+		refuse(g, 414, "uri_too_long", "The URI is too long.");
 		return;
 	}
 	while (*segment == '/') {
@@ -218,7 +222,7 @@ gate_end(struct gate *g, int minor, bool has_body, size_t body_len)
 	else if (!g->chunked && g->length != body_len)
 		malformed(g, "The body is not as long as Content-Length says.");
 	else if (body_len > g->limits->max_body_bytes)
-		gate_refuse(g, 413, "body_too_large", "The body is too large.");
+		refuse(g, 413, "body_too_large", "The body is too large.");
 	else if (!has_body && (body_len > 0 || g->chunked))
 		malformed(g, "This method takes no body.");
 }

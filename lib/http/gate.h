@@ -33,7 +33,5 @@ void gate_header(struct gate *g, const char *name, const char *value);
 void gate_uri(struct gate *g, const char *uri);
 /* minor: of HTTP/1; has_body: the method may carry one */
 void gate_end(struct gate *g, int minor, bool has_body, size_t body_len);
-/* for what was noticed elsewhere */
-void gate_refuse(struct gate *g, int status, const char *code, const char *detail);
 
 #endif

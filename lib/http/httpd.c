@@ -191,11 +191,10 @@ make_evhttp(struct httpd *h, struct err *err)
 	evhttp_set_bevcb(h->http, conn_accepted, h);
 	evhttp_set_gencb(h->http, httpreq_arrived, h);
 	evhttp_set_default_content_type(h->http, NULL);
-	/* all that it knows: we refuse by path, with a list of what is allowed */
-	evhttp_set_allowed_methods(
-	    h->http, EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_HEAD |
-			 EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE | EVHTTP_REQ_OPTIONS |
-			 EVHTTP_REQ_TRACE | EVHTTP_REQ_CONNECT | EVHTTP_REQ_PATCH);
+	/* what headscan lets pass: we refuse by path, with a list of what is allowed */
+	evhttp_set_allowed_methods(h->http,
+	    EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_HEAD | EVHTTP_REQ_PUT |
+		EVHTTP_REQ_DELETE | EVHTTP_REQ_OPTIONS | EVHTTP_REQ_PATCH);
 	evhttp_set_max_headers_size(h->http,
 	    (ev_ssize_t)(o->max_header_bytes + o->max_uri_bytes + EVHTTP_SLACK));
 	evhttp_set_max_body_size(

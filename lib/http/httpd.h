@@ -3,12 +3,14 @@
  * httpd.h - evhttp behind a gate.
  *
  * One httpd serves the listeners of one audience in one worker.  Every request
- * passes the gate first: framing (one Content-Length of digits only, Transfer-Encoding
- * refused with 411), exactly one Host for HTTP/1.1, an origin-form URI of legal bytes,
- * header names of token characters, bounds on counts and sizes.  What fails gets one
- * problem document and the connection closes; evhttp's own page comes first only for
- * what it cannot parse at all (400, 417, 501), and the connection closes too.  Then the
- * route table decides: 404 for no path, 405 with Allow for no method.
+ * passes the gate first: a request line of a known method (or 501), a target and
+ * HTTP/1.0 or 1.1 (or 505), framing (one Content-Length of digits only,
+ * Transfer-Encoding refused with 411), no expectation but 100-continue (or 417),
+ * exactly one Host for HTTP/1.1, an origin-form URI of legal bytes, header names of
+ * token characters, bounds on counts and sizes.  What fails gets one problem document
+ * and the connection closes; a page of evhttp's own is left only for what is wrong
+ * within the chunks of a body, where these are allowed.  Then the route table decides:
+ * 404 for no path, 405 with Allow for no method.
  *
  * A connection has deadlines of its own, not mere inactivity: headers must be complete
  * header_ms after the first byte, the body body_ms after the headers (and at no less

@@ -165,8 +165,6 @@ check(struct gate *g, struct httpreq *req)
 	const struct evkeyval *header;
 
 	gate_begin(g, &h->limits);
-	if (req->ev->type == EVHTTP_REQ_CONNECT)
-		gate_refuse(g, 405, "method_not_allowed", "This is not a proxy.");
 	gate_uri(g, req->ev->uri);
 	TAILQ_FOREACH (header, req->ev->input_headers, next)
 		gate_header(g, header->key, header->value);

@@ -7,11 +7,16 @@ hidden in the first one's body; it must never be run.
 """
 
 import contextlib
+import json
+import os
 import re
 import socket
 import time
 
 import pytest
+
+with open(os.path.join(os.path.dirname(__file__), "../../api/openapi.yaml")) as f:
+    DOCUMENTED = f.read()
 
 CANARY = b"POST /v1/tasks HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 21\r\n\r\n{\"type\":\"shoal.noop\"}"
 
@@ -74,6 +79,8 @@ ATTACKS = [
     ("a header without a colon", [b"Host: a", b"nonsense", b"Content-Length: 0"], None),
     ("a header name with a bracket", [b"Host: a", b"x[y]: 1", b"Content-Length: 0"], None),
     ("a bare carriage return", [b"Host: a", b"X: a\rContent-Length: 3"], None),
+    ("another expectation", [b"Host: a", b"Expect: 200-ok", b"Content-Length: 0"], None),
+    ("a connection that stays without a length", [b"Host: a", b"Connection: keep-alive"], None),
     ("more than a hundred headers", [b"Host: a"] + [b"X%d: 1" % n for n in range(150)], None),
     ("headers of 20 KiB", [b"Host: a", b"X: " + b"a" * 20480], None),
 ]
@@ -85,6 +92,11 @@ def assert_refused(received, closed, what):
     assert len(codes) <= 1, "%s: %d answers: %r" % (what, len(codes), received[:400])
     for code in codes:
         assert 400 <= code < 600, "%s: %r" % (what, received[:400])
+    if codes:
+        head, _, body = received.partition(b"\r\n\r\n")
+        assert b"application/problem+json" in head, "%s: %r" % (what, received[:400])
+        problem = json.loads(body)
+        assert problem["status"] == codes[0] and problem["code"] in DOCUMENTED, problem
 
 
 @pytest.fixture
@@ -115,6 +127,10 @@ LINES = [
     ("a lower-case version", b"GET /v1/tasks http/1.1"),
     ("CONNECT", b"CONNECT a:80 HTTP/1.1"),
     ("TRACE", b"TRACE / HTTP/1.1"),
+    ("two slashes", b"GET //v1/tasks HTTP/1.1"),
+    ("two slashes alone", b"GET // HTTP/1.1"),
+    ("an asterisk", b"OPTIONS * HTTP/1.1"),
+    ("version 1.2", b"GET /v1/tasks HTTP/1.2"),
     ("a made-up method", b"GOT / HTTP/1.1"),
     ("a path of 10 KiB", b"GET /" + b"a" * 10240 + b" HTTP/1.1"),
     ("the preface of HTTP/2", b"PRI * HTTP/2.0"),

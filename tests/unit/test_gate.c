@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * test_gate.c - what may come in: the gate over strings, the scan over bytes.
+ * test_gate.c - what may come in: the gate over strings.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +13,6 @@
 
 #include "base/attr.h"
 #include "http/gate.h"
-#include "http/headscan.h"
 
 static const struct gate_limits limits = {
     .max_header_bytes = 1024,
@@ -181,69 +180,11 @@ the_first_failure_stays(void **state)
 
 	(void)state;
 	gate_begin(&g, &limits);
-	gate_refuse(&g, 405, "x", "y");
+	gate_header(&g, "Transfer-Encoding", "chunked");
 	gate_uri(&g, "bad");
 	gate_header(&g, "", "");
 	gate_end(&g, 1, false, 1000);
-	assert_int_equal(g.status, 405);
-}
-
-#define BYTES(text) text, sizeof(text) - 1
-
-static const struct {
-	const char *bytes;
-	size_t len, used;
-	unsigned lines;
-	uint64_t length;
-	bool ended, flawed;
-} scan_cases[] = {
-    {BYTES("GET / HTTP/1.1\r\nHost: a\r\n\r\nbody"), 27, 2, 0, true, false},
-    {BYTES("GET / HTTP/1.1\r\nHost: a\r\n"), 25, 2, 0, false, false},
-    {BYTES("P\r\nContent-Length: 12\r\n\r\n"), 25, 2, 12, true, false},
-    {BYTES("P\r\ncontent-length:\t7\r\nCONTENT-LENGTH:5\r\n\r\n"), 42, 3, 7, true,
-	false},
-    {BYTES("Content-Length: 9\r\n\r\n"), 21, 1, 0, true, false},
-    {BYTES("P\r\nContent-Length: 99999999999999999999999\r\n\r\n"), 46, 2,
-	9999999999999999ull, true, false},
-    {BYTES("G\nHost: a\n\n"), 11, 2, 0, true, true},
-    {BYTES("G\r\nA: b\r\n c\r\n\r\n"), 15, 3, 0, true, true},
-    {BYTES("G\r\nA: b\rc\r\n\r\n"), 13, 2, 0, true, true},
-    {BYTES("G\r\nA: b\r\r\n\r\n"), 12, 2, 0, true, true},
-    {BYTES("G\r\nA: \0b\r\n\r\n"), 12, 2, 0, true, true},
-    {BYTES("\x16\x03\x01\0\0"), 5, 0, 0, false, true},
-    {BYTES("\r\n"), 2, 0, 0, true, false},
-};
-
-static void
-the_head_ends_where_evhttp_sees_it_however_it_is_cut(void **state)
-{
-	(void)state;
-	for (size_t i = 0; i < COUNT_OF(scan_cases); i++) {
-		for (size_t cut = 1; cut <= scan_cases[i].len; cut++) {
-			struct headscan hs;
-			size_t used = 0;
-
-			headscan_reset(&hs);
-			for (size_t at = 0; at < scan_cases[i].len; at += cut) {
-				size_t left = scan_cases[i].len - at;
-
-				used += headscan_feed(&hs, scan_cases[i].bytes + at,
-				    left < cut ? left : cut);
-			}
-			if (used != scan_cases[i].used || hs.bytes != used ||
-			    hs.lines != scan_cases[i].lines ||
-			    hs.ended != scan_cases[i].ended ||
-			    (hs.flaw != NULL) != scan_cases[i].flawed)
-				fail_msg(
-				    "case %zu cut at %zu: used %zu lines %u flaw %s", i,
-				    cut, used, hs.lines,
-				    hs.flaw == NULL ? "none" : hs.flaw);
-			if (scan_cases[i].length > 1000)
-				assert_true(hs.length >= scan_cases[i].length);
-			else
-				assert_int_equal(hs.length, scan_cases[i].length);
-		}
-	}
+	assert_int_equal(g.status, 411);
 }
 
 int
@@ -253,7 +194,6 @@ main(void)
 	    cmocka_unit_test(headers_can_be_read_in_one_way_only),
 	    cmocka_unit_test(uris_are_paths_of_legal_bytes),
 	    cmocka_unit_test(the_first_failure_stays),
-	    cmocka_unit_test(the_head_ends_where_evhttp_sees_it_however_it_is_cut),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -32,7 +32,7 @@ struct wire_case {
 	/* 0: the server closes after it; else how many replies there are, all 200 or
 	 * 201 from the second on, and the connection stays */
 	unsigned replies;
-	const char *code; /* in the problem document; NULL: evhttp's page or none */
+	const char *code; /* in the problem document; NULL: none */
 };
 
 static const struct wire_case wire_cases[] = {
@@ -48,11 +48,11 @@ static const struct wire_case wire_cases[] = {
     {"length and coding",
 	BYTES(
 	    POST "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n" CHUNK GOOD),
-	400, 0, NULL},
+	400, 0, "malformed_request"},
     {"coding and length",
 	BYTES(
 	    POST "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n" CHUNK GOOD),
-	400, 0, NULL},
+	400, 0, "malformed_request"},
     {"chunked", BYTES(POST "Transfer-Encoding: chunked\r\n\r\n" CHUNK GOOD), 411, 0,
 	"length_required"},
     {"gzip", BYTES(POST "Transfer-Encoding: gzip\r\n\r\n" GOOD), 411, 0,
@@ -60,14 +60,14 @@ static const struct wire_case wire_cases[] = {
     {"identity", BYTES(POST "Transfer-Encoding: identity\r\n\r\n" GOOD), 411, 0,
 	"length_required"},
     {"a vertical tab", BYTES(POST "Transfer-Encoding: \vchunked\r\n\r\n" CHUNK GOOD),
-	400, 0, "malformed_request"},
+	411, 0, "length_required"},
     {"a space before the colon",
 	BYTES(POST "Transfer-Encoding : chunked\r\n\r\n" CHUNK GOOD), 400, 0,
 	"malformed_request"},
     {"a signed length", BYTES(POST "Content-Length: +3\r\n\r\nabc" GOOD), 400, 0,
 	"malformed_request"},
     {"a hexadecimal length", BYTES(POST "Content-Length: 0x3\r\n\r\nabc" GOOD), 400, 0,
-	NULL},
+	"malformed_request"},
     {"two hosts", BYTES("GET /hello HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n" GOOD), 400,
 	0, "malformed_request"},
     {"no host", BYTES("GET /hello HTTP/1.1\r\n\r\n" GOOD), 400, 0, "malformed_request"},
@@ -109,12 +109,12 @@ static const struct wire_case wire_cases[] = {
 	"method_not_allowed"},
     {"a method without routes", BYTES("PATCH /hello HTTP/1.1\r\nHost: a\r\n\r\n" GOOD),
 	405, 2, "method_not_allowed"},
-    {"TRACE", BYTES("TRACE /hello HTTP/1.1\r\nHost: a\r\n\r\n" GOOD), 405, 2,
-	"method_not_allowed"},
+    {"TRACE", BYTES("TRACE /hello HTTP/1.1\r\nHost: a\r\n\r\n" GOOD), 501, 0,
+	"method_not_implemented"},
     {"an unknown method", BYTES("FOO /hello HTTP/1.1\r\nHost: a\r\n\r\n" GOOD), 501, 0,
-	NULL},
-    {"CONNECT", BYTES("CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n" GOOD), 405, 0,
-	"method_not_allowed"},
+	"method_not_implemented"},
+    {"CONNECT", BYTES("CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n" GOOD), 501, 0,
+	"method_not_implemented"},
     {"HTTP/1.0 closes", BYTES("GET /hello HTTP/1.0\r\n\r\n" GOOD), 200, 0, NULL},
     {"HTTP/1.0 that stays",
 	BYTES("GET /hello HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" GOOD), 200, 2,
@@ -122,12 +122,25 @@ static const struct wire_case wire_cases[] = {
     {"a client that closes",
 	BYTES("GET /hello HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" GOOD), 200,
 	0, NULL},
-    {"HTTP/0.9", BYTES("GET /hello\r\n" GOOD), 400, 0, NULL},
-    {"HTTP/2", BYTES("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 400, 0, NULL},
+    {"HTTP/0.9", BYTES("GET /hello\r\n" GOOD), 400, 0, "malformed_request"},
+    {"HTTP/1.2", BYTES("GET /hello HTTP/1.2\r\nHost: a\r\n\r\n" GOOD), 505, 0,
+	"version_not_supported"},
+    {"HTTP/2", BYTES("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 505, 0,
+	"version_not_supported"},
+    {"an empty line first", BYTES("\r\n" GOOD), 400, 0, "malformed_request"},
+    {"two slashes", BYTES("GET //hello HTTP/1.1\r\nHost: a\r\n\r\n" GOOD), 400, 0,
+	"malformed_request"},
+    {"two slashes alone", BYTES("GET // HTTP/1.1\r\nHost: a\r\n\r\n" GOOD), 400, 0,
+	"malformed_request"},
+    {"no colon", BYTES("GET /hello HTTP/1.1\r\nHost: a\r\nX\r\n\r\n" GOOD), 400, 0,
+	"malformed_request"},
+    {"a connection that stays, without a length",
+	BYTES(POST "Connection: keep-alive\r\n\r\n" GOOD), 411, 0, "length_required"},
     {"TLS", BYTES("\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03"), 400, 0,
 	"malformed_request"},
     {"an expectation that we don't know",
-	BYTES(POST "Expect: foo\r\nContent-Length: 35\r\n\r\n" GOOD), 417, 0, NULL},
+	BYTES(POST "Expect: foo\r\nContent-Length: 35\r\n\r\n" GOOD), 417, 0,
+	"expectation_failed"},
     {"a body over the limit", BYTES(POST "Content-Length: 1001\r\n\r\nabc"), 413, 0,
 	"body_too_large"},
     {"one that is announced",
@@ -168,6 +181,9 @@ one_case(struct stage *st, const struct wire_case *w, size_t block)
 		fail_msg("%s, %zu at a time: %s", w->sentence, block, c.in);
 	if (w->code != NULL && strstr(c.in, w->code) == NULL)
 		fail_msg("%s: %s", w->sentence, c.in);
+	/* a page of evhttp's own */
+	if (strstr(c.in, "HTML") != NULL)
+		fail_msg("%s: %s", w->sentence, c.in);
 	assert_true(st->handled - before <= (w->replies == 0 ? 1 : w->replies));
 	if (w->status >= 400 && w->replies == 0)
 		assert_int_equal(st->handled, before);
@@ -189,6 +205,31 @@ every_request_is_read_in_one_way(void **state)
 		one_case(&st, &wire_cases[i], 100000);
 		one_case(&st, &wire_cases[i], 7);
 	}
+	stage_close(&st);
+}
+
+static void
+what_is_right_in_front_of_a_flaw_is_answered(void **state)
+{
+	struct stage st = {0};
+	struct httpd_opts opts;
+	struct client c;
+
+	(void)state;
+	stage_opts(&st, &opts);
+	stage_open(&st, &opts);
+	client_open(&c, &st);
+	client_text(&c, GOOD POST "Content-Length: 3\r\n\r\nabc"
+				  "FOO /hello HTTP/1.1\r\nHost: a\r\n\r\n" GOOD);
+	client_wait_end(&c);
+	assert_int_equal(client_replies(&c), 3);
+	assert_int_equal(client_status(&c, 0), 200);
+	assert_int_equal(client_status(&c, 1), 201);
+	assert_int_equal(client_status(&c, 2), 501);
+	assert_int_equal(st.handled, 2);
+	assert_non_null(strstr(c.in, "\r\nConnection: close\r\n"));
+	assert_non_null(strstr(c.in, "\"code\":\"method_not_implemented\""));
+	client_close(&c);
 	stage_close(&st);
 }
 
@@ -369,11 +410,11 @@ chunks_are_taken_where_they_are_allowed(void **state)
 	    {"twice",
 		BYTES(POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: "
 			   "chunked\r\n\r\n" CHUNK GOOD),
-		400, 0, NULL},
+		400, 0, "malformed_request"},
 	    {"in 1.0",
 		BYTES("POST /echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n" CHUNK
 			GOOD),
-		400, 0, NULL},
+		400, 0, "malformed_request"},
 	};
 	struct stage st = {0};
 	struct httpd_opts opts;
@@ -394,6 +435,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(every_request_is_read_in_one_way),
+	    cmocka_unit_test(what_is_right_in_front_of_a_flaw_is_answered),
 	    cmocka_unit_test(heads_have_bounds),
 	    cmocka_unit_test(
 		a_large_body_is_refused_before_it_is_sent_and_the_answer_arrives),
