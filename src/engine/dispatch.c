@@ -58,9 +58,9 @@ struct dispatch {
 	struct hmap *held; /* every attempt but ghosts, by task id */
 	struct attempts popped;
 	struct attempts claiming;
-	struct attempts unnamed; /* CLAIMED, their queue's name is being asked */
-	bool naming;
-	struct attempts spare; /* free list */
+	struct attempts unnamed; /* CLAIMED, their queue's name is not known */
+	struct attempts naming;	 /* the same, and the question is under way */
+	struct attempts spare;	 /* free list */
 	size_t spare_count;
 	struct claim_notes ended; /* batches that ended without a finish */
 	enum claim_state claim_state;
@@ -96,6 +96,7 @@ dispatch_create(struct engine *e, struct err *err)
 	TAILQ_INIT(&d->popped);
 	TAILQ_INIT(&d->claiming);
 	TAILQ_INIT(&d->unnamed);
+	TAILQ_INIT(&d->naming);
 	TAILQ_INIT(&d->spare);
 	TAILQ_INIT(&d->ended);
 	pgparam_init(&d->params);
@@ -559,8 +560,9 @@ on_named(const struct err *err, void *arg)
 	struct attempts ready = TAILQ_HEAD_INITIALIZER(ready);
 	struct attempt *a;
 
-	d->naming = false;
-	TAILQ_CONCAT(&ready, &d->unnamed, link);
+	/* those that came meanwhile were not in the question: its answer says nothing
+	 * of them */
+	TAILQ_CONCAT(&ready, &d->naming, link);
 	while ((a = TAILQ_FIRST(&ready)) != NULL) {
 		TAILQ_REMOVE(&ready, a, link);
 		if (names_queue(d->engine->names, a->queue_id) != NULL) {
@@ -585,14 +587,15 @@ ask_names(struct dispatch *d)
 	int ids[CLAIM_ROWS];
 	size_t count = 0;
 
-	TAILQ_FOREACH (a, &d->unnamed, link) {
-		if (count < COUNT_OF(ids))
-			ids[count++] = a->queue_id;
+	while (count < COUNT_OF(ids) && (a = TAILQ_FIRST(&d->unnamed)) != NULL) {
+		TAILQ_REMOVE(&d->unnamed, a, link);
+		TAILQ_INSERT_TAIL(&d->naming, a, link);
+		ids[count++] = a->queue_id;
 	}
-	if (names_learn_queues(d->engine->names, ids, count, on_named, d, NULL) == 0)
-		d->naming = true;
-	else
+	if (names_learn_queues(d->engine->names, ids, count, on_named, d, NULL) != 0) {
+		TAILQ_CONCAT(&d->unnamed, &d->naming, link);
 		loop_timer_start_ms(d->timer, RETRY_MS);
+	}
 }
 
 /* ours from now on; 0, or -1 when there is no memory for it: the audit gives it back */
@@ -773,7 +776,7 @@ look(void *arg)
 		return;
 	if (d->claim_state == CLAIM_LOST)
 		ask_claim(d);
-	if (!TAILQ_EMPTY(&d->unnamed) && !d->naming)
+	if (!TAILQ_EMPTY(&d->unnamed) && TAILQ_EMPTY(&d->naming))
 		ask_names(d);
 	if (d->stopped)
 		return;

@@ -142,7 +142,19 @@ names_type(const struct names *n, int type_id)
 	return nm != NULL ? nm->text : NULL;
 }
 
+/*
+ * Before an answer is remembered, never within: who asked will look for all of its
+ * names, and take one that is missing for one that does not exist.
+ */
 static void
+make_room(struct names *n, int count)
+{
+	if (hmap_count(n->by_key) + (size_t)count > NAMES_CACHE)
+		empty(n);
+}
+
+/* -1: no memory */
+static int
 remember(
     struct names *n, enum name_kind kind, int app, int id, const char *text, size_t len)
 {
@@ -150,12 +162,10 @@ remember(
 	void *old = NULL;
 
 	if (len > NAME_MAX_BYTES || find_number(n, kind, id) != NULL)
-		return;
-	if (hmap_count(n->by_key) >= NAMES_CACHE)
-		empty(n);
+		return 0;
 	nm = mem_zero(sizeof(*nm));
 	if (nm == NULL)
-		return;
+		return -1;
 	nm->kind = kind;
 	nm->app = app;
 	nm->id = id;
@@ -166,7 +176,7 @@ remember(
 	if (nm->key_len == 0 ||
 	    hmap_put(n->by_key, nm->key, nm->key_len, nm, &old) != 0) {
 		mem_free(nm);
-		return;
+		return -1;
 	}
 	if (old != NULL) { /* the name has a new number: an application was made anew */
 		struct name *gone = old;
@@ -177,7 +187,20 @@ remember(
 	if (hmap_put(n->by_number, nm->number, sizeof(nm->number), nm, NULL) != 0) {
 		hmap_remove(n->by_key, nm->key, nm->key_len);
 		mem_free(nm);
+		return -1;
 	}
+	return 0;
+}
+
+/* all names of the answer are known now, or the caller is told that they are not */
+static void
+tell(struct ask *ask, bool remembered)
+{
+	struct err err = ERR_INIT;
+
+	if (!remembered)
+		err_set(&err, ERR_NOMEM, "names");
+	ask->cb(remembered ? NULL : &err, ask->arg);
 }
 
 /* 0 when rows came; otherwise the caller of ask is told here */
@@ -202,15 +225,17 @@ on_names(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	struct ask *ask = arg;
 	const char *text;
 	size_t len;
+	int rc = 0;
 
 	if (answer(ask, pe) == 0) {
+		make_room(ask->names, pgrows_count(rows));
 		for (int i = 0; i < pgrows_count(rows); i++) {
 			text = pgrows_text(rows, i, 1, &len);
-			remember(ask->names,
+			rc |= remember(ask->names,
 			    pgrows_int(rows, i, 0) == 0 ? NAME_QUEUE : NAME_TYPE,
 			    ask->app, (int)pgrows_int(rows, i, 2), text, len);
 		}
-		ask->cb(NULL, ask->arg);
+		tell(ask, rc == 0);
 	}
 	mem_free(ask);
 }
@@ -279,14 +304,17 @@ on_queues(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	struct ask *ask = arg;
 	const char *text;
 	size_t len;
+	int rc = 0;
 
 	if (answer(ask, pe) == 0) {
+		make_room(ask->names, pgrows_count(rows));
 		for (int i = 0; i < pgrows_count(rows); i++) {
 			text = pgrows_text(rows, i, 2, &len);
-			remember(ask->names, NAME_QUEUE, (int)pgrows_int(rows, i, 1),
-			    (int)pgrows_int(rows, i, 0), text, len);
+			rc |= remember(ask->names, NAME_QUEUE,
+			    (int)pgrows_int(rows, i, 1), (int)pgrows_int(rows, i, 0),
+			    text, len);
 		}
-		ask->cb(NULL, ask->arg);
+		tell(ask, rc == 0);
 	}
 	mem_free(ask);
 }
