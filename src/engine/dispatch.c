@@ -77,7 +77,8 @@ struct dispatch {
 	struct loop_timer *direct_timer; /* redis has been away long enough */
 	bool direct;			 /* claim from PostgreSQL */
 	int64_t try_redis_ms;		 /* when pops were refused: not before this */
-	int64_t pause_until_ms;
+	int64_t pause_until_ms;		 /* no pop, no direct claim before this */
+	int64_t claim_after_ms; /* no statement for a claim before this: one failed */
 	struct pgparam params;
 };
 
@@ -302,6 +303,14 @@ pause_ms(struct dispatch *d, int64_t ms)
 	loop_timer_start_ms(d->timer, ms);
 }
 
+/* the statement for a claim failed: no other for a moment */
+static void
+claim_later(struct dispatch *d)
+{
+	d->claim_after_ms = loop_now_ms(d->engine->loop) + RETRY_MS;
+	loop_timer_start_ms(d->timer, RETRY_MS);
+}
+
 /* ---------------------------------------------------------------- popped ids */
 
 /*
@@ -335,7 +344,8 @@ dispatch_popped(struct dispatch *d, const struct elem *el)
 		a->in_list = true;
 		return;
 	}
-	if (d->stopped || t == NULL || !types_take_place(e->types, t)) {
+	if (d->stopped || t == NULL || !store_is_up(e->store, STORE_WORK) ||
+	    !types_take_place(e->types, t)) {
 		bounce(d, el);
 		return;
 	}
@@ -436,7 +446,7 @@ fill_claim(struct dispatch *d, struct attempt *const batch[], size_t count)
 	pgparam_array_end(p);
 }
 
-/* nothing happened: the ids wait for the next claim */
+/* nothing happened: the ids wait for the next claim, or for others if there is none */
 static void
 unclaim(struct dispatch *d)
 {
@@ -448,6 +458,8 @@ unclaim(struct dispatch *d)
 		a->state = ATTEMPT_POPPED;
 	}
 	d->claim_state = CLAIM_NONE;
+	if (d->stopped)
+		give_back_popped(d);
 }
 
 static void
@@ -460,7 +472,7 @@ send_claim(struct dispatch *d, const struct pgstmt *stmt)
 	if (store_exec(d->engine->store, STORE_WORK, stmt, &d->params, on_claimed, d,
 		&err) != 0) {
 		unclaim(d);
-		pause_ms(d, RETRY_MS);
+		claim_later(d);
 	}
 }
 
@@ -525,7 +537,7 @@ ask_claim(struct dispatch *d)
 	if (store_exec(d->engine->store, STORE_WORK, &sql_claimed, &d->params,
 		on_claimed, d, &err) != 0) {
 		d->claim_state = CLAIM_LOST;
-		loop_timer_start_ms(d->timer, RETRY_MS);
+		claim_later(d);
 	}
 }
 
@@ -538,7 +550,7 @@ start(struct dispatch *d, struct attempt *a)
 	const struct handler *h = &e->handlers[a->type->kind];
 	struct err err = ERR_INIT;
 
-	if (d->stopped) {
+	if (d->stopped || e->ending) {
 		/* claimed while the worker began to leave: others shall run it */
 		a->state = ATTEMPT_RUNNING;
 		attempt_failed(a, OUTCOME_BACK, "drain", "", 0, -1);
@@ -714,7 +726,7 @@ on_claimed(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 							DIRECT_MAX_MS - DIRECT_MIN_MS));
 	} else if (pe->class == PGERR_LOST || asked) {
 		d->claim_state = CLAIM_LOST;
-		loop_timer_start_ms(d->timer, RETRY_MS);
+		claim_later(d);
 	} else {
 		if (pe->class != PGERR_RETRY)
 			log_warn(NULL, "a claim failed",
@@ -733,7 +745,7 @@ on_claimed(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 			}
 		}
 		if (pe->class != PGERR_RETRY)
-			pause_ms(d, RETRY_MS);
+			claim_later(d);
 	}
 	dispatch_wake(d);
 	engine_check_drained(d->engine);
@@ -770,26 +782,29 @@ look(void *arg)
 {
 	struct dispatch *d = arg;
 	struct engine *e = d->engine;
-	int64_t wait;
+	int64_t now_ms = loop_now_ms(e->loop), wait;
+	bool may_claim = now_ms >= d->claim_after_ms;
 
 	if (!e->serving || !store_is_up(e->store, STORE_WORK))
 		return;
-	if (d->claim_state == CLAIM_LOST)
+	if (!may_claim && !loop_timer_pending(d->timer))
+		loop_timer_start_ms(d->timer, d->claim_after_ms - now_ms);
+	if (d->claim_state == CLAIM_LOST && may_claim)
 		ask_claim(d);
 	if (!TAILQ_EMPTY(&d->unnamed) && TAILQ_EMPTY(&d->naming))
 		ask_names(d);
-	if (d->stopped)
+	if (d->stopped ||
+	    !may_claim) /* nor is anything popped that cannot be claimed */
 		return;
 	if (d->claim_state == CLAIM_NONE && !TAILQ_EMPTY(&d->popped))
 		claim_popped(d);
-	wait = d->pause_until_ms - loop_now_ms(e->loop);
+	wait = d->pause_until_ms - now_ms;
 	if (wait > 0) {
 		if (!loop_timer_pending(d->timer))
 			loop_timer_start_ms(d->timer, wait);
 		return;
 	}
-	if (d->direct && broker_is_up(e->broker) &&
-	    loop_now_ms(e->loop) >= d->try_redis_ms)
+	if (d->direct && broker_is_up(e->broker) && now_ms >= d->try_redis_ms)
 		d->direct = false;
 	if (d->direct) {
 		if (d->claim_state == CLAIM_NONE)
@@ -848,7 +863,9 @@ dispatch_refused(struct dispatch *d)
 void
 dispatch_store(struct dispatch *d, bool up)
 {
-	if (!up)
+	if (up)
+		d->claim_after_ms = 0; /* a new connection, a new chance */
+	else
 		give_back_popped(d); /* nobody here can claim them; others may */
 	dispatch_wake(d);
 }
