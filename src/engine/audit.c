@@ -25,7 +25,6 @@ struct audit {
 	struct loop_timer *timer;
 	unsigned number; /* of the audit under way; attempts carry it while they are
 			    compared */
-	int clean_claim; /* nothing was held below this batch at the last clean audit */
 	bool open;
 };
 
@@ -117,7 +116,7 @@ on_time(void *arg)
 	int before = dispatch_first_open_claim(e->dispatch);
 	struct attempt *a;
 	struct pgparam p;
-	size_t cursor = 0, marked = 0;
+	size_t cursor = 0;
 
 	loop_timer_start_ms(au->timer, AUDIT_MS);
 	if (au->open || !e->registered)
@@ -125,20 +124,15 @@ on_time(void *arg)
 	if (++au->number == 0)
 		au->number = 1;
 	while ((a = dispatch_next(e->dispatch, &cursor)) != NULL) {
-		if (a->state == ATTEMPT_RUNNING && a->claim < before) {
+		if (a->state == ATTEMPT_RUNNING && a->claim < before)
 			a->audit = au->number;
-			marked++;
-		}
 	}
-	/* nothing was claimed since the last audit found nothing: nothing can have
-	 * changed */
-	if (marked == 0 && before == au->clean_claim)
-		return;
+	/* an idle worker asks too: a claim whose answer was lost may commit at any
+	 * time, long after its batch was asked for and found empty */
 	pgparam_init(&p);
 	pgparam_uuid(&p, &e->owner);
 	pgparam_int4(&p, before);
 	au->open =
 	    store_exec(e->store, STORE_READ, &sql_held, &p, on_held, au, NULL) == 0;
 	pgparam_fini(&p);
-	au->clean_claim = au->open && marked == 0 ? before : 0;
 }
