@@ -523,6 +523,16 @@ broker_ack(struct broker *b, const struct elem *e)
 }
 
 void
+broker_drop(struct broker *b, const struct elem *e)
+{
+	char text[ELEM_TEXT_SIZE];
+	const char *argv[] = {"LREM", b->k_dispatch, "0", text};
+
+	elem_format(e, text);
+	tell(b, NULL, 4, argv, NULL);
+}
+
+void
 broker_give_back(struct broker *b, const struct elem *e)
 {
 	/* pushed first: if we die between the two there are two ids, and a claim sorts

@@ -88,6 +88,7 @@ void broker_push_first(
     struct broker *b, const struct elem *elems, size_t count); /* at the popping end */
 void broker_ack(struct broker *b, const struct elem *e);
 void broker_give_back(struct broker *b, const struct elem *e);
+void broker_drop(struct broker *b, const struct elem *e); /* out of the dispatch list */
 void broker_publish_done(
     struct broker *b, const struct uuid *waiter, int app_id, const struct uuid *id);
 void broker_publish(struct broker *b, const char *text);

@@ -26,6 +26,7 @@
 #include "store/migrate.h"
 
 #define START_AGAIN_MS 200
+#define PLACES_BYTES   65536 /* some 5,000 types */
 #define SPILL_MS       2000
 #define SPILL_GUESS_MS 1500
 
@@ -391,10 +392,13 @@ flush_hints(void *arg)
 	bool hint = e->hint;
 
 	if (e->places_dirty && e->serving && !e->draining) {
-		strbuf_init(&text, 8000);
+		strbuf_init(&text, PLACES_BYTES);
 		types_places_text(e->types, &text);
 		if (!strbuf_failed(&text))
 			broker_set_places(e->broker, text.data);
+		else
+			log_error(NULL, "too many types: their places cannot be told",
+			    "limit_bytes=%d", PLACES_BYTES);
 		strbuf_fini(&text);
 	}
 	e->places_dirty = false;

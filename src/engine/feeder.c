@@ -35,7 +35,8 @@
 #define WINDOW_MOST   10000
 #define WINDOW_LEAST  64
 #define TYPES_MOST    1024
-#define FIRST_EPOCH   2 /* a new database starts at 1, which no Redis holds */
+#define DROPS_MOST    100 /* in one pass; each walks the list */
+#define FIRST_EPOCH   2	  /* a new database starts at 1, which no Redis holds */
 
 /* a push is remembered for one to two of these */
 #define RECENT_MS 1000
@@ -213,13 +214,24 @@ age_recent(struct feeder *f, int64_t now_ms)
 
 /* ---------------------------------------------------------------- the look at Redis */
 
+/* NULL: no node serves it, as far as Redis tells */
 static struct take *
-take_for(struct feeder *f, int type_id)
+find_take(struct feeder *f, int type_id)
 {
 	for (size_t i = 0; i < f->take_count; i++) {
 		if (f->takes[i].type_id == type_id)
 			return &f->takes[i];
 	}
+	return NULL;
+}
+
+static struct take *
+take_for(struct feeder *f, int type_id)
+{
+	struct take *t = find_take(f, type_id);
+
+	if (t != NULL)
+		return t;
 	if (f->take_count == TYPES_MOST)
 		return NULL;
 	f->takes[f->take_count] = (struct take){.type_id = type_id};
@@ -231,16 +243,18 @@ take_for(struct feeder *f, int type_id)
 static void
 add_places(struct feeder *f, const char *text)
 {
-	char copy[8192], *rest = copy, *word, *colon;
+	char *copy = mem_strdup(text), *rest = copy, *word, *colon;
 	int64_t id, n;
 	struct take *t;
 
-	if (!str_copy(copy, sizeof(copy), text))
-		return;
+	if (copy == NULL)
+		return; /* the next pass */
 	word = strsep(&rest, " ");
 	colon = word != NULL ? strchr(word, '/') : NULL;
-	if (colon == NULL)
+	if (colon == NULL) {
+		mem_free(copy);
 		return;
+	}
 	*colon = '\0';
 	if (str_to_i64(word, &n) == 0 && n > 0 && n <= 100000)
 		f->slots += n;
@@ -257,6 +271,26 @@ add_places(struct feeder *f, const char *text)
 			t->metered = true;
 			t->free += (int)n;
 		}
+	}
+	mem_free(copy);
+}
+
+/*
+ * Ids of types that nobody serves any more would go round for ever: popped, given back,
+ * popped.  They come again by themselves when somebody does.
+ */
+static void
+drop_unserved(struct feeder *f)
+{
+	size_t count = 0;
+
+	if (f->take_count == 0)
+		return; /* an empty Redis: places are on their way */
+	for (size_t i = 0; i < f->list_count && count < DROPS_MOST; i++) {
+		if (find_take(f, f->list[i].type_id) != NULL)
+			continue;
+		broker_drop(f->engine->broker, &f->list[i]);
+		count++;
 	}
 }
 
@@ -282,6 +316,7 @@ read_view(struct feeder *f, const struct broker_view *view)
 		if (hmap_put(f->listed, el->id.b, sizeof(el->id.b), el, NULL) != 0)
 			break;
 	}
+	drop_unserved(f);
 }
 
 /* twice the slots of the pool; more while a pass finds the list nearly empty: pops
@@ -425,7 +460,7 @@ struct row {
 static bool
 is_metered(struct feeder *f, int type_id)
 {
-	const struct take *t = take_for(f, type_id);
+	const struct take *t = find_take(f, type_id);
 
 	return t != NULL && t->metered;
 }
@@ -524,7 +559,7 @@ feed(struct feeder *f, const struct pgrows *pg)
 		r->el.app_id = (int)pgrows_int(pg, i, 1);
 		pgrows_uuid(pg, i, 2, &r->el.id);
 		r->el.type_id = (int)pgrows_int(pg, i, 3);
-		if (take_for(f, r->el.type_id) == NULL)
+		if (find_take(f, r->el.type_id) == NULL)
 			continue;
 		r->age_ms = pgrows_int(pg, i, 4);
 		r->fresh = kind == 1;
