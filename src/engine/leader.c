@@ -44,6 +44,7 @@ struct leader {
 	struct hmap *watched;
 	unsigned round;
 	bool watching;
+	int64_t asked_ms; /* when the question under way left */
 	struct loop_timer *watch_timer;
 	struct loop_timer *sweep_timer;
 	size_t sweep_step;
@@ -111,15 +112,43 @@ leader_is(const struct leader *ld)
 /* ---------------------------------------------------------------- the lease */
 
 static void
+on_unled(const struct pgrows *rows, const struct pgerr *pe, void *arg)
+{
+	struct leader *ld = arg;
+
+	(void)rows;
+	if (pe == NULL) /* whoever hears it may take the lease now; else it runs out */
+		broker_publish(ld->engine->broker, "lead");
+}
+
+/* the lease is given up */
+static void
+unlead(struct leader *ld)
+{
+	struct pgparam p;
+
+	pgparam_init(&p);
+	pgparam_array(&p, PGTYPE_UUID);
+	pgparam_elem_uuid(&p, &ld->engine->owner);
+	pgparam_array_end(&p);
+	(void)!store_exec(
+	    ld->engine->store, STORE_WORK, &sql_unlead, &p, on_unled, ld, NULL);
+	pgparam_fini(&p);
+}
+
+static void
 on_lead(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 {
 	struct leader *ld = arg;
 	struct err err = ERR_INIT;
 
 	ld->asking = false;
-	if (pe != NULL || pgrows_count(rows) == 0 || ld->leading ||
-	    ld->engine->draining)
+	if (pe != NULL || pgrows_count(rows) == 0 || ld->leading || ld->engine->ending)
 		return;
+	if (ld->engine->draining) {
+		unlead(ld); /* we began to leave meanwhile */
+		return;
+	}
 	if (store_lead(ld->engine->store, true, &err) != 0) {
 		log_warn(NULL, "cannot lead", "reason=\"%s\"", err.text);
 		return;
@@ -171,31 +200,13 @@ leader_lost(struct leader *ld)
 	stop(ld);
 }
 
-static void
-on_unled(const struct pgrows *rows, const struct pgerr *pe, void *arg)
-{
-	(void)rows;
-	(void)pe; /* the lease runs out by itself then */
-	(void)arg;
-}
-
 void
 leader_step_down(struct leader *ld)
 {
-	struct pgparam p;
-
 	if (!ld->leading)
 		return;
 	stop(ld);
-	pgparam_init(&p);
-	pgparam_array(&p, PGTYPE_UUID);
-	pgparam_elem_uuid(&p, &ld->engine->owner);
-	pgparam_array_end(&p);
-	(void)!store_exec(
-	    ld->engine->store, STORE_WORK, &sql_unlead, &p, on_unled, NULL, NULL);
-	pgparam_fini(&p);
-	broker_publish(
-	    ld->engine->broker, "lead"); /* whoever hears it may take the lease now */
+	unlead(ld);
 }
 
 void
@@ -254,7 +265,7 @@ on_watch(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	struct uuid id, dead[DEAD_MOST];
 	char name[OWNER_TEXT_SIZE];
 	struct watched *w;
-	int64_t now_ms = loop_now_ms(ld->engine->loop);
+	int64_t now_ms = loop_now_ms(ld->engine->loop), silent_ms;
 	size_t cursor = 0, count = 0;
 
 	ld->watching = false;
@@ -266,13 +277,19 @@ on_watch(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		see(ld, &id, pgrows_int(rows, i, 1), now_ms);
 	}
 	while ((w = hmap_next(ld->watched, &cursor)) != NULL) {
-		if (w->round == ld->round && now_ms - w->since_ms < DEAD_MS)
+		/*
+		 * A count was seen to stand still until the question left, not until
+		 * now: if we were frozen in between, the answer is as old as that.
+		 */
+		silent_ms = ld->asked_ms - w->since_ms;
+		if (w->round == ld->round &&
+		    (silent_ms < DEAD_MS || count == DEAD_MOST))
 			continue;
-		if (w->round == ld->round && count < DEAD_MOST) {
+		if (w->round == ld->round) {
 			log_warn(NULL,
 			    "a worker's heartbeat stands still: it is called dead",
 			    "worker=%s silent_ms=%lld", owner_text(&w->id, name),
-			    (long long)(now_ms - w->since_ms));
+			    (long long)silent_ms);
 			dead[count++] = w->id;
 		}
 		hmap_remove(ld->watched, w->id.b, sizeof(w->id.b));
@@ -290,9 +307,11 @@ on_watch_time(void *arg)
 	struct leader *ld = arg;
 
 	loop_timer_start_ms(ld->watch_timer, WATCH_MS);
-	if (!ld->watching)
-		ld->watching = store_exec(ld->engine->store, STORE_LEAD, &sql_watch,
-				   NULL, on_watch, ld, NULL) == 0;
+	if (ld->watching)
+		return;
+	ld->asked_ms = loop_now_ms(ld->engine->loop);
+	ld->watching = store_exec(ld->engine->store, STORE_LEAD, &sql_watch, NULL,
+			   on_watch, ld, NULL) == 0;
 }
 
 /* ---------------------------------------------------------------- sweeps */
