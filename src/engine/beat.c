@@ -6,7 +6,9 @@
  * on the scoreboard is fresh; a worker that hangs is not beaten for, and will be found
  * dead by the leader.  The answer tells which incarnations are still alive there: the
  * others are disowned, and end.  It also brings PostgreSQL's clock, the number of
- * living workers, whether anybody leads, and the leader's count.
+ * living workers, whether anybody leads, and the leader's count.  A worker that was not
+ * beaten for in time beats for the node itself: the one whose turn it is may have lost
+ * its connection, or wait behind a lock.
  *
  * Every worker compares that count with the one in its own Redis: a Redis whose count
  * stands still while PostgreSQL's moves is a forgotten one.
@@ -19,6 +21,7 @@
 #define TICK_MS	       500
 #define BEAT_MS	       3000
 #define FRESH_MS       2500
+#define LATE_MS	       4500 /* not beaten for: less than half of what the dead take */
 #define STALE_REDIS_MS 3000
 #define PLACES_MS      10000 /* a third of what the key lives */
 
@@ -35,7 +38,8 @@ struct beat {
 	int64_t read_at_ms;
 	int64_t redis_beat;    /* last read */
 	int64_t database_beat; /* PostgreSQL's, when redis_beat last moved */
-	int64_t moved_ms;      /* when that was */
+	int64_t
+	    behind_ms; /* since when PostgreSQL's has moved and redis_beat not; 0: no */
 };
 
 static void on_tick(void *arg);
@@ -180,23 +184,24 @@ on_redis_beat(int64_t beat, const struct err *err, void *arg)
 	b->reading = false;
 	if (err != NULL)
 		return;
-	/* PostgreSQL's count comes every 3 s: it must have moved by more than one to
-	 * accuse anybody */
-	if (beat != b->redis_beat || database <= b->database_beat + 1 ||
-	    b->moved_ms == 0) {
-		if (beat != b->redis_beat || b->moved_ms == 0) {
-			b->redis_beat = beat;
-			b->database_beat = database;
-			b->moved_ms = now_ms;
-		}
+	if (beat != b->redis_beat) {
+		b->redis_beat = beat;
+		b->database_beat = database;
+		b->behind_ms = 0;
 		return;
 	}
-	if (now_ms - b->moved_ms < STALE_REDIS_MS + BEAT_MS)
+	/* the leader writes a count a pass later: one more is no news */
+	if (database <= b->database_beat + 1)
+		return;
+	/* and if PostgreSQL's stood still until now, ours shall have time to follow */
+	if (b->behind_ms == 0)
+		b->behind_ms = now_ms;
+	if (now_ms - b->behind_ms < STALE_REDIS_MS)
 		return;
 	log_warn(NULL,
 	    "this redis is not the one that the leader writes to: connecting again",
 	    "beat=%lld database_beat=%lld", (long long)beat, (long long)database);
-	b->moved_ms = 0;
+	b->behind_ms = 0;
 	broker_close(e->broker, "a stale redis");
 }
 
@@ -206,7 +211,7 @@ read_redis(struct beat *b, int64_t now_ms)
 	struct engine *e = b->engine;
 
 	if (!broker_is_up(e->broker)) {
-		b->moved_ms = 0;
+		b->redis_beat = -1; /* what comes may be another */
 		return;
 	}
 	if (b->reading || now_ms - b->read_at_ms < BEAT_MS || leader_is(e->leader))
@@ -226,15 +231,18 @@ on_tick(void *arg)
 	loop_timer_start_ms(b->timer, TICK_MS);
 	e->peers = peers > 0 ? peers : 1;
 	engine_check_drained(e);
-	if (e->registered && atomic_load(&e->slot->disowned) && !e->ending) {
+	/* (a worker that has left is not alive there either) */
+	if (e->registered && atomic_load(&e->slot->disowned) && !e->ending &&
+	    !e->leaving) {
 		e->ending = true;
 		log_error(NULL,
 		    "this worker was called dead: it ends, others run its tasks", " ");
 		e->ended(true, e->arg);
 		return;
 	}
-	if (now_ms - atomic_load(&e->board->beat_sent_ms) >= BEAT_MS &&
-	    is_beater(e, now_ms))
+	if ((now_ms - atomic_load(&e->board->beat_sent_ms) >= BEAT_MS &&
+		is_beater(e, now_ms)) ||
+	    (now_ms - atomic_load(&e->slot->beaten_ms) >= LATE_MS && !e->ending))
 		beat_now(b);
 	if (now_ms - b->places_at_ms >= PLACES_MS) {
 		b->places_at_ms = now_ms;
