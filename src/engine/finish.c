@@ -11,19 +11,26 @@
  * was either recorded by the first, or refused; a second question tells which. Outcomes
  * are kept and tried until PostgreSQL answers, or the worker ends; their number is
  * bounded by the worker's slots.
+ *
+ * A batch that PostgreSQL refuses for its data, or for a reason of ours, is taken
+ * apart: each of its attempts goes alone, so that one of them cannot hold up all
+ * others.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "engine/internal.h"
 #include "model/backoff.h"
 
 #define FINISH_ROWS  512
 #define FINISH_BYTES (4 * 1024 * 1024)
 #define RETRY_MS     200
+#define PASS_MS	     1000 /* the feeder comes by once in so long, hints or not */
 #define DONE_MOST    64
+#define REFUSED	     "result_refused"
 
 TAILQ_HEAD(attempts, attempt);
 
@@ -41,8 +48,6 @@ struct finish {
 	size_t count;
 	int done[DONE_MOST]; /* claim batches to be removed with this finish */
 	size_t done_count;
-	size_t singles; /* so many attempts go alone: one of them holds data that
-			   PostgreSQL refuses */
 	enum finish_state state;
 	bool in_doubt; /* the batch was sent before and its answer lost */
 	struct loop_defer *defer;
@@ -170,16 +175,19 @@ gather(struct finish *f)
 {
 	struct dispatch *d = f->engine->dispatch;
 	struct attempt *a;
-	size_t bytes = 0, most = f->singles > 0 ? 1 : FINISH_ROWS;
+	size_t bytes = 0;
 
 	f->count = 0;
 	f->done_count = 0;
-	while (f->count < most && (a = TAILQ_FIRST(&f->waiting)) != NULL) {
-		if (f->count > 0 && bytes + a->result_len > FINISH_BYTES)
+	f->in_doubt = false;
+	while (f->count < FINISH_ROWS && (a = TAILQ_FIRST(&f->waiting)) != NULL) {
+		if (f->count > 0 && (bytes + a->result_len > FINISH_BYTES || a->alone ||
+					f->batch[0]->alone))
 			break;
 		TAILQ_REMOVE(&f->waiting, a, link);
 		a->state = ATTEMPT_RECORDING;
 		a->accepted = false;
+		f->in_doubt |= a->in_doubt;
 		bytes += a->result_len;
 		f->batch[f->count++] = a;
 		if (f->done_count < DONE_MOST &&
@@ -189,8 +197,6 @@ gather(struct finish *f)
 	while (f->done_count < DONE_MOST &&
 	       dispatch_ended_claim(d, &f->done[f->done_count]))
 		f->done_count++;
-	if (f->singles > 0)
-		f->singles--;
 	qsort(f->batch, f->count, sizeof(f->batch[0]), by_key);
 }
 
@@ -300,7 +306,6 @@ send_next(void *arg)
 
 	if (f->state == FINISH_NONE && !TAILQ_EMPTY(&f->waiting)) {
 		gather(f);
-		f->in_doubt = false;
 		send_batch(f);
 	} else if (f->state == FINISH_WAITING) {
 		send_batch(f);
@@ -382,8 +387,9 @@ take_accepted(struct finish *f, const struct pgrows *rows)
 			pgrows_uuid(rows, i, 3, &waiter);
 			tell_waiter(e, a, &waiter);
 		} else if (state == TASK_SCHEDULED) {
-			engine_hint(
-			    e); /* the feeder may have to wake earlier than it knows */
+			if (a->retry_ms <
+			    PASS_MS) /* before the feeder looks by itself */
+				engine_hint(e);
 		} else if (state == TASK_QUEUED) {
 			if (a->type != NULL && !a->type->metered)
 				broker_push_first(e->broker, &a->elem, 1);
@@ -461,31 +467,61 @@ on_checked(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	settle(f);
 }
 
-/* PostgreSQL refuses somebody's data: each of the batch goes alone, and the culprit
- * fails without it */
+/* each of the batch goes alone; false: it is alone already */
+static bool
+take_apart(struct finish *f)
+{
+	if (f->count == 1)
+		return false;
+	for (size_t i = f->count; i > 0; i--) {
+		struct attempt *a = f->batch[i - 1];
+
+		a->alone = true;
+		a->in_doubt = f->in_doubt;
+		TAILQ_INSERT_HEAD(&f->waiting, a, link);
+	}
+	f->count = 0;
+	f->state = FINISH_NONE;
+	loop_defer_start(f->defer);
+	return true;
+}
+
+/* the one that fails goes behind all others, and nothing is sent for a moment */
+static void
+put_last(struct finish *f)
+{
+	struct attempt *a = f->batch[0];
+
+	a->in_doubt = f->in_doubt;
+	TAILQ_INSERT_TAIL(&f->waiting, a, link);
+	f->count = 0;
+	f->state = FINISH_NONE;
+	loop_timer_start_ms(f->timer, RETRY_MS);
+}
+
+/* PostgreSQL refuses this attempt's data: it fails without them */
 static void
 refuse(struct finish *f, const struct pgerr *pe)
 {
 	struct attempt *a = f->batch[0];
 
-	if (f->count > 1) {
-		f->singles = f->count;
-		for (size_t i = f->count; i > 0; i--)
-			TAILQ_INSERT_HEAD(&f->waiting, f->batch[i - 1], link);
-		f->count = 0;
-		f->state = FINISH_NONE;
-		loop_defer_start(f->defer);
-		return;
-	}
 	log_warn(NULL, "the database refuses an outcome",
 	    "sqlstate=%s reason=\"%.200s\"", pe->sqlstate, pe->text);
+	if (str_eq(a->error_code, REFUSED)) {
+		/* the reason itself is no text for it: cut within a character, perhaps
+		 */
+		mem_free(a->error_message);
+		a->error_message = NULL;
+		put_last(f);
+		return;
+	}
 	mem_free(a->result);
 	mem_free(a->error_message);
 	a->result = NULL;
 	a->result_len = 0;
 	a->error_message = mem_strdup(pe->text);
 	a->outcome = OUTCOME_FAILED;
-	memcpy(a->error_code, "result_refused", sizeof("result_refused"));
+	memcpy(a->error_code, REFUSED, sizeof(REFUSED));
 	send_batch(f);
 }
 
@@ -507,7 +543,15 @@ on_finished(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		send_batch(f);
 		return;
 	case PGERR_DATA:
-		refuse(f, pe);
+		if (!take_apart(f))
+			refuse(f, pe);
+		return;
+	case PGERR_BUG:
+		log_warn(NULL, "a batch of outcomes failed, to be tried one by one",
+		    "sqlstate=%s rows=%zu reason=\"%.200s\"", pe->sqlstate, f->count,
+		    pe->text);
+		if (!take_apart(f))
+			put_last(f);
 		return;
 	case PGERR_LOST:
 		f->in_doubt = true;

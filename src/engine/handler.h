@@ -56,11 +56,13 @@ struct attempt {
 	struct type_entry *type;
 	const char *queue_name; /* valid during start */
 	enum attempt_state state;
-	bool in_list;	    /* its id lies in our processing list */
-	bool giving_up;	    /* the worker leaves: unless it succeeds it is given back */
-	bool lost;	    /* no longer ours: its end is recorded nowhere */
-	bool ghost;	    /* never ran here: only to be given back */
-	bool accepted;	    /* finish.c: the database took the outcome */
+	bool in_list;	/* its id lies in our processing list */
+	bool giving_up; /* the worker leaves: unless it succeeds it is given back */
+	bool lost;	/* no longer ours: its end is recorded nowhere */
+	bool ghost;	/* never ran here: only to be given back */
+	bool accepted;	/* finish.c: the database took the outcome */
+	bool alone; /* finish.c: goes in a batch of its own; one that had it failed */
+	bool in_doubt;	    /* finish.c: sent before, and the answer lost */
 	unsigned audit;	    /* number of the audit that saw it running */
 	int64_t started_ms; /* monotonic */
 	void *run;	    /* the handler's own */
