@@ -193,7 +193,7 @@ RETURNS TABLE (app_id int, id uuid, attempt int, type_id int, queue_id int, fail
 	max_attempts int, timeout_ms int, payload text)
 LANGUAGE plpgsql STABLE
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
-SET enable_mergejoin = off AS $$
+SET enable_mergejoin = off SET enable_material = off AS $$
 #variable_conflict use_column
 BEGIN
 	RETURN QUERY
@@ -243,7 +243,7 @@ CREATE FUNCTION shoal.finished_tasks(p_me uuid, p_apps int[], p_ids uuid[], p_at
 RETURNS TABLE (app_id int, id uuid, state smallint, waiter uuid)
 LANGUAGE plpgsql STABLE
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
-SET enable_mergejoin = off AS $$
+SET enable_mergejoin = off SET enable_material = off AS $$
 #variable_conflict use_column
 BEGIN
 	RETURN QUERY
@@ -299,7 +299,7 @@ CREATE FUNCTION shoal.held_tasks(p_me uuid, p_before int)
 RETURNS TABLE (app_id int, id uuid, attempt int, claim int)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
-SET enable_mergejoin = off AS $$
+SET enable_mergejoin = off SET enable_material = off AS $$
 #variable_conflict use_column
 BEGIN
 	RETURN QUERY
@@ -357,18 +357,29 @@ CREATE FUNCTION shoal.promote(p_most int, p_aging_ms int)
 RETURNS TABLE (app_id int, id uuid, type_id int)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
-SET enable_mergejoin = off AS $$
+SET enable_mergejoin = off SET enable_material = off AS $$
 #variable_conflict use_column
+DECLARE
+	apps int[];
+	ids uuid[];
 BEGIN
+	-- now() and not clock_timestamp(), which is volatile: no index can be searched for it
+	SELECT array_agg(d.app_id ORDER BY d.app_id, d.id), array_agg(d.id ORDER BY d.app_id, d.id)
+	  INTO apps, ids
+	  FROM (SELECT t.app_id, t.id FROM shoal.task t WHERE t.due_at <= now()
+	         ORDER BY t.due_at LIMIT p_most) d;
+	IF ids IS NULL THEN
+		RETURN;
+	END IF;
+	-- the second look at due_at is in coalesce, so that it does not invite a walk over task_due for
+	-- each of them
 	RETURN QUERY
-	WITH due AS (
-		SELECT t.app_id, t.id FROM shoal.task t WHERE t.due_at <= clock_timestamp()
-		 ORDER BY t.due_at LIMIT p_most
-	)
 	UPDATE shoal.task t
 	   SET state = 1, due_at = NULL,
 	       order_at = t.due_at + t.priority * p_aging_ms * interval '1 millisecond'
-	  FROM due WHERE t.app_id = due.app_id AND t.id = due.id AND t.state = 0 AND t.due_at IS NOT NULL
+	  FROM unnest(apps, ids) AS u (app_id, id)
+	 WHERE t.app_id = u.app_id AND t.id = u.id AND t.state = 0
+	   AND coalesce(t.due_at <= now(), false)
 	RETURNING t.app_id, t.id, t.type_id;
 END $$;
 
@@ -379,7 +390,7 @@ CREATE FUNCTION shoal.select_due(p_types int[], p_takes int[], p_most int)
 RETURNS TABLE (app_id int, id uuid, type_id int, run_at timestamptz)
 LANGUAGE plpgsql STABLE
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
-SET enable_mergejoin = off AS $$
+SET enable_mergejoin = off SET enable_material = off AS $$
 #variable_conflict use_column
 BEGIN
 	RETURN QUERY
