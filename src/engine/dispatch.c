@@ -65,6 +65,8 @@ struct dispatch {
 	struct claim_notes ended; /* batches that ended without a finish */
 	enum claim_state claim_state;
 	bool claim_direct; /* the claim under way was a direct one */
+	bool commands;	   /* which purse the latest direct claim was for */
+	int empty_claims;  /* direct ones in a row that brought nothing */
 	int claim;	   /* number of the latest batch */
 	int ghosts;
 	bool stopped;
@@ -488,22 +490,21 @@ claim_popped(struct dispatch *d)
 	send_claim(d, &sql_claim);
 }
 
-/* free places by type, as the feeder would be told them */
-static int
-claim_straight(struct dispatch *d)
+/*
+ * Free places by type, as the feeder would be told them.  Types share purses, so that
+ * their places do not add up; a claim asks for one purse, and so never for more than
+ * there is room for.
+ */
+static void
+claim_purse(struct dispatch *d, int most)
 {
 	struct engine *e = d->engine;
 	struct pgparam *p = &d->params;
 	struct type_entry *t;
-	int places, most = 0;
+	int places;
 
-	for (t = types_next(e->types, NULL); t != NULL; t = types_next(e->types, t))
-		most += t->metered ? types_free_places(e->types, t) : 0;
-	most += types_free_slots(e->types);
 	if (most > CLAIM_ROWS)
 		most = CLAIM_ROWS;
-	if (most <= 0)
-		return 0;
 	d->claim++;
 	d->claim_direct = true;
 	pgparam_reset(p);
@@ -517,12 +518,30 @@ claim_straight(struct dispatch *d)
 	pgparam_array(p, PGTYPE_INT4);
 	for (t = types_next(e->types, NULL); t != NULL; t = types_next(e->types, t)) {
 		places = types_free_places(e->types, t);
-		pgparam_elem_int4(p, places > 0 ? places : 0);
+		if ((t->kind == HANDLER_EXEC) != d->commands || places < 0)
+			places = 0;
+		pgparam_elem_int4(p, places);
 	}
 	pgparam_array_end(p);
 	pgparam_int4(p, most);
 	send_claim(d, &sql_claim_direct);
-	return most;
+}
+
+/* the two purses in turn, while they have places */
+static void
+claim_straight(struct dispatch *d)
+{
+	int most;
+
+	for (int i = 0; i < 2; i++) {
+		d->commands = !d->commands;
+		most = d->commands ? types_free_commands(d->engine->types)
+				   : types_free_slots(d->engine->types);
+		if (most > 0) {
+			claim_purse(d, most);
+			return;
+		}
+	}
 }
 
 static void
@@ -610,7 +629,7 @@ ask_names(struct dispatch *d)
 	}
 }
 
-/* ours from now on; 0, or -1 when there is no memory for it: the audit gives it back */
+/* ours from now on; 0, or -1 when there is no memory for it */
 static int
 take_row(struct dispatch *d, struct attempt *a, const struct pgrows *rows, int row,
     struct claim_note *note)
@@ -668,6 +687,17 @@ attempt_for(struct dispatch *d, const struct pgrows *rows, int row)
 }
 
 static void
+return_row(struct dispatch *d, const struct pgrows *rows, int row)
+{
+	struct elem el;
+
+	el.app_id = (int)pgrows_int(rows, row, 0);
+	pgrows_uuid(rows, row, 1, &el.id);
+	el.type_id = (int)pgrows_int(rows, row, 3);
+	dispatch_ghost(d, &el, (int)pgrows_int(rows, row, 2), d->claim);
+}
+
+static void
 take_rows(struct dispatch *d, const struct pgrows *rows)
 {
 	struct claim_note *note = mem_zero(sizeof(*note));
@@ -681,10 +711,14 @@ take_rows(struct dispatch *d, const struct pgrows *rows)
 	note->left = 1; /* held until the loop is done */
 	for (int i = 0; i < count; i++) {
 		a = attempt_for(d, rows, i);
-		if (a != NULL && take_row(d, a, rows, i, note) == 0)
+		if (a != NULL && take_row(d, a, rows, i, note) == 0) {
 			TAILQ_INSERT_TAIL(&ready, a, link);
-		else if (a != NULL)
+			continue;
+		}
+		/* it is ours and cannot run here: others need not wait for the audit */
+		if (a != NULL)
 			dispatch_release(d, a);
+		return_row(d, rows, i);
 	}
 	if (--note->left == 0)
 		mem_free(note);
@@ -721,7 +755,9 @@ on_claimed(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		d->claim_state = CLAIM_NONE;
 		take_rows(d, rows);
 		drop_unclaimed(d);
-		if (d->claim_direct && pgrows_count(rows) == 0)
+		d->empty_claims = pgrows_count(rows) == 0 ? d->empty_claims + 1 : 0;
+		/* both purses have been asked for, if there are two */
+		if (d->claim_direct && d->empty_claims >= 2)
 			pause_ms(d, DIRECT_MIN_MS + (int64_t)random_below(
 							DIRECT_MAX_MS - DIRECT_MIN_MS));
 	} else if (pe->class == PGERR_LOST || asked) {

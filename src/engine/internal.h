@@ -90,6 +90,7 @@ bool types_take_place(struct types *ts, struct type_entry *t);
 void types_put_place(struct types *ts, struct type_entry *t);
 int types_free_slots(
     const struct types *ts); /* places for types that are not metered */
+int types_free_commands(const struct types *ts); /* places for exec types together */
 /* how many of t could start now */
 int types_free_places(const struct types *ts, const struct type_entry *t);
 int types_running(const struct types *ts);

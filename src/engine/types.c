@@ -167,6 +167,18 @@ types_free_slots(const struct types *ts)
 }
 
 int
+types_free_commands(const struct types *ts)
+{
+	struct type_entry *t;
+
+	TAILQ_FOREACH (t, &ts->all, link) {
+		if (t->kind == HANDLER_EXEC)
+			return ts->exec_slots - ts->exec_used;
+	}
+	return 0; /* no type could use them */
+}
+
+int
 types_running(const struct types *ts)
 {
 	return ts->slots_used + ts->exec_used;
