@@ -159,17 +159,6 @@ delay_of(struct attempt *a)
 
 /* ---------------------------------------------------------------- the batch */
 
-static int
-by_key(const void *x, const void *y)
-{
-	const struct attempt *a = *(struct attempt *const *)x,
-			     *b = *(struct attempt *const *)y;
-
-	if (a->elem.app_id != b->elem.app_id)
-		return a->elem.app_id < b->elem.app_id ? -1 : 1;
-	return uuid_cmp(&a->elem.id, &b->elem.id);
-}
-
 static void
 gather(struct finish *f)
 {
@@ -197,7 +186,7 @@ gather(struct finish *f)
 	while (f->done_count < DONE_MOST &&
 	       dispatch_ended_claim(d, &f->done[f->done_count]))
 		f->done_count++;
-	qsort(f->batch, f->count, sizeof(f->batch[0]), by_key);
+	qsort(f->batch, f->count, sizeof(f->batch[0]), attempt_by_key);
 }
 
 static void
@@ -320,7 +309,7 @@ find_in_batch(struct finish *f, int app_id, const struct uuid *id)
 	struct attempt probe = {.elem = {.id = *id, .app_id = app_id}}, *key = &probe,
 		       **found;
 
-	found = bsearch(&key, f->batch, f->count, sizeof(f->batch[0]), by_key);
+	found = bsearch(&key, f->batch, f->count, sizeof(f->batch[0]), attempt_by_key);
 	return found != NULL ? *found : NULL;
 }
 

@@ -122,6 +122,9 @@ void dispatch_give_up(
     struct dispatch *d); /* running attempts are cancelled and given back */
 bool dispatch_idle(
     const struct dispatch *d); /* holds nothing, has no request under way */
+/* for qsort and bsearch over pointers: by application and id, the order of every
+ * statement */
+int attempt_by_key(const void *x, const void *y);
 struct attempt *dispatch_find(struct dispatch *d, const struct uuid *id);
 struct attempt *dispatch_next(
     struct dispatch *d, size_t *cursor); /* walks what is held */

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * attempt.c - what a worker holds, and what handlers ask and tell of it.
+ *
+ * Every id held here is in one map from its pop until its end is settled, so that an id
+ * popped twice is seen at once.  A batch of claims is noted until its last attempt
+ * leaves: then its row in shoal.claim goes with the next finish.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "engine/dispatch_int.h"
+
+struct attempt *
+attempt_hold(struct dispatch *d, const struct elem *el, struct type_entry *t)
+{
+	struct attempt *a = TAILQ_FIRST(&d->spare);
+
+	if (a != NULL) {
+		TAILQ_REMOVE(&d->spare, a, link);
+		d->spare_count--;
+		memset(a, 0, sizeof(*a));
+	} else if ((a = mem_zero(sizeof(*a))) == NULL) {
+		return NULL;
+	}
+	a->dispatch = d;
+	a->elem = *el;
+	a->type = t;
+	if (hmap_put(d->held, a->elem.id.b, sizeof(a->elem.id.b), a, NULL) != 0) {
+		mem_free(a);
+		return NULL;
+	}
+	return a;
+}
+
+/* the end of an attempt's life here; its place is free again */
+void
+attempt_let_go(struct dispatch *d, struct attempt *a)
+{
+	if (a->ghost) {
+		d->ghosts--;
+	} else {
+		hmap_remove(d->held, a->elem.id.b, sizeof(a->elem.id.b));
+		types_put_place(d->engine->types, a->type);
+		score_set(d->engine->slot, SCORE_tasks_running,
+		    (uint64_t)types_running(d->engine->types));
+		if (a->type->metered) /* a place for another command */
+			engine_places_changed(d->engine, true);
+	}
+	mem_free(a->payload);
+	mem_free(a->result);
+	mem_free(a->error_message);
+	if (d->spare_count < 1024) {
+		TAILQ_INSERT_HEAD(&d->spare, a, link);
+		d->spare_count++;
+	} else {
+		mem_free(a);
+	}
+}
+
+struct attempt *
+dispatch_find(struct dispatch *d, const struct uuid *id)
+{
+	return hmap_get(d->held, id->b, sizeof(id->b));
+}
+
+struct attempt *
+dispatch_next(struct dispatch *d, size_t *cursor)
+{
+	return hmap_next(d->held, cursor);
+}
+
+bool
+dispatch_leave_claim(struct attempt *a, int *claim)
+{
+	struct claim_note *note = a->note;
+
+	if (note == NULL)
+		return false;
+	a->note = NULL;
+	if (--note->left > 0)
+		return false;
+	*claim = note->claim;
+	mem_free(note);
+	return true;
+}
+
+bool
+dispatch_ended_claim(struct dispatch *d, int *claim)
+{
+	struct claim_note *note = TAILQ_FIRST(&d->ended);
+
+	if (note == NULL)
+		return false;
+	TAILQ_REMOVE(&d->ended, note, link);
+	*claim = note->claim;
+	mem_free(note);
+	return true;
+}
+
+void
+dispatch_release(struct dispatch *d, struct attempt *a)
+{
+	struct claim_note *note = a->note;
+
+	if (note != NULL && --note->left == 0)
+		TAILQ_INSERT_TAIL(&d->ended, note, link);
+	if (a->in_list)
+		broker_ack(d->engine->broker, &a->elem);
+	attempt_let_go(d, a);
+	dispatch_wake(d);
+	engine_check_drained(d->engine);
+}
+
+void
+dispatch_ghost(struct dispatch *d, const struct elem *el, int number, int claim)
+{
+	struct attempt *a = mem_zero(sizeof(*a));
+
+	if (a == NULL)
+		return; /* the next audit sees it again */
+	a->dispatch = d;
+	a->elem = *el;
+	a->number = number;
+	a->claim = claim;
+	a->ghost = true;
+	a->state = ATTEMPT_ENDED;
+	a->outcome = OUTCOME_BACK;
+	d->ghosts++;
+	finish_add(d->engine->finish, a);
+}
+
+int
+dispatch_first_open_claim(const struct dispatch *d)
+{
+	return d->claim_state == CLAIM_NONE ? d->claim + 1 : d->claim;
+}
+
+bool
+dispatch_idle(const struct dispatch *d)
+{
+	return hmap_count(d->held) == 0 && d->ghosts == 0 &&
+	       d->claim_state == CLAIM_NONE;
+}
+
+int
+attempt_by_key(const void *x, const void *y)
+{
+	const struct attempt *a = *(struct attempt *const *)x,
+			     *b = *(struct attempt *const *)y;
+
+	if (a->elem.app_id != b->elem.app_id)
+		return a->elem.app_id < b->elem.app_id ? -1 : 1;
+	return uuid_cmp(&a->elem.id, &b->elem.id);
+}
+
+/* ---------------------------------------------------------------- what handlers call
+ */
+
+const struct type_settings *
+attempt_settings(const struct attempt *a)
+{
+	return a->type->settings;
+}
+
+const char *
+attempt_type_name(const struct attempt *a)
+{
+	return a->type->name;
+}
+
+const struct uuid *
+attempt_owner(const struct attempt *a)
+{
+	return &a->dispatch->engine->owner;
+}
+
+char *
+attempt_fence(const struct attempt *a, char buf[FENCE_TEXT_SIZE])
+{
+	char owner[OWNER_TEXT_SIZE];
+
+	snprintf(buf, FENCE_TEXT_SIZE, "%d-%s-%d", a->number,
+	    owner_text(attempt_owner(a), owner), a->claim);
+	return buf;
+}
+
+static void
+ended(struct attempt *a)
+{
+	struct dispatch *d = a->dispatch;
+
+	a->state = ATTEMPT_ENDED;
+	score_set(d->engine->slot, SCORE_tasks_running,
+	    (uint64_t)types_running(d->engine->types));
+	if (a->lost) {
+		dispatch_release(d, a);
+		return;
+	}
+	if (a->giving_up && a->outcome != OUTCOME_SUCCEEDED)
+		a->outcome = OUTCOME_BACK;
+	finish_add(d->engine->finish, a);
+}
+
+void
+attempt_succeeded(struct attempt *a, char *result, size_t len)
+{
+	a->outcome = OUTCOME_SUCCEEDED;
+	a->result = result;
+	a->result_len = len;
+	ended(a);
+}
+
+void
+attempt_failed(struct attempt *a, enum attempt_outcome outcome, const char *code,
+    const char *message, size_t message_len, int64_t retry_ms)
+{
+	a->outcome = outcome;
+	a->retry_ms = retry_ms;
+	snprintf(a->error_code, sizeof(a->error_code), "%s", code);
+	a->error_message =
+	    mem_dup(message, message_len); /* without memory: the code alone */
+	ended(a);
+}

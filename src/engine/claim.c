@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * claim.c - from popped ids to started attempts.
+ *
+ * Nothing read from Redis is believed before the claim; no attempt starts before its
+ * claim is committed.
+ *
+ * One claim is under way at a time, numbered by this worker: the number is part of the
+ * owner, so that no two claims ever share a fence.  A claim whose answer was lost is
+ * asked again by its number; until then nothing else is said for its ids.  What comes
+ * back cannot be running here, since nothing of that batch was ever started.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "engine/dispatch_int.h"
+
+#define CLAIM_ROWS    512
+#define DIRECT_MIN_MS 20
+#define DIRECT_MAX_MS 100
+
+static void on_claimed(const struct pgrows *rows, const struct pgerr *pe, void *arg);
+
+/* ids are sorted in every batch, and statements visit in that order: no deadlocks */
+static size_t
+gather(struct dispatch *d, struct attempt *batch[CLAIM_ROWS])
+{
+	struct attempt *a;
+	size_t count = 0;
+
+	while (count < CLAIM_ROWS && (a = TAILQ_FIRST(&d->popped)) != NULL) {
+		TAILQ_REMOVE(&d->popped, a, link);
+		TAILQ_INSERT_TAIL(&d->claiming, a, link);
+		a->state = ATTEMPT_CLAIMING;
+		batch[count++] = a;
+	}
+	qsort(batch, count, sizeof(batch[0]), attempt_by_key);
+	return count;
+}
+
+static void
+fill_claim(struct dispatch *d, struct attempt *const batch[], size_t count)
+{
+	struct pgparam *p = &d->params;
+
+	pgparam_reset(p);
+	pgparam_uuid(p, &d->engine->owner);
+	pgparam_int4(p, d->claim);
+	pgparam_array(p, PGTYPE_INT4);
+	for (size_t i = 0; i < count; i++)
+		pgparam_elem_int4(p, batch[i]->elem.app_id);
+	pgparam_array_end(p);
+	pgparam_array(p, PGTYPE_UUID);
+	for (size_t i = 0; i < count; i++)
+		pgparam_elem_uuid(p, &batch[i]->elem.id);
+	pgparam_array_end(p);
+	pgparam_array(p, PGTYPE_INT4);
+	for (size_t i = 0; i < count; i++)
+		pgparam_elem_int4(p, batch[i]->elem.type_id);
+	pgparam_array_end(p);
+}
+
+/* nothing happened: the ids wait for the next claim, or for others if there is none */
+static void
+unclaim(struct dispatch *d)
+{
+	struct attempt *a;
+
+	while ((a = TAILQ_LAST(&d->claiming, attempts)) != NULL) {
+		TAILQ_REMOVE(&d->claiming, a, link);
+		TAILQ_INSERT_HEAD(&d->popped, a, link);
+		a->state = ATTEMPT_POPPED;
+	}
+	d->claim_state = CLAIM_NONE;
+	if (d->stopped)
+		dispatch_give_back_popped(d);
+}
+
+static void
+send_claim(struct dispatch *d, const struct pgstmt *stmt)
+{
+	struct err err = ERR_INIT;
+
+	d->claim_state = CLAIM_SENT;
+	score_add(d->engine->slot, SCORE_batches_total, 1);
+	if (store_exec(d->engine->store, STORE_WORK, stmt, &d->params, on_claimed, d,
+		&err) != 0) {
+		unclaim(d);
+		dispatch_claim_later(d);
+	}
+}
+
+void
+claim_popped(struct dispatch *d)
+{
+	struct attempt *batch[CLAIM_ROWS];
+	size_t count = gather(d, batch);
+
+	d->claim++;
+	d->claim_direct = false;
+	fill_claim(d, batch, count);
+	send_claim(d, &sql_claim);
+}
+
+/*
+ * Free places by type, as the feeder would be told them.  Types share purses, so that
+ * their places do not add up; a claim asks for one purse, and so never for more than
+ * there is room for.
+ */
+static void
+claim_purse(struct dispatch *d, int most)
+{
+	struct engine *e = d->engine;
+	struct pgparam *p = &d->params;
+	struct type_entry *t;
+	int places;
+
+	if (most > CLAIM_ROWS)
+		most = CLAIM_ROWS;
+	d->claim++;
+	d->claim_direct = true;
+	pgparam_reset(p);
+	pgparam_uuid(p, &e->owner);
+	pgparam_int4(p, d->claim);
+	pgparam_int4(p, (int32_t)e->settings->tasks_priority_aging_ms);
+	pgparam_array(p, PGTYPE_INT4);
+	for (t = types_next(e->types, NULL); t != NULL; t = types_next(e->types, t))
+		pgparam_elem_int4(p, t->id);
+	pgparam_array_end(p);
+	pgparam_array(p, PGTYPE_INT4);
+	for (t = types_next(e->types, NULL); t != NULL; t = types_next(e->types, t)) {
+		places = types_free_places(e->types, t);
+		if ((t->kind == HANDLER_EXEC) != d->commands || places < 0)
+			places = 0;
+		pgparam_elem_int4(p, places);
+	}
+	pgparam_array_end(p);
+	pgparam_int4(p, most);
+	send_claim(d, &sql_claim_direct);
+}
+
+/* the two purses in turn, while they have places */
+void
+claim_straight(struct dispatch *d)
+{
+	int most;
+
+	for (int i = 0; i < 2; i++) {
+		d->commands = !d->commands;
+		most = d->commands ? types_free_commands(d->engine->types)
+				   : types_free_slots(d->engine->types);
+		if (most > 0) {
+			claim_purse(d, most);
+			return;
+		}
+	}
+}
+
+void
+claim_ask(struct dispatch *d)
+{
+	struct err err = ERR_INIT;
+
+	pgparam_reset(&d->params);
+	pgparam_uuid(&d->params, &d->engine->owner);
+	pgparam_int4(&d->params, d->claim);
+	d->claim_state = CLAIM_ASKING;
+	if (store_exec(d->engine->store, STORE_WORK, &sql_claimed, &d->params,
+		on_claimed, d, &err) != 0) {
+		d->claim_state = CLAIM_LOST;
+		dispatch_claim_later(d);
+	}
+}
+
+/* ---------------------------------------------------------------- start */
+
+static void
+start(struct dispatch *d, struct attempt *a)
+{
+	struct engine *e = d->engine;
+	const struct handler *h = &e->handlers[a->type->kind];
+	struct err err = ERR_INIT;
+
+	if (d->stopped || e->ending) {
+		/* claimed while the worker began to leave: others shall run it */
+		a->state = ATTEMPT_RUNNING;
+		attempt_failed(a, OUTCOME_BACK, "drain", "", 0, -1);
+		return;
+	}
+	a->state = ATTEMPT_RUNNING;
+	a->started_ms = loop_now_ms(e->loop);
+	a->queue_name = names_queue(e->names, a->queue_id);
+	score_set(e->slot, SCORE_tasks_running, (uint64_t)types_running(e->types));
+	if (h->ops->start(h->self, a, &err) != 0)
+		attempt_failed(
+		    a, OUTCOME_RETRY, "start_failed", err.text, strlen(err.text), -1);
+}
+
+static void
+on_named(const struct err *err, void *arg)
+{
+	struct dispatch *d = arg;
+	struct attempts ready = TAILQ_HEAD_INITIALIZER(ready);
+	struct attempt *a;
+
+	/* those that came meanwhile were not in the question: its answer says nothing
+	 * of them */
+	TAILQ_CONCAT(&ready, &d->naming, link);
+	while ((a = TAILQ_FIRST(&ready)) != NULL) {
+		TAILQ_REMOVE(&ready, a, link);
+		if (names_queue(d->engine->names, a->queue_id) != NULL) {
+			start(d, a);
+		} else if (err == NULL) {
+			/* the queue's row is gone: its application was removed */
+			a->state = ATTEMPT_RUNNING;
+			attempt_failed(a, OUTCOME_FAILED, "queue_gone",
+			    "the task's queue is gone", 24, -1);
+		} else {
+			TAILQ_INSERT_TAIL(&d->unnamed, a, link);
+		}
+	}
+	if (!TAILQ_EMPTY(&d->unnamed))
+		loop_timer_start_ms(d->timer, err != NULL ? DISPATCH_RETRY_MS : 0);
+}
+
+void
+claim_ask_names(struct dispatch *d)
+{
+	struct attempt *a;
+	int ids[CLAIM_ROWS];
+	size_t count = 0;
+
+	while (count < COUNT_OF(ids) && (a = TAILQ_FIRST(&d->unnamed)) != NULL) {
+		TAILQ_REMOVE(&d->unnamed, a, link);
+		TAILQ_INSERT_TAIL(&d->naming, a, link);
+		ids[count++] = a->queue_id;
+	}
+	if (names_learn_queues(d->engine->names, ids, count, on_named, d, NULL) != 0) {
+		TAILQ_CONCAT(&d->unnamed, &d->naming, link);
+		loop_timer_start_ms(d->timer, DISPATCH_RETRY_MS);
+	}
+}
+
+/* ours from now on; 0, or -1 when there is no memory for it */
+static int
+take_row(struct dispatch *d, struct attempt *a, const struct pgrows *rows, int row,
+    struct claim_note *note)
+{
+	const char *payload;
+
+	if (!pgrows_is_null(rows, row, 8)) {
+		payload = pgrows_text(rows, row, 8, &a->payload_len);
+		a->payload = mem_dup(payload, a->payload_len);
+		if (a->payload == NULL)
+			return -1;
+	}
+	a->number = (int)pgrows_int(rows, row, 2);
+	a->claim = d->claim;
+	a->queue_id = (int)pgrows_int(rows, row, 4);
+	a->failures = (int)pgrows_int(rows, row, 5);
+	a->max_attempts = (int)pgrows_int(rows, row, 6);
+	a->timeout_ms = pgrows_int(rows, row, 7);
+	a->state = ATTEMPT_CLAIMED;
+	a->note = note;
+	note->left++;
+	return 0;
+}
+
+/* the attempt that a row of the answer belongs to; direct claims make it now */
+static struct attempt *
+attempt_for(struct dispatch *d, const struct pgrows *rows, int row)
+{
+	struct engine *e = d->engine;
+	struct type_entry *t;
+	struct attempt *a;
+	struct elem el;
+
+	el.app_id = (int)pgrows_int(rows, row, 0);
+	pgrows_uuid(rows, row, 1, &el.id);
+	el.type_id = (int)pgrows_int(rows, row, 3);
+	a = dispatch_find(d, &el.id);
+	if (a != NULL) {
+		if (a->state == ATTEMPT_CLAIMING) {
+			TAILQ_REMOVE(&d->claiming, a, link);
+			return a;
+		}
+		if (a->state != ATTEMPT_POPPED)
+			return NULL; /* cannot be; the audit gives it back */
+		TAILQ_REMOVE(&d->popped, a, link);
+		return a;
+	}
+	t = types_by_id(e->types, el.type_id);
+	if (t == NULL || !types_take_place(e->types, t))
+		return NULL;
+	a = attempt_hold(d, &el, t);
+	if (a == NULL)
+		types_put_place(e->types, t);
+	return a;
+}
+
+static void
+return_row(struct dispatch *d, const struct pgrows *rows, int row)
+{
+	struct elem el;
+
+	el.app_id = (int)pgrows_int(rows, row, 0);
+	pgrows_uuid(rows, row, 1, &el.id);
+	el.type_id = (int)pgrows_int(rows, row, 3);
+	dispatch_ghost(d, &el, (int)pgrows_int(rows, row, 2), d->claim);
+}
+
+static void
+take_rows(struct dispatch *d, const struct pgrows *rows)
+{
+	struct claim_note *note = mem_zero(sizeof(*note));
+	struct attempts ready = TAILQ_HEAD_INITIALIZER(ready);
+	struct attempt *a;
+	int count = pgrows_count(rows);
+
+	if (note == NULL)
+		return; /* the audit gives all of it back */
+	note->claim = d->claim;
+	note->left = 1; /* held until the loop is done */
+	for (int i = 0; i < count; i++) {
+		a = attempt_for(d, rows, i);
+		if (a != NULL && take_row(d, a, rows, i, note) == 0) {
+			TAILQ_INSERT_TAIL(&ready, a, link);
+			continue;
+		}
+		/* it is ours and cannot run here: others need not wait for the audit */
+		if (a != NULL)
+			dispatch_release(d, a);
+		return_row(d, rows, i);
+	}
+	if (--note->left == 0)
+		mem_free(note);
+	score_add(d->engine->slot, SCORE_tasks_claimed_total, (uint64_t)count);
+	while ((a = TAILQ_FIRST(&ready)) != NULL) {
+		TAILQ_REMOVE(&ready, a, link);
+		if (names_queue(d->engine->names, a->queue_id) != NULL)
+			start(d, a);
+		else
+			TAILQ_INSERT_TAIL(&d->unnamed, a, link);
+	}
+}
+
+/* what the claim did not return: duplicates, strangers, or not for here */
+static void
+drop_unclaimed(struct dispatch *d)
+{
+	struct attempt *a;
+
+	while ((a = TAILQ_FIRST(&d->claiming)) != NULL) {
+		TAILQ_REMOVE(&d->claiming, a, link);
+		score_add(d->engine->slot, SCORE_ids_dropped_total, 1);
+		dispatch_release(d, a);
+	}
+}
+
+static void
+on_claimed(const struct pgrows *rows, const struct pgerr *pe, void *arg)
+{
+	struct dispatch *d = arg;
+	bool asked = d->claim_state == CLAIM_ASKING;
+
+	if (pe == NULL) {
+		d->claim_state = CLAIM_NONE;
+		take_rows(d, rows);
+		drop_unclaimed(d);
+		d->empty_claims = pgrows_count(rows) == 0 ? d->empty_claims + 1 : 0;
+		/* both purses have been asked for, if there are two */
+		if (d->claim_direct && d->empty_claims >= 2)
+			dispatch_pause_ms(d,
+			    DIRECT_MIN_MS +
+				(int64_t)random_below(DIRECT_MAX_MS - DIRECT_MIN_MS));
+	} else if (pe->class == PGERR_LOST || asked) {
+		d->claim_state = CLAIM_LOST;
+		dispatch_claim_later(d);
+	} else {
+		if (pe->class != PGERR_RETRY)
+			log_warn(NULL, "a claim failed",
+			    "class=%s sqlstate=%s reason=\"%.200s\"",
+			    pgerr_class_name(pe->class), pe->sqlstate, pe->text);
+		unclaim(d);
+		if (pe->class == PGERR_DATA || pe->class == PGERR_BUG ||
+		    pe->class == PGERR_SCHEMA) {
+			/* would fail again: the feeder brings the ids back, if they are
+			 * any good */
+			struct attempt *a;
+
+			while ((a = TAILQ_FIRST(&d->popped)) != NULL) {
+				TAILQ_REMOVE(&d->popped, a, link);
+				dispatch_release(d, a);
+			}
+		}
+		if (pe->class != PGERR_RETRY)
+			dispatch_claim_later(d);
+	}
+	dispatch_wake(d);
+	engine_check_drained(d->engine);
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * dispatch_int.h - what dispatch.c, claim.c and attempt.c share: the state of one
+ * worker's dispatch, and the calls between the three.
+ */
+#ifndef ENGINE_DISPATCH_INT_H
+#define ENGINE_DISPATCH_INT_H
+
+#include "base/hmap.h"
+#include "engine/internal.h"
+
+#define DISPATCH_RETRY_MS 200
+
+enum claim_state {
+	CLAIM_NONE = 0,
+	CLAIM_SENT,
+	CLAIM_LOST,   /* the answer is lost; waits for the connection to ask */
+	CLAIM_ASKING, /* asked again */
+};
+
+/* a batch that took something: its row in shoal.claim goes when its last attempt goes
+ */
+struct claim_note {
+	TAILQ_ENTRY(claim_note) link;
+	int claim;
+	int left;
+};
+
+TAILQ_HEAD(attempts, attempt);
+TAILQ_HEAD(claim_notes, claim_note);
+
+struct dispatch {
+	struct engine *engine;
+	struct hmap *held; /* every attempt but ghosts, by task id */
+	struct attempts popped;
+	struct attempts claiming;
+	struct attempts unnamed; /* CLAIMED, their queue's name is not known */
+	struct attempts naming;	 /* the same, and the question is under way */
+	struct attempts spare;	 /* free list */
+	size_t spare_count;
+	struct claim_notes ended; /* batches that ended without a finish */
+	enum claim_state claim_state;
+	bool claim_direct; /* the claim under way was a direct one */
+	bool commands;	   /* which purse the latest direct claim was for */
+	int empty_claims;  /* direct ones in a row that brought nothing */
+	int claim;	   /* number of the latest batch */
+	int ghosts;
+	bool stopped;
+	bool polling; /* the last look at the list found more */
+	int bounces;  /* ids given back in a row */
+	int64_t left; /* in the list, when last told */
+	struct loop_defer *defer;
+	/* pauses: after bounces, failures, between direct claims */
+	struct loop_timer *timer;
+	struct loop_timer *direct_timer; /* redis has been away long enough */
+	bool direct;			 /* claim from PostgreSQL */
+	int64_t try_redis_ms;		 /* when pops were refused: not before this */
+	int64_t pause_until_ms;		 /* no pop, no direct claim before this */
+	int64_t claim_after_ms; /* no statement for a claim before this: one failed */
+	struct pgparam params;
+};
+
+/* attempt.c: what is held */
+/* NULL: no memory; the place was taken by the caller */
+struct attempt *attempt_hold(
+    struct dispatch *d, const struct elem *el, struct type_entry *t);
+/* the end of an attempt's life here; its place is free again */
+void attempt_let_go(struct dispatch *d, struct attempt *a);
+
+/* dispatch.c: no pop and no direct claim for so long; no claim for a moment */
+void dispatch_pause_ms(struct dispatch *d, int64_t ms);
+void dispatch_claim_later(struct dispatch *d);
+void dispatch_give_back_popped(
+    struct dispatch *d); /* what is not claimed, for others */
+
+/* claim.c */
+void claim_popped(struct dispatch *d);	  /* what waits goes out in one claim */
+void claim_straight(struct dispatch *d);  /* without Redis */
+void claim_ask(struct dispatch *d);	  /* the answer was lost: what is ours? */
+void claim_ask_names(struct dispatch *d); /* of the queues of what was claimed */
+
+#endif
