@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * test_engine_work.c - what a worker does with ids, claims and outcomes when answers
+ * are lost, late or refused: dispatch.c, finish.c, audit.c and submit.c over fake
+ * stores.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "fake_stores.h"
+
+#define CLAIM_COLS "iuiiiiiit"
+#define DONE_COLS  "iuhu"
+
+static void
+add_claimed(struct pgrows *rows, int n, int attempt, int type_id, int queue_id)
+{
+	struct uuid id;
+
+	task_id(n, &id);
+	rows_add(
+	    rows, "iuiiiiint", 1, &id, attempt, type_id, queue_id, 0, 25, "null");
+}
+
+/* queue 1 is known from here on */
+static void
+learn_queue(int queue_id)
+{
+	struct pgrows *rows = rows_new("iit");
+
+	rows_add(rows, "iit", queue_id, 1, "q");
+	answer(&sql_queues_by_id, rows);
+}
+
+/* tasks 1 to count are claimed as attempt 1 and run */
+static void
+run_tasks(int count)
+{
+	struct pgrows *rows = rows_new(CLAIM_COLS);
+
+	for (int n = 1; n <= count; n++)
+		pop_id(n, 1);
+	/* the first claim left with the first id; the rest go in the second */
+	add_claimed(rows, 1, 1, 1, 1);
+	answer(&sql_claim, rows);
+	learn_queue(1);
+	if (count > 1) {
+		rows = rows_new(CLAIM_COLS);
+		for (int n = 2; n <= count; n++)
+			add_claimed(rows, n, 1, 1, 1);
+		answer(&sql_claim, rows);
+	}
+	assert_int_equal(started_count, count);
+}
+
+static void
+record(const struct pgstmt *st, int from, int to, int state)
+{
+	struct pgrows *rows = rows_new(DONE_COLS);
+	struct uuid id;
+
+	for (int n = from; n <= to; n++) {
+		task_id(n, &id);
+		rows_add(rows, "iuhn", 1, &id, state);
+	}
+	answer(st, rows);
+}
+
+static uint64_t
+counted(enum score_counter c)
+{
+	return score_total(test_engine->board, c);
+}
+
+/* ---------------------------------------------------------------- claims */
+
+static void
+lost_claim_is_asked_by_its_number_and_runs_once(void **state)
+{
+	struct pgrows *rows;
+
+	(void)state;
+	pop_id(1, 1);
+	pop_id(2, 1);
+	answer(&sql_claim, rows_new(CLAIM_COLS)); /* 1 was a duplicate */
+	assert_true(listed(&fakes.acked, 1));
+	assert_int_equal(param_int(&sql_claim, 1), 2);
+	answer_error(&sql_claim, PGERR_LOST, "");
+	assert_int_equal(waiting(&sql_claim), 0);
+	UNTIL(waiting(&sql_claimed) == 1);
+	assert_int_equal(param_int(&sql_claimed, 1), 2);
+	/* nothing is said for its ids meanwhile */
+	pop_id(3, 1);
+	assert_int_equal(waiting(&sql_claim), 0);
+	assert_false(listed(&fakes.acked, 2));
+
+	rows = rows_new(CLAIM_COLS);
+	add_claimed(rows, 2, 1, 1, 1);
+	answer(&sql_claimed, rows);
+	learn_queue(1);
+	assert_int_equal(started_count, 1);
+	assert_int_equal(started[0]->claim, 2);
+	/* the next batch has a number of its own */
+	assert_int_equal(param_int(&sql_claim, 1), 3);
+}
+
+static void
+lost_claim_that_never_happened_is_released(void **state)
+{
+	(void)state;
+	pop_id(1, 1);
+	answer_error(&sql_claim, PGERR_LOST, "");
+	UNTIL(waiting(&sql_claimed) == 1);
+	answer(&sql_claimed, rows_new(CLAIM_COLS));
+	assert_int_equal(started_count, 0);
+	assert_true(listed(&fakes.acked, 1));
+	assert_true(dispatch_idle(test_engine->dispatch));
+}
+
+static void
+id_popped_twice_is_claimed_once(void **state)
+{
+	(void)state;
+	pop_id(1, 1);
+	pop_id(1, 1);
+	assert_int_equal(array_count(&sql_claim, 3), 1);
+	assert_int_equal(fakes.acked.count, 1);
+	run_tasks(1); /* pops it a third time */
+	pop_id(1, 1); /* and once more while it runs */
+	assert_int_equal(waiting(&sql_claim), 0);
+	assert_int_equal(fakes.acked.count, 3);
+}
+
+static void
+busy_database_is_not_asked_again_at_once(void **state)
+{
+	int64_t from_ms = clock_mono_ms();
+
+	(void)state;
+	pop_id(1, 1);
+	answer_error(&sql_claim, PGERR_BUSY, "53100");
+	assert_int_equal(waiting(&sql_claim), 0);
+	UNTIL(waiting(&sql_claim) == 1);
+	assert_true(clock_mono_ms() - from_ms >= 150);
+	/* nor with the question for a lost answer */
+	answer_error(&sql_claim, PGERR_LOST, "");
+	UNTIL(waiting(&sql_claimed) == 1);
+	answer_error(&sql_claimed, PGERR_BUSY, "53100");
+	assert_int_equal(waiting(&sql_claimed), 0);
+	UNTIL(waiting(&sql_claimed) == 1);
+}
+
+static void
+claim_that_fails_at_a_drain_leaves_nothing_behind(void **state)
+{
+	(void)state;
+	pop_id(1, 1);
+	engine_drain(test_engine);
+	answer_error(&sql_claim, PGERR_BUSY, "57014");
+	assert_true(listed(&fakes.given_back, 1));
+	assert_true(dispatch_idle(test_engine->dispatch));
+	assert_int_equal(waiting(&sql_leave), 1);
+}
+
+static void
+id_that_comes_without_a_database_goes_back(void **state)
+{
+	(void)state;
+	fakes.lane_up[STORE_WORK] = false;
+	fakes.store_cb(STORE_WORK, false, NULL, fakes.store_arg);
+	pop_id(1, 1);
+	assert_true(listed(&fakes.given_back, 1));
+}
+
+static void
+queue_asked_for_later_is_not_gone(void **state)
+{
+	struct pgrows *rows = rows_new(CLAIM_COLS);
+
+	(void)state;
+	pop_id(1, 1);
+	add_claimed(rows, 1, 1, 1, 1);
+	answer(&sql_claim, rows); /* queue 1 is being asked for */
+	pop_id(2, 1);
+	rows = rows_new(CLAIM_COLS);
+	add_claimed(rows, 2, 1, 1, 2);
+	answer(&sql_claim, rows);
+	learn_queue(1);
+	assert_int_equal(started_count, 1);
+	assert_int_equal(waiting(&sql_finish), 0);
+	UNTIL(waiting(&sql_queues_by_id) == 1);
+	learn_queue(2);
+	assert_int_equal(started_count, 2);
+	attempt_succeeded(started[0], NULL, 0);
+	attempt_succeeded(started[1], NULL, 0);
+}
+
+static void
+direct_claim_returns_what_has_no_place(void **state)
+{
+	struct pgrows *rows = rows_new(CLAIM_COLS);
+
+	(void)state;
+	dispatch_refused(test_engine->dispatch);
+	turn();
+	assert_int_equal(waiting(&sql_claim_direct), 1);
+	add_claimed(rows, 1, 4, 99, 1); /* no type of ours */
+	answer(&sql_claim_direct, rows);
+	assert_int_equal(waiting(&sql_finish), 1);
+	assert_int_equal(array_int(&sql_finish, 3, 0), 4);
+	assert_int_equal(array_int(&sql_finish, 5, 0), TASK_QUEUED);
+}
+
+/* ---------------------------------------------------------------- outcomes */
+
+static void
+lost_finish_is_sent_again_and_checked(void **state)
+{
+	(void)state;
+	run_tasks(2);
+	attempt_succeeded(started[0], NULL, 0);
+	attempt_succeeded(started[1], NULL, 0);
+	turn();
+	answer_error(&sql_finish, PGERR_LOST, "");
+	UNTIL(waiting(&sql_finish) == 1);
+	assert_int_equal(array_count(&sql_finish, 2), 2);
+	/* the first was recorded by the lost one; the second by nobody */
+	record(&sql_finish, 2, 2, TASK_SUCCEEDED);
+	assert_int_equal(waiting(&sql_finished), 1);
+	assert_false(listed(&fakes.acked, 1));
+	record(&sql_finished, 1, 1, TASK_SUCCEEDED);
+	assert_true(listed(&fakes.acked, 1));
+	assert_int_equal(counted(SCORE_tasks_succeeded_total), 2);
+	assert_int_equal(counted(SCORE_tasks_fenced_total), 0);
+	assert_true(finish_idle(test_engine->finish));
+}
+
+static void
+late_outcome_is_fenced_without_a_question(void **state)
+{
+	(void)state;
+	run_tasks(1);
+	attempt_succeeded(started[0], NULL, 0);
+	turn();
+	answer(&sql_finish, rows_new(DONE_COLS));
+	assert_int_equal(waiting(&sql_finished), 0);
+	assert_int_equal(counted(SCORE_tasks_fenced_total), 1);
+	assert_true(dispatch_idle(test_engine->dispatch));
+}
+
+static void
+refused_data_fail_their_own_task_only(void **state)
+{
+	(void)state;
+	run_tasks(3);
+	for (int i = 0; i < 3; i++)
+		attempt_succeeded(started[i], mem_strdup("1"), 1);
+	turn();
+	assert_int_equal(array_count(&sql_finish, 2), 3);
+	answer_error(&sql_finish, PGERR_DATA, "22021");
+	assert_int_equal(array_count(&sql_finish, 2), 1);
+	record(&sql_finish, 1, 1, TASK_SUCCEEDED);
+	answer_error(&sql_finish, PGERR_DATA, "22021"); /* the culprit */
+	assert_int_equal(array_int(&sql_finish, 5, 0), TASK_FAILED);
+	assert_true(array_null(&sql_finish, 7, 0));
+	/* even its reason is refused: it rests, and the third does not wait for it */
+	answer_error(&sql_finish, PGERR_DATA, "22021");
+	UNTIL(waiting(&sql_finish) == 1);
+	record(&sql_finish, 3, 3, TASK_SUCCEEDED);
+	UNTIL(waiting(&sql_finish) == 1);
+	assert_true(array_null(&sql_finish, 9, 0));
+	record(&sql_finish, 2, 2, TASK_FAILED);
+	assert_true(dispatch_idle(test_engine->dispatch));
+}
+
+static void
+outcome_that_always_fails_blocks_no_other(void **state)
+{
+	struct uuid id, first;
+
+	(void)state;
+	run_tasks(2);
+	attempt_succeeded(started[0], NULL, 0);
+	attempt_succeeded(started[1], NULL, 0);
+	turn();
+	answer_error(&sql_finish, PGERR_BUG, "XX001");
+	task_id(1, &first);
+	for (int i = 0; i < 3; i++) {
+		UNTIL(waiting(&sql_finish) == 1);
+		assert_int_equal(array_count(&sql_finish, 2), 1);
+		array_uuid(&sql_finish, 2, 0, &id);
+		if (uuid_eq(&id, &first))
+			answer_error(&sql_finish, PGERR_BUG, "XX001");
+		else
+			record(&sql_finish, 2, 2, TASK_SUCCEEDED);
+	}
+	assert_int_equal(counted(SCORE_tasks_succeeded_total), 1);
+	UNTIL(waiting(&sql_finish) == 1);
+	record(&sql_finish, 1, 1, TASK_SUCCEEDED);
+	assert_true(dispatch_idle(test_engine->dispatch));
+}
+
+/* ---------------------------------------------------------------- submits */
+
+static int told_ok, told_invalid;
+
+static void
+on_submitted(struct submit_group *g, const struct err *err, void *arg)
+{
+	(void)g;
+	(void)arg;
+	told_ok += err == NULL;
+	told_invalid += err != NULL && err->code == ERR_INVALID;
+}
+
+static void
+accept_batch(void)
+{
+	struct pgrows *rows = rows_new("uhl");
+	struct uuid id;
+
+	for (int i = 0; i < array_count(&sql_submit, 0); i++) {
+		array_uuid(&sql_submit, 0, i, &id);
+		rows_add(rows, "uhl", &id, TASK_QUEUED, (int64_t)1);
+	}
+	answer(&sql_submit, rows);
+}
+
+static bool
+has_culprit(const struct uuid *culprit)
+{
+	struct uuid id;
+
+	for (int i = 0; i < array_count(&sql_submit, 0); i++) {
+		array_uuid(&sql_submit, 0, i, &id);
+		if (uuid_eq(&id, culprit))
+			return true;
+	}
+	return false;
+}
+
+static void
+refused_submit_is_found_by_halving(void **state)
+{
+	struct submit_item items[7];
+	struct submit_group groups[7];
+	struct err err = ERR_INIT;
+
+	(void)state;
+	memset(items, 0, sizeof(items));
+	memset(groups, 0, sizeof(groups));
+	told_ok = told_invalid = 0;
+	for (int i = 0; i < 7; i++) {
+		items[i].queue_id = items[i].type_id = 1;
+		groups[i] = (struct submit_group){
+		    .app_id = 1, .items = &items[i], .count = 1, .cb = on_submitted};
+		assert_int_equal(submit_add(test_engine->submit, &groups[i], &err), 0);
+	}
+	turn();
+	assert_int_equal(array_count(&sql_submit, 0), 7);
+	for (int rounds = 0; waiting(&sql_submit) > 0; rounds++) {
+		assert_true(rounds < 12);
+		if (has_culprit(&items[4].id))
+			answer_error(&sql_submit, PGERR_DATA, "22021");
+		else
+			accept_batch();
+	}
+	assert_int_equal(told_ok, 6);
+	assert_int_equal(told_invalid, 1);
+	assert_int_equal(fakes.pushed.count, 6);
+	assert_true(submit_idle(test_engine->submit));
+}
+
+#define ENGINE_TEST(f) cmocka_unit_test_setup_teardown(f, engine_setup, engine_teardown)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    ENGINE_TEST(lost_claim_is_asked_by_its_number_and_runs_once),
+	    ENGINE_TEST(lost_claim_that_never_happened_is_released),
+	    ENGINE_TEST(id_popped_twice_is_claimed_once),
+	    ENGINE_TEST(busy_database_is_not_asked_again_at_once),
+	    ENGINE_TEST(claim_that_fails_at_a_drain_leaves_nothing_behind),
+	    ENGINE_TEST(id_that_comes_without_a_database_goes_back),
+	    ENGINE_TEST(queue_asked_for_later_is_not_gone),
+	    ENGINE_TEST(direct_claim_returns_what_has_no_place),
+	    ENGINE_TEST(lost_finish_is_sent_again_and_checked),
+	    ENGINE_TEST(late_outcome_is_fenced_without_a_question),
+	    ENGINE_TEST(refused_data_fail_their_own_task_only),
+	    ENGINE_TEST(outcome_that_always_fails_blocks_no_other),
+	    ENGINE_TEST(refused_submit_is_found_by_halving),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
