@@ -108,17 +108,15 @@ on_held(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		    "given_back=%d stopped=%d", ghosts, lost);
 }
 
-static void
-on_time(void *arg)
+void
+audit_now(struct audit *au)
 {
-	struct audit *au = arg;
 	struct engine *e = au->engine;
 	int before = dispatch_first_open_claim(e->dispatch);
 	struct attempt *a;
 	struct pgparam p;
 	size_t cursor = 0;
 
-	loop_timer_start_ms(au->timer, AUDIT_MS);
 	if (au->open || !e->registered)
 		return;
 	if (++au->number == 0)
@@ -135,4 +133,13 @@ on_time(void *arg)
 	au->open =
 	    store_exec(e->store, STORE_READ, &sql_held, &p, on_held, au, NULL) == 0;
 	pgparam_fini(&p);
+}
+
+static void
+on_time(void *arg)
+{
+	struct audit *au = arg;
+
+	loop_timer_start_ms(au->timer, AUDIT_MS);
+	audit_now(au);
 }

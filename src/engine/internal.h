@@ -144,6 +144,7 @@ bool dispatch_ended_claim(struct dispatch *d, int *claim);
 /* audit.c: what PostgreSQL says that this worker holds against what it holds */
 struct audit *audit_create(struct engine *e, struct err *err) ATTR_CHECK;
 void audit_free(struct audit *au);
+void audit_now(struct audit *au);
 
 /* finish.c: outcomes into PostgreSQL */
 struct finish *finish_create(struct engine *e, struct err *err) ATTR_CHECK;

@@ -471,8 +471,10 @@ broker_publish_done(
 void
 broker_publish(struct broker *b, const char *text)
 {
+	size_t len = strlen(fakes.published);
+
+	snprintf(fakes.published + len, sizeof(fakes.published) - len, " %s", text);
 	(void)b;
-	snprintf(fakes.published, sizeof(fakes.published), "%s", text);
 }
 
 void

@@ -35,7 +35,7 @@ struct fake_stores {
 	broker_view_cb *look_cb;
 	void *look_arg;
 	int64_t epoch_set;
-	char published[64]; /* the last message */
+	char published[4096]; /* all messages, a space before each */
 	int64_t length;
 };
 extern struct fake_stores fakes;

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * test_engine_lead.c - what one worker does for others: the audit of itself, recovery,
+ * the leader's watch and the feeder, over fake stores.
+ */
+#include <event2/event.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "fake_stores.h"
+
+#define FEED_COLS "hiuillll"
+
+static const struct uuid other = {{9, 9, 9}};
+
+/* ---------------------------------------------------------------- recovery */
+
+static void
+recovery_marks_before_it_takes(void **state)
+{
+	struct pgrows *rows;
+	struct uuid id, owner;
+
+	(void)state;
+	recover_owners(test_engine->recover, &other, 1, true);
+	assert_int_equal(waiting(&sql_take), 0);
+	array_uuid(&sql_mark_dead, 0, 0, &owner);
+	assert_true(uuid_eq(&owner, &other));
+	answer_error(&sql_mark_dead, PGERR_LOST, "");
+	assert_int_equal(waiting(&sql_take), 0);
+	UNTIL(waiting(&sql_mark_dead) == 1); /* said again, before anything else */
+	answer(&sql_mark_dead, rows_new("u"));
+	answer(&sql_unlead, rows_new("u"));
+	task_id(5, &id);
+	rows = rows_new("iuiui");
+	rows_add(rows, "iuiui", 1, &id, 1, &other, 1);
+	answer(&sql_take, rows);
+	assert_true(listed(&fakes.pushed_first, 5));
+	assert_non_null(strstr(fakes.published, " sweep"));
+	assert_true(recover_idle(test_engine->recover));
+}
+
+/* ---------------------------------------------------------------- the audit */
+
+static void
+start_task(int n)
+{
+	struct pgrows *rows = rows_new("iuiiiiiit");
+	struct uuid id;
+
+	pop_id(n, 1);
+	task_id(n, &id);
+	rows_add(rows, "iuiiiiint", 1, &id, 1, 1, 1, 0, 25, "null");
+	answer(&sql_claim, rows);
+	if (waiting(&sql_queues_by_id) > 0) {
+		rows = rows_new("iit");
+		rows_add(rows, "iit", 1, 1, "q");
+		answer(&sql_queues_by_id, rows);
+	}
+}
+
+static void
+audit_leaves_out_what_has_a_request_under_way(void **state)
+{
+	struct pgrows *rows;
+	struct uuid id;
+
+	(void)state;
+	start_task(1);
+	start_task(2);
+	start_task(3);
+	pop_id(4, 1); /* claim 4 is under way */
+	audit_now(test_engine->audit);
+	assert_int_equal(param_int(&sql_held, 1), 4);
+	/* 2 ends while the question is under way; 1 is held there too; 3 was taken from
+	 * us; 7 is a ghost of an old claim */
+	attempt_succeeded(started[1], NULL, 0);
+	turn();
+	rows = rows_new("iuii");
+	task_id(1, &id);
+	rows_add(rows, "iuii", 1, &id, 1, started[0]->claim);
+	task_id(7, &id);
+	rows_add(rows, "iuii", 1, &id, 5, 2);
+	answer(&sql_held, rows);
+	assert_int_equal(started[0]->state, ATTEMPT_RUNNING);
+	task_id(3, &id);
+	assert_null(dispatch_find(test_engine->dispatch, &id));
+	task_id(4, &id);
+	assert_non_null(dispatch_find(test_engine->dispatch, &id));
+	/* the outcome of 2 goes its way, and behind it the ghost goes back */
+	assert_int_equal(array_count(&sql_finish, 2), 1);
+	rows = rows_new("iuhn");
+	task_id(2, &id);
+	rows_add(rows, "iuhn", 1, &id, TASK_SUCCEEDED);
+	answer(&sql_finish, rows);
+	assert_int_equal(array_int(&sql_finish, 3, 0), 5);
+	assert_int_equal(array_int(&sql_finish, 4, 0), 2);
+	assert_int_equal(array_int(&sql_finish, 5, 0), TASK_QUEUED);
+}
+
+static void
+idle_worker_is_audited_each_time(void **state)
+{
+	(void)state;
+	audit_now(test_engine->audit);
+	answer(&sql_held, rows_new("iuii"));
+	audit_now(test_engine->audit);
+	assert_int_equal(waiting(&sql_held), 1);
+}
+
+/* ---------------------------------------------------------------- the leader */
+
+static void
+lead(void)
+{
+	struct pgrows *rows = rows_new("lll");
+
+	leader_campaign(test_engine->leader);
+	rows_add(rows, "lll", (int64_t)1, (int64_t)10, (int64_t)7);
+	answer(&sql_lead, rows);
+	assert_true(leader_is(test_engine->leader));
+	fakes.store_cb(STORE_LEAD, true, NULL, fakes.store_arg);
+	UNTIL(fakes.look_cb != NULL && waiting(&sql_watch) == 1);
+}
+
+static void
+see_redis(int64_t epoch, const int ids[], size_t count, int type_id, const char *places)
+{
+	struct elem list[64] = {0};
+	const char *const texts[] = {places};
+	struct broker_view view = {.epoch = epoch,
+	    .length = (int64_t)count,
+	    .list = list,
+	    .list_count = count};
+	broker_view_cb *cb = fakes.look_cb;
+
+	for (size_t i = 0; i < count; i++) {
+		list[i] = (struct elem){.app_id = 1, .type_id = type_id};
+		task_id(ids[i], &list[i].id);
+	}
+	view.places = texts;
+	view.place_owners = &test_engine->owner;
+	view.place_count = places != NULL ? 1 : 0;
+	fakes.look_cb = NULL;
+	cb(&view, NULL, fakes.look_arg);
+}
+
+static struct pgrows *
+fed(void)
+{
+	struct pgrows *rows = rows_new(FEED_COLS);
+
+	rows_add(rows, "hnnnnnll", 0, (int64_t)11, (int64_t)7);
+	return rows;
+}
+
+static void
+add_due(struct pgrows *rows, int kind, int n, int type_id, int64_t age_ms)
+{
+	struct uuid id;
+
+	task_id(n, &id);
+	rows_add(rows, "hiuilnnn", kind, 1, &id, type_id, age_ms);
+}
+
+static void
+next_pass(void)
+{
+	leader_hint(test_engine->leader);
+	UNTIL(fakes.look_cb != NULL);
+}
+
+static void
+feeder_keeps_the_order_on_both_sides(void **state)
+{
+	static const int there[] = {3};
+	struct pgrows *rows;
+
+	(void)state;
+	lead();
+	see_redis(7, there, 1, 1, "256/256 1:-1");
+	assert_int_equal(param_int(&sql_feed, 5), 513); /* twice the slots, and one */
+	rows = fed();
+	for (int n = 1; n <= 5; n++)
+		add_due(rows, 2, n, 1, 2000);
+	answer(&sql_feed, rows);
+	/* 1 and 2 before 3: pushed in reverse, so that 1 is popped first; 4, 5 behind
+	 */
+	assert_int_equal(fakes.pushed_first.count, 2);
+	assert_int_equal(fakes.pushed_first.elems[0].id.b[15], 2);
+	assert_int_equal(fakes.pushed_first.elems[1].id.b[15], 1);
+	assert_int_equal(fakes.pushed.count, 2);
+	assert_int_equal(fakes.pushed.elems[0].id.b[15], 4);
+	assert_int_equal(fakes.pushed.elems[1].id.b[15], 5);
+	/* absent still: not again for a second or two */
+	next_pass();
+	see_redis(7, NULL, 0, 1, "256/256 1:-1");
+	rows = fed();
+	add_due(rows, 2, 1, 1, 2000);
+	add_due(rows, 2, 3, 1, 2000);
+	answer(&sql_feed, rows);
+	assert_int_equal(fakes.pushed_first.count, 2);
+	assert_int_equal(fakes.pushed.count, 3);
+	assert_int_equal(fakes.pushed.elems[2].id.b[15], 3);
+}
+
+static void
+feeder_spills_beyond_the_window(void **state)
+{
+	struct pgrows *rows;
+
+	(void)state;
+	lead();
+	see_redis(7, NULL, 0, 1, "8/8 1:-1"); /* the least window: 64 */
+	rows = fed();
+	for (int n = 1; n <= 65; n++)
+		add_due(rows, 2, n, 1, 10);
+	answer(&sql_feed, rows);
+	assert_int_equal(fakes.pushed.count, 64);
+	assert_non_null(strstr(fakes.published, " spill"));
+	assert_null(strstr(fakes.published, " flow"));
+	next_pass();
+	see_redis(7, NULL, 0, 1, "8/8 1:-1");
+	answer(&sql_feed, fed());
+	assert_non_null(strstr(fakes.published, " flow"));
+}
+
+static void
+metered_types_are_asked_for_by_their_places(void **state)
+{
+	(void)state;
+	lead();
+	see_redis(7, NULL, 0, 1, "256/256 1:-1 50:3 51:0");
+	assert_int_equal(array_int(&sql_feed, 3, 1), 50);
+	assert_int_equal(array_int(&sql_feed, 4, 0), 513);
+	assert_int_equal(array_int(&sql_feed, 4, 1), 3);
+	assert_int_equal(array_int(&sql_feed, 4, 2), 0);
+}
+
+static void
+types_that_nobody_serves_stay_out_of_the_list(void **state)
+{
+	static const int there[] = {8};
+	struct pgrows *rows;
+
+	(void)state;
+	lead();
+	see_redis(7, there, 1, 99, "256/256 1:-1");
+	assert_true(listed(&fakes.dropped, 8));
+	rows = fed();
+	add_due(rows, 1, 9, 99, 0); /* came due just now */
+	add_due(rows, 1, 10, 1, 0);
+	answer(&sql_feed, rows);
+	assert_false(listed(&fakes.pushed, 9));
+	assert_true(listed(&fakes.pushed, 10));
+	/* a Redis that knows no places yet says nothing of who serves what */
+	next_pass();
+	fakes.dropped.count = 0;
+	see_redis(7, there, 1, 99, NULL);
+	assert_int_equal(fakes.dropped.count, 0);
+}
+
+static void
+lost_redis_gets_a_new_epoch_and_all_that_is_due(void **state)
+{
+	struct pgrows *rows;
+
+	(void)state;
+	lead();
+	see_redis(0, NULL, 0, 1, "256/256 1:-1");
+	answer(&sql_feed, fed());
+	assert_int_equal(param_int(&sql_next_epoch, 0), 7);
+	rows = rows_new("l");
+	rows_add(rows, "l", (int64_t)8);
+	answer(&sql_next_epoch, rows);
+	assert_int_equal(fakes.epoch_set, 8);
+	UNTIL(fakes.look_cb != NULL);
+	see_redis(8, NULL, 0, 1, "256/256 1:-1");
+	rows = fed();
+	add_due(rows, 2, 1, 1, 5); /* young: in a pass nobody asked for it would wait */
+	answer(&sql_feed, rows);
+	assert_true(listed(&fakes.pushed, 1));
+}
+
+#define ENGINE_TEST(f) cmocka_unit_test_setup_teardown(f, engine_setup, engine_teardown)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    ENGINE_TEST(recovery_marks_before_it_takes),
+	    ENGINE_TEST(audit_leaves_out_what_has_a_request_under_way),
+	    ENGINE_TEST(idle_worker_is_audited_each_time),
+	    ENGINE_TEST(feeder_keeps_the_order_on_both_sides),
+	    ENGINE_TEST(feeder_spills_beyond_the_window),
+	    ENGINE_TEST(metered_types_are_asked_for_by_their_places),
+	    ENGINE_TEST(types_that_nobody_serves_stay_out_of_the_list),
+	    ENGINE_TEST(lost_redis_gets_a_new_epoch_and_all_that_is_due),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
