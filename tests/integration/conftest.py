@@ -24,6 +24,7 @@ import pytest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from shoaltest import apps, stores  # noqa: E402
+from shoaltest.balancer import Haproxy  # noqa: E402
 from shoaltest.client import Client  # noqa: E402
 from shoaltest.node import Node, build_directory, program, program_env  # noqa: E402
 from shoaltest.wire import Wire  # noqa: E402
@@ -220,3 +221,18 @@ def private_redis(workdir, aftermath):
         _missing(e)
     aftermath.callback(server.kill)
     return server.start()
+
+
+@pytest.fixture
+def haproxy(workdir, aftermath):
+    """haproxy(nodes) runs in front of them; without HAProxy the test is skipped, or fails if CI=true."""
+
+    def make(nodes, **options):
+        try:
+            made = Haproxy(tempfile.mkdtemp(prefix="ha", dir=workdir), nodes, **options)
+        except stores.Missing as e:
+            (pytest.fail if MUST else pytest.skip)("missing: %s" % e)
+        aftermath.callback(made.stop)
+        return made.start()
+
+    return make
