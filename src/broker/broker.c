@@ -39,6 +39,9 @@
 #define JUDGE_AGAIN_MS 1000
 #define PLACES_TTL_S   "30"
 #define PUSH_MOST      500
+#define PROC_TTL_S     "86400" /* of our own list, should nobody ever bury us */
+
+#define REFUSED_TELL_MS 5000
 
 static void on_state(struct rconn *rc, bool up, const struct err *err, void *arg);
 static void on_message(struct rconn *rc, const char *channel, size_t channel_len,
@@ -311,6 +314,19 @@ broker_close(struct broker *b, const char *reason)
 
 /* ---------------------------------------------------------------- pops */
 
+/* a Redis without memory refuses hundreds a second: told once in a while */
+static void
+log_refused(struct broker *b, const char *what, const char *reason)
+{
+	int64_t now_ms = loop_now_ms(b->loop);
+
+	if (b->refused_told_ms != 0 && now_ms - b->refused_told_ms < REFUSED_TELL_MS)
+		return;
+	b->refused_told_ms = now_ms;
+	log_warn(NULL, "redis refuses commands", "command=%s reason=\"%.100s\"", what,
+	    reason);
+}
+
 /* garbage is removed from where the pop has put it; returns whether an id came */
 static bool
 take_popped(struct broker *b, const struct redisReply *reply)
@@ -319,7 +335,7 @@ take_popped(struct broker *b, const struct redisReply *reply)
 	char shown[80];
 
 	if (reply->type == REDIS_REPLY_ERROR) {
-		log_warn(NULL, "redis refused a pop", "reason=\"%.100s\"", reply->str);
+		log_refused(b, "pop", reply->str);
 		if (strncmp(reply->str, "WRONGTYPE", 9) == 0) {
 			/* our own keys, made unusable by someone: their ids are
 			 * repairable */
@@ -466,7 +482,7 @@ on_length(
 	if (reply->type == REDIS_REPLY_INTEGER) {
 		b->length = reply->integer;
 	} else if (reply->type == REDIS_REPLY_ERROR) {
-		log_warn(NULL, "redis refused a push", "reason=\"%.100s\"", reply->str);
+		log_refused(b, "push", reply->str);
 		if (strncmp(reply->str, "WRONGTYPE", 9) == 0) {
 			/* our own key, made unusable by someone: its ids are repairable
 			 */
@@ -573,7 +589,9 @@ broker_set_places(struct broker *b, const char *text)
 {
 	const char *set[] = {"HSET", b->k_places, b->owner_name, text};
 	const char *ttl[] = {"EXPIRE", b->k_places, PLACES_TTL_S};
+	const char *proc_ttl[] = {"EXPIRE", b->k_proc, PROC_TTL_S};
 
+	tell(b, NULL, 3, proc_ttl, NULL); /* comes with each renewal of the places */
 	tell(b, NULL, 4, set, NULL);
 	tell(b, NULL, 3, ttl, NULL);
 }

@@ -35,7 +35,8 @@ struct broker {
 	bool waiting;  /* a blocking pop is under way */
 	int more_open; /* replies of broker_pop_more to come */
 	int more_got;
-	int64_t length; /* of the dispatch list, last known */
+	int64_t refused_told_ms; /* when an error reply was last logged; 0: never */
+	int64_t length;		 /* of the dispatch list, last known */
 	/* broker_look, one at a time */
 	struct look *look;
 	/* keys, made once */

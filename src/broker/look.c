@@ -19,6 +19,7 @@
 
 #define LEADER_TTL_S "9"
 #define PLACES_MOST  4096
+#define LIST_FROM    "-20000" /* twice what the feeder ever puts there */
 
 struct look {
 	struct broker *broker;
@@ -232,7 +233,7 @@ broker_look(struct broker *b, int64_t beat, bool with_list, broker_view_cb *cb,
 	    "SET", b->k_leader, b->owner_name, "EX", LEADER_TTL_S};
 	const char *epoch[] = {"GET", b->k_epoch};
 	const char *places[] = {"HGETALL", b->k_places};
-	const char *list[] = {"LRANGE", b->k_dispatch, "0", "-1"};
+	const char *list[] = {"LRANGE", b->k_dispatch, LIST_FROM, "-1"};
 	const char *length[] = {"LLEN", b->k_dispatch};
 	struct look *lk;
 
