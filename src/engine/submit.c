@@ -487,6 +487,8 @@ on_inserted(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		accepted(s, rows);
 	} else if (pe->class == PGERR_RETRY && s->sent.tries < TRIES) {
 		send_batch(s);
+		if (!s->open) /* it failed at once: the next ones must not wait */
+			loop_defer_start(s->defer);
 		return;
 	} else if (pe->class == PGERR_DATA) {
 		halve(s, pe);

@@ -17,7 +17,7 @@
 
 #define POLL_MS	     2000
 #define WAITERS_MOST 10000
-#define POLL_MOST    5000
+#define POLL_MOST    WAITERS_MOST
 
 TAILQ_HEAD(waiter_list, waiter);
 

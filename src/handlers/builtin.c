@@ -188,6 +188,8 @@ start(void *self, struct attempt *a, struct err *err)
 	}
 	if (str_eq(type, "shoal.echo")) {
 		copy = a->payload != NULL ? mem_dup(a->payload, a->payload_len) : NULL;
+		if (copy == NULL && a->payload != NULL)
+			return err_set(err, ERR_NOMEM, "an echo");
 		attempt_succeeded(a, copy, copy != NULL ? a->payload_len : 0);
 		return 0;
 	}
