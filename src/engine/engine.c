@@ -103,6 +103,7 @@ on_redis(bool up, const struct err *err, void *arg)
 		log_warn(NULL, "redis connection lost", "reason=\"%.200s\"",
 		    err != NULL ? err->text : "");
 	}
+	leader_broker(e->leader, up);
 	dispatch_broker(e->dispatch, up);
 }
 

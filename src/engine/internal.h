@@ -170,9 +170,10 @@ struct leader *leader_create(struct engine *e, struct err *err) ATTR_CHECK;
 void leader_free(struct leader *ld);
 void leader_campaign(struct leader *ld);       /* takes the lease if it is free */
 void leader_store(struct leader *ld, bool up); /* the leader's connection */
-void leader_lost(struct leader *ld);	       /* PostgreSQL says that another leads */
-void leader_hint(struct leader *ld);	       /* somebody asks for a pass */
-void leader_sweep_soon(struct leader *ld);     /* an incarnation was buried */
+void leader_broker(struct leader *ld, bool up);
+void leader_lost(struct leader *ld);	   /* PostgreSQL says that another leads */
+void leader_hint(struct leader *ld);	   /* somebody asks for a pass */
+void leader_sweep_soon(struct leader *ld); /* an incarnation was buried */
 void leader_step_down(struct leader *ld);
 bool leader_is(const struct leader *ld);
 void leader_quit(struct leader *ld); /* the process ends: nothing is started any more */

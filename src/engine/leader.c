@@ -11,6 +11,10 @@
  * for it.  When the connection breaks the watch starts anew, so that a database that
  * was away orphans nobody.
  *
+ * A leader without Redis cannot feed.  It gives way after GIVE_WAY_MS, once for each
+ * time that Redis is away: if others have it, one of them leads within seconds; if
+ * nobody has, somebody leads all the same, for the watch.
+ *
  * After a death it sweeps for claims that committed late: after 1, 5 and 15 s, and each
  * minute.
  */
@@ -21,7 +25,11 @@
 #include "base/mem.h"
 #include "engine/internal.h"
 
-#define WATCH_MS      3000
+#define WATCH_MS    3000
+#define GIVE_WAY_MS 3000
+#define COME_LAST_MS                                                                   \
+	4000 /* so long workers without Redis leave the lease to others                \
+	      */
 #define DEAD_MS	      10000
 #define SWEEP_MS      60000
 #define FORGET_SWEEPS 60 /* sweeps between two removals of old incarnations */
@@ -49,10 +57,14 @@ struct leader {
 	struct loop_timer *sweep_timer;
 	size_t sweep_step;
 	unsigned sweeps;
+	struct loop_timer *redis_timer; /* without Redis: gives way, or comes last */
+	bool gave_way;			/* since Redis went */
+	bool come_last; /* it is time to take what nobody with Redis took */
 };
 
 static void on_watch_time(void *arg);
 static void on_sweep_time(void *arg);
+static void on_redis_time(void *arg);
 
 struct leader *
 leader_create(struct engine *e, struct err *err)
@@ -67,9 +79,10 @@ leader_create(struct engine *e, struct err *err)
 	ld->watched = hmap_create();
 	ld->watch_timer = loop_timer_create(e->loop, on_watch_time, ld);
 	ld->sweep_timer = loop_timer_create(e->loop, on_sweep_time, ld);
+	ld->redis_timer = loop_timer_create(e->loop, on_redis_time, ld);
 	ld->feeder = feeder_create(e, err);
-	if (ld->watched == NULL || ld->watch_timer == NULL || ld->sweep_timer == NULL ||
-	    ld->feeder == NULL) {
+	if (ld->redis_timer == NULL || ld->watched == NULL || ld->watch_timer == NULL ||
+	    ld->sweep_timer == NULL || ld->feeder == NULL) {
 		leader_free(ld);
 		err_set(err, ERR_NOMEM, "leader");
 		return NULL;
@@ -99,6 +112,7 @@ leader_free(struct leader *ld)
 	hmap_free(ld->watched);
 	loop_timer_free(ld->watch_timer);
 	loop_timer_free(ld->sweep_timer);
+	loop_timer_free(ld->redis_timer);
 	feeder_free(ld->feeder);
 	mem_free(ld);
 }
@@ -154,6 +168,8 @@ on_lead(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		return;
 	}
 	ld->leading = true;
+	ld->gave_way = !broker_is_up(ld->engine->broker);
+	loop_timer_stop(ld->redis_timer);
 	log_info(NULL, "this worker leads the cluster", "epoch=%lld",
 	    (long long)pgrows_int(rows, 0, 0));
 }
@@ -165,6 +181,12 @@ leader_campaign(struct leader *ld)
 
 	if (ld->leading || ld->asking || ld->engine->draining || !ld->engine->serving)
 		return;
+	if (!broker_is_up(ld->engine->broker) && !ld->come_last) {
+		if (!loop_timer_pending(ld->redis_timer))
+			loop_timer_start_ms(ld->redis_timer, COME_LAST_MS);
+		return;
+	}
+	ld->come_last = false;
 	pgparam_init(&p);
 	pgparam_uuid(&p, &ld->engine->owner);
 	pgparam_int4(&p, LEASE_MS);
@@ -207,6 +229,40 @@ leader_step_down(struct leader *ld)
 		return;
 	stop(ld);
 	unlead(ld);
+}
+
+static void
+on_redis_time(void *arg)
+{
+	struct leader *ld = arg;
+
+	if (broker_is_up(ld->engine->broker))
+		return;
+	if (ld->leading && !ld->gave_way) {
+		log_warn(NULL, "redis is away from the leader: another may lead", " ");
+		ld->gave_way = true;
+		leader_step_down(ld);
+	} else if (!ld->leading) {
+		/* still free?  the lease itself says */
+		ld->come_last = true;
+		leader_campaign(ld);
+	}
+}
+
+void
+leader_broker(struct leader *ld, bool up)
+{
+	bool waits = loop_timer_pending(ld->redis_timer);
+
+	ld->come_last = false;
+	if (up) {
+		ld->gave_way = false;
+		loop_timer_stop(ld->redis_timer);
+		if (waits)
+			leader_campaign(ld); /* nobody led when we last heard */
+	} else if (ld->leading && !ld->gave_way) {
+		loop_timer_start_ms(ld->redis_timer, GIVE_WAY_MS);
+	}
 }
 
 void

@@ -287,6 +287,33 @@ lost_redis_gets_a_new_epoch_and_all_that_is_due(void **state)
 	assert_true(listed(&fakes.pushed, 1));
 }
 
+static void
+leader_without_redis_gives_way_once(void **state)
+{
+	struct pgrows *rows;
+	struct err err = ERR_INIT;
+
+	(void)state;
+	lead();
+	fakes.redis_up = false;
+	err_set(&err, ERR_CLOSED, "away");
+	fakes.events->state(false, &err, fakes.events_arg);
+	see_redis(7, NULL, 0, 1, NULL); /* the look that was under way */
+	UNTIL(!leader_is(test_engine->leader));
+	answer(&sql_unlead, rows_new("u"));
+	/* others first: whoever has Redis takes the lease now, we after a while */
+	leader_campaign(test_engine->leader);
+	assert_int_equal(waiting(&sql_lead), 0);
+	UNTIL(waiting(&sql_lead) == 1);
+	rows = rows_new("lll");
+	rows_add(rows, "lll", (int64_t)2, (int64_t)12, (int64_t)7);
+	answer(&sql_lead, rows);
+	assert_true(leader_is(test_engine->leader));
+	fakes.redis_up = true;
+	fakes.events->state(true, NULL, fakes.events_arg);
+	assert_true(leader_is(test_engine->leader));
+}
+
 #define ENGINE_TEST(f) cmocka_unit_test_setup_teardown(f, engine_setup, engine_teardown)
 
 int
@@ -300,6 +327,7 @@ main(void)
 	    ENGINE_TEST(feeder_spills_beyond_the_window),
 	    ENGINE_TEST(metered_types_are_asked_for_by_their_places),
 	    ENGINE_TEST(types_that_nobody_serves_stay_out_of_the_list),
+	    ENGINE_TEST(leader_without_redis_gives_way_once),
 	    ENGINE_TEST(lost_redis_gets_a_new_epoch_and_all_that_is_due),
 	};
 
