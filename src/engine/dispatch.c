@@ -96,6 +96,19 @@ dispatch_free(struct dispatch *d)
 	mem_free(d);
 }
 
+bool
+dispatch_is_quiet(const struct dispatch *d)
+{
+	const struct attempt *a;
+	size_t cursor = 0;
+
+	while ((a = hmap_next(d->held, &cursor)) != NULL) {
+		if (a->state == ATTEMPT_RUNNING)
+			return false;
+	}
+	return true;
+}
+
 void
 dispatch_wake(struct dispatch *d)
 {

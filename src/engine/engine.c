@@ -28,6 +28,7 @@
 #define START_AGAIN_MS 200
 #define PLACES_BYTES   65536 /* some 5,000 types */
 #define SPILL_MS       2000
+#define STRANDED_MS    2000 /* without the database: longer than a reconnect */
 #define SPILL_GUESS_MS 1500
 
 static void on_schema(const struct pgrows *rows, const struct pgerr *pe, void *arg);
@@ -70,6 +71,8 @@ on_store(enum store_lane lane, bool up, const struct err *err, void *arg)
 		try_start(e);
 	if (up)
 		check_serving(e);
+	if (lane == STORE_WORK && (up || e->work_down_ms == 0))
+		e->work_down_ms = up ? 0 : loop_now_ms(e->loop);
 	switch (lane) {
 	case STORE_SUBMIT:
 		submit_store(e->submit, up);
@@ -463,15 +466,33 @@ on_left(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	e->ended(false, e->arg);
 }
 
+static bool
+is_drained(const struct engine *e)
+{
+	return dispatch_idle(e->dispatch) && finish_idle(e->finish) &&
+	       recover_idle(e->recover);
+}
+
+/*
+ * The database is away, perhaps for good.  A claim in doubt and a recovery are settled
+ * by others, as after a death; outcomes wait for as long as the worker is patient.
+ */
+static bool
+is_stranded(const struct engine *e)
+{
+	return e->work_down_ms != 0 &&
+	       loop_now_ms(e->loop) - e->work_down_ms >= STRANDED_MS &&
+	       dispatch_is_quiet(e->dispatch) && (e->gave_up || finish_idle(e->finish));
+}
+
 void
 engine_check_drained(struct engine *e)
 {
 	struct pgparam p;
 	int rc;
 
-	if (!e->draining || e->ending || e->leaving || !dispatch_idle(e->dispatch) ||
-	    !finish_idle(e->finish) || !submit_idle(e->submit) ||
-	    !recover_idle(e->recover) || waiters_count(e->waiters) > 0)
+	if (!e->draining || e->ending || e->leaving || !submit_idle(e->submit) ||
+	    waiters_count(e->waiters) > 0 || (!is_drained(e) && !is_stranded(e)))
 		return;
 	e->leaving = true;
 	broker_forget(e->broker);
@@ -508,6 +529,7 @@ void
 engine_give_up(struct engine *e)
 {
 	waiters_end_all(e->waiters);
+	e->gave_up = true;
 	dispatch_give_up(e->dispatch);
 	engine_check_drained(e);
 }

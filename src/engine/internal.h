@@ -60,6 +60,8 @@ struct engine {
 	struct loop_defer *hint_defer;
 	bool hint, places_dirty;
 	int64_t spill_until_ms; /* the pool is spilling until then: submits only hint */
+	int64_t work_down_ms;	/* since when the work lane is down; 0: it is up */
+	bool gave_up;		/* engine_give_up: nothing is waited for any more */
 	int64_t peers;		/* living workers of the cluster, at least 1 */
 };
 
@@ -109,6 +111,7 @@ bool submit_idle(const struct submit *s);
 /* dispatch.c: pop, claim, start */
 struct dispatch *dispatch_create(struct engine *e, struct err *err) ATTR_CHECK;
 void dispatch_free(struct dispatch *d);
+bool dispatch_is_quiet(const struct dispatch *d); /* no handler has anything */
 void dispatch_wake(struct dispatch *d); /* something changed: look what can be done */
 void dispatch_popped(struct dispatch *d, const struct elem *el); /* broker event */
 void dispatch_wait_ended(struct dispatch *d);

@@ -38,6 +38,7 @@ struct loop *test_loop;
 struct engine *test_engine;
 struct attempt *started[256];
 size_t started_count;
+int engine_ended;
 static struct unit units[UNITS_MOST];
 static size_t unit_count;
 static struct scoreboard *board;
@@ -569,6 +570,7 @@ on_ended(bool lost, void *arg)
 {
 	(void)lost;
 	(void)arg;
+	engine_ended++;
 }
 
 void
@@ -615,6 +617,7 @@ engine_setup(void **state)
 	(void)state;
 	memset(&fakes, 0, sizeof(fakes));
 	started_count = 0;
+	engine_ended = 0;
 	test_loop = loop_create(&err);
 	settings = settings_create(&err);
 	assert_non_null(settings);

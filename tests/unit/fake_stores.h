@@ -46,6 +46,7 @@ extern struct loop *test_loop;
 extern struct engine *test_engine;
 extern struct attempt *started[256];
 extern size_t started_count;
+extern int engine_ended; /* how often it said so */
 int engine_setup(void **state);
 int engine_teardown(void **state);
 

@@ -24,8 +24,7 @@ add_claimed(struct pgrows *rows, int n, int attempt, int type_id, int queue_id)
 	struct uuid id;
 
 	task_id(n, &id);
-	rows_add(
-	    rows, "iuiiiiint", 1, &id, attempt, type_id, queue_id, 0, 25, "null");
+	rows_add(rows, "iuiiiiint", 1, &id, attempt, type_id, queue_id, 0, 25, "null");
 }
 
 /* queue 1 is known from here on */
@@ -166,6 +165,25 @@ claim_that_fails_at_a_drain_leaves_nothing_behind(void **state)
 	assert_true(listed(&fakes.given_back, 1));
 	assert_true(dispatch_idle(test_engine->dispatch));
 	assert_int_equal(waiting(&sql_leave), 1);
+}
+
+static void
+drain_without_a_database_waits_for_outcomes_only(void **state)
+{
+	(void)state;
+	run_tasks(1);
+	pop_id(2, 1);
+	engine_drain(test_engine);
+	answer_error(&sql_claim, PGERR_LOST, "");
+	for (int i = STORE_SUBMIT; i <= STORE_READ; i++)
+		fakes.lane_up[i] = false;
+	fakes.store_cb(STORE_WORK, false, NULL, fakes.store_arg);
+	attempt_succeeded(started[0], NULL, 0);
+	/* a claim in doubt, and an outcome: that is kept until patience ends */
+	UNTIL(loop_now_ms(test_loop) - test_engine->work_down_ms > 2700);
+	assert_int_equal(engine_ended, 0);
+	engine_give_up(test_engine);
+	assert_int_equal(engine_ended, 1);
 }
 
 static void
@@ -388,6 +406,7 @@ main(void)
 	    ENGINE_TEST(id_popped_twice_is_claimed_once),
 	    ENGINE_TEST(busy_database_is_not_asked_again_at_once),
 	    ENGINE_TEST(claim_that_fails_at_a_drain_leaves_nothing_behind),
+	    ENGINE_TEST(drain_without_a_database_waits_for_outcomes_only),
 	    ENGINE_TEST(id_that_comes_without_a_database_goes_back),
 	    ENGINE_TEST(queue_asked_for_later_is_not_gone),
 	    ENGINE_TEST(direct_claim_returns_what_has_no_place),
