@@ -66,8 +66,8 @@ class Cluster:
             words += ["-o", setting]
         self.log = os.path.join(self.home, "shoald.log")
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(words, stdout=log, stderr=log,
-                                            stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(words, env=self.program_env(), stdout=log,
+                                            stderr=log, stdin=subprocess.DEVNULL)
         self._wait_ready("http://127.0.0.1:%d/ready" % ports[0])
         self.env = self._read_env()
         self.groups = machine.groups_of(self.process.pid)
@@ -109,6 +109,7 @@ class Cluster:
     # ---- asking
 
     def program_env(self):
+        """without what the caller's environment would set for a node or a client"""
         return dict({k: v for k, v in os.environ.items() if not k.startswith("SHOAL")}, **self.env)
 
     def shoal(self, *words, client=None):

@@ -91,7 +91,6 @@ def keep(kind, document):
     now = datetime.datetime.now(datetime.timezone.utc)
     name = os.path.join(folder, "%s-%s.json" % (now.strftime("%Y%m%dT%H%M%SZ"), kind))
     with open(name, "w", encoding="utf-8") as f:
-        json.dump(dict({"kind": kind, "time": now.isoformat(), "commit": commit()}, **document), f,
-                  indent=1)
+        json.dump(dict({"kind": kind, "time": now.isoformat()}, **document), f, indent=1)
         f.write("\n")
     return name
