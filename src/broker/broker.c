@@ -606,6 +606,15 @@ broker_drop_places(struct broker *b, const struct uuid *owner)
 }
 
 void
+broker_renew_places(struct broker *b)
+{
+	const char *argv[] = {"DEL", b->k_places};
+
+	tell(b, NULL, 2, argv, NULL);
+	broker_publish(b, "places");
+}
+
+void
 broker_forget(struct broker *b)
 {
 	const char *argv[] = {"DEL", b->k_proc};

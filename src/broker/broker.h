@@ -93,6 +93,9 @@ void broker_publish_done(
     struct broker *b, const struct uuid *waiter, int app_id, const struct uuid *id);
 void broker_publish(struct broker *b, const char *text);
 void broker_set_places(struct broker *b, const char *text);
+/* all places go, and every worker is asked to tell its own again: what the dead left
+ * goes too */
+void broker_renew_places(struct broker *b);
 void broker_forget(struct broker *b); /* leaving: our lists and places */
 
 /* length of the dispatch list after our last push or pop, as far as we know; 0 at first

@@ -149,6 +149,19 @@ feeder_free(struct feeder *f)
 	mem_free(f);
 }
 
+/*
+ * Workers that died while Redis, or a leader, was away have left their places behind:
+ * they would make the window too large and their types look served.
+ */
+void
+feeder_renew_places(struct feeder *f)
+{
+	if (!f->running)
+		return;
+	broker_renew_places(f->engine->broker);
+	engine_places_changed(f->engine, true);
+}
+
 void
 feeder_start(struct feeder *f)
 {
@@ -156,6 +169,7 @@ feeder_start(struct feeder *f)
 	f->open = false;
 	f->epoch_open = false;
 	f->hinted = true;
+	feeder_renew_places(f);
 	loop_timer_start_ms(f->timer, 0);
 }
 
@@ -424,8 +438,7 @@ on_next_epoch(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		log_warn(NULL, "redis has lost its contents, or is another: filling it",
 		    "epoch=%lld", (long long)f->database_epoch);
 	broker_set_epoch(e->broker, f->database_epoch);
-	broker_publish(e->broker, "places");
-	engine_places_changed(e, true);
+	feeder_renew_places(f);
 	f->refill = true;
 	feeder_hint(f);
 }

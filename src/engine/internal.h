@@ -188,6 +188,7 @@ void feeder_free(struct feeder *f);
 void feeder_start(struct feeder *f); /* the leader's connection is up */
 void feeder_stop(struct feeder *f);
 void feeder_hint(struct feeder *f);
+void feeder_renew_places(struct feeder *f);
 
 #define LEASE_MS 9000
 

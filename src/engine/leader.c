@@ -260,6 +260,7 @@ leader_broker(struct leader *ld, bool up)
 		loop_timer_stop(ld->redis_timer);
 		if (waits)
 			leader_campaign(ld); /* nobody led when we last heard */
+		feeder_renew_places(ld->feeder);
 	} else if (ld->leading && !ld->gave_way) {
 		loop_timer_start_ms(ld->redis_timer, GIVE_WAY_MS);
 	}

@@ -543,6 +543,12 @@ broker_drop_places(struct broker *b, const struct uuid *owner)
 	(void)owner;
 }
 
+void
+broker_renew_places(struct broker *b)
+{
+	broker_publish(b, "places");
+}
+
 /* ---------------------------------------------------------------- an engine */
 
 static int
