@@ -216,92 +216,61 @@ gather(struct submit *s, struct groups *from, size_t most)
 		for (struct submit_item *it = (g)->items;                              \
 		     it < (g)->items + (g)->count; it++)
 
+/* one array: put says what each item gives to it */
+#define COLUMN(s, type, put)                                                           \
+	do {                                                                           \
+		pgparam_array(&(s)->params, type);                                     \
+		EACH(s, g, it)                                                         \
+		put(&(s)->params, s, g, it);                                           \
+		pgparam_array_end(&(s)->params);                                       \
+	} while (0)
+
+#define PUT_ID(p, s, g, it)	      pgparam_elem_uuid(p, &(it)->id)
+#define PUT_APP(p, s, g, it)	      pgparam_elem_int4(p, (g)->app_id)
+#define PUT_QUEUE(p, s, g, it)	      pgparam_elem_int4(p, (it)->queue_id)
+#define PUT_TYPE(p, s, g, it)	      pgparam_elem_int4(p, (it)->type_id)
+#define PUT_PRIORITY(p, s, g, it)     pgparam_elem_int2(p, (it)->priority)
+#define PUT_MAX_ATTEMPTS(p, s, g, it) pgparam_elem_int2(p, (it)->max_attempts)
+#define PUT_TIMEOUT(p, s, g, it)                                                       \
+	((it)->timeout_ms > 0 ? pgparam_elem_int4(p, (it)->timeout_ms)                 \
+			      : pgparam_elem_null(p))
+#define PUT_RUN_AT(p, s, g, it)                                                        \
+	((it)->run_at_us > 0 ? pgparam_elem_int8(p, (it)->run_at_us)                   \
+			     : pgparam_elem_null(p))
+#define PUT_DELAY(p, s, g, it)                                                         \
+	((it)->delay_ms > 0 ? pgparam_elem_int8(p, (it)->delay_ms)                     \
+			    : pgparam_elem_null(p))
+#define PUT_WAITER(p, s, g, it)                                                        \
+	((it)->wait ? pgparam_elem_uuid(p, &(s)->engine->owner) : pgparam_elem_null(p))
+#define PUT_PAYLOAD(p, s, g, it)                                                       \
+	((it)->payload != NULL                                                         \
+		? pgparam_elem_text(p, (it)->payload, (it)->payload_len)               \
+		: pgparam_elem_null(p))
+#define PUT_METADATA(p, s, g, it)                                                      \
+	((it)->metadata != NULL                                                        \
+		? pgparam_elem_text(p, (it)->metadata, (it)->metadata_len)             \
+		: pgparam_elem_null(p))
+
+/* the arrays of sql_submit, in its order */
 static void
 fill_params(struct submit *s)
 {
-	struct pgparam *p = &s->params;
 	struct submit_group *g;
 
-	pgparam_reset(p);
-	pgparam_array(p, PGTYPE_UUID);
-	EACH(s, g, it)
-	pgparam_elem_uuid(p, &it->id);
-	pgparam_array_end(p);
-	pgparam_array(p, PGTYPE_INT4);
-	EACH(s, g, it)
-	pgparam_elem_int4(p, g->app_id);
-	pgparam_array_end(p);
-	pgparam_array(p, PGTYPE_INT4);
-	EACH(s, g, it)
-	pgparam_elem_int4(p, it->queue_id);
-	pgparam_array_end(p);
-	pgparam_array(p, PGTYPE_INT4);
-	EACH(s, g, it)
-	pgparam_elem_int4(p, it->type_id);
-	pgparam_array_end(p);
-	pgparam_array(p, PGTYPE_INT2);
-	EACH(s, g, it)
-	pgparam_elem_int2(p, it->priority);
-	pgparam_array_end(p);
-	pgparam_array(p, PGTYPE_INT2);
-	EACH(s, g, it)
-	pgparam_elem_int2(p, it->max_attempts);
-	pgparam_array_end(p);
-	pgparam_array(p, PGTYPE_INT4);
-	EACH(s, g, it)
-	{
-		if (it->timeout_ms > 0)
-			pgparam_elem_int4(p, it->timeout_ms);
-		else
-			pgparam_elem_null(p);
-	}
-	pgparam_array_end(p);
-	pgparam_array(p, PGTYPE_INT8);
-	EACH(s, g, it)
-	{
-		if (it->run_at_us > 0)
-			pgparam_elem_int8(p, it->run_at_us);
-		else
-			pgparam_elem_null(p);
-	}
-	pgparam_array_end(p);
-	pgparam_array(p, PGTYPE_INT8);
-	EACH(s, g, it)
-	{
-		if (it->delay_ms > 0)
-			pgparam_elem_int8(p, it->delay_ms);
-		else
-			pgparam_elem_null(p);
-	}
-	pgparam_array_end(p);
-	pgparam_array(p, PGTYPE_UUID);
-	EACH(s, g, it)
-	{
-		if (it->wait)
-			pgparam_elem_uuid(p, &s->engine->owner);
-		else
-			pgparam_elem_null(p);
-	}
-	pgparam_array_end(p);
-	pgparam_array(p, PGTYPE_TEXT);
-	EACH(s, g, it)
-	{
-		if (it->payload != NULL)
-			pgparam_elem_text(p, it->payload, it->payload_len);
-		else
-			pgparam_elem_null(p);
-	}
-	pgparam_array_end(p);
-	pgparam_array(p, PGTYPE_TEXT);
-	EACH(s, g, it)
-	{
-		if (it->metadata != NULL)
-			pgparam_elem_text(p, it->metadata, it->metadata_len);
-		else
-			pgparam_elem_null(p);
-	}
-	pgparam_array_end(p);
-	pgparam_int4(p, (int32_t)s->engine->settings->tasks_priority_aging_ms);
+	pgparam_reset(&s->params);
+	COLUMN(s, PGTYPE_UUID, PUT_ID);
+	COLUMN(s, PGTYPE_INT4, PUT_APP);
+	COLUMN(s, PGTYPE_INT4, PUT_QUEUE);
+	COLUMN(s, PGTYPE_INT4, PUT_TYPE);
+	COLUMN(s, PGTYPE_INT2, PUT_PRIORITY);
+	COLUMN(s, PGTYPE_INT2, PUT_MAX_ATTEMPTS);
+	COLUMN(s, PGTYPE_INT4, PUT_TIMEOUT);
+	COLUMN(s, PGTYPE_INT8, PUT_RUN_AT);
+	COLUMN(s, PGTYPE_INT8, PUT_DELAY);
+	COLUMN(s, PGTYPE_UUID, PUT_WAITER);
+	COLUMN(s, PGTYPE_TEXT, PUT_PAYLOAD);
+	COLUMN(s, PGTYPE_TEXT, PUT_METADATA);
+	pgparam_int4(&s->params, (int32_t)s->engine->settings->tasks_priority_aging_ms);
 }
 
 /* nothing happened: first in line for the next connection, or until patience ends */
