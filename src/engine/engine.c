@@ -571,21 +571,3 @@ engine_now_us(struct engine *e)
 {
 	return clock_wall_us() + atomic_load(&e->board->clock_offset_us);
 }
-
-bool
-engine_database_up(struct engine *e)
-{
-	return e->registered && store_is_ready(e->store);
-}
-
-bool
-engine_redis_up(struct engine *e)
-{
-	return broker_is_up(e->broker);
-}
-
-bool
-engine_is_leader(struct engine *e)
-{
-	return leader_is(e->leader);
-}

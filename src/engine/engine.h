@@ -60,9 +60,5 @@ struct store *engine_store(struct engine *e);
 /* PostgreSQL's time as learned from the last beat, microseconds since 1970; this node's
  * before that */
 int64_t engine_now_us(struct engine *e);
-bool engine_database_up(struct engine *e); /* submits and reads can be served */
-bool engine_redis_up(struct engine *e);
-/* the cluster as this worker sees it, for /api/status: is this worker the leader? */
-bool engine_is_leader(struct engine *e);
 
 #endif

@@ -134,14 +134,6 @@ names_queue(const struct names *n, int queue_id)
 	return nm != NULL ? nm->text : NULL;
 }
 
-const char *
-names_type(const struct names *n, int type_id)
-{
-	const struct name *nm = find_number(n, NAME_TYPE, type_id);
-
-	return nm != NULL ? nm->text : NULL;
-}
-
 /*
  * Before an answer is remembered, never within: who asked will look for all of its
  * names, and take one that is missing for one that does not exist.

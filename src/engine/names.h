@@ -29,10 +29,9 @@ int names_queue_id(const struct names *n, int app, const char *queue);
 int names_type_id(const struct names *n, const char *type);
 /* NULL: not in the cache; borrowed until the next turn of the loop */
 const char *names_queue(const struct names *n, int queue_id);
-const char *names_type(const struct names *n, int type_id);
 
 /*
- * Asks PostgreSQL for names (and makes them); afterwards the four above know them.
+ * Asks PostgreSQL for names (and makes them); afterwards the three above know them.
  * Arrays are copied. err in the callback: ERR_LIMIT (too many names in this
  * application), ERR_IO (later).
  */

@@ -541,6 +541,7 @@ decide(struct master *m)
 	generations_sweep(m);
 	if (m->now_ms - m->checked_ms >= CHECK_MS) {
 		m->checked_ms = m->now_ms;
+		log_flush();
 		workers_check(m);
 	}
 }

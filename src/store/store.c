@@ -162,19 +162,6 @@ store_lead(struct store *st, bool on, struct err *err)
 	return 0;
 }
 
-void
-store_close(struct store *st, enum store_lane lane, const char *reason)
-{
-	if (st->conns[lane] != NULL)
-		pgconn_close(st->conns[lane], reason);
-}
-
-int
-store_server_version(const struct store *st)
-{
-	return pgconn_server_version(st->conns[STORE_WORK]);
-}
-
 int
 store_exec(struct store *st, enum store_lane lane, const struct pgstmt *stmt,
     const struct pgparam *p, pgconn_done_cb *cb, void *arg, struct err *err)

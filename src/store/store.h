@@ -40,8 +40,6 @@ bool store_is_up(const struct store *st, enum store_lane lane);
 bool store_is_ready(const struct store *st);
 /* opens (or closes) the leader's connection */
 int store_lead(struct store *st, bool on, struct err *err) ATTR_CHECK;
-void store_close(struct store *st, enum store_lane lane, const char *reason);
-int store_server_version(const struct store *st);
 
 /* pgconn_exec on the lane */
 int store_exec(struct store *st, enum store_lane lane, const struct pgstmt *stmt,

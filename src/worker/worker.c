@@ -256,6 +256,7 @@ on_heartbeat(void *arg)
 	for (int i = 0; i < AUDIENCE_COUNT; i++)
 		connections += httpd_connections(w->httpds[i]);
 	score_set(w->slot, SCORE_http_connections, connections);
+	log_flush();
 	if (now_ms - w->memory_at_ms >= MEMORY_MS) {
 		w->memory_at_ms = now_ms;
 		score_set(w->slot, SCORE_memory_bytes, memory_private_bytes());
