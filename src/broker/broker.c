@@ -47,6 +47,7 @@ static void on_state(struct rconn *rc, bool up, const struct err *err, void *arg
 static void on_message(struct rconn *rc, const char *channel, size_t channel_len,
     const char *text, size_t len, void *arg);
 static void judge(void *arg);
+static void tidy(void *arg);
 
 void
 broker_key(
@@ -107,8 +108,10 @@ broker_create(struct loop *l, struct resolver *rv, const struct broker_opts *opt
 	if (redisurl_parse(b->settings->redis_url, &b->url, err) != 0)
 		goto fail;
 	b->judge_timer = loop_timer_create(l, judge, b);
-	if (b->judge_timer == NULL) {
-		err_set(err, ERR_NOMEM, "timer");
+	b->tidy = loop_defer_create(l, tidy, b);
+	b->held = proclist_create();
+	if (b->judge_timer == NULL || b->tidy == NULL || b->held == NULL) {
+		err_set(err, ERR_NOMEM, "broker");
 		goto fail;
 	}
 	for (int i = 0; i < LANE_COUNT; i++) {
@@ -140,6 +143,8 @@ broker_free(struct broker *b)
 		rconn_free(rc);
 	}
 	loop_timer_free(b->judge_timer);
+	loop_defer_free(b->tidy);
+	proclist_free(b->held);
 	explicit_bzero(&b->url, sizeof(b->url));
 	mem_free(b);
 }
@@ -187,6 +192,14 @@ set_up(struct broker *b, bool up, const struct err *err)
 	b->events->state(up, err, b->arg);
 }
 
+/* an id is in our processing list */
+static void
+take(struct broker *b, const struct elem *e)
+{
+	proclist_popped(b->held, e);
+	b->events->popped(e, b->arg);
+}
+
 static void
 on_own_list(
     struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
@@ -197,12 +210,14 @@ on_own_list(
 	(void)rc;
 	if (err != NULL || reply->type != REDIS_REPLY_ARRAY || !b->up)
 		return;
-	for (size_t i = 0; i < reply->elements; i++) {
-		const struct redisReply *r = reply->element[i];
+	/* the oldest is the last; no pop has been asked for on this connection yet */
+	proclist_clear(b->held);
+	for (size_t i = reply->elements; i > 0; i--) {
+		const struct redisReply *r = reply->element[i - 1];
 
 		if (r->type == REDIS_REPLY_STRING &&
 		    elem_parse(r->str, (size_t)r->len, &e) == 0)
-			b->events->popped(&e, b->arg);
+			take(b, &e);
 	}
 }
 
@@ -358,7 +373,7 @@ take_popped(struct broker *b, const struct redisReply *reply)
 		tell(b, NULL, 4, argv, lens);
 		return true;
 	}
-	b->events->popped(&e, b->arg);
+	take(b, &e);
 	return true;
 }
 
@@ -395,6 +410,12 @@ bool
 broker_is_idle(const struct broker *b)
 {
 	return !b->waiting && b->more_open == 0;
+}
+
+bool
+broker_is_waiting(const struct broker *b)
+{
+	return b->waiting;
 }
 
 static void
@@ -528,14 +549,42 @@ broker_push_first(struct broker *b, const struct elem *elems, size_t count)
 	push(b, "RPUSH", elems, count);
 }
 
-void
-broker_ack(struct broker *b, const struct elem *e)
+static void
+remove_held(struct broker *b, const struct elem *e)
 {
 	char text[ELEM_TEXT_SIZE];
-	const char *argv[] = {"LREM", b->k_proc, "1", text};
+	const char *argv[] = {"LREM", b->k_proc, "-1", text};
 
 	elem_format(e, text);
 	tell(b, NULL, 4, argv, NULL);
+}
+
+/* what was acknowledged in this turn: the oldest in one command, the others one by one
+ */
+static void
+tidy(void *arg)
+{
+	struct broker *b = arg;
+	size_t oldest = proclist_trim(b->held);
+	char last[24];
+	const char *argv[] = {"LTRIM", b->k_proc, "0", last};
+	struct elem e;
+
+	if (oldest > 0) {
+		snprintf(last, sizeof(last), "-%zu", oldest + 1);
+		tell(b, NULL, 4, argv, NULL);
+	}
+	while (proclist_stray(b->held, &e))
+		remove_held(b, &e);
+}
+
+void
+broker_ack(struct broker *b, const struct elem *e)
+{
+	if (proclist_ack(b->held, e))
+		loop_defer_start(b->tidy);
+	else
+		remove_held(b, e);
 }
 
 void

@@ -77,6 +77,8 @@ void broker_close(struct broker *b, const char *reason);
 int broker_pop_wait(struct broker *b, struct err *err) ATTR_CHECK;
 int broker_pop_more(struct broker *b, int count, struct err *err) ATTR_CHECK;
 bool broker_is_idle(const struct broker *b); /* no pop is under way */
+bool broker_is_waiting(
+    const struct broker *b); /* in the blocking pop: nothing is there */
 /* drops the blocking connection, so that nothing is popped any more (drain); it is not
  * made again */
 void broker_stop_popping(struct broker *b);

@@ -6,6 +6,7 @@
 #define BROKER_INTERNAL_H
 
 #include "broker/broker.h"
+#include "broker/proclist.h"
 #include "model/task.h"
 #include "redis/redisurl.h"
 
@@ -37,6 +38,8 @@ struct broker {
 	int more_got;
 	int64_t refused_told_ms; /* when an error reply was last logged; 0: never */
 	int64_t length;		 /* of the dispatch list, last known */
+	struct proclist *held;	 /* our processing list, as we know it */
+	struct loop_defer *tidy; /* acknowledges what was done in this turn */
 	/* broker_look, one at a time */
 	struct look *look;
 	/* keys, made once */

@@ -28,6 +28,7 @@ attempt_hold(struct dispatch *d, const struct elem *el, struct type_entry *t)
 	a->dispatch = d;
 	a->elem = *el;
 	a->type = t;
+	a->placed = true;
 	if (hmap_put(d->held, a->elem.id.b, sizeof(a->elem.id.b), a, NULL) != 0) {
 		mem_free(a);
 		return NULL;
@@ -35,7 +36,22 @@ attempt_hold(struct dispatch *d, const struct elem *el, struct type_entry *t)
 	return a;
 }
 
-/* the end of an attempt's life here; its place is free again */
+/* its handler needs it no more: a place for another */
+static void
+put_place(struct attempt *a)
+{
+	struct engine *e = a->dispatch->engine;
+
+	if (!a->placed)
+		return;
+	a->placed = false;
+	types_put_place(e->types, a->type);
+	score_set(e->slot, SCORE_tasks_running, (uint64_t)types_running(e->types));
+	if (a->type->metered)
+		engine_places_changed(e, true);
+	dispatch_wake(a->dispatch);
+}
+
 void
 attempt_let_go(struct dispatch *d, struct attempt *a)
 {
@@ -43,11 +59,7 @@ attempt_let_go(struct dispatch *d, struct attempt *a)
 		d->ghosts--;
 	} else {
 		hmap_remove(d->held, a->elem.id.b, sizeof(a->elem.id.b));
-		types_put_place(d->engine->types, a->type);
-		score_set(d->engine->slot, SCORE_tasks_running,
-		    (uint64_t)types_running(d->engine->types));
-		if (a->type->metered) /* a place for another command */
-			engine_places_changed(d->engine, true);
+		put_place(a);
 	}
 	mem_free(a->payload);
 	mem_free(a->result);
@@ -132,17 +144,43 @@ dispatch_ghost(struct dispatch *d, const struct elem *el, int number, int claim)
 	finish_add(d->engine->finish, a);
 }
 
+/*
+ * Attempts whose outcome is not recorded yet have no place any more; while there are as
+ * many as slots nothing is taken, so that the database's pauses do not pile them up.
+ */
+int
+dispatch_room(const struct dispatch *d)
+{
+	struct types *ts = d->engine->types;
+	int unrecorded = (int)hmap_count(d->held) - types_running(ts);
+
+	return unrecorded < (int)d->engine->settings->node_slots ? types_free_slots(ts)
+								 : 0;
+}
+
 int
 dispatch_first_open_claim(const struct dispatch *d)
 {
-	return d->claim_state == CLAIM_NONE ? d->claim + 1 : d->claim;
+	const struct claim_note *note;
+	int first = d->batches + 1;
+
+	if (d->claim_state != CLAIM_NONE)
+		first = d->claim;
+	if (d->adopting != 0 && d->adopting < first)
+		first = d->adopting;
+	TAILQ_FOREACH (note, &d->in_doubt, link) {
+		if (note->claim < first)
+			first = note->claim;
+	}
+	return first;
 }
 
 bool
 dispatch_idle(const struct dispatch *d)
 {
 	return hmap_count(d->held) == 0 && d->ghosts == 0 &&
-	       d->claim_state == CLAIM_NONE;
+	       d->claim_state == CLAIM_NONE && d->adopting == 0 &&
+	       TAILQ_EMPTY(&d->in_doubt);
 }
 
 int
@@ -193,8 +231,7 @@ ended(struct attempt *a)
 	struct dispatch *d = a->dispatch;
 
 	a->state = ATTEMPT_ENDED;
-	score_set(d->engine->slot, SCORE_tasks_running,
-	    (uint64_t)types_running(d->engine->types));
+	put_place(a);
 	if (a->lost) {
 		dispatch_release(d, a);
 		return;

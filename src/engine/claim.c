@@ -98,7 +98,7 @@ claim_popped(struct dispatch *d)
 	struct attempt *batch[CLAIM_ROWS];
 	size_t count = gather(d, batch);
 
-	d->claim++;
+	d->claim = ++d->batches;
 	d->claim_direct = false;
 	fill_claim(d, batch, count);
 	send_claim(d, &sql_claim);
@@ -119,7 +119,7 @@ claim_purse(struct dispatch *d, int most)
 
 	if (most > CLAIM_ROWS)
 		most = CLAIM_ROWS;
-	d->claim++;
+	d->claim = ++d->batches;
 	d->claim_direct = true;
 	pgparam_reset(p);
 	pgparam_uuid(p, &e->owner);
@@ -150,7 +150,7 @@ claim_straight(struct dispatch *d)
 	for (int i = 0; i < 2; i++) {
 		d->commands = !d->commands;
 		most = d->commands ? types_free_commands(d->engine->types)
-				   : types_free_slots(d->engine->types);
+				   : dispatch_room(d);
 		if (most > 0) {
 			claim_purse(d, most);
 			return;
@@ -176,8 +176,8 @@ claim_ask(struct dispatch *d)
 
 /* ---------------------------------------------------------------- start */
 
-static void
-start(struct dispatch *d, struct attempt *a)
+void
+claim_start(struct dispatch *d, struct attempt *a)
 {
 	struct engine *e = d->engine;
 	const struct handler *h = &e->handlers[a->type->kind];
@@ -211,7 +211,7 @@ on_named(const struct err *err, void *arg)
 	while ((a = TAILQ_FIRST(&ready)) != NULL) {
 		TAILQ_REMOVE(&ready, a, link);
 		if (names_queue(d->engine->names, a->queue_id) != NULL) {
-			start(d, a);
+			claim_start(d, a);
 		} else if (err == NULL) {
 			/* the queue's row is gone: its application was removed */
 			a->state = ATTEMPT_RUNNING;
@@ -340,7 +340,7 @@ take_rows(struct dispatch *d, const struct pgrows *rows)
 	while ((a = TAILQ_FIRST(&ready)) != NULL) {
 		TAILQ_REMOVE(&ready, a, link);
 		if (names_queue(d->engine->names, a->queue_id) != NULL)
-			start(d, a);
+			claim_start(d, a);
 		else
 			TAILQ_INSERT_TAIL(&d->unnamed, a, link);
 	}

@@ -40,6 +40,8 @@ dispatch_create(struct engine *e, struct err *err)
 	TAILQ_INIT(&d->naming);
 	TAILQ_INIT(&d->spare);
 	TAILQ_INIT(&d->ended);
+	TAILQ_INIT(&d->newborn);
+	TAILQ_INIT(&d->in_doubt);
 	pgparam_init(&d->params);
 	d->held = hmap_create();
 	d->defer = loop_defer_create(e->loop, look, d);
@@ -84,6 +86,7 @@ dispatch_free(struct dispatch *d)
 		TAILQ_REMOVE(&d->spare, a, link);
 		mem_free(a);
 	}
+	TAILQ_CONCAT(&d->ended, &d->in_doubt, link);
 	while ((note = TAILQ_FIRST(&d->ended)) != NULL) {
 		TAILQ_REMOVE(&d->ended, note, link);
 		mem_free(note);
@@ -219,7 +222,7 @@ static void
 pop(struct dispatch *d)
 {
 	struct engine *e = d->engine;
-	int room = types_free_slots(e->types);
+	int room = dispatch_room(d);
 	int64_t share;
 
 	if (room <= 0)
@@ -251,6 +254,8 @@ look(void *arg)
 		return;
 	if (!may_claim && !loop_timer_pending(d->timer))
 		loop_timer_start_ms(d->timer, d->claim_after_ms - now_ms);
+	if (may_claim)
+		adopt_ask(d);
 	if (d->claim_state == CLAIM_LOST && may_claim)
 		claim_ask(d);
 	if (!TAILQ_EMPTY(&d->unnamed) && TAILQ_EMPTY(&d->naming))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * dispatch_int.h - what dispatch.c, claim.c and attempt.c share: the state of one
- * worker's dispatch, and the calls between the three.
+ * dispatch_int.h - what dispatch.c, claim.c, adopt.c and attempt.c share: the state of
+ * one worker's dispatch, and the calls between them.
  */
 #ifndef ENGINE_DISPATCH_INT_H
 #define ENGINE_DISPATCH_INT_H
@@ -39,11 +39,16 @@ struct dispatch {
 	struct attempts spare;	 /* free list */
 	size_t spare_count;
 	struct claim_notes ended; /* batches that ended without a finish */
+	int batches;		  /* numbers given to claims so far: the latest one */
 	enum claim_state claim_state;
 	bool claim_direct; /* the claim under way was a direct one */
 	bool commands;	   /* which purse the latest direct claim was for */
 	int empty_claims;  /* direct ones in a row that brought nothing */
-	int claim;	   /* number of the latest batch */
+	int claim;	   /* number of the claim under way, or of the latest */
+	int adopting;	   /* number of the batch of a submit under way; 0: none */
+	struct claim_note *adopted;  /* that batch, once it has brought something */
+	struct attempts newborn;     /* of that batch: to be started */
+	struct claim_notes in_doubt; /* submits whose answer was lost: to be asked */
 	int ghosts;
 	bool stopped;
 	bool polling; /* the last look at the list found more */
@@ -64,6 +69,8 @@ struct dispatch {
 /* NULL: no memory; the place was taken by the caller */
 struct attempt *attempt_hold(
     struct dispatch *d, const struct elem *el, struct type_entry *t);
+/* how many of the types without places of their own may be taken now */
+int dispatch_room(const struct dispatch *d);
 /* the end of an attempt's life here; its place is free again */
 void attempt_let_go(struct dispatch *d, struct attempt *a);
 
@@ -73,7 +80,11 @@ void dispatch_claim_later(struct dispatch *d);
 void dispatch_give_back_popped(
     struct dispatch *d); /* what is not claimed, for others */
 
+/* adopt.c: a submit's batch whose answer was lost becomes the claim to be asked for */
+void adopt_ask(struct dispatch *d);
+
 /* claim.c */
+void claim_start(struct dispatch *d, struct attempt *a); /* CLAIMED: to its handler */
 void claim_popped(struct dispatch *d);	  /* what waits goes out in one claim */
 void claim_straight(struct dispatch *d);  /* without Redis */
 void claim_ask(struct dispatch *d);	  /* the answer was lost: what is ours? */

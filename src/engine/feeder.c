@@ -320,6 +320,8 @@ read_view(struct feeder *f, const struct broker_view *view)
 	for (size_t i = 0; i < view->place_count; i++)
 		add_places(f, view->places[i]);
 	empty_list(f);
+	if (view->list_count == 0)
+		return;
 	f->list = mem_array(view->list_count, sizeof(*f->list));
 	if (f->list == NULL)
 		return;

@@ -56,6 +56,7 @@ struct attempt {
 	struct type_entry *type;
 	const char *queue_name; /* valid during start */
 	enum attempt_state state;
+	bool placed;	/* it has a place of its type, until its handler has ended it */
 	bool in_list;	/* its id lies in our processing list */
 	bool giving_up; /* the worker leaves: unless it succeeds it is given back */
 	bool lost;	/* no longer ours: its end is recorded nowhere */

@@ -144,6 +144,18 @@ bool dispatch_leave_claim(struct attempt *a, int *claim);
 /* a batch that ended without a finish, to be removed with the next one; false: none */
 bool dispatch_ended_claim(struct dispatch *d, int *claim);
 
+/* adopt.c: tasks that the worker which stores them runs itself */
+bool adopt_may(const struct dispatch *d); /* there is nothing that waits */
+/* a place for such a task, to be put back or handed to adopt_task; NULL: none */
+struct type_entry *adopt_place(struct dispatch *d, int type_id);
+/* the batch number that the statement gives to what it adopts; ended by adopt_end */
+int adopt_begin(struct dispatch *d);
+/* committed as ours; its place is the attempt's, the item is copied.  Started by
+ * adopt_end. */
+void adopt_task(struct dispatch *d, struct type_entry *place, int app_id,
+    const struct submit_item *it);
+void adopt_end(struct dispatch *d, bool lost); /* lost: nobody knows what it brought */
+
 /* audit.c: what PostgreSQL says that this worker holds against what it holds */
 struct audit *audit_create(struct engine *e, struct err *err) ATTR_CHECK;
 void audit_free(struct audit *au);

@@ -37,6 +37,7 @@ struct batch {
 	size_t count; /* groups */
 	size_t rows;
 	int tries;
+	int adopts; /* the claim batch for what this worker runs itself; 0: nothing */
 };
 
 struct submit {
@@ -242,6 +243,7 @@ gather(struct submit *s, struct groups *from, size_t most)
 			    : pgparam_elem_null(p))
 #define PUT_WAITER(p, s, g, it)                                                        \
 	((it)->wait ? pgparam_elem_uuid(p, &(s)->engine->owner) : pgparam_elem_null(p))
+#define PUT_ADOPT(p, s, g, it) pgparam_elem_bool(p, (it)->place != NULL)
 #define PUT_PAYLOAD(p, s, g, it)                                                       \
 	((it)->payload != NULL                                                         \
 		? pgparam_elem_text(p, (it)->payload, (it)->payload_len)               \
@@ -251,7 +253,7 @@ gather(struct submit *s, struct groups *from, size_t most)
 		? pgparam_elem_text(p, (it)->metadata, (it)->metadata_len)             \
 		: pgparam_elem_null(p))
 
-/* the arrays of sql_submit, in its order */
+/* the parameters of sql_submit or sql_submit_adopt, in their order */
 static void
 fill_params(struct submit *s)
 {
@@ -271,6 +273,47 @@ fill_params(struct submit *s)
 	COLUMN(s, PGTYPE_TEXT, PUT_PAYLOAD);
 	COLUMN(s, PGTYPE_TEXT, PUT_METADATA);
 	pgparam_int4(&s->params, (int32_t)s->engine->settings->tasks_priority_aging_ms);
+	if (s->sent.adopts == 0)
+		return;
+	pgparam_uuid(&s->params, &s->engine->owner);
+	pgparam_int4(&s->params, s->sent.adopts);
+	COLUMN(s, PGTYPE_BOOL, PUT_ADOPT);
+}
+
+/* which of the batch would start here at once: each gets a place */
+static void
+adopt(struct submit *s)
+{
+	struct dispatch *d = s->engine->dispatch;
+	bool may = adopt_may(d), any = false;
+	struct submit_group *g;
+
+	EACH(s, g, it)
+	{
+		it->place = may && it->run_at_us == 0 && it->delay_ms == 0
+				? adopt_place(d, it->type_id)
+				: NULL;
+		any |= it->place != NULL;
+	}
+	s->sent.adopts = any ? adopt_begin(d) : 0;
+}
+
+/* the batch has ended, and what it did not bring needs no place */
+static void
+adopted(struct submit *s, bool lost)
+{
+	struct submit_group *g;
+
+	if (s->sent.adopts == 0)
+		return;
+	s->sent.adopts = 0;
+	EACH(s, g, it)
+	{
+		if (it->place != NULL)
+			types_put_place(s->engine->types, it->place);
+		it->place = NULL;
+	}
+	adopt_end(s->engine->dispatch, lost);
 }
 
 /* nothing happened: first in line for the next connection, or until patience ends */
@@ -298,12 +341,15 @@ send_batch(struct submit *s)
 	struct err err = ERR_INIT;
 
 	s->sent.tries++;
+	adopt(s);
 	fill_params(s);
 	s->open = true;
 	score_add(s->engine->slot, SCORE_batches_total, 1);
-	if (store_exec(s->engine->store, STORE_SUBMIT, &sql_submit, &s->params,
+	if (store_exec(s->engine->store, STORE_SUBMIT,
+		s->sent.adopts != 0 ? &sql_submit_adopt : &sql_submit, &s->params,
 		on_inserted, s, &err) == 0)
 		return;
+	adopted(s, false);
 	if (!store_is_up(s->engine->store, STORE_SUBMIT)) {
 		put_back(s);
 		return;
@@ -366,6 +412,8 @@ push_batch(struct submit *s)
 	{
 		const struct type_entry *t = types_by_id(e->types, it->type_id);
 
+		if (it->place != NULL)
+			continue; /* it runs here */
 		if (it->scheduled || !direct || t == NULL || t->metered)
 			hint = true;
 		else
@@ -378,6 +426,16 @@ push_batch(struct submit *s)
 		engine_hint(e);
 	if (!broker_is_up(e->broker))
 		dispatch_wake(e->dispatch);
+}
+
+/* the database decided whether it is ours: the queue may be paused meanwhile */
+static void
+take_place(struct submit *s, struct submit_item *it, bool running)
+{
+	if (it->place == NULL || running)
+		return;
+	types_put_place(s->engine->types, it->place);
+	it->place = NULL;
 }
 
 static bool
@@ -395,10 +453,28 @@ take_rows(struct submit *s, const struct pgrows *rows)
 		if (!uuid_eq(&id, &it->id))
 			return false;
 		it->scheduled = pgrows_int(rows, row, 1) == TASK_SCHEDULED;
+		take_place(s, it, pgrows_int(rows, row, 1) == TASK_RUNNING);
 		it->due_us = pgrows_int(rows, row, 2);
 		row++;
 	}
 	return true;
+}
+
+/* what is committed as ours becomes attempts, while the callers' texts are there */
+static void
+hand_over(struct submit *s)
+{
+	struct submit_group *g;
+
+	if (s->sent.adopts == 0)
+		return;
+	EACH(s, g, it)
+	{
+		if (it->place == NULL)
+			continue;
+		adopt_task(s->engine->dispatch, it->place, g->app_id, it);
+		it->place = NULL;
+	}
 }
 
 static void
@@ -414,17 +490,21 @@ accepted(struct submit *s, const struct pgrows *rows)
 
 		log_error(NULL, "BUG: an insert returned other rows than were sent",
 		    "rows=%d sent=%zu", pgrows_count(rows), s->sent.rows);
+		adopted(s, true);
 		err_set(&err, ERR_BUG, "the task may have been accepted");
 		fail_all(&s->sent.groups, &err);
 		return;
 	}
 	score_add(s->engine->slot, SCORE_tasks_submitted_total, s->sent.rows);
 	push_batch(s);
+	hand_over(s);
 	TAILQ_CONCAT(&done, &s->sent.groups, link);
 	while ((g = TAILQ_FIRST(&done)) != NULL) {
 		TAILQ_REMOVE(&done, g, link);
 		tell(g, NULL);
 	}
+	/* the callers first: their answers do not wait for handlers to start */
+	adopted(s, false);
 }
 
 /* somebody's data cannot be stored: halve until the culprit stands alone */
@@ -452,6 +532,8 @@ on_inserted(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	struct err err = ERR_INIT;
 
 	s->open = false;
+	if (pe != NULL)
+		adopted(s, pe->class == PGERR_LOST);
 	if (pe == NULL) {
 		accepted(s, rows);
 	} else if (pe->class == PGERR_RETRY && s->sent.tries < TRIES) {

@@ -6,7 +6,7 @@
  * 1,000.  Groups that arrive while a statement is under way leave together in the next
  * one, up to 512 rows or 1 MiB (a larger group goes alone).  The callback runs after
  * the commit: 201 may be said then.  After it the ids are pushed to Redis, or the
- * feeder gets a hint.
+ * feeder gets a hint; what this worker adopted starts (adopt.c).
  *
  * All data must have been validated (names known, JSON checked, UTF-8, sizes).  If a
  * statement fails on data all the same, it is halved until the culprit alone is
@@ -25,6 +25,7 @@
 #include "base/uuid.h"
 
 struct submit;
+struct type_entry;
 
 struct submit_item {
 	struct uuid id; /* filled by submit_add */
@@ -40,6 +41,7 @@ struct submit_item {
 	const char *metadata; /* JSON object; NULL: none */
 	size_t metadata_len;
 	bool wait; /* someone will wait: the row names this worker as the waiter */
+	struct type_entry *place; /* submit's until the callback: to run it here */
 	/* filled before the callback */
 	bool scheduled; /* not due yet */
 	int64_t due_us; /* run_at as PostgreSQL decided it */

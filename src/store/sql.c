@@ -34,6 +34,50 @@ const struct pgstmt sql_submit = {
     " RETURNING id, state, (extract(epoch FROM run_at) * 1000000)::int8",
 };
 
+/*
+ * The same, and what is due now and marked is adopted by the caller ($14, under its
+ * claim batch $15): stored as its first attempt, running, and noted like any claim. Not
+ * if the caller is not alive any more, nor from a paused queue.
+ */
+const struct pgstmt sql_submit_adopt = {
+    "submit_adopt",
+    "WITH made AS ("
+    "INSERT INTO shoal.task (id, app_id, queue_id, type_id, state, attempt, claim, "
+    "owner, started_at,"
+    " priority, max_attempts, timeout_ms, run_at, order_at, due_at, waiter, payload, "
+    "metadata)"
+    " SELECT v.id, v.app_id, v.queue_id, v.type_id,"
+    " CASE WHEN v.later THEN 0 WHEN v.mine THEN 2 ELSE 1 END,"
+    " CASE WHEN v.mine THEN 1 ELSE 0 END, CASE WHEN v.mine THEN $15::int ELSE 0 END,"
+    " CASE WHEN v.mine THEN $14::uuid END, CASE WHEN v.mine THEN clock_timestamp() END,"
+    " v.priority, v.max_attempts, v.timeout_ms, v.at,"
+    " CASE WHEN NOT v.later AND NOT v.mine"
+    "  THEN v.at + v.priority * $13::int * interval '1 millisecond' END,"
+    " CASE WHEN v.later THEN v.at END, v.waiter, v.payload, v.metadata"
+    " FROM (SELECT u.*, x.at, x.at > now() AS later,"
+    "   u.adopt AND x.at <= now()"
+    "   AND coalesce(u.queue_id <> ALL ((SELECT shoal.may_adopt($14::uuid))::int[]), "
+    "false)"
+    "   AS mine"
+    "  FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::int2[], "
+    "$6::int2[], $7::int[],"
+    "   $8::int8[], $9::int8[], $10::uuid[], $11::text[], $12::text[], $16::bool[])"
+    "   AS u (id, app_id, queue_id, type_id, priority, max_attempts, timeout_ms, "
+    "run_at_us, delay_ms,"
+    "   waiter, payload, metadata, adopt),"
+    "  LATERAL (SELECT CASE"
+    "   WHEN u.run_at_us IS NOT NULL THEN timestamptz 'epoch' + u.run_at_us * interval "
+    "'1 microsecond'"
+    "   WHEN u.delay_ms IS NOT NULL THEN now() + u.delay_ms * interval '1 millisecond'"
+    "   ELSE now() END AS at) x) v"
+    " RETURNING app_id, id, state, run_at"
+    "), noted AS ("
+    "INSERT INTO shoal.claim (owner, batch, apps, ids)"
+    " SELECT $14::uuid, $15::int, array_agg(m.app_id), array_agg(m.id)"
+    " FROM made m WHERE m.state = 2 HAVING count(*) > 0)"
+    " SELECT id, state, (extract(epoch FROM run_at) * 1000000)::int8 FROM made",
+};
+
 const struct pgstmt sql_claim = {
     "claim",
     "SELECT * FROM shoal.claim_tasks($1::uuid, $2::int, $3::int[], $4::uuid[], "

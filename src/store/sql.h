@@ -10,8 +10,10 @@
 
 #include "pg/pgconn.h"
 
-/* 13 arrays, aging ms; id, state, run_at in microseconds */
+/* 12 arrays, aging ms; id, state, run_at in microseconds */
 extern const struct pgstmt sql_submit;
+/* the same, me, batch, which to adopt; as sql_submit */
+extern const struct pgstmt sql_submit_adopt;
 /* me, batch, apps, ids, types; app, id, attempt, type, queue, failures, max_attempts,
  * timeout_ms, payload */
 extern const struct pgstmt sql_claim;

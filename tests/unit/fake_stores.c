@@ -418,6 +418,13 @@ broker_is_idle(const struct broker *b)
 	return fakes.pops == 0;
 }
 
+bool
+broker_is_waiting(const struct broker *b)
+{
+	(void)b;
+	return fakes.line_empty;
+}
+
 void
 broker_stop_popping(struct broker *b)
 {

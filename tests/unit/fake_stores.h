@@ -30,7 +30,8 @@ struct fake_stores {
 	void *events_arg;
 	/* what the engine told Redis */
 	struct fake_list pushed, pushed_first, acked, given_back, dropped;
-	size_t pops; /* asked for and not yet answered */
+	size_t pops;	 /* asked for and not yet answered */
+	bool line_empty; /* the blocking pop waits */
 	size_t look_count;
 	broker_view_cb *look_cb;
 	void *look_arg;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * test_engine_work.c - what a worker does with ids, claims and outcomes when answers
- * are lost, late or refused: dispatch.c, finish.c, audit.c and submit.c over fake
- * stores.
+ * are lost, late or refused: dispatch.c, finish.c, audit.c, submit.c and adopt.c over
+ * fake stores.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -326,7 +326,7 @@ outcome_that_always_fails_blocks_no_other(void **state)
 
 /* ---------------------------------------------------------------- submits */
 
-static int told_ok, told_invalid;
+static int told_ok, told_invalid, told_unknown;
 
 static void
 on_submitted(struct submit_group *g, const struct err *err, void *arg)
@@ -335,6 +335,7 @@ on_submitted(struct submit_group *g, const struct err *err, void *arg)
 	(void)arg;
 	told_ok += err == NULL;
 	told_invalid += err != NULL && err->code == ERR_INVALID;
+	told_unknown += err != NULL && err->code == ERR_TIMEOUT;
 }
 
 static void
@@ -395,6 +396,148 @@ refused_submit_is_found_by_halving(void **state)
 	assert_true(submit_idle(test_engine->submit));
 }
 
+/* ---------------------------------------------------------------- adoption */
+
+static struct submit_item adoptees[4];
+static struct submit_group adopters[4];
+
+/* a worker in the blocking pop is given so many tasks of type shoal.noop, queue 1 */
+static void
+submit_while_nothing_waits(int count)
+{
+	struct err err = ERR_INIT;
+
+	memset(adoptees, 0, sizeof(adoptees));
+	told_ok = told_invalid = told_unknown = 0;
+	fakes.line_empty = true;
+	for (int i = 0; i < count; i++) {
+		adoptees[i] = (struct submit_item){.queue_id = 1,
+		    .type_id = 1,
+		    .max_attempts = 25,
+		    .payload = "{\"n\":1}",
+		    .payload_len = 7};
+		adopters[i] = (struct submit_group){
+		    .app_id = 1, .items = &adoptees[i], .count = 1, .cb = on_submitted};
+		assert_int_equal(
+		    submit_add(test_engine->submit, &adopters[i], &err), 0);
+	}
+	turn();
+	assert_int_equal(waiting(&sql_submit_adopt), 1);
+	assert_int_equal(waiting(&sql_submit), 0);
+}
+
+/* the rows of the batch, in these states */
+static void
+store_batch(const enum task_state states[], int count)
+{
+	struct pgrows *rows = rows_new("uhl");
+
+	for (int i = 0; i < count; i++)
+		rows_add(rows, "uhl", &adoptees[i].id, (int)states[i], (int64_t)1);
+	answer(&sql_submit_adopt, rows);
+}
+
+static void
+task_that_nothing_waits_before_runs_where_it_was_stored(void **state)
+{
+	static const enum task_state running[] = {TASK_RUNNING, TASK_RUNNING};
+
+	(void)state;
+	submit_while_nothing_waits(2);
+	assert_int_equal(array_count(&sql_submit_adopt, 15), 2);
+	assert_int_equal(types_running(test_engine->types), 2);
+	store_batch(running, 2);
+	learn_queue(1);
+	assert_int_equal(told_ok, 2);
+	assert_int_equal(started_count, 2);
+	assert_int_equal(started[0]->number, 1);
+	assert_int_equal(started[0]->payload_len, 7);
+	assert_int_equal(fakes.pushed.count, 0);
+	attempt_succeeded(started[0], NULL, 0);
+	attempt_succeeded(started[1], NULL, 0);
+	assert_int_equal(types_running(test_engine->types), 0);
+	turn();
+	/* under the batch's number, and its note goes with the last of them */
+	assert_int_equal(array_int(&sql_finish, 4, 0), 1);
+	assert_int_equal(array_count(&sql_finish, 10), 1);
+	assert_int_equal(fakes.acked.count, 0);
+}
+
+static void
+task_of_a_paused_queue_is_stored_and_not_run(void **state)
+{
+	static const enum task_state states[] = {TASK_RUNNING, TASK_QUEUED};
+
+	(void)state;
+	submit_while_nothing_waits(2);
+	store_batch(states, 2);
+	learn_queue(1);
+	assert_int_equal(told_ok, 2);
+	assert_int_equal(started_count, 1);
+	assert_int_equal(types_running(test_engine->types), 1);
+	assert_int_equal(fakes.pushed.count, 1);
+	assert_true(uuid_eq(&fakes.pushed.elems[0].id, &adoptees[1].id));
+}
+
+static void
+adopted_batch_whose_answer_was_lost_is_asked_for(void **state)
+{
+	struct pgrows *rows;
+
+	(void)state;
+	submit_while_nothing_waits(2);
+	assert_int_equal(dispatch_first_open_claim(test_engine->dispatch), 1);
+	answer_error(&sql_submit_adopt, PGERR_LOST, "");
+	assert_int_equal(told_unknown, 2);
+	assert_int_equal(types_running(test_engine->types), 0);
+	assert_false(dispatch_idle(test_engine->dispatch));
+	/* the audit leaves it alone until the answer is here */
+	assert_int_equal(dispatch_first_open_claim(test_engine->dispatch), 1);
+	UNTIL(waiting(&sql_claimed) == 1);
+	assert_int_equal(param_int(&sql_claimed, 1), 1);
+	rows = rows_new(CLAIM_COLS);
+	rows_add(rows, "iuiiiiint", 1, &adoptees[1].id, 1, 1, 1, 0, 25, "null");
+	answer(&sql_claimed, rows);
+	learn_queue(1);
+	assert_int_equal(started_count, 1);
+	assert_int_equal(started[0]->claim, 1);
+	assert_int_equal(dispatch_first_open_claim(test_engine->dispatch), 2);
+}
+
+static void
+what_was_adopted_while_the_worker_began_to_leave_goes_back(void **state)
+{
+	static const enum task_state running[] = {TASK_RUNNING};
+
+	(void)state;
+	submit_while_nothing_waits(1);
+	dispatch_stop(test_engine->dispatch);
+	store_batch(running, 1);
+	learn_queue(1);
+	assert_int_equal(told_ok, 1);
+	assert_int_equal(started_count, 0);
+	turn();
+	assert_int_equal(array_int(&sql_finish, 5, 0), TASK_QUEUED);
+}
+
+static void
+tasks_are_not_adopted_while_others_wait_or_a_quarter_of_the_slots_is_left(void **state)
+{
+	struct type_entry *t;
+	int taken = 0;
+
+	(void)state;
+	t = types_by_id(test_engine->types, 1);
+	assert_false(adopt_may(test_engine->dispatch));
+	fakes.line_empty = true;
+	assert_true(adopt_may(test_engine->dispatch));
+	fakes.length = 100000; /* spilling */
+	assert_false(adopt_may(test_engine->dispatch));
+	while (adopt_place(test_engine->dispatch, 1) == t)
+		taken++;
+	assert_int_equal(taken, test_engine->settings->node_slots * 3 / 4);
+}
+
 #define ENGINE_TEST(f) cmocka_unit_test_setup_teardown(f, engine_setup, engine_teardown)
 
 int
@@ -415,6 +558,12 @@ main(void)
 	    ENGINE_TEST(refused_data_fail_their_own_task_only),
 	    ENGINE_TEST(outcome_that_always_fails_blocks_no_other),
 	    ENGINE_TEST(refused_submit_is_found_by_halving),
+	    ENGINE_TEST(task_that_nothing_waits_before_runs_where_it_was_stored),
+	    ENGINE_TEST(task_of_a_paused_queue_is_stored_and_not_run),
+	    ENGINE_TEST(adopted_batch_whose_answer_was_lost_is_asked_for),
+	    ENGINE_TEST(what_was_adopted_while_the_worker_began_to_leave_goes_back),
+	    ENGINE_TEST(
+		tasks_are_not_adopted_while_others_wait_or_a_quarter_of_the_slots_is_left),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * adopt.c - tasks that the worker which stores them runs itself.
+ *
+ * A worker that waits in the blocking pop has seen the list empty and has places: what
+ * it pushed now, somebody like it would pop and claim.  So the statement that stores
+ * such tasks claims them too, under a batch number of this worker: the rows are
+ * inserted as running, attempt 1, and noted in shoal.claim.  To the protocol that is a
+ * submit and a claim with nothing between; one commit instead of two, no message, and
+ * no attempt starts before it.  PostgreSQL looks at the mark of the incarnation
+ * and at paused queues as it does for a claim.
+ *
+ * Never while tasks wait: a backlog, a list that is not empty and a type with places of
+ * its own (the feeder's) keep their order.  A quarter of the slots is left alone, so
+ * that a burst at one worker is shared with the others.
+ *
+ * One batch at a time, from adopt_begin to adopt_end.  If its answer was lost, it is
+ * asked for by its number like a claim's.
+ */
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "engine/dispatch_int.h"
+
+bool
+adopt_may(const struct dispatch *d)
+{
+	struct engine *e = d->engine;
+	bool line_is_empty;
+
+	if (d->stopped || !e->serving || e->ending ||
+	    !store_is_up(e->store, STORE_WORK))
+		return false;
+	if (d->direct)
+		line_is_empty = d->empty_claims >= 2;
+	else
+		line_is_empty = broker_is_up(e->broker) && broker_is_waiting(e->broker);
+	return line_is_empty && !engine_is_spilling(e);
+}
+
+struct type_entry *
+adopt_place(struct dispatch *d, int type_id)
+{
+	struct types *ts = d->engine->types;
+	struct type_entry *t = types_by_id(ts, type_id);
+
+	if (t == NULL || t->metered ||
+	    dispatch_room(d) <= d->engine->settings->node_slots / 4 ||
+	    !types_take_place(ts, t))
+		return NULL;
+	return t;
+}
+
+int
+adopt_begin(struct dispatch *d)
+{
+	d->adopting = ++d->batches;
+	return d->adopting;
+}
+
+void
+adopt_task(struct dispatch *d, struct type_entry *place, int app_id,
+    const struct submit_item *it)
+{
+	struct elem el = {it->id, app_id, it->type_id};
+	struct attempt *a = attempt_hold(d, &el, place);
+
+	if (a == NULL) {
+		types_put_place(d->engine->types, place);
+		dispatch_ghost(d, &el, 1, d->adopting);
+		return;
+	}
+	if (d->adopted == NULL && (d->adopted = mem_zero(sizeof(*d->adopted))) != NULL)
+		d->adopted->claim = d->adopting;
+	if (it->payload != NULL)
+		a->payload = mem_dup(it->payload, it->payload_len);
+	if (d->adopted == NULL || (it->payload != NULL && a->payload == NULL)) {
+		/* ours, and there is no memory to run it: for others */
+		attempt_let_go(d, a);
+		dispatch_ghost(d, &el, 1, d->adopting);
+		return;
+	}
+	a->payload_len = it->payload_len;
+	a->number = 1;
+	a->claim = d->adopting;
+	a->queue_id = it->queue_id;
+	a->max_attempts = it->max_attempts;
+	a->timeout_ms = it->timeout_ms;
+	a->state = ATTEMPT_CLAIMED;
+	a->note = d->adopted;
+	a->note->left++;
+	TAILQ_INSERT_TAIL(&d->newborn, a, link);
+}
+
+void
+adopt_end(struct dispatch *d, bool lost)
+{
+	struct claim_note *note = NULL;
+	struct attempt *a;
+	uint64_t count = 0;
+
+	if (lost && (note = mem_zero(sizeof(*note))) != NULL) {
+		/* without memory the audit gives back what it brought */
+		note->claim = d->adopting;
+		TAILQ_INSERT_TAIL(&d->in_doubt, note, link);
+	}
+	d->adopting = 0;
+	d->adopted = NULL; /* its attempts have it */
+	while ((a = TAILQ_FIRST(&d->newborn)) != NULL) {
+		TAILQ_REMOVE(&d->newborn, a, link);
+		count++;
+		if (names_queue(d->engine->names, a->queue_id) != NULL)
+			claim_start(d, a);
+		else
+			TAILQ_INSERT_TAIL(&d->unnamed, a, link);
+	}
+	score_add(d->engine->slot, SCORE_tasks_claimed_total, count);
+	if (note != NULL || !TAILQ_EMPTY(&d->unnamed))
+		dispatch_wake(d);
+}
+
+void
+adopt_ask(struct dispatch *d)
+{
+	struct claim_note *note = TAILQ_FIRST(&d->in_doubt);
+
+	if (note == NULL || d->claim_state != CLAIM_NONE)
+		return;
+	TAILQ_REMOVE(&d->in_doubt, note, link);
+	d->claim = note->claim;
+	d->claim_direct = false;
+	d->claim_state = CLAIM_LOST; /* claim.c does the rest */
+	mem_free(note);
+}
