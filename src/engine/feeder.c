@@ -15,6 +15,13 @@
  * In a pass that nobody asked for, a row that has been due for less than a second is
  * left alone: most likely its id is on its way from a submitter or to a claim.
  *
+ * Between such passes, while the pool is spilling, there are short ones: they do not
+ * read the list, and read each lane on from where the last pass ended, as many rows
+ * as the list has room for.  So a task of a backlog is read about once, and neither the
+ * depth of the backlog nor what was claimed since the last vacuum costs anything.  A
+ * whole pass comes at least each WHOLE_MS, so that what must go in front, or was lost,
+ * is seen; less often only where a whole one is slow.
+ *
  * The pass also renews the leader's lease, promotes what is due, and writes the beat to
  * Redis.
  */
@@ -27,9 +34,13 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "engine/internal.h"
+#include "engine/lanes.h"
 
 #define PASS_MS	      1000
 #define SPILL_PASS_MS 20
+#define SPILL_TELL_MS 500
+#define WHOLE_MS      150
+#define WHOLE_SHARE   10 /* whole passes take no more than a tenth of the time */
 #define HINT_GAP_MS   1
 #define YOUNG_MS      1000
 #define WINDOW_MOST   10000
@@ -58,6 +69,12 @@ struct feeder {
 	bool hinted; /* a hint came: the next pass trusts no "on its way" */
 	bool all;    /* this pass does so */
 	bool refill; /* Redis lost its contents */
+	bool brief;  /* this pass reads on from the last one */
+	bool ended;  /* nothing was left to read on */
+	int64_t whole_ms, whole_spent_ms; /* when the last whole pass began, its time */
+	struct lanes lanes;
+	bool metered_due; /* types with places of their own have something due */
+	int64_t due_us;	  /* the latest time to run that was promoted; 0: none */
 	struct loop_timer *timer;
 	int64_t started_ms;
 	int64_t beat;
@@ -76,6 +93,8 @@ struct feeder {
 	int64_t slots; /* of the cluster */
 	int64_t window;
 	bool spilling;
+	int64_t told_ms;	/* when that was last said */
+	size_t pushed;		/* by this pass */
 	struct hmap *recent[2]; /* now, before */
 	int64_t recent_ms;
 	struct pgparam params;
@@ -356,11 +375,24 @@ set_window(struct feeder *f)
 
 /* ---------------------------------------------------------------- the pass */
 
+/* how many rows this pass wants: what the list has room for, or all of the window and
+ * one more, which tells whether there are more */
+static int32_t
+rows_wanted(const struct feeder *f)
+{
+	int64_t room = f->window - f->length;
+
+	if (!f->brief)
+		return (int32_t)f->window + 1;
+	return room > 0 ? (int32_t)room : 0;
+}
+
 static void
 ask_rows(struct feeder *f)
 {
 	struct engine *e = f->engine;
 	struct pgparam *p = &f->params;
+	int32_t most = rows_wanted(f);
 	struct err err = ERR_INIT;
 
 	pgparam_reset(p);
@@ -373,10 +405,18 @@ ask_rows(struct feeder *f)
 	pgparam_array_end(p);
 	pgparam_array(p, PGTYPE_INT4);
 	for (size_t i = 0; i < f->take_count; i++)
-		pgparam_elem_int4(
-		    p, f->takes[i].metered ? f->takes[i].free : (int32_t)f->window + 1);
+		pgparam_elem_int4(p, f->takes[i].metered ? f->takes[i].free : most);
 	pgparam_array_end(p);
-	pgparam_int4(p, (int32_t)f->window + 1);
+	pgparam_int4(p, most);
+	if (!f->brief) {
+		lanes_clear(&f->lanes);
+		f->due_us = 0;
+	}
+	lanes_put(&f->lanes, p);
+	if (f->due_us > 0)
+		pgparam_int8(p, f->due_us);
+	else
+		pgparam_null(p, PGTYPE_INT8);
 	f->started_ms = loop_now_ms(e->loop);
 	if (store_exec(e->store, STORE_LEAD, &sql_feed, p, on_fed, f, &err) != 0) {
 		f->open = false;
@@ -401,6 +441,19 @@ on_view(const struct broker_view *view, const struct err *err, void *arg)
 	ask_rows(f);
 }
 
+/*
+ * Types with places of their own are fed by what is in the list already, so they need
+ * whole passes.
+ */
+static bool
+may_be_brief(const struct feeder *f)
+{
+	int64_t age_ms = loop_now_ms(f->engine->loop) - f->whole_ms;
+
+	return f->spilling && !f->refill && !f->ended && !f->metered_due &&
+	       (age_ms < WHOLE_MS || age_ms < f->whole_spent_ms * WHOLE_SHARE);
+}
+
 static void
 pass(void *arg)
 {
@@ -410,14 +463,16 @@ pass(void *arg)
 	if (f->open || !f->running)
 		return;
 	f->open = true;
+	f->brief = may_be_brief(f);
 	f->all = f->hinted || f->refill;
 	f->hinted = false;
 	f->seen = false;
 	age_recent(f, loop_now_ms(e->loop));
-	if (broker_look(e->broker, f->beat, true, on_view, f, NULL) == 0)
+	if (broker_look(e->broker, f->beat, !f->brief, on_view, f, NULL) == 0)
 		return;
 	/* without Redis the pass keeps the lease and promotes; workers claim for
 	 * themselves */
+	f->brief = false;
 	f->take_count = 0;
 	ask_rows(f);
 }
@@ -505,6 +560,7 @@ push_missing(struct feeder *f, struct row *rows, size_t count)
 	int64_t room = f->window - f->length;
 	bool left_out = false;
 
+	f->pushed = 0;
 	if (first == NULL || last == NULL)
 		goto out;
 	for (size_t i = 0; i < count; i++) {
@@ -536,20 +592,26 @@ push_missing(struct feeder *f, struct row *rows, size_t count)
 	}
 	broker_push_first(b, first, first_count);
 	broker_push(b, last, last_count);
-	score_add(f->engine->slot, SCORE_feeder_pushed_total, first_count + last_count);
+	f->pushed = first_count + last_count;
+	score_add(f->engine->slot, SCORE_feeder_pushed_total, f->pushed);
 out:
 	mem_free(first);
 	mem_free(last);
 	return left_out;
 }
 
+/* a change at once, and again for those who missed it: it holds for two seconds */
 static void
 tell_spilling(struct feeder *f, bool spilling)
 {
-	if (spilling)
+	int64_t now_ms = loop_now_ms(f->engine->loop);
+
+	if (spilling && (!f->spilling || now_ms - f->told_ms >= SPILL_TELL_MS)) {
 		broker_publish(f->engine->broker, "spill");
-	else if (f->spilling)
+		f->told_ms = now_ms;
+	} else if (!spilling && f->spilling) {
 		broker_publish(f->engine->broker, "flow");
+	}
 	f->spilling = spilling;
 }
 
@@ -563,6 +625,8 @@ feed(struct feeder *f, const struct pgrows *pg)
 
 	if (rows == NULL)
 		return;
+	if (!f->brief)
+		f->metered_due = false;
 	/* kind 1 rows come first and again as kind 2 (unless the window is full of
 	 * others): the flag is theirs */
 	for (int i = 0; i < count; i++) {
@@ -574,6 +638,8 @@ feed(struct feeder *f, const struct pgrows *pg)
 		r->el.app_id = (int)pgrows_int(pg, i, 1);
 		pgrows_uuid(pg, i, 2, &r->el.id);
 		r->el.type_id = (int)pgrows_int(pg, i, 3);
+		if (kind == 1 && pgrows_int(pg, i, 9) > f->due_us)
+			f->due_us = pgrows_int(pg, i, 9);
 		if (find_take(f, r->el.type_id) == NULL)
 			continue;
 		r->age_ms = pgrows_int(pg, i, 4);
@@ -582,11 +648,21 @@ feed(struct feeder *f, const struct pgrows *pg)
 		if (kind == 1 && (f->spilling || is_metered(f, r->el.type_id)))
 			continue; /* must keep its place in the order: it comes as kind
 				     2 */
-		if (kind == 2 && !is_metered(f, r->el.type_id))
-			plain++;
+		if (kind == 2) {
+			lanes_note(&f->lanes, (int)pgrows_int(pg, i, 8), r->el.type_id,
+			    pgrows_int(pg, i, 9));
+			if (is_metered(f, r->el.type_id))
+				f->metered_due = true;
+			else
+				plain++;
+		}
 		due++;
 	}
-	left_out = push_missing(f, rows, due) || plain > (size_t)f->window;
+	left_out = push_missing(f, rows, due) || f->brief || plain > (size_t)f->window;
+	/* it read to the end, or nothing that it read was new: the next one looks at
+	 * all */
+	f->ended = f->brief && (plain < (size_t)rows_wanted(f) || f->pushed == 0) &&
+		   rows_wanted(f) > 0;
 	tell_spilling(f, left_out);
 	mem_free(rows);
 }
@@ -635,6 +711,10 @@ on_fed(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	if (f->spilling)
 		next_ms = SPILL_PASS_MS;
 	spent_ms = loop_now_ms(f->engine->loop) - f->started_ms;
+	if (!f->brief) {
+		f->whole_ms = f->started_ms;
+		f->whole_spent_ms = spent_ms;
+	}
 	if (f->hinted)
 		next_ms = HINT_GAP_MS;
 	/* never more than half of the time in passes, however slow the database is */

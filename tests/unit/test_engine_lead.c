@@ -14,7 +14,7 @@
 #include "base/clock.h"
 #include "fake_stores.h"
 
-#define FEED_COLS "hiuillll"
+#define FEED_COLS "hiuillllil"
 
 static const struct uuid other = {{9, 9, 9}};
 
@@ -128,13 +128,15 @@ lead(void)
 	UNTIL(fakes.look_cb != NULL && waiting(&sql_watch) == 1);
 }
 
+static int64_t list_length; /* in passes that do not read the list; 0: as listed */
+
 static void
 see_redis(int64_t epoch, const int ids[], size_t count, int type_id, const char *places)
 {
 	struct elem list[64] = {0};
 	const char *const texts[] = {places};
 	struct broker_view view = {.epoch = epoch,
-	    .length = (int64_t)count,
+	    .length = list_length > 0 ? list_length : (int64_t)count,
 	    .list = list,
 	    .list_count = count};
 	broker_view_cb *cb = fakes.look_cb;
@@ -150,12 +152,14 @@ see_redis(int64_t epoch, const int ids[], size_t count, int type_id, const char 
 	cb(&view, NULL, fakes.look_arg);
 }
 
+#define QUEUE 4 /* of all tasks here */
+
 static struct pgrows *
 fed(void)
 {
 	struct pgrows *rows = rows_new(FEED_COLS);
 
-	rows_add(rows, "hnnnnnll", 0, (int64_t)11, (int64_t)7);
+	rows_add(rows, "hnnnnnllnn", 0, (int64_t)11, (int64_t)7);
 	return rows;
 }
 
@@ -165,7 +169,8 @@ add_due(struct pgrows *rows, int kind, int n, int type_id, int64_t age_ms)
 	struct uuid id;
 
 	task_id(n, &id);
-	rows_add(rows, "hiuilnnn", kind, 1, &id, type_id, age_ms);
+	rows_add(rows, "hiuilnnnil", kind, 1, &id, type_id, age_ms, QUEUE,
+	    (int64_t)1000 * n);
 }
 
 static void
@@ -224,10 +229,119 @@ feeder_spills_beyond_the_window(void **state)
 	assert_int_equal(fakes.pushed.count, 64);
 	assert_non_null(strstr(fakes.published, " spill"));
 	assert_null(strstr(fakes.published, " flow"));
+	/* a short pass finds nothing to read on: that may be the end, or not */
 	next_pass();
 	see_redis(7, NULL, 0, 1, "8/8 1:-1");
+	assert_int_equal(array_count(&sql_feed, 6), 1);
+	answer(&sql_feed, fed());
+	assert_null(strstr(fakes.published, " flow"));
+	next_pass();
+	see_redis(7, NULL, 0, 1, "8/8 1:-1");
+	assert_int_equal(array_count(&sql_feed, 6), 0);
 	answer(&sql_feed, fed());
 	assert_non_null(strstr(fakes.published, " flow"));
+}
+
+/* 64 of many are in the list; the next pass has begun */
+static void
+spill(void)
+{
+	struct pgrows *rows;
+
+	list_length = 0;
+	lead();
+	see_redis(7, NULL, 0, 1, "8/8 1:-1");
+	rows = fed();
+	for (int n = 1; n <= 65; n++)
+		add_due(rows, 2, n, 1, 10);
+	answer(&sql_feed, rows);
+	fakes.pushed.count = 0;
+	next_pass();
+}
+
+static void
+short_passes_read_on_for_what_the_list_has_room_for(void **state)
+{
+	struct pgrows *rows;
+
+	(void)state;
+	spill();
+	list_length = 60;
+	see_redis(7, NULL, 0, 1, "8/8 1:-1");
+	/* from the last row that was seen, in the lane that it stands in */
+	assert_int_equal(array_count(&sql_feed, 6), 1);
+	assert_int_equal(array_int(&sql_feed, 6, 0), QUEUE);
+	assert_int_equal(array_int(&sql_feed, 7, 0), 1);
+	assert_int_equal(array_int(&sql_feed, 8, 0), 65000);
+	assert_int_equal(param_int(&sql_feed, 5), 4);
+	assert_int_equal(array_int(&sql_feed, 4, 0), 4);
+	rows = fed();
+	for (int n = 65; n <= 68; n++)
+		add_due(rows, 2, n, 1, 10);
+	answer(&sql_feed, rows);
+	assert_int_equal(fakes.pushed.count, 4);
+	/* a full list: the lease is kept, and nothing is read */
+	next_pass();
+	list_length = 64;
+	see_redis(7, NULL, 0, 1, "8/8 1:-1");
+	assert_int_equal(param_int(&sql_feed, 5), 0);
+	answer(&sql_feed, fed());
+	assert_int_equal(fakes.pushed.count, 4);
+	/* what was seen before, and nothing else: the next one looks at all */
+	next_pass();
+	list_length = 62;
+	see_redis(7, NULL, 0, 1, "8/8 1:-1");
+	assert_int_equal(array_int(&sql_feed, 8, 0), 68000);
+	rows = fed();
+	add_due(rows, 2, 67, 1, 10);
+	add_due(rows, 2, 68, 1, 10);
+	answer(&sql_feed, rows);
+	assert_int_equal(fakes.pushed.count, 4);
+	next_pass();
+	see_redis(7, NULL, 0, 1, "8/8 1:-1");
+	assert_int_equal(array_count(&sql_feed, 6), 0);
+	list_length = 0;
+}
+
+static void
+whole_passes_come_all_the_same(void **state)
+{
+	int64_t began_ms = clock_mono_ms();
+
+	(void)state;
+	spill();
+	list_length = 60;
+	for (int n = 66;; n++) {
+		struct pgrows *rows = fed();
+
+		see_redis(7, NULL, 0, 1, "8/8 1:-1");
+		if (array_count(&sql_feed, 6) == 0)
+			break;
+		for (int i = 0; i < 4; i++)
+			add_due(rows, 2, 4 * n + i, 1, 10);
+		answer(&sql_feed, rows);
+		next_pass();
+	}
+	assert_true(clock_mono_ms() - began_ms < 2000);
+	list_length = 0;
+}
+
+static void
+types_with_places_of_their_own_get_whole_passes(void **state)
+{
+	struct pgrows *rows;
+
+	(void)state;
+	lead();
+	see_redis(7, NULL, 0, 1, "8/8 1:-1 50:1");
+	rows = fed();
+	for (int n = 1; n <= 65; n++)
+		add_due(rows, 2, n, 1, 10);
+	add_due(rows, 2, 66, 50, 10);
+	answer(&sql_feed, rows);
+	next_pass();
+	see_redis(7, NULL, 0, 1, "8/8 1:-1 50:1");
+	assert_int_equal(array_count(&sql_feed, 6), 0);
 }
 
 static void
@@ -325,6 +439,9 @@ main(void)
 	    ENGINE_TEST(idle_worker_is_audited_each_time),
 	    ENGINE_TEST(feeder_keeps_the_order_on_both_sides),
 	    ENGINE_TEST(feeder_spills_beyond_the_window),
+	    ENGINE_TEST(short_passes_read_on_for_what_the_list_has_room_for),
+	    ENGINE_TEST(whole_passes_come_all_the_same),
+	    ENGINE_TEST(types_with_places_of_their_own_get_whole_passes),
 	    ENGINE_TEST(metered_types_are_asked_for_by_their_places),
 	    ENGINE_TEST(types_that_nobody_serves_stay_out_of_the_list),
 	    ENGINE_TEST(leader_without_redis_gives_way_once),

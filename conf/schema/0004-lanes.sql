@@ -1,0 +1,165 @@
+-- SPDX-License-Identifier: BSD-2-Clause
+--
+-- 0004-lanes: a feeder that knows how far it has read.
+--
+-- What was claimed leaves dead entries at the head of its lane until the next vacuum, a million of them
+-- where a million tasks were drained.  A pass that begins at the head walks over all of them. So the leader
+-- says where to begin in the lanes that it knows, and only now and then begins at the head.
+--
+-- promote, next_due, select_due and feed of 0001 stay for nodes of the version before;
+-- claim_direct uses them too.
+
+-- lanes with tasks that are due, beside those that are known (sorted by queue and type).  Only the gaps
+-- between those are searched, so that nothing in them is walked over.
+CREATE FUNCTION shoal.find_lanes(p_queues int[], p_types int[])
+RETURNS TABLE (queue_id int, type_id int)
+LANGUAGE plpgsql STABLE
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+#variable_conflict use_column
+DECLARE
+	q int := 0;
+	y int := 0;
+	n int := coalesce(array_length(p_queues, 1), 0);
+	i int := 1;
+	l record;
+BEGIN
+	LOOP
+		IF i <= n THEN
+			SELECT t.queue_id, t.type_id INTO l FROM shoal.task t
+			 WHERE t.order_at IS NOT NULL AND (t.queue_id, t.type_id) > (q, y)
+			   AND (t.queue_id, t.type_id) < (p_queues[i], p_types[i])
+			 ORDER BY t.queue_id, t.type_id LIMIT 1;
+		ELSE
+			SELECT t.queue_id, t.type_id INTO l FROM shoal.task t
+			 WHERE t.order_at IS NOT NULL AND (t.queue_id, t.type_id) > (q, y)
+			 ORDER BY t.queue_id, t.type_id LIMIT 1;
+		END IF;
+		IF FOUND THEN
+			q := l.queue_id;
+			y := l.type_id;
+			RETURN QUERY SELECT q, y;
+		ELSIF i <= n THEN
+			q := p_queues[i];
+			y := p_types[i];
+			i := i + 1;
+		ELSE
+			RETURN;
+		END IF;
+	END LOOP;
+END $$;
+
+-- The first rows in policy order: in known lanes from order_at p_from (microseconds since 1970) on, in
+-- all others from the head.  p_types and p_takes: types that some node serves, and how many of each.
+CREATE FUNCTION shoal.select_lanes(p_types int[], p_takes int[], p_most int, p_queues int[],
+	p_lane_types int[], p_from bigint[])
+RETURNS TABLE (app_id int, id uuid, type_id int, run_at timestamptz, queue_id int, order_at timestamptz)
+LANGUAGE plpgsql STABLE
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
+SET enable_mergejoin = off SET enable_material = off AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+	SELECT r.app_id, r.id, l.type_id, r.run_at, l.queue_id, r.order_at
+	  FROM (SELECT k.queue_id, k.type_id,
+		       timestamptz 'epoch' + k.since * interval '1 microsecond' AS since
+		  FROM unnest(p_queues, p_lane_types, p_from) AS k (queue_id, type_id, since)
+		UNION ALL
+		SELECT f.queue_id, f.type_id, timestamptz '-infinity'
+		  FROM shoal.find_lanes(p_queues, p_lane_types) f) l
+	  JOIN unnest(p_types, p_takes) AS w (type_id, take) ON w.type_id = l.type_id
+	  JOIN shoal.queue q ON q.id = l.queue_id AND NOT q.paused,
+	  LATERAL (
+		SELECT t.app_id, t.id, t.order_at, t.run_at FROM shoal.task t
+		 WHERE t.queue_id = l.queue_id AND t.type_id = l.type_id AND t.order_at IS NOT NULL
+		   AND t.order_at >= l.since AND t.state = 1
+		 ORDER BY t.order_at LIMIT w.take) r
+	 ORDER BY r.order_at
+	 LIMIT p_most;
+END $$;
+
+-- scheduled tasks whose time has come become queued; those due before p_from are left for another pass.
+-- One microsecond apart, so that a reader of the lane can go on between them.
+CREATE FUNCTION shoal.promote_since(p_most int, p_aging_ms int, p_from timestamptz)
+RETURNS TABLE (app_id int, id uuid, type_id int, due_at timestamptz)
+LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
+SET enable_mergejoin = off SET enable_material = off AS $$
+#variable_conflict use_column
+DECLARE
+	apps int[];
+	ids uuid[];
+	dues timestamptz[];
+BEGIN
+	-- now() and not clock_timestamp(), which is volatile: no index can be searched for it
+	SELECT array_agg(d.app_id ORDER BY d.app_id, d.id), array_agg(d.id ORDER BY d.app_id, d.id),
+	       array_agg(d.due_at ORDER BY d.app_id, d.id)
+	  INTO apps, ids, dues
+	  FROM (SELECT t.app_id, t.id, t.due_at FROM shoal.task t
+	         WHERE t.due_at <= now() AND t.due_at >= p_from
+	         ORDER BY t.due_at LIMIT p_most) d;
+	IF ids IS NULL THEN
+		RETURN;
+	END IF;
+	-- the second look at due_at is in coalesce, so that it does not invite a walk over task_due for
+	-- each of them
+	RETURN QUERY
+	UPDATE shoal.task t
+	   SET state = 1, due_at = NULL,
+	       order_at = u.due_at + t.priority * p_aging_ms * interval '1 millisecond'
+			+ u.n * interval '1 microsecond'
+	  FROM (SELECT a.app_id, a.id, a.due_at, row_number() OVER () AS n
+		  FROM unnest(apps, ids, dues) AS a (app_id, id, due_at)) u
+	 WHERE t.app_id = u.app_id AND t.id = u.id AND t.state = 0
+	   AND coalesce(t.due_at = u.due_at, false)
+	RETURNING t.app_id, t.id, t.type_id, u.due_at;
+END $$;
+
+-- One pass of the leader: keeps the lease (no row: lost), promotes, selects.  Known lanes and p_due_from
+-- (microseconds since 1970; NULL: the beginning) say where to begin.  kind 0 tells of the pass itself; 1: a
+-- row that became due just now, which nobody else pushes, with when it was due in order_us; 2: the first
+-- rows in policy order, with how long each has been due.
+CREATE FUNCTION shoal.feed(p_me uuid, p_lease_ms int, p_aging_ms int, p_types int[], p_takes int[], p_most int,
+	p_queues int[], p_lane_types int[], p_from bigint[], p_due_from bigint)
+RETURNS TABLE (kind smallint, app_id int, id uuid, type_id int, age_ms bigint, next_due_ms bigint,
+	beat bigint, epoch bigint, queue_id int, order_us bigint)
+LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+#variable_conflict use_column
+DECLARE
+	l record;
+	due_from timestamptz := '-infinity';
+BEGIN
+	SELECT * INTO l FROM shoal.lead(p_me, p_lease_ms);
+	IF NOT FOUND THEN
+		RETURN;
+	END IF;
+	IF p_due_from IS NOT NULL THEN
+		due_from := timestamptz 'epoch' + p_due_from * interval '1 microsecond';
+	END IF;
+	RETURN QUERY SELECT 1::smallint, p.app_id, p.id, p.type_id, 0::bigint, NULL::bigint, NULL::bigint,
+		NULL::bigint, NULL::int, (extract(epoch FROM p.due_at) * 1000000)::bigint
+		FROM shoal.promote_since(1000, p_aging_ms, due_from) p;
+	RETURN QUERY SELECT 0::smallint, NULL::int, NULL::uuid, NULL::int, NULL::bigint,
+		(extract(epoch FROM (
+			SELECT t.due_at FROM shoal.task t WHERE t.due_at IS NOT NULL AND t.due_at >= due_from
+			 ORDER BY t.due_at LIMIT 1) - clock_timestamp()) * 1000)::bigint,
+		l.beat, l.epoch, NULL::int, NULL::bigint;
+	RETURN QUERY SELECT 2::smallint, d.app_id, d.id, d.type_id,
+		(extract(epoch FROM clock_timestamp() - d.run_at) * 1000)::bigint,
+		NULL::bigint, NULL::bigint, NULL::bigint, d.queue_id,
+		(extract(epoch FROM d.order_at) * 1000000)::bigint
+		FROM shoal.select_lanes(p_types, p_takes, p_most, p_queues, p_lane_types, p_from) d;
+END $$;
+
+-- see the end of 0001
+DO $$
+DECLARE
+	f regprocedure;
+BEGIN
+	IF current_setting('server_version_num')::int >= 110000 THEN
+		FOR f IN SELECT p.oid FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+		          WHERE n.nspname = 'shoal' LOOP
+			EXECUTE 'ALTER FUNCTION ' || f || ' SET jit = off';
+		END LOOP;
+	END IF;
+END $$;
