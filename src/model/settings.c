@@ -181,7 +181,7 @@ static const struct conf_key keys[] = {
 	  .help = "Whether statements are prepared once a connection. No for PgBouncer before 1.21 in transaction mode." },
 	{ .section = "database", .name = "connections", .type = CONF_INT, .offset = S(database_connections),
 	  .def = "3", .min = 3, .max = 16, .unit = "connections", .flags = CONF_RELOAD,
-	  .help = "Connections of one worker: one for submits, one for claims and finishes, the others for reads. The leading worker of the cluster has one more." },
+	  .help = "Connections of one worker: one for submits, one for claims and finishes, the others for reads. The leading worker of the cluster has two more." },
 	{ .section = "database", .name = "statement_timeout", .type = CONF_DURATION, .offset = S(database_statement_timeout_ms),
 	  .def = "30s", .min = SECOND, .max = HOUR, .flags = CONF_RELOAD,
 	  .help = "A connection whose oldest statement has no answer after this long is closed and made again. Connections that callers wait for take 5s at most." },
