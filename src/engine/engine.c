@@ -55,7 +55,7 @@ static void
 on_store(enum store_lane lane, bool up, const struct err *err, void *arg)
 {
 	struct engine *e = arg;
-	static const char *const names[] = {"submit", "work", "read", "lead"};
+	static const char *const names[] = {"submit", "work", "read", "lead", "tidy"};
 
 	if (up) {
 		log_info(NULL, "database connected", "lane=%s", names[lane]);

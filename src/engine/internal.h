@@ -24,6 +24,7 @@ struct finish;
 struct beat;
 struct feeder;
 struct leader;
+struct prune;
 struct recover;
 
 struct engine {
@@ -201,6 +202,16 @@ void feeder_start(struct feeder *f); /* the leader's connection is up */
 void feeder_stop(struct feeder *f);
 void feeder_hint(struct feeder *f);
 void feeder_renew_places(struct feeder *f);
+
+/* prune.c: removes finished tasks whose time is over */
+struct prune *prune_create(struct engine *e, struct err *err) ATTR_CHECK;
+void prune_free(struct prune *p);
+void prune_start(struct prune *p); /* this worker leads, and has PostgreSQL */
+void prune_stop(struct prune *p);
+/* its pace: the pause after a statement, in a pass that has lasted for pass_ms ... */
+int64_t prune_rest_ms(int64_t took_ms, int64_t pass_ms);
+/* ... and the next batch; full: this one was looked at to its last row */
+int prune_batch(int batch, int64_t took_ms, bool full);
 
 #define LEASE_MS 9000
 

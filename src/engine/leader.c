@@ -47,6 +47,7 @@ struct watched {
 struct leader {
 	struct engine *engine;
 	struct feeder *feeder;
+	struct prune *prune;
 	bool leading;
 	bool asking;
 	struct hmap *watched;
@@ -81,8 +82,9 @@ leader_create(struct engine *e, struct err *err)
 	ld->sweep_timer = loop_timer_create(e->loop, on_sweep_time, ld);
 	ld->redis_timer = loop_timer_create(e->loop, on_redis_time, ld);
 	ld->feeder = feeder_create(e, err);
+	ld->prune = prune_create(e, err);
 	if (ld->redis_timer == NULL || ld->watched == NULL || ld->watch_timer == NULL ||
-	    ld->sweep_timer == NULL || ld->feeder == NULL) {
+	    ld->sweep_timer == NULL || ld->feeder == NULL || ld->prune == NULL) {
 		leader_free(ld);
 		err_set(err, ERR_NOMEM, "leader");
 		return NULL;
@@ -114,6 +116,7 @@ leader_free(struct leader *ld)
 	loop_timer_free(ld->sweep_timer);
 	loop_timer_free(ld->redis_timer);
 	feeder_free(ld->feeder);
+	prune_free(ld->prune);
 	mem_free(ld);
 }
 
@@ -200,6 +203,7 @@ stop(struct leader *ld)
 {
 	ld->leading = false;
 	feeder_stop(ld->feeder);
+	prune_stop(ld->prune);
 	forget_watched(ld);
 	loop_timer_stop(ld->watch_timer);
 	loop_timer_stop(ld->sweep_timer);
@@ -211,6 +215,7 @@ leader_quit(struct leader *ld)
 {
 	ld->leading = false;
 	feeder_stop(ld->feeder);
+	prune_stop(ld->prune);
 }
 
 void
@@ -273,10 +278,12 @@ leader_store(struct leader *ld, bool up)
 		return;
 	if (up) {
 		feeder_start(ld->feeder);
+		prune_start(ld->prune);
 		loop_timer_start_ms(ld->watch_timer, 0);
 		leader_sweep_soon(ld);
 	} else {
 		feeder_stop(ld->feeder);
+		prune_stop(ld->prune);
 		forget_watched(ld);
 		loop_timer_stop(ld->watch_timer);
 		loop_timer_stop(ld->sweep_timer);

@@ -47,6 +47,8 @@ enum score_state {
 	X(tasks_fenced_total, "counter",                                               \
 	    "Outcomes refused because the attempt was lost before.")                   \
 	X(tasks_lost_total, "counter", "Attempts given back by recovery or audit.")    \
+	X(tasks_pruned_total, "counter",                                               \
+	    "Finished tasks removed because their time was over.")                     \
 	X(tasks_running, "gauge", "Attempts running now.")                             \
 	X(ids_dropped_total, "counter",                                                \
 	    "Ids from Redis that no claim took: duplicates, strangers.")               \

@@ -27,7 +27,8 @@
 #define MIB    (1024 * KIB)
 #define GIB    (1024 * MIB)
 #define SECOND 1000LL
-#define HOUR   (3600 * SECOND)
+#define MINUTE (60 * SECOND)
+#define HOUR   (60 * MINUTE)
 #define DAY    (24 * HOUR)
 
 static const char *const handler_choices[] = {"builtin", "exec", NULL};
@@ -181,7 +182,7 @@ static const struct conf_key keys[] = {
 	  .help = "Whether statements are prepared once a connection. No for PgBouncer before 1.21 in transaction mode." },
 	{ .section = "database", .name = "connections", .type = CONF_INT, .offset = S(database_connections),
 	  .def = "3", .min = 3, .max = 16, .unit = "connections", .flags = CONF_RELOAD,
-	  .help = "Connections of one worker: one for submits, one for claims and finishes, the others for reads. The leading worker of the cluster has one more." },
+	  .help = "Connections of one worker: one for submits, one for claims and finishes, the others for reads. The leading worker of the cluster has two more." },
 	{ .section = "database", .name = "statement_timeout", .type = CONF_DURATION, .offset = S(database_statement_timeout_ms),
 	  .def = "30s", .min = SECOND, .max = HOUR, .flags = CONF_RELOAD,
 	  .help = "A connection whose oldest statement has no answer after this long is closed and made again. Connections that callers wait for take 5s at most." },
@@ -208,6 +209,12 @@ static const struct conf_key keys[] = {
 	{ .section = "tasks", .name = "priority_aging", .type = CONF_DURATION, .offset = S(tasks_priority_aging_ms),
 	  .def = "30s", .min = 0, .max = HOUR, .flags = CONF_RELOAD,
 	  .help = "How much one step of priority is worth in waiting time: a task of priority 5 that has waited this much longer goes level with one of priority 4." },
+	{ .section = "tasks", .name = "keep_finished", .type = CONF_DURATION, .offset = S(tasks_keep_finished_ms),
+	  .def = "7d", .min = 0, .max = 3650 * DAY, .flags = CONF_RELOAD,
+	  .help = "How long tasks are kept after they succeeded, were cancelled or expired. Soon afterwards, usually within two hours, they are removed and are not found any more, like tasks that never were. At least 1min; 0 keeps them for ever. The leading node's value counts: give every node the same." },
+	{ .section = "tasks", .name = "keep_failed", .type = CONF_DURATION, .offset = S(tasks_keep_failed_ms),
+	  .def = "30d", .min = 0, .max = 3650 * DAY, .flags = CONF_RELOAD,
+	  .help = "The same for tasks that failed. At least 1min; 0 keeps them for ever." },
 
 	{ .section = "dev", .name = "postgres_bin", .type = CONF_STRING, .offset = S(dev_postgres_bin), .def = "",
 	  .help = "The directory with initdb and postgres. Empty: the newest under /usr/lib/postgresql, then PATH." },
@@ -489,6 +496,15 @@ check_type(const struct type_settings *t, struct err *err)
 	return 0;
 }
 
+static int
+check_keep(const char *name, int64_t ms, struct err *err)
+{
+	if (ms != 0 && ms < MINUTE)
+		return err_set(err, ERR_INVALID,
+		    "%s must be 1min at least, or 0 to keep them for ever", name);
+	return 0;
+}
+
 int
 settings_check(const struct settings *s, struct err *err)
 {
@@ -514,6 +530,9 @@ settings_check(const struct settings *s, struct err *err)
 		return err_set(err, ERR_INVALID,
 		    "http.max_body must exceed tasks.max_payload by 64KiB, or no such "
 		    "task could be sent");
+	if (check_keep("tasks.keep_finished", s->tasks_keep_finished_ms, err) != 0 ||
+	    check_keep("tasks.keep_failed", s->tasks_keep_failed_ms, err) != 0)
+		return -1;
 	TAILQ_FOREACH (t, &s->types, link) {
 		if (check_type(t, err) != 0)
 			return -1;

@@ -214,3 +214,16 @@ const struct pgstmt sql_ended = {
     " WHERE NOT EXISTS (SELECT 1 FROM shoal.task t"
     "  WHERE t.app_id = u.app_id AND t.id = u.id AND t.finished_at IS NULL)",
 };
+
+/* ---------------------------------------------------------------- prune */
+
+const struct pgstmt sql_prune_apps = {
+    "prune_apps",
+    "SELECT id FROM shoal.application ORDER BY id",
+};
+
+const struct pgstmt sql_prune = {
+    "prune",
+    "SELECT * FROM shoal.prune($1::int[], $2::uuid[], $3::uuid, $4::int8, $5::int8, "
+    "$6::int)",
+};

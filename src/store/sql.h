@@ -52,4 +52,10 @@ extern const struct pgstmt sql_wait;	     /* app, id, me; state */
 extern const struct pgstmt
     sql_ended; /* apps, ids; app, id of those that ended or are missing */
 
+/* prune.c */
+extern const struct pgstmt sql_prune_apps; /* ; numbers of applications, in order */
+/* apps, ids, bound, keep ms of finished and of failed ones, most; app, id, ended, rows
+ * looked at, rows removed */
+extern const struct pgstmt sql_prune;
+
 #endif

@@ -36,6 +36,7 @@ static const char *const lane_names[STORE_LANE_COUNT] = {
     [STORE_WORK] = "work",
     [STORE_READ] = "read",
     [STORE_LEAD] = "lead",
+    [STORE_TIDY] = "tidy",
 };
 
 static void
@@ -111,6 +112,15 @@ fail:
 	return NULL;
 }
 
+static void
+close_lane(struct store *st, enum store_lane lane)
+{
+	struct pgconn *pc = st->conns[lane];
+
+	st->conns[lane] = NULL;
+	pgconn_free(pc);
+}
+
 void
 store_free(struct store *st)
 {
@@ -120,12 +130,8 @@ store_free(struct store *st)
 		return;
 	/* their waiting callbacks run from inside the free: they must find nothing to
 	 * send on */
-	for (int i = 0; i < STORE_LANE_COUNT; i++) {
-		struct pgconn *pc = st->conns[i];
-
-		st->conns[i] = NULL;
-		pgconn_free(pc);
-	}
+	for (int i = 0; i < STORE_LANE_COUNT; i++)
+		close_lane(st, (enum store_lane)i);
 	reads = st->reads;
 	st->reads = NULL;
 	pgpool_free(reads);
@@ -150,16 +156,14 @@ store_is_ready(const struct store *st)
 int
 store_lead(struct store *st, bool on, struct err *err)
 {
-	struct pgconn *pc;
-
 	if (on == (st->conns[STORE_LEAD] != NULL))
 		return 0;
-	if (on)
-		return open_lane(st, STORE_LEAD, err);
-	pc = st->conns[STORE_LEAD];
-	st->conns[STORE_LEAD] = NULL;
-	pgconn_free(pc);
-	return 0;
+	if (on && open_lane(st, STORE_LEAD, err) == 0 &&
+	    open_lane(st, STORE_TIDY, err) == 0)
+		return 0;
+	close_lane(st, STORE_TIDY);
+	close_lane(st, STORE_LEAD);
+	return on ? -1 : 0;
 }
 
 int

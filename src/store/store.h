@@ -4,8 +4,9 @@
  *
  * Submits have a connection of their own, claims, finishes and beats share one that
  * carries nothing slow, reads (and all that is not hot) go through a small pool.  The
- * leader opens one more while it leads.  Statements are constants in sql.h; this module
- * only knows where they go.
+ * leader opens two more while it leads, one for the feeder and one for what tidies up
+ * in large batches, behind which nobody shall wait.  Statements are constants in sql.h;
+ * this module only knows where they go.
  */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
@@ -24,6 +25,7 @@ enum store_lane {
 	STORE_WORK,
 	STORE_READ,
 	STORE_LEAD,
+	STORE_TIDY,
 	STORE_LANE_COUNT
 };
 
@@ -38,7 +40,7 @@ void store_free(struct store *st);
 bool store_is_up(const struct store *st, enum store_lane lane);
 /* submit, work and read are all up */
 bool store_is_ready(const struct store *st);
-/* opens (or closes) the leader's connection */
+/* opens (or closes) the leader's connections */
 int store_lead(struct store *st, bool on, struct err *err) ATTR_CHECK;
 
 /* pgconn_exec on the lane */

@@ -103,6 +103,7 @@ store_lead(struct store *st, bool on, struct err *err)
 	(void)st;
 	(void)err;
 	fakes.lane_up[STORE_LEAD] = on;
+	fakes.lane_up[STORE_TIDY] = on;
 	return 0;
 }
 

@@ -428,6 +428,130 @@ leader_without_redis_gives_way_once(void **state)
 	assert_true(leader_is(test_engine->leader));
 }
 
+/* ---------------------------------------------------------------- pruning */
+
+static void
+add_walk(struct pgrows *rows, int app, int n, bool ended, int looked, int removed)
+{
+	struct uuid id;
+
+	task_id(n, &id);
+	rows_add(rows, "iubii", app, &id, ended, looked, removed);
+}
+
+static void
+pruning_takes_applications_by_turns(void **state)
+{
+	struct pgrows *rows = rows_new("i");
+	struct uuid id, zero = {{0}};
+
+	(void)state;
+	lead();
+	UNTIL(waiting(&sql_prune_apps) == 1);
+	for (int app = 1; app <= 3; app++)
+		rows_add(rows, "i", app);
+	answer(&sql_prune_apps, rows);
+	/* all of them, from the beginning; 1 uses the batch up */
+	assert_int_equal(array_count(&sql_prune, 0), 3);
+	array_uuid(&sql_prune, 1, 0, &id);
+	assert_true(uuid_eq(&id, &zero));
+	assert_int_equal(param_int(&sql_prune, 3), 7 * 86400000LL);
+	assert_int_equal(param_int(&sql_prune, 4), 30 * 86400000LL);
+	assert_int_equal(param_int(&sql_prune, 5), 500);
+	rows = rows_new("iubii");
+	add_walk(rows, 1, 70, false, 500, 400);
+	answer(&sql_prune, rows);
+	/* now 2 comes first, and 1 goes on where it was */
+	UNTIL(waiting(&sql_prune) == 1);
+	assert_int_equal(array_int(&sql_prune, 0, 0), 2);
+	assert_int_equal(array_int(&sql_prune, 0, 2), 1);
+	task_id(70, &zero);
+	array_uuid(&sql_prune, 1, 2, &id);
+	assert_true(uuid_eq(&id, &zero));
+	assert_int_equal(param_int(&sql_prune, 5), 625);
+	rows = rows_new("iubii");
+	add_walk(rows, 2, 5, true, 3, 3);
+	add_walk(rows, 3, 6, true, 0, 0);
+	add_walk(rows, 1, 80, false, 622, 0);
+	answer(&sql_prune, rows);
+	/* an error halves the batch, and is not the end */
+	UNTIL(waiting(&sql_prune) == 1);
+	assert_int_equal(array_count(&sql_prune, 0), 1);
+	assert_int_equal(param_int(&sql_prune, 5), 781);
+	answer_error(&sql_prune, PGERR_BUSY, "57014");
+	assert_int_equal(waiting(&sql_prune), 0);
+	UNTIL(waiting(&sql_prune) == 1);
+	assert_int_equal(param_int(&sql_prune, 5), 390);
+	rows = rows_new("iubii");
+	add_walk(rows, 1, 90, true, 100, 100);
+	answer(&sql_prune, rows);
+	turn();
+	assert_int_equal(waiting(&sql_prune) + waiting(&sql_prune_apps), 0);
+	assert_int_equal(
+	    atomic_load(&test_engine->slot->counters[SCORE_tasks_pruned_total]),
+	    400 + 3 + 100);
+}
+
+static void
+pruning_stops_with_the_lease(void **state)
+{
+	struct pgrows *rows = rows_new("i");
+
+	(void)state;
+	lead();
+	UNTIL(waiting(&sql_prune_apps) == 1);
+	rows_add(rows, "i", 1);
+	answer(&sql_prune_apps, rows);
+	leader_lost(test_engine->leader);
+	rows = rows_new("iubii");
+	add_walk(rows, 1, 70, false, 500, 500);
+	answer(&sql_prune, rows); /* it was under way */
+	turn();
+	assert_int_equal(waiting(&sql_prune) + waiting(&sql_prune_apps), 0);
+}
+
+static void
+pruning_rests_and_backs_off(void **state)
+{
+	static const struct {
+		const char *why;
+		int64_t took_ms, pass_ms, rest_ms;
+	} rests[] = {
+	    {"even a quick one rests", 0, 0, 1},
+	    {"a quarter of one backend", 20, 0, 60},
+	    {"... for ten seconds", 20, 10000, 60},
+	    {"a pass that lasts is behind: half", 20, 30000, 20},
+	    {"... and more", 20, 600000, 1},
+	};
+	static const struct {
+		const char *why;
+		int batch, took_ms;
+		bool full;
+		int next;
+	} batches[] = {
+	    {"quick and full grows", 500, 50, true, 625},
+	    {"quick, but there was no more", 500, 1, false, 500},
+	    {"neither quick nor slow", 500, 100, true, 500},
+	    {"slow is halved", 500, 101, true, 250},
+	    {"slow is halved, full or not", 500, 3000, false, 250},
+	    {"never below", 60, 3000, true, 50},
+	    {"never above", 1900, 1, true, 2000},
+	    {"the least grows again", 50, 1, true, 62},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rests); i++) {
+		if (prune_rest_ms(rests[i].took_ms, rests[i].pass_ms) !=
+		    rests[i].rest_ms)
+			fail_msg("%s", rests[i].why);
+	}
+	for (size_t i = 0; i < COUNT_OF(batches); i++) {
+		if (prune_batch(batches[i].batch, batches[i].took_ms,
+			batches[i].full) != batches[i].next)
+			fail_msg("%s", batches[i].why);
+	}
+}
+
 #define ENGINE_TEST(f) cmocka_unit_test_setup_teardown(f, engine_setup, engine_teardown)
 
 int
@@ -446,6 +570,9 @@ main(void)
 	    ENGINE_TEST(types_that_nobody_serves_stay_out_of_the_list),
 	    ENGINE_TEST(leader_without_redis_gives_way_once),
 	    ENGINE_TEST(lost_redis_gets_a_new_epoch_and_all_that_is_due),
+	    ENGINE_TEST(pruning_takes_applications_by_turns),
+	    ENGINE_TEST(pruning_stops_with_the_lease),
+	    cmocka_unit_test(pruning_rests_and_backs_off),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -100,6 +100,9 @@ what_does_not_fit_is_refused_with_its_name(void **state)
 	    {"[type:x]\ncommand = /bin/true\nenvironment = NOVALUE\n", "NAME=VALUE"},
 	    {"[type:shoal.noop]\ncommand = /bin/true\n", "built in"},
 	    {"[type:a b]\ncommand = /bin/true\n", "name"},
+	    {"[tasks]\nkeep_finished = 59s\n", "tasks.keep_finished"},
+	    {"[tasks]\nkeep_failed = 1s\n", "tasks.keep_failed"},
+	    {"[tasks]\nkeep_failed = 3651d\n", "keep_failed"},
 	    {"[access]\nnetworks = 10.0.0.0/33\n", "networks"},
 	};
 	struct err err;
