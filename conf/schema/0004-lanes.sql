@@ -78,7 +78,7 @@ BEGIN
 END $$;
 
 -- scheduled tasks whose time has come become queued; those due before p_from are left for another pass.
--- One microsecond apart, so that a reader of the lane can go on between them.
+-- A few milliseconds apart, by their ids, so that a reader of the lane can go on between them.
 CREATE FUNCTION shoal.promote_since(p_most int, p_aging_ms int, p_from timestamptz)
 RETURNS TABLE (app_id int, id uuid, type_id int, due_at timestamptz)
 LANGUAGE plpgsql
@@ -86,32 +86,25 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
 SET enable_mergejoin = off SET enable_material = off AS $$
 #variable_conflict use_column
 DECLARE
-	apps int[];
-	ids uuid[];
-	dues timestamptz[];
+	places tid[];
 BEGIN
-	-- now() and not clock_timestamp(), which is volatile: no index can be searched for it
-	SELECT array_agg(d.app_id ORDER BY d.app_id, d.id), array_agg(d.id ORDER BY d.app_id, d.id),
-	       array_agg(d.due_at ORDER BY d.app_id, d.id)
-	  INTO apps, ids, dues
-	  FROM (SELECT t.app_id, t.id, t.due_at FROM shoal.task t
-	         WHERE t.due_at <= now() AND t.due_at >= p_from
-	         ORDER BY t.due_at LIMIT p_most) d;
-	IF ids IS NULL THEN
+	-- now() and not clock_timestamp(), which is volatile: no index can be searched for it.  A row that is
+	-- changed between the two steps is for the next pass.
+	places := ARRAY(SELECT t.ctid FROM shoal.task t
+			 WHERE t.due_at <= now() AND t.due_at >= p_from
+			 ORDER BY t.due_at LIMIT p_most);
+	IF places = '{}' THEN
 		RETURN;
 	END IF;
-	-- the second look at due_at is in coalesce, so that it does not invite a walk over task_due for
-	-- each of them
+	-- run_at is what due_at was: due_at is NULL in what comes back
 	RETURN QUERY
 	UPDATE shoal.task t
 	   SET state = 1, due_at = NULL,
-	       order_at = u.due_at + t.priority * p_aging_ms * interval '1 millisecond'
-			+ u.n * interval '1 microsecond'
-	  FROM (SELECT a.app_id, a.id, a.due_at, row_number() OVER () AS n
-		  FROM unnest(apps, ids, dues) AS a (app_id, id, due_at)) u
-	 WHERE t.app_id = u.app_id AND t.id = u.id AND t.state = 0
-	   AND coalesce(t.due_at = u.due_at, false)
-	RETURNING t.app_id, t.id, t.type_id, u.due_at;
+	       order_at = t.due_at + t.priority * p_aging_ms * interval '1 millisecond'
+			+ (get_byte(uuid_send(t.id), 14) % 16 * 256 + get_byte(uuid_send(t.id), 15))
+			* interval '1 microsecond'
+	 WHERE t.ctid = ANY (places) AND t.state = 0
+	RETURNING t.app_id, t.id, t.type_id, t.run_at;
 END $$;
 
 -- One pass of the leader: keeps the lease (no row: lost), promotes, selects.  Known lanes and p_due_from

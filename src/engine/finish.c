@@ -223,6 +223,33 @@ put_text(struct pgparam *p, const char *text, size_t len)
 		pgparam_elem_null(p);
 }
 
+static bool
+is_plain(const struct attempt *a)
+{
+	return a->outcome == OUTCOME_SUCCEEDED && a->result == NULL;
+}
+
+static bool
+all_plain(const struct finish *f)
+{
+	for (size_t i = 0; i < f->count; i++) {
+		if (!is_plain(f->batch[i]))
+			return false;
+	}
+	return true;
+}
+
+/* all succeeded without a result: nothing to tell them apart */
+static void
+put_plain(struct pgparam *p)
+{
+	pgparam_null(p, PGTYPE_INT2_ARRAY);
+	pgparam_null(p, PGTYPE_INT8_ARRAY);
+	pgparam_null(p, PGTYPE_TEXT_ARRAY);
+	pgparam_null(p, PGTYPE_TEXT_ARRAY);
+	pgparam_null(p, PGTYPE_TEXT_ARRAY);
+}
+
 static void
 put_outcomes(struct finish *f)
 {
@@ -258,14 +285,21 @@ put_outcomes(struct finish *f)
 		put_text(p, text, text != NULL ? strlen(text) : 0);
 	}
 	pgparam_array_end(p);
-	if (f->done_count > 0) {
-		pgparam_array(p, PGTYPE_INT4);
-		for (size_t i = 0; i < f->done_count; i++)
-			pgparam_elem_int4(p, f->done[i]);
-		pgparam_array_end(p);
-	} else {
+}
+
+static void
+put_done(struct finish *f)
+{
+	struct pgparam *p = &f->params;
+
+	if (f->done_count == 0) {
 		pgparam_null(p, PGTYPE_INT4_ARRAY);
+		return;
 	}
+	pgparam_array(p, PGTYPE_INT4);
+	for (size_t i = 0; i < f->done_count; i++)
+		pgparam_elem_int4(p, f->done[i]);
+	pgparam_array_end(p);
 }
 
 static void
@@ -278,7 +312,11 @@ send_batch(struct finish *f)
 		return;
 	}
 	put_keys(f);
-	put_outcomes(f);
+	if (all_plain(f))
+		put_plain(&f->params);
+	else
+		put_outcomes(f);
+	put_done(f);
 	f->state = FINISH_SENT;
 	score_add(f->engine->slot, SCORE_batches_total, 1);
 	if (store_exec(f->engine->store, STORE_WORK, &sql_finish, &f->params,

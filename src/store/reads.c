@@ -59,8 +59,8 @@ enum task_column {
 
 const struct pgstmt reads_task = {
     "reads_task",
-    "SELECT " TASK_COLUMNS ", t.payload, t.result FROM shoal.task t" NAMES_OF_T
-    " WHERE t.app_id = $1 AND t.id = $2",
+    "SELECT " TASK_COLUMNS
+    ", t.payload, t.result FROM shoal.task_of($1::int, $2::uuid) t" NAMES_OF_T,
 };
 
 /* list_tasks gives the columns in our order */

@@ -210,9 +210,7 @@ const struct pgstmt sql_wait = {
 
 const struct pgstmt sql_ended = {
     "ended",
-    "SELECT u.app_id, u.id FROM unnest($1::int[], $2::uuid[]) AS u (app_id, id)"
-    " WHERE NOT EXISTS (SELECT 1 FROM shoal.task t"
-    "  WHERE t.app_id = u.app_id AND t.id = u.id AND t.finished_at IS NULL)",
+    "SELECT * FROM shoal.ended_tasks($1::int[], $2::uuid[])",
 };
 
 /* ---------------------------------------------------------------- prune */

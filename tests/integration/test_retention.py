@@ -5,7 +5,6 @@ Rows are made old by SQL, with ids of the time at which they would have been sub
 """
 
 import contextlib
-import json
 import re
 import signal
 import threading
@@ -16,6 +15,7 @@ import pytest
 import requests
 from shoaltest import apps
 from shoaltest.client import Client
+from shoaltest.plans import nodes_of, watched
 from shoaltest.record import patience
 from shoaltest.waits import stays, wait_for
 
@@ -221,38 +221,16 @@ def test_a_new_leader_goes_on(cluster, db, key, old):
 # --------------------------------------------------------------------- plans
 
 
-def nodes_of(plan):
-    yield plan
-    for child in plan.get("Plans", []):
-        yield from nodes_of(child)
-
-
 @pytest.fixture
 def plans(db):
     """plans(apps, batch) calls shoal.prune and returns its rows and the plans of all statements inside."""
-    with contextlib.closing(db.server.connect(db.name)) as c, c.cursor() as cursor:
-        try:
-            cursor.execute("LOAD 'auto_explain'")
-        except psycopg2.Error:
-            pytest.skip("auto_explain is not installed")
-        for name, value in {
-            "auto_explain.log_min_duration": "0", "auto_explain.log_nested_statements": "on",
-            "auto_explain.log_format": "json", "auto_explain.log_analyze": "on",
-            "client_min_messages": "log",
-        }.items():
-            cursor.execute("SET %s = %s" % (name, value))
-
+    with watched(db) as session:
         def call(apps, batch):
-            del c.notices[:]
-            cursor.execute(
+            return session.call(
                 "SELECT * FROM shoal.prune(%s, %s::uuid[], 'ffffffff-0000-0000-0000-000000000000', %s, %s, %s)",
                 (apps, ["00000000-0000-0000-0000-000000000000"] * len(apps), 7 * DAY * 1000,
                  30 * DAY * 1000, batch),
             )
-            rows = cursor.fetchall()
-            found = [json.loads(re.search(r"plan:\s*(\{.*\})", n, re.S).group(1)) for n in c.notices
-                     if "plan:" in n]
-            return rows, [p["Plan"] for p in found if "shoal.task" in p["Query Text"]]
 
         yield call
 

@@ -312,11 +312,12 @@ whole_passes_come_all_the_same(void **state)
 	spill();
 	list_length = 60;
 	for (int n = 66;; n++) {
-		struct pgrows *rows = fed();
+		struct pgrows *rows;
 
 		see_redis(7, NULL, 0, 1, "8/8 1:-1");
 		if (array_count(&sql_feed, 6) == 0)
 			break;
+		rows = fed();
 		for (int i = 0; i < 4; i++)
 			add_due(rows, 2, 4 * n + i, 1, 10);
 		answer(&sql_feed, rows);

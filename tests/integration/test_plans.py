@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""No statement of the hot path reads more of the table than it has to, whatever the planner believes of it.
+
+A plan that was made for an empty table is kept by its session, and the table may have a million rows a
+minute later.
+"""
+
+import uuid
+
+import pytest
+from shoaltest import apps
+from shoaltest.plans import nodes_of, watched
+
+BATCH = 64
+OWNER = str(uuid.UUID(int=7))
+ROWS = """
+INSERT INTO shoal.task (id, app_id, queue_id, type_id, state, attempt, claim, owner, priority, max_attempts,
+                        run_at, order_at, due_at, finished_at, payload)
+SELECT ('01900000-0000-7000-8000-' || lpad(to_hex(%(first)s + g), 12, '0'))::uuid, %(app)s, %(queue)s, 1, %(state)s, 1,
+       1, %(owner)s, 5, 25, now(), CASE WHEN %(state)s IN (1, 2) THEN now() + g * interval '1 microsecond' END,
+       CASE WHEN %(state)s = 0 THEN now() + g * interval '1 microsecond' END,
+       CASE WHEN %(state)s > 2 THEN now() END, '{}'
+  FROM generate_series(1, %(count)s) g
+"""
+QUEUED, RUNNING, SCHEDULED, SUCCEEDED = 1, 2, 0, 3
+
+
+class Table:
+    def __init__(self, db):
+        self.db = db
+        db.rows("ALTER TABLE shoal.task SET (autovacuum_enabled = off)")
+        apps.make_key(db, "plans")
+        self.app = db.value("SELECT id FROM shoal.application WHERE name = 'plans'")
+        self.queue = db.value("INSERT INTO shoal.queue (app_id, name) VALUES (%s, 'q') RETURNING id", self.app)
+        db.rows("INSERT INTO shoal.incarnation (id, host, version, slots) VALUES (%s, 'h', 'v', 1)", OWNER)
+        self.first = 0
+
+    def fill(self, state, count):
+        """ids of so many new rows"""
+        self.first += 1000000
+        with self.db.server.connect(self.db.name) as c, c.cursor() as cursor:
+            cursor.execute(ROWS, {"first": self.first, "app": self.app, "queue": self.queue,
+                                  "state": state, "count": count,
+                                  "owner": OWNER if state == RUNNING else None})
+            c.commit()
+        return ["01900000-0000-7000-8000-%012x" % (self.first + g) for g in range(1, count + 1)]
+
+
+@pytest.fixture
+def table(db):
+    return Table(db)
+
+
+def check(found, most, index="task_pkey"):
+    """every look at the table is by this index, with a condition, or by place, and sees at most so many rows"""
+    seen = False
+    for plan in found:
+        for node in nodes_of(plan):
+            if node.get("Relation Name") != "task" or node["Node Type"] == "ModifyTable":
+                continue
+            seen = True
+            assert node["Node Type"] in ("Index Scan", "Index Only Scan", "Tid Scan"), node
+            if node["Node Type"] != "Tid Scan":
+                assert node["Index Name"] == index, node
+                assert node.get("Index Cond"), node
+            rows = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+            assert rows <= most, node
+    assert seen
+
+
+def calls(table):
+    """name: (what it needs, statement, its parameters for these ids)"""
+    app = table.app
+
+    def arrays(ids):
+        return [app] * len(ids), ids
+
+    return {
+        "claim": (QUEUED, "SELECT * FROM shoal.claim_tasks(%s, 5, %s, %s::uuid[], %s)",
+                  lambda ids: (OWNER, *arrays(ids), [1] * len(ids))),
+        "finish": (RUNNING, "SELECT * FROM shoal.finish_tasks(%s, %s, %s::uuid[], %s, %s, NULL, NULL, NULL,"
+                            " NULL, NULL, NULL)",
+                   lambda ids: (OWNER, *arrays(ids), [1] * len(ids), [1] * len(ids))),
+        "finish with results": (
+            RUNNING, "SELECT * FROM shoal.finish_tasks(%s, %s, %s::uuid[], %s, %s, %s::smallint[],"
+                     " %s::bigint[], %s::text[], %s::text[], %s::text[], NULL)",
+            lambda ids: (OWNER, *arrays(ids), [1] * len(ids), [1] * len(ids), [3] * len(ids),
+                         [None] * len(ids), ["1"] * len(ids), [None] * len(ids), [None] * len(ids))),
+        "finished": (SUCCEEDED, "SELECT * FROM shoal.finished_tasks(%s, %s, %s::uuid[], %s, %s)",
+                     lambda ids: (OWNER, *arrays(ids), [1] * len(ids), [1] * len(ids))),
+        "ended": (SUCCEEDED, "SELECT * FROM shoal.ended_tasks(%s, %s::uuid[])", arrays),
+        "one task": (SUCCEEDED, "SELECT * FROM shoal.task_of(%s, %s)", lambda ids: (app, ids[0])),
+    }
+
+
+@pytest.mark.parametrize("name", ["claim", "finish", "finish with results", "finished", "ended", "one task"])
+def test_batches_go_by_the_primary_key(db, table, name):
+    state, sql, params = calls(table)[name]
+    db.rows("ANALYZE shoal.task")  # known to be empty
+    with watched(db) as session:
+        for _ in range(7):  # from the sixth on a plan is kept
+            session.call(sql, params([str(uuid.uuid4()) for _ in range(BATCH)]))
+        ids = table.fill(state, 3000)
+        rows, found = session.call(sql, params(ids[:BATCH]))
+        check(found, BATCH)
+        assert rows or name == "finished"
+        db.rows("ANALYZE shoal.task")
+        db.rows("DELETE FROM shoal.claim")  # the same batch is claimed again
+        rows, found = session.call(sql, params(ids[BATCH:2 * BATCH]))
+        check(found, BATCH)
+
+
+def test_recovery_and_audit_go_by_the_notes(db, table):
+    db.rows("ANALYZE shoal.task")
+    with watched(db) as session:
+        for _ in range(7):
+            session.call("SELECT * FROM shoal.take_tasks(%s::uuid[])", ([str(uuid.uuid4())],))
+            session.call("SELECT * FROM shoal.held_tasks(%s, 9)", (OWNER,))
+            session.call("SELECT * FROM shoal.claimed_tasks(%s, 1)", (OWNER,))
+        ids = table.fill(RUNNING, 3000)
+        with db.server.connect(db.name) as c, c.cursor() as cursor:
+            cursor.execute("INSERT INTO shoal.claim (owner, batch, apps, ids) VALUES (%s, 1, %s, %s::uuid[])",
+                           (OWNER, [table.app] * BATCH, ids[:BATCH]))
+            c.commit()
+        for sql in ("SELECT * FROM shoal.claimed_tasks(%s, 1)", "SELECT * FROM shoal.held_tasks(%s, 9)"):
+            rows, found = session.call(sql, (OWNER,))
+            assert len(rows) == BATCH
+            check(found, BATCH)
+        rows, found = session.call("SELECT * FROM shoal.take_tasks(%s::uuid[])", ([OWNER],))
+        assert len(rows) == BATCH
+        check(found, BATCH)
+
+
+def feed(session, room, lanes=(), due_from=None):
+    queues, types, since = ([lane[n] for lane in lanes] for n in range(3))
+    return session.call(
+        "SELECT * FROM shoal.feed(%s, 9000, 30000, '{1}', %s, %s, %s::int[], %s::int[], %s::bigint[], %s)",
+        (OWNER, [room], room, queues, types, since, due_from))
+
+
+def test_the_feeder_reads_a_lane_on_without_a_look_at_what_was_drained(db, table):
+    """3,000 of 6,000 are gone, and no vacuum has come yet."""
+    db.rows("ANALYZE shoal.task")
+    with watched(db) as session:
+        for _ in range(7):
+            feed(session, 10)
+        ids = table.fill(QUEUED, 6000)
+        with db.server.connect(db.name) as c, c.cursor() as cursor:
+            cursor.execute("UPDATE shoal.task SET state = 3, order_at = NULL, finished_at = now()"
+                           " WHERE app_id = %s AND id = ANY (%s::uuid[])", (table.app, ids[:3000]))
+            c.commit()
+        rows, _ = feed(session, 10)
+        (pass_row,) = [r for r in rows if r[0] == 0]
+        assert pass_row[6] is not None
+        due = [r for r in rows if r[0] == 2]
+        assert [r[2] for r in due] == ids[3000:3010]
+        rows, found = feed(session, 10, [(table.queue, 1, due[-1][9])])
+        # the last one that was seen, and those behind it
+        assert [r[2] for r in rows if r[0] == 2] == ids[3009:3019]
+        for plan in found:
+            for node in nodes_of(plan):
+                if node.get("Relation Name") == "task":
+                    assert node["Node Type"] in ("Index Scan", "Index Only Scan"), node
+                    assert node["Actual Rows"] + node.get("Rows Removed by Filter", 0) <= 11, node
+        # a lane that is not known is found in the gap, and read from its head
+        other = db.value("INSERT INTO shoal.queue (app_id, name) VALUES (%s, 'r') RETURNING id", table.app)
+        table.queue, known = other, (table.queue, 1, due[-1][9])
+        more = table.fill(QUEUED, 5)
+        rows, _ = feed(session, 3500, [known])
+        assert set(more) <= {r[2] for r in rows if r[0] == 2}
+
+
+def test_tasks_due_at_one_instant_are_promoted_apart(db, table):
+    ids = table.fill(SCHEDULED, 50)
+    with db.server.connect(db.name) as c, c.cursor() as cursor:
+        cursor.execute("UPDATE shoal.task SET due_at = now() - interval '1 second', run_at = now() - interval '1 second'")
+        c.commit()
+    with watched(db) as session:
+        rows, found = feed(session, 100)
+    assert sorted(r[2] for r in rows if r[0] == 1) == ids
+    assert db.value("SELECT count(DISTINCT order_at) FROM shoal.task") > 40
+    spread = db.value("SELECT extract(epoch FROM max(order_at) - min(order_at)) FROM shoal.task")
+    assert float(spread) < 0.005
