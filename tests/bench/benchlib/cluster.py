@@ -265,7 +265,7 @@ class Cluster:
             "wal_bytes": float(rows[0][0]),
             "transactions": float(rows[0][1]),
             "batches": metrics.get("shoal_batches_total", 0),
-            "redis_commands": float(sum(self.redis.calls().values())),
+            "redis_calls": self.redis.calls(),
         }
         if self.statements:
             sample["statements"] = float(rows[1][0])
@@ -294,7 +294,9 @@ class Cluster:
         """what was used since a sample, and the workers' memory now"""
         then, now = before["time"], self._time()
         after = self.sample()
-        cost = {k: after[k] - before[k] for k in after if k != "time"}
+        cost = {k: after[k] - before[k] for k in after if k not in ("time", "redis_calls")}
+        calls = {k: n - before["redis_calls"].get(k, 0) for k, n in after["redis_calls"].items()}
+        cost["redis_calls"] = {k: n for k, n in calls.items() if n > 0}
         cost["cpu"] = {name: now["cpu"][name] - then["cpu"][name] for name in now["cpu"]}
         own = {pid: s - then["own"].get(pid, 0) for pid, s in now["own"].items()}
         busiest = max(own, key=own.get)

@@ -14,8 +14,8 @@ PIECE = 200000  # rows a statement
 OWN = ("id", "queue_id", "run_at", "order_at", "started_at", "finished_at")
 
 # a UUIDv7 of a time: 48 bits of milliseconds, the rest random
-ID = ("(substr(h.ms, 1, 8) || '-' || substr(h.ms, 9) || '-7' || substr(gen_random_uuid()::text, 16))"
-      "::uuid")
+ID = ("(substr(h.ms, 1, 8) || '-' || substr(h.ms, 9) || '-7'"
+      " || substr(gen_random_uuid()::text, 16))::uuid")
 
 
 def columns(cluster):
@@ -75,8 +75,9 @@ def fill(cluster, state, count, queue, minutes, tell):
         cluster.sql(
             "INSERT INTO shoal.task (%s) SELECT %s FROM bench.model m,"
             " generate_series(%d, %d) AS g (n), LATERAL (SELECT %s AS at) a,"
-            " LATERAL (SELECT a.at, lpad(to_hex((extract(epoch FROM a.at) * 1000)::bigint), 12, '0')"
-            " AS ms) h WHERE m.state = %d" % (
+            " LATERAL (SELECT a.at,"
+            "  lpad(to_hex((extract(epoch FROM a.at) * 1000)::bigint), 12, '0') AS ms) h"
+            " WHERE m.state = %d" % (
                 ", ".join(names), ", ".join(values.get(n, "m." + n) for n in names),
                 done + 1, last, at, state))
         done = last

@@ -3,8 +3,9 @@
 
 # a table and, should tasks lie in several, its children
 FAMILY = ("SELECT c.oid, p.name FROM (VALUES ('task'), ('claim')) AS p (name), pg_class c"
-          " WHERE c.oid = ('shoal.' || p.name)::regclass OR c.oid IN (SELECT inhrelid FROM pg_inherits"
-          "  WHERE inhparent = ('shoal.' || p.name)::regclass)")
+          " WHERE c.oid = ('shoal.' || p.name)::regclass"
+          " OR c.oid IN (SELECT inhrelid FROM pg_inherits"
+          " WHERE inhparent = ('shoal.' || p.name)::regclass)")
 
 
 def sizes(cluster):
