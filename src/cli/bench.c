@@ -245,8 +245,8 @@ lane_failed(struct lane *lane, const struct err *err, bool final)
 
 	b->r->errors++;
 	b->r->last_error = *err;
-	err_wrap(&b->r->last_error, "http://%s",
-	    b->o->targets[lane->target].url.authority);
+	err_wrap(
+	    &b->r->last_error, "http://%s", b->o->targets[lane->target].url.authority);
 	if (final || clock_mono_ms() - b->success_ms > PATIENCE_MS) {
 		end_run(b, &b->r->last_error);
 		return;
