@@ -60,6 +60,7 @@ struct bench;
 
 struct lane {
 	struct bench *b;
+	size_t target; /* which of the options' */
 	struct hconn *hc;
 	struct loop_timer *pause;
 	enum lane_state state;
@@ -67,9 +68,9 @@ struct lane {
 	int64_t tasks; /* in the request under way */
 };
 
-/* what the lanes send: whole batches, then one with the rest */
+/* what the lanes send: whole batches, then one with the rest; by target */
 struct load {
-	struct strbuf full, rest;
+	struct strbuf full[BENCH_TARGETS], rest[BENCH_TARGETS];
 	int64_t batch, rest_tasks;
 	int64_t left; /* tasks still to be sent; INT64_MAX by time */
 	bool by_time;
@@ -192,7 +193,7 @@ lane_next(struct lane *lane)
 {
 	struct bench *b = lane->b;
 	struct load *load = b->load;
-	const struct strbuf *request = &load->full;
+	const struct strbuf *request = &load->full[lane->target];
 	struct err err = ERR_INIT;
 	int64_t open;
 
@@ -211,7 +212,7 @@ lane_next(struct lane *lane)
 	lane->tasks = load->batch;
 	if (load->left < lane->tasks) {
 		lane->tasks = load->rest_tasks;
-		request = &load->rest;
+		request = &load->rest[lane->target];
 	}
 	if (!load->by_time)
 		load->left -= lane->tasks;
@@ -244,7 +245,8 @@ lane_failed(struct lane *lane, const struct err *err, bool final)
 
 	b->r->errors++;
 	b->r->last_error = *err;
-	err_wrap(&b->r->last_error, "http://%s", b->o->target->url.authority);
+	err_wrap(
+	    &b->r->last_error, "http://%s", b->o->targets[lane->target].url.authority);
 	if (final || clock_mono_ms() - b->success_ms > PATIENCE_MS) {
 		end_run(b, &b->r->last_error);
 		return;
@@ -482,11 +484,17 @@ create_load(struct load *load, const struct bench_opts *o, struct bench_request 
 	load->batch = batch;
 	load->rest_tasks = count % batch != 0 ? count % batch : batch;
 	what.batch = batch > 1;
-	what.tasks = load->batch;
-	if (bench_request_build(o->target, &what, &load->full, err) != 0)
-		return -1;
-	what.tasks = load->rest_tasks;
-	return bench_request_build(o->target, &what, &load->rest, err);
+	for (size_t i = 0; i < o->target_count; i++) {
+		what.tasks = load->batch;
+		if (bench_request_build(&o->targets[i], &what, &load->full[i], err) !=
+		    0)
+			return -1;
+		what.tasks = load->rest_tasks;
+		if (bench_request_build(&o->targets[i], &what, &load->rest[i], err) !=
+		    0)
+			return -1;
+	}
+	return 0;
 }
 
 static int
@@ -522,12 +530,13 @@ create_lanes(struct bench *b, struct err *err)
 		struct lane *lane = &b->lanes[i];
 
 		lane->b = b;
+		lane->target = (size_t)i % o->target_count;
 		lane->pause = loop_timer_create(b->loop, on_pause_over, lane);
 		if (lane->pause == NULL)
 			return err_set(
 			    err, ERR_NOMEM, "%d connections", o->connections);
-		lane->hc = hconn_create(b->loop, o->target->addrs,
-		    o->target->addr_count, on_answer, lane, err);
+		lane->hc = hconn_create(b->loop, o->targets[lane->target].addrs,
+		    o->targets[lane->target].addr_count, on_answer, lane, err);
 		if (lane->hc == NULL)
 			return -1;
 	}
@@ -555,14 +564,25 @@ create(struct bench *b, struct err *err)
 }
 
 static void
+init_load(struct load *load)
+{
+	for (size_t i = 0; i < BENCH_TARGETS; i++) {
+		strbuf_init(&load->full[i], BENCH_REQUEST_MAX);
+		strbuf_init(&load->rest[i], BENCH_REQUEST_MAX);
+	}
+}
+
+static void
 fini_load(struct load *load)
 {
-	if (load->full.data != NULL) /* the key is in it */
-		explicit_bzero(load->full.data, load->full.len);
-	if (load->rest.data != NULL)
-		explicit_bzero(load->rest.data, load->rest.len);
-	strbuf_fini(&load->full);
-	strbuf_fini(&load->rest);
+	for (size_t i = 0; i < BENCH_TARGETS; i++) {
+		if (load->full[i].data != NULL) /* the key is in it */
+			explicit_bzero(load->full[i].data, load->full[i].len);
+		if (load->rest[i].data != NULL)
+			explicit_bzero(load->rest[i].data, load->rest[i].len);
+		strbuf_fini(&load->full[i]);
+		strbuf_fini(&load->rest[i]);
+	}
 }
 
 static void
@@ -619,10 +639,8 @@ bench_run(const struct bench_opts *opts, struct bench_result *result, struct err
 
 	memset(result, 0, sizeof(*result));
 	histogram_init(&result->latency);
-	strbuf_init(&b.run.full, BENCH_REQUEST_MAX);
-	strbuf_init(&b.run.rest, BENCH_REQUEST_MAX);
-	strbuf_init(&b.backlog.full, BENCH_REQUEST_MAX);
-	strbuf_init(&b.backlog.rest, BENCH_REQUEST_MAX);
+	init_load(&b.run);
+	init_load(&b.backlog);
 	if (create(&b, err) != 0)
 		goto out;
 	b.success_ms = clock_mono_ms();

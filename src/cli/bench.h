@@ -17,6 +17,7 @@
 #include "cli/target.h"
 
 #define BENCH_LOAD_BATCH 100 /* tasks in a request that loads a backlog */
+#define BENCH_TARGETS	 FINISHED_NODES
 
 enum bench_mode {
 	BENCH_SUBMIT = 0, /* requests as fast as the connections answer */
@@ -46,8 +47,10 @@ struct bench_opts {
 	void (*on_loaded)(uint64_t tasks, double seconds, void *arg);
 	void *arg;
 	const char *type;
-	const char *queue;	     /* NULL: the node's default */
-	const struct target *target; /* borrowed */
+	const char *queue; /* NULL: the node's default */
+	/* connections go round these; 1 to BENCH_TARGETS; borrowed */
+	const struct target *targets;
+	size_t target_count;
 	/* those with a backlog or an end: whose /metrics are counted; borrowed */
 	const struct target *nodes;
 	size_t node_count;

@@ -109,6 +109,32 @@ on_loaded(uint64_t tasks, double seconds, void *arg)
 	    (unsigned long long)tasks, seconds);
 }
 
+/*
+ * The nodes that requests go to, the one that cli_connect has opened among them; 0, or
+ * an exit status.
+ */
+static int
+open_targets(const struct cli *cli, struct target *targets, size_t *count)
+{
+	struct err err = ERR_INIT;
+	size_t cursor = 0;
+	const char *url;
+	int rc;
+
+	while ((url = args_next(&cli->args, "url", &cursor)) != NULL) {
+		if (*count == BENCH_TARGETS)
+			return cli_usage(cli, "more than %d nodes", BENCH_TARGETS);
+		if (target_open(&targets[*count], url, cli->target.secret, &err) != 0) {
+			rc = cli_error(cli, &err);
+			return err.code == ERR_INVALID ? CLI_USAGE : rc;
+		}
+		++*count;
+	}
+	if (*count == 0)
+		targets[(*count)++] = cli->target;
+	return 0;
+}
+
 /* the nodes whose /metrics are read; 0, or an exit status */
 static int
 open_nodes(
@@ -170,7 +196,7 @@ run(struct cli *cli)
 {
 	const char *mode = cli->args.operand_count > 0 ? cli->args.operands[0] : "e2e";
 	struct bench_opts o = {.mode = BENCH_E2E, .on_loaded = on_loaded};
-	struct target *nodes;
+	struct target *targets, *nodes;
 	struct err err = ERR_INIT;
 	int rc;
 
@@ -183,18 +209,20 @@ run(struct cli *cli)
 		return cli_usage(cli, "%s", err.text);
 	if ((rc = cli_connect(cli)) != 0)
 		return rc;
-	nodes = mem_array(FINISHED_NODES, sizeof(*nodes));
-	if (nodes == NULL) {
+	targets = mem_array(BENCH_TARGETS + FINISHED_NODES, sizeof(*targets));
+	if (targets == NULL) {
 		err_set(&err, ERR_NOMEM, "bench");
 		return cli_error(cli, &err);
 	}
-	if (bench_mode_counts(o.mode))
+	nodes = targets + BENCH_TARGETS;
+	rc = open_targets(cli, targets, &o.target_count);
+	if (rc == 0 && bench_mode_counts(o.mode))
 		rc = open_nodes(cli, o.mode, nodes, &o.node_count);
-	o.target = &cli->target;
+	o.targets = targets;
 	o.nodes = nodes;
 	if (rc == 0)
 		rc = bench(cli, &o);
-	mem_free_secret(nodes, FINISHED_NODES * sizeof(*nodes));
+	mem_free_secret(targets, (BENCH_TARGETS + FINISHED_NODES) * sizeof(*targets));
 	return rc;
 }
 
@@ -216,7 +244,8 @@ const struct cli_command cli_bench = {
 	"e2e, drain and backlog learn what has finished from /metrics of each node: "
 	"the cluster\n"
 	"must have no other work, and with several nodes --metrics names each of "
-	"them.",
+	"them.\n"
+	"--url may be given again: connections go round the nodes.",
     .needs = CLI_SERVER,
     .options = options,
     .run = run,

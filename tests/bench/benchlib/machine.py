@@ -10,12 +10,13 @@ GROUPS = ("workers", "master", "postgres", "redis")
 
 
 def _stat(pid):
-    """(parent, name, seconds of its own and of the children that it has buried)"""
+    """(parent, name, seconds of its own and of the children that it has buried, of its own)"""
     with open("/proc/%d/stat" % pid, encoding="utf-8", errors="replace") as f:
         text = f.read()
     name = text[text.index("(") + 1:text.rindex(")")]
     fields = text[text.rindex(")") + 2:].split()
-    return int(fields[1]), name, sum(int(n) for n in fields[11:15]) / TICK
+    ticks = [int(n) for n in fields[11:15]]
+    return int(fields[1]), name, sum(ticks) / TICK, sum(ticks[:2]) / TICK
 
 
 def processes():
@@ -32,7 +33,7 @@ def processes():
 def descendants(root, found=None):
     found = found or processes()
     children = {}
-    for pid, (parent, _, _) in found.items():
+    for pid, (parent, _, _, _) in found.items():
         children.setdefault(parent, []).append(pid)
     todo, below = [root], []
     while todo:
@@ -42,12 +43,16 @@ def descendants(root, found=None):
     return below
 
 
-def groups_of(dev):
-    """{group: [pid]} of a cluster that shoald --dev (its pid) has started."""
-    found = processes()
+def groups_of(dev, masters=(), found=None):
+    """{group: [pid]} of a cluster: what shoald --dev (its pid) has started, and further nodes."""
+    found = found or processes()
     groups = {name: [] for name in GROUPS}
+    for pid in masters:
+        if pid in found:
+            groups["master"].append(pid)
+        groups["workers"] += descendants(pid, found)
     for pid in descendants(dev, found):
-        parent, name, _ = found[pid]
+        parent, name, _, _ = found[pid]
         if name == "postgres":
             groups["postgres"].append(pid)
         elif name.startswith("redis"):
@@ -57,12 +62,36 @@ def groups_of(dev):
     return groups
 
 
-def cpu_of(groups):
+def cpu_of(groups, found=None):
     """{group: seconds}; a process that has gone is in its parent's sum."""
-    found = processes()
+    found = found or processes()
     return {
         name: sum(found[pid][2] for pid in pids if pid in found) for name, pids in groups.items()
     }
+
+
+def busy():
+    """(seconds that all processors were busy, seconds that there were), since the start"""
+    with open("/proc/stat", encoding="ascii") as f:
+        ticks = [int(n) for n in f.readline().split()[1:9]]
+    return (sum(ticks) - ticks[3] - ticks[4]) / TICK, sum(ticks) / TICK
+
+
+def title_of(pid):
+    """as ps shows it, without its tail"""
+    try:
+        with open("/proc/%d/cmdline" % pid, "rb") as f:
+            return f.read().replace(b"\0", b" ").decode(errors="replace").strip()[:60]
+    except (FileNotFoundError, ProcessLookupError):
+        return "?"
+
+
+def descriptors_of(pid):
+    """how many are open"""
+    try:
+        return len(os.listdir("/proc/%d/fd" % pid))
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return 0
 
 
 def memory_of(pid):

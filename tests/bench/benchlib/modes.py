@@ -64,6 +64,7 @@ def run(cluster, mode, payload=200, client=None):
         cluster.pause(True)
     words = [os.path.join(client or cluster.build, "shoal"), "bench"] + mode.words
     words += ["--json", "--payload", str(payload), "-q", QUEUE]
+    words += cluster.client_words(mode.words[0] in ("e2e", "drain", "backlog"))
     before = {"sample": cluster.sample()}
     load = machine.load()
     process = subprocess.Popen(words, env=cluster.program_env(), stdout=subprocess.PIPE,
@@ -81,8 +82,12 @@ def run(cluster, mode, payload=200, client=None):
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    out = process.stdout.read()
-    watcher.join()
+    try:
+        out = process.stdout.read()
+        watcher.join()
+    except BaseException:
+        process.kill()
+        raise
     if process.wait() != 0 or not out:
         raise SystemExit("%s: %s" % (" ".join(words), "".join(complaints) or "no answer"))
     result = json.loads(out)

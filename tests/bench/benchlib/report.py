@@ -17,6 +17,10 @@ def number(n):
     return "%.2f" % n
 
 
+def median(values):
+    return statistics.median(values)
+
+
 def spread(values, form=number):
     """median (least to most)"""
     return "%s (%s to %s)" % (form(statistics.median(values)), form(min(values)),
