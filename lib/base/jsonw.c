@@ -188,7 +188,7 @@ void
 jsonw_int(struct jsonw *w, int64_t n)
 {
 	if (before_value(w))
-		strbuf_printf(w->out, "%lld", (long long)n);
+		strbuf_int(w->out, n);
 }
 
 void
