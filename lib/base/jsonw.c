@@ -121,31 +121,51 @@ put_escape(struct strbuf *out, unsigned char c)
 	}
 }
 
+/* bytes that stand for themselves, from text's first on */
+static size_t
+plain_run(const char *text, size_t len)
+{
+	size_t n = 0;
+
+	while (n < len) {
+		unsigned char c = (unsigned char)text[n];
+
+		if (c < 0x20 || c >= 0x80 || c == '"' || c == '\\')
+			break;
+		n++;
+	}
+	return n;
+}
+
 static void
 put_string(struct strbuf *out, const char *text, size_t len)
 {
-	size_t done = 0, i = 0;
+	size_t done = 0, i = plain_run(text, len);
+	char *room;
 
+	/* most need no look at each of their characters */
+	if (i == len && (room = strbuf_room(out, len + 2)) != NULL) {
+		room[0] = '"';
+		memcpy(room + 1, text, len);
+		room[len + 1] = '"';
+		strbuf_grow(out, len + 2);
+		return;
+	}
 	strbuf_putc(out, '"');
 	while (i < len) {
-		unsigned char c = (unsigned char)text[i];
-		size_t run;
+		size_t run = str_utf8(text + i, len - i);
 
-		if (c >= 0x20 && c < 0x80 && c != '"' && c != '\\') {
-			i++;
-			continue;
-		}
-		run = str_utf8(text + i, len - i);
 		if (run > 1) {
 			i += run;
-			continue;
+		} else {
+			strbuf_put(out, text + done, i - done);
+			if (run == 1)
+				put_escape(out, (unsigned char)text[i]);
+			else
+				strbuf_put(out, "\xef\xbf\xbd", 3);
+			done = ++i;
 		}
-		strbuf_put(out, text + done, i - done);
-		if (run == 1)
-			put_escape(out, c);
-		else
-			strbuf_put(out, "\xef\xbf\xbd", 3);
-		done = ++i;
+		i += plain_run(text + i, len - i);
 	}
 	strbuf_put(out, text + done, len - done);
 	strbuf_putc(out, '"');

@@ -102,7 +102,12 @@ strbuf_puts(struct strbuf *sb, const char *text)
 void
 strbuf_putc(struct strbuf *sb, char c)
 {
-	strbuf_put(sb, &c, 1);
+	char *room = strbuf_room(sb, 1);
+
+	if (room == NULL)
+		return;
+	*room = c;
+	strbuf_grow(sb, 1);
 }
 
 void
