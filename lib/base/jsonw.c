@@ -121,12 +121,29 @@ put_escape(struct strbuf *out, unsigned char c)
 	}
 }
 
+/* none of eight bytes is a control, a quote, a backslash or beyond ASCII */
+static bool
+all_plain(const char *text)
+{
+	const uint64_t ones = UINT64_C(0x0101010101010101), high = ones << 7;
+	uint64_t w, quote, backslash;
+
+	memcpy(&w, text, sizeof(w));
+	quote = w ^ ones * '"';
+	backslash = w ^ ones * '\\';
+	/* a byte that is less than another borrows into its high bit */
+	return ((w | (w - ones * 0x20) | (quote - ones) | (backslash - ones)) & high) ==
+	       0;
+}
+
 /* bytes that stand for themselves, from text's first on */
 static size_t
 plain_run(const char *text, size_t len)
 {
 	size_t n = 0;
 
+	while (len - n >= 8 && all_plain(text + n))
+		n += 8;
 	while (n < len) {
 		unsigned char c = (unsigned char)text[n];
 
