@@ -10,7 +10,6 @@
 #include "base/clock.h"
 
 #include <stdbool.h>
-#include <stdio.h>
 #include <time.h>
 
 #define US_PER_SECOND	1000000LL
@@ -76,6 +75,17 @@ date_from_days(int64_t days, int *year, int *month, int *day)
 	*year = (int)(y + era * 400 + (*month <= 2));
 }
 
+/* the last count digits of n, and what follows them */
+static void
+put_digits(char *to, unsigned n, int count, char after)
+{
+	to[count] = after;
+	while (count-- > 0) {
+		to[count] = (char)('0' + n % 10);
+		n /= 10;
+	}
+}
+
 char *
 clock_format(int64_t wall_us, char buf[CLOCK_TEXT_SIZE])
 {
@@ -93,11 +103,14 @@ clock_format(int64_t wall_us, char buf[CLOCK_TEXT_SIZE])
 	days = second / SECONDS_PER_DAY;
 	rest = second % SECONDS_PER_DAY;
 	date_from_days(days + FIRST_SECOND / SECONDS_PER_DAY, &year, &month, &day);
-	/* "% 100" and the like only show the compiler that the text fits */
-	snprintf(buf, CLOCK_TEXT_SIZE, "%04u-%02u-%02uT%02u:%02u:%02u.%06uZ",
-	    (unsigned)year % 10000, (unsigned)month % 100, (unsigned)day % 100,
-	    (unsigned)(rest / 3600) % 100, (unsigned)(rest / 60 % 60),
-	    (unsigned)(rest % 60), (unsigned)us % 1000000);
+	put_digits(buf, (unsigned)year, 4, '-');
+	put_digits(buf + 5, (unsigned)month, 2, '-');
+	put_digits(buf + 8, (unsigned)day, 2, 'T');
+	put_digits(buf + 11, (unsigned)(rest / 3600), 2, ':');
+	put_digits(buf + 14, (unsigned)(rest / 60 % 60), 2, ':');
+	put_digits(buf + 17, (unsigned)(rest % 60), 2, '.');
+	put_digits(buf + 20, (unsigned)us, 6, 'Z');
+	buf[27] = '\0';
 	return buf;
 }
 

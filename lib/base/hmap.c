@@ -15,6 +15,7 @@
 #include "base/hmap.h"
 
 #include <assert.h>
+#include <endian.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -77,11 +78,10 @@ hmap_siphash13(const uint64_t secret[2], const void *bytes, size_t len)
 	uint64_t word, last = (uint64_t)len << 56;
 	size_t i;
 
-	/* byte by byte into words: the same value on every machine */
+	/* little-endian words: the same value on every machine */
 	for (; len >= 8; p += 8, len -= 8) {
-		word = 0;
-		for (i = 0; i < 8; i++)
-			word |= (uint64_t)p[i] << (8 * i);
+		memcpy(&word, p, sizeof(word));
+		word = le64toh(word);
 		v[3] ^= word;
 		sip_round(v);
 		v[0] ^= word;

@@ -121,31 +121,68 @@ put_escape(struct strbuf *out, unsigned char c)
 	}
 }
 
+/* none of eight bytes is a control, a quote, a backslash or beyond ASCII */
+static bool
+all_plain(const char *text)
+{
+	const uint64_t ones = UINT64_C(0x0101010101010101), high = ones << 7;
+	uint64_t w, quote, backslash;
+
+	memcpy(&w, text, sizeof(w));
+	quote = w ^ ones * '"';
+	backslash = w ^ ones * '\\';
+	/* a byte that is less than another borrows into its high bit */
+	return ((w | (w - ones * 0x20) | (quote - ones) | (backslash - ones)) & high) ==
+	       0;
+}
+
+/* bytes that stand for themselves, from text's first on */
+static size_t
+plain_run(const char *text, size_t len)
+{
+	size_t n = 0;
+
+	while (len - n >= 8 && all_plain(text + n))
+		n += 8;
+	while (n < len) {
+		unsigned char c = (unsigned char)text[n];
+
+		if (c < 0x20 || c >= 0x80 || c == '"' || c == '\\')
+			break;
+		n++;
+	}
+	return n;
+}
+
 static void
 put_string(struct strbuf *out, const char *text, size_t len)
 {
-	size_t done = 0, i = 0;
+	size_t done = 0, i = plain_run(text, len);
+	char *room;
 
+	/* most need no look at each of their characters */
+	if (i == len && (room = strbuf_room(out, len + 2)) != NULL) {
+		room[0] = '"';
+		memcpy(room + 1, text, len);
+		room[len + 1] = '"';
+		strbuf_grow(out, len + 2);
+		return;
+	}
 	strbuf_putc(out, '"');
 	while (i < len) {
-		unsigned char c = (unsigned char)text[i];
-		size_t run;
+		size_t run = str_utf8(text + i, len - i);
 
-		if (c >= 0x20 && c < 0x80 && c != '"' && c != '\\') {
-			i++;
-			continue;
-		}
-		run = str_utf8(text + i, len - i);
 		if (run > 1) {
 			i += run;
-			continue;
+		} else {
+			strbuf_put(out, text + done, i - done);
+			if (run == 1)
+				put_escape(out, (unsigned char)text[i]);
+			else
+				strbuf_put(out, "\xef\xbf\xbd", 3);
+			done = ++i;
 		}
-		strbuf_put(out, text + done, i - done);
-		if (run == 1)
-			put_escape(out, c);
-		else
-			strbuf_put(out, "\xef\xbf\xbd", 3);
-		done = ++i;
+		i += plain_run(text + i, len - i);
 	}
 	strbuf_put(out, text + done, len - done);
 	strbuf_putc(out, '"');
@@ -188,7 +225,7 @@ void
 jsonw_int(struct jsonw *w, int64_t n)
 {
 	if (before_value(w))
-		strbuf_printf(w->out, "%lld", (long long)n);
+		strbuf_int(w->out, n);
 }
 
 void

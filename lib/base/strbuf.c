@@ -102,7 +102,28 @@ strbuf_puts(struct strbuf *sb, const char *text)
 void
 strbuf_putc(struct strbuf *sb, char c)
 {
-	strbuf_put(sb, &c, 1);
+	char *room = strbuf_room(sb, 1);
+
+	if (room == NULL)
+		return;
+	*room = c;
+	strbuf_grow(sb, 1);
+}
+
+void
+strbuf_int(struct strbuf *sb, int64_t n)
+{
+	char digits[20]; /* 19 of the largest, and the sign */
+	char *at = digits + sizeof(digits);
+	uint64_t rest = n < 0 ? -(uint64_t)n : (uint64_t)n;
+
+	do {
+		*--at = (char)('0' + rest % 10);
+		rest /= 10;
+	} while (rest > 0);
+	if (n < 0)
+		*--at = '-';
+	strbuf_put(sb, at, (size_t)(digits + sizeof(digits) - at));
 }
 
 void

@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/attr.h"
 
@@ -29,6 +30,7 @@ void strbuf_reset(struct strbuf *sb); /* empties, keeps the block, clears failed
 void strbuf_put(struct strbuf *sb, const void *bytes, size_t len);
 void strbuf_puts(struct strbuf *sb, const char *text);
 void strbuf_putc(struct strbuf *sb, char c);
+void strbuf_int(struct strbuf *sb, int64_t n); /* in decimal */
 void strbuf_printf(struct strbuf *sb, const char *fmt, ...) ATTR_PRINTF(2, 3);
 /* room for len more bytes at the returned place, to be counted with strbuf_grow; NULL:
  * failed */

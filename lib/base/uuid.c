@@ -27,15 +27,14 @@ uuid_v7(int64_t unix_ms, struct uuid *id)
 char *
 uuid_format(const struct uuid *id, char buf[UUID_TEXT_SIZE])
 {
-	char hex[2 * sizeof(id->b) + 1];
+	static const char digits[] = "0123456789abcdef";
 	char *to = buf;
-	int i;
 
-	str_hex(hex, id->b, sizeof(id->b));
-	for (i = 0; i < 32; i++) {
-		if (i == 8 || i == 12 || i == 16 || i == 20)
+	for (size_t i = 0; i < sizeof(id->b); i++) {
+		if (i == 4 || i == 6 || i == 8 || i == 10)
 			*to++ = '-';
-		*to++ = hex[i];
+		*to++ = digits[id->b[i] >> 4];
+		*to++ = digits[id->b[i] & 0x0f];
 	}
 	*to = '\0';
 	return buf;

@@ -28,11 +28,14 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/http.h>
+#include <event2/http_struct.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -291,14 +294,76 @@ written(struct evhttp_request *ev, void *arg)
 		evbuffer_drain(in, evbuffer_get_length(in));
 }
 
-void
-conn_writes(struct conn *c, struct evhttp_request *ev, bool last)
+/* the first bytes of both; 0 as well if that fails, which the next try will find */
+static size_t
+send_now(int fd, const struct strbuf *head, const void *body, size_t len)
 {
+	struct iovec v[2] = {{head->data, head->len}, {(void *)(uintptr_t)body, len}};
+	struct msghdr msg = {.msg_iov = v, .msg_iovlen = len > 0 ? 2 : 1};
+	ssize_t n = sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	return n < 0 ? 0 : (size_t)n;
+}
+
+/* puts what is left after sent bytes behind what waits already */
+static int
+queue_rest(struct evbuffer *out, const struct strbuf *head, const void *body,
+    size_t len, size_t sent)
+{
+	size_t of_head = sent < head->len ? sent : head->len;
+	size_t of_body = sent - of_head;
+
+	if (evbuffer_add(out, head->data + of_head, head->len - of_head) != 0)
+		return -1;
+	return len == of_body
+		   ? 0
+		   : evbuffer_add(out, (const char *)body + of_body, len - of_body);
+}
+
+/* as evhttp does it: nothing is read, but the client's end is seen */
+static void
+write_later(struct bufferevent *bev)
+{
+	bufferevent_data_cb wrote;
+	bufferevent_event_cb event;
+	void *evc;
+
+	bufferevent_getcb(bev, NULL, &wrote, &event, &evc);
+	bufferevent_setcb(bev, NULL, wrote, event, evc);
+	(void)bufferevent_enable(bev, EV_READ | EV_WRITE);
+}
+
+/*
+ * evhttp_send_reply_end, without a start, is evhttp's way to end a request whose reply
+ * somebody else has put into the output buffer: with the callback of the last byte
+ * written, or at once if nothing waits there.  At once it goes on with the next request
+ * but never closes: a reply that is the last takes the longer way.
+ */
+void
+conn_reply(struct conn *c, struct evhttp_request *ev, const struct strbuf *head,
+    const void *body, size_t len, bool last)
+{
+	struct evbuffer *out = bufferevent_get_output(c->bev);
+	size_t sent = 0;
+
 	c->req = NULL;
 	c->close_after = last;
 	c->out_len = 0;
 	conn_become(c, CONN_WRITING);
 	evhttp_request_set_on_complete_cb(ev, written, c);
+	if (!last && evbuffer_get_length(out) == 0)
+		sent = send_now(bufferevent_getfd(c->bev), head, body, len);
+	if (sent < head->len + len) {
+		if (queue_rest(out, head, body, len, sent) != 0) {
+			log_warn(NULL, "reply cut short: out of memory", "listener=%s",
+			    c->httpd->name);
+			conn_doom(c);
+			return;
+		}
+		write_later(c->bev);
+	}
+	ev->chunked = 0; /* the request was; of this reply it would mean a last chunk */
+	evhttp_send_reply_end(ev);
 }
 
 /* ---------------------------------------------------------------- closing */

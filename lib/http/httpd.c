@@ -37,6 +37,8 @@
 #define SWEEP_MS_MIN	 5
 #define EVHTTP_SLACK	 4096 /* what evhttp takes more than we, so that we refuse it */
 #define EVHTTP_SLACK_SEC 60
+#define HEAD_USUAL	 1024 /* bytes of a reply's head: no more is asked for later */
+#define HEAD_MAX	 (64u << 10)
 
 struct listener {
 	struct httpd *httpd;		  /* borrowed */
@@ -237,12 +239,13 @@ httpd_create(struct loop *l, const struct httpd_opts *opts, struct err *err)
 	h->sweep_ms = least(shortest / 8, SWEEP_MS_MAX);
 	if (h->sweep_ms < SWEEP_MS_MIN)
 		h->sweep_ms = SWEEP_MS_MIN;
+	strbuf_init(&h->head, HEAD_MAX);
 	h->by_bev = hmap_create();
 	h->sweep = loop_timer_create(l, sweep, h);
 	h->resume = loop_timer_create(l, resume, h);
 	h->step = loop_defer_create(l, step, h);
 	if (h->by_bev == NULL || h->sweep == NULL || h->resume == NULL ||
-	    h->step == NULL)
+	    h->step == NULL || strbuf_room(&h->head, HEAD_USUAL) == NULL)
 		goto no_memory;
 	h->routes = route_table_create(opts->routes, err);
 	if (h->routes == NULL || make_evhttp(h, err) != 0) {
@@ -292,6 +295,7 @@ httpd_free(struct httpd *h)
 	loop_timer_free(h->resume);
 	loop_timer_free(h->sweep);
 	hmap_free(h->by_bev);
+	strbuf_fini(&h->head);
 	h->stamp = 0;
 	mem_free(h);
 }

@@ -15,6 +15,7 @@
 #include <sys/queue.h>
 
 #include "base/hmap.h"
+#include "base/strbuf.h"
 #include "http/gate.h"
 #include "http/headscan.h"
 #include "http/httpd.h"
@@ -74,8 +75,12 @@ struct bufferevent *conn_accepted(struct event_base *base, void *arg);
 void conn_adopt_all(struct httpd *h);
 struct conn *conn_of(struct httpd *h, struct evhttp_connection *evc); /* or NULL */
 void conn_hold(struct conn *c, struct httpreq *req);
-/* the reply was handed to evhttp as ev's; last: then it closes */
-void conn_writes(struct conn *c, struct evhttp_request *ev, bool last);
+/*
+ * Sends the reply to ev: what the socket takes at once, the rest later; last: then it
+ * closes.  c may be gone after this.
+ */
+void conn_reply(struct conn *c, struct evhttp_request *ev, const struct strbuf *head,
+    const void *body, size_t len, bool last);
 /* closes in the next step of the loop; c->req is forgotten */
 void conn_doom(struct conn *c);
 void conn_close_doomed(struct httpd *h);
@@ -122,6 +127,7 @@ struct httpreq {
 	struct httpreq_pair pairs[QUERY_PAIRS_MAX];
 	size_t pair_count;
 	char peer[PEER_SIZE];
+	struct strbuf headers; /* of the reply, the lines as they go out; kept too */
 	TAILQ_ENTRY(httpreq) link; /* spare, or gone and to be told */
 };
 
@@ -133,6 +139,24 @@ void httpreq_arrived(struct evhttp_request *ev, void *arg);
 void httpreq_lost(struct httpreq *req);
 void httpreq_tell_gone(struct httpd *h); /* calls what is due */
 void httpreq_free_spare(struct httpd *h);
+
+/* ---------------------------------------------------------------- replies */
+
+struct reply_facts {
+	int status;
+	int minor;	  /* of the request's HTTP/1.x */
+	const char *type; /* of the body; NULL: not said */
+	size_t len;	  /* of the body, also where only its length is told */
+	bool kept_alive;  /* asked for by a client of HTTP/1.0 */
+	bool says_close;
+};
+
+/* one more line for the reply's head; one that cannot be is left out and logged */
+void reply_header(struct httpreq *req, const char *name, const char *value);
+bool reply_has_body(const struct httpreq *req, int status);
+/* the whole head, into out; -1: no memory */
+int reply_write(struct strbuf *out, const struct httpreq *req,
+    const struct reply_facts *r) ATTR_CHECK;
 
 /* ---------------------------------------------------------------- the server */
 
@@ -164,6 +188,7 @@ struct httpd {
 	struct conn_list refused; /* to be answered */
 	size_t conn_count;	  /* of all */
 	size_t busy;		  /* HELD or WRITING */
+	struct strbuf head;	  /* of the reply that is being sent */
 	struct httpreq_list spare;
 	size_t spare_count;
 	struct httpreq_list gone; /* to be told */

@@ -31,9 +31,9 @@
 #include "base/strbuf.h"
 #include "http/problem.h"
 
-#define SPARE_MAX      1024
-#define TEXT_KEEP_MAX  4096 /* bytes of text a spare request keeps */
-#define HEADER_FAILURE "header of a reply was left out"
+#define SPARE_MAX     1024
+#define TEXT_KEEP_MAX 4096  /* bytes of each text a spare request keeps */
+#define HEADERS_MAX   16384 /* bytes of headers a handler may add */
 
 /* ---------------------------------------------------------------- life */
 
@@ -49,6 +49,7 @@ take(struct httpd *h)
 		req = mem_zero(sizeof(*req));
 		if (req == NULL)
 			return NULL;
+		strbuf_init(&req->headers, HEADERS_MAX);
 	}
 	req->stamp = HTTPREQ_STAMP;
 	req->httpd = h;
@@ -61,6 +62,7 @@ static void
 discard(struct httpreq *req)
 {
 	mem_free(req->text);
+	strbuf_fini(&req->headers);
 	mem_free(req);
 }
 
@@ -74,7 +76,8 @@ recycle(struct httpreq *req)
 		TAILQ_REMOVE(req->list, req, link);
 	if (req->gone)
 		evhttp_request_free(req->ev);
-	if (h == NULL || h->spare_count >= SPARE_MAX || req->text_cap > TEXT_KEEP_MAX) {
+	if (h == NULL || h->spare_count >= SPARE_MAX || req->text_cap > TEXT_KEEP_MAX ||
+	    req->headers.cap > TEXT_KEEP_MAX) {
 		req->stamp = 0;
 		discard(req);
 		return;
@@ -88,6 +91,7 @@ recycle(struct httpreq *req)
 	req->gone_cb = NULL;
 	req->path = NULL;
 	req->pair_count = 0;
+	strbuf_reset(&req->headers);
 	memset(&req->match, 0, sizeof(req->match));
 	TAILQ_INSERT_HEAD(&h->spare, req, link);
 	h->spare_count++;
@@ -426,19 +430,11 @@ httpreq_is_gone(const struct httpreq *req)
 
 /* ---------------------------------------------------------------- answers */
 
-static void
-put_header(struct httpreq *req, const char *name, const char *value)
-{
-	if (evhttp_add_header(req->ev->output_headers, name, value) != 0)
-		log_warn(NULL, HEADER_FAILURE, "name=%s request=%llu", name,
-		    (unsigned long long)req->id);
-}
-
 void
 httpreq_set_header(struct httpreq *req, const char *name, const char *value)
 {
 	STAMP_CHECK(req, HTTPREQ_STAMP);
-	put_header(req, name, value);
+	reply_header(req, name, value);
 }
 
 void
@@ -448,42 +444,31 @@ httpreq_set_close(struct httpreq *req)
 	req->close = true;
 }
 
-/* what the client asked for: evhttp closes by these as well */
-static bool
-peer_closes(const struct evhttp_request *ev)
-{
-	const char *connection = evhttp_find_header(ev->input_headers, "Connection");
-
-	if (ev->minor == 0)
-		return connection == NULL || !str_ieq(connection, "keep-alive");
-	return connection != NULL && str_ieq(connection, "close");
-}
-
 void
 httpreq_reply(
     struct httpreq *req, int status, const char *type, const void *body, size_t len)
 {
 	struct httpd *h = req->httpd;
 	struct evhttp_request *ev = req->ev;
-	char length[24];
+	struct reply_facts r = {.status = status, .minor = ev->minor, .len = len};
+	const char *connection;
+	bool last;
 
 	STAMP_CHECK(req, HTTPREQ_STAMP);
 	if (req->gone) {
 		recycle(req);
 		return;
 	}
-	if (len > 0 && type == NULL)
-		type = "application/json";
-	if (type != NULL)
-		put_header(req, "Content-Type", type);
-	if (h->closing)
-		req->close = true;
-	if (req->close)
-		put_header(req, "Connection", "close");
-	if (req->method == HTTP_HEAD) {
-		snprintf(length, sizeof(length), "%zu", len);
-		put_header(req, "Content-Length", length);
-	} else if (len > 0 && evbuffer_add(ev->output_buffer, body, len) != 0) {
+	/* evhttp closes by the same rules */
+	connection = evhttp_find_header(ev->input_headers, "Connection");
+	r.type = len > 0 && type == NULL ? "application/json" : type;
+	r.kept_alive = connection != NULL && str_ieq(connection, "keep-alive");
+	r.says_close = req->close || h->closing ||
+		       (connection != NULL && str_ieq(connection, "close"));
+	last = r.says_close || (r.minor == 0 && !r.kept_alive);
+	if (reply_write(&h->head, req, &r) != 0 ||
+	    (r.says_close &&
+		evhttp_add_header(ev->output_headers, "Connection", "close") != 0)) {
 		log_warn(
 		    NULL, "request dropped: out of memory", "listener=%s", h->name);
 		httpreq_drop(req);
@@ -492,9 +477,11 @@ httpreq_reply(
 	if (h->opts.after != NULL)
 		h->opts.after(
 		    req, status, clock_mono_us() - req->since_us, h->opts.arg);
-	conn_writes(req->conn, ev, req->close || peer_closes(ev));
+	if (!reply_has_body(req, status))
+		len = 0;
+	/* the body may be a text of the request */
+	conn_reply(req->conn, ev, &h->head, body, len, last);
 	recycle(req);
-	evhttp_send_reply(ev, status, problem_phrase(status), NULL);
 }
 
 void

@@ -158,6 +158,25 @@ failure_sticks_so_that_it_is_checked_once(void **state)
 }
 
 static void
+integers_are_written_as_printf_does(void **state)
+{
+	static const int64_t cases[] = {0, 1, -1, 9, 10, 99, 100, 12345678901234567,
+	    INT64_MAX, -INT64_MAX, INT64_MIN};
+	struct strbuf sb;
+	char text[32];
+
+	(void)state;
+	strbuf_init(&sb, 100);
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		strbuf_reset(&sb);
+		strbuf_int(&sb, cases[i]);
+		snprintf(text, sizeof(text), "%lld", (long long)cases[i]);
+		assert_string_equal(sb.data, text);
+	}
+	strbuf_fini(&sb);
+}
+
+static void
 block_is_taken_with_its_terminator(void **state)
 {
 	struct strbuf sb;
@@ -230,6 +249,7 @@ main(void)
 	    cmocka_unit_test(sizes_that_overflow_are_out_of_memory),
 	    cmocka_unit_test(buffer_grows_to_its_ceiling_and_not_past_it),
 	    cmocka_unit_test(failure_sticks_so_that_it_is_checked_once),
+	    cmocka_unit_test(integers_are_written_as_printf_does),
 	    cmocka_unit_test(block_is_taken_with_its_terminator),
 	    cmocka_unit_test(huge_ceiling_does_not_overflow),
 	    cmocka_unit_test(no_memory_fails_the_buffer),

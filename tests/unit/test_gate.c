@@ -187,12 +187,31 @@ the_first_failure_stays(void **state)
 	assert_int_equal(g.status, 411);
 }
 
+static void
+names_have_the_characters_of_a_token(void **state)
+{
+	static const char token[] =
+	    "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+	(void)state;
+	for (int c = 1; c < 256; c++) {
+		char name[] = {'X', (char)c, '\0'};
+		struct gate g;
+
+		gate_begin(&g, &limits);
+		gate_header(&g, name, "v");
+		assert_int_equal(g.status, strchr(token, c) != NULL ? 0 : 400);
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(headers_can_be_read_in_one_way_only),
 	    cmocka_unit_test(uris_are_paths_of_legal_bytes),
+	    cmocka_unit_test(names_have_the_characters_of_a_token),
 	    cmocka_unit_test(the_first_failure_stays),
 	};
 

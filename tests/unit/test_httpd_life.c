@@ -371,6 +371,72 @@ late_replies_come_in_order(void **state)
 }
 
 static void
+a_reply_leaves_at_once(void **state)
+{
+	struct stage st = {0};
+	struct httpd_opts opts;
+	struct client c;
+
+	(void)state;
+	stage_opts(&st, &opts);
+	stage_open(&st, &opts);
+	client_open(&c, &st);
+	client_text(&c, HOLD GOOD);
+	STAGE_WAIT(&st, st.held_count == 1);
+	httpreq_set_header(st.held[0], "X-One", "1");
+	httpreq_set_header(st.held[0], "X-Two", "2\r\nX-Three: 3");
+	httpreq_set_header(st.held[0], "X-Four", "4");
+	httpreq_reply(st.held[0], 201, NULL, "{}", 2);
+	assert_int_equal(httpd_requests(st.httpd), 0);
+	/* no turn of the loop since */
+	client_read(&c);
+	assert_int_equal(client_replies(&c), 1);
+	assert_non_null(
+	    strstr(c.in, "HTTP/1.1 201 Created\r\nX-One: 1\r\n"
+			 "X-Four: 4\r\nContent-Type: application/json\r\n"));
+	assert_null(strstr(c.in, "X-T"));
+	/* the headers of one reply are not those of the next */
+	client_wait_replies(&c, 2);
+	assert_null(strstr(strstr(c.in, "{}"), "X-One"));
+	client_close(&c);
+	stage_close(&st);
+}
+
+static void
+who_has_gone_when_the_reply_comes_does_no_harm(void **state)
+{
+	struct stage st = {0};
+	struct httpd_opts opts;
+	struct client half, whole, reset;
+
+	(void)state;
+	stage_opts(&st, &opts);
+	stage_open(&st, &opts);
+	client_open(&half, &st);
+	client_open(&whole, &st);
+	client_open(&reset, &st);
+	client_text(&half, HOLD);
+	STAGE_WAIT(&st, st.held_count == 1);
+	client_text(&whole, HOLD HOLD);
+	STAGE_WAIT(&st, st.held_count == 2);
+	client_text(&reset, HOLD GOOD);
+	STAGE_WAIT(&st, st.held_count == 3);
+	assert_int_equal(shutdown(half.fd, SHUT_WR), 0);
+	client_close(&whole);
+	client_reset(&reset);
+	for (unsigned i = 0; i < 3; i++)
+		httpreq_reply(st.held[i], 200, NULL, "1", 1);
+	client_wait_end(&half);
+	assert_int_equal(client_status(&half, 0), 200);
+	/* whole sent a second request before it went: that is held, then lost */
+	STAGE_WAIT(&st, httpd_connections(st.httpd) == 0);
+	for (unsigned i = 3; i < st.held_count; i++)
+		httpreq_drop(st.held[i]);
+	client_close(&half);
+	stage_close(&st);
+}
+
+static void
 a_dropped_request_closes_its_connection(void **state)
 {
 	struct stage st = {0};
@@ -667,6 +733,8 @@ main(void)
 	    cmocka_unit_test(at_rest_the_loop_sleeps),
 	    cmocka_unit_test(nobody_is_told_who_does_not_care),
 	    cmocka_unit_test(late_replies_come_in_order),
+	    cmocka_unit_test(a_reply_leaves_at_once),
+	    cmocka_unit_test(who_has_gone_when_the_reply_comes_does_no_harm),
 	    cmocka_unit_test(a_dropped_request_closes_its_connection),
 	    cmocka_unit_test(no_more_connections_than_allowed_are_accepted),
 	    cmocka_unit_test(a_burst_is_left_for_others_too),

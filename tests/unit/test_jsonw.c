@@ -233,6 +233,39 @@ no_memory_fails_the_buffer_and_nothing_else(void **state)
 	assert_true(n > 3);
 }
 
+static void
+a_byte_is_escaped_wherever_it_stands(void **state)
+{
+	struct strbuf one, all;
+	struct jsonw w;
+
+	(void)state;
+	strbuf_init(&one, 100);
+	strbuf_init(&all, 100);
+	for (int byte = 0; byte < 256; byte++) {
+		char c = (char)byte;
+
+		strbuf_reset(&one);
+		jsonw_init(&w, &one);
+		jsonw_stringn(&w, &c, 1);
+		for (size_t at = 0; at < 17; at++) {
+			char text[17], want[64];
+
+			memset(text, 'a', sizeof(text));
+			text[at] = c;
+			strbuf_reset(&all);
+			jsonw_init(&w, &all);
+			jsonw_stringn(&w, text, sizeof(text));
+			snprintf(want, sizeof(want), "\"%.*s%.*s%.*s\"", (int)at,
+			    "aaaaaaaaaaaaaaaa", (int)one.len - 2, one.data + 1,
+			    (int)(16 - at), "aaaaaaaaaaaaaaaa");
+			assert_string_equal(all.data, want);
+		}
+	}
+	strbuf_fini(&all);
+	strbuf_fini(&one);
+}
+
 int
 main(void)
 {
@@ -242,6 +275,7 @@ main(void)
 	    cmocka_unit_test(doubles_read_back_as_they_were),
 	    cmocka_unit_test(misuse_fails_the_buffer),
 	    cmocka_unit_test(no_memory_fails_the_buffer_and_nothing_else),
+	    cmocka_unit_test(a_byte_is_escaped_wherever_it_stands),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
