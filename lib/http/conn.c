@@ -11,12 +11,14 @@
  *     IDLE -> HEAD -> BODY -> HELD -> WRITING -> IDLE
  *             HEAD -> REFUSED (refuse.c), DOOMED from anywhere
  *
- * A tap on the input buffer sees bytes before evhttp does and starts the clocks; one
+ * A tap on the input buffer sees bytes before anybody else and starts the clocks; one
  * sweep over all connections finds what is late.  Nothing on the way of a request costs
  * a timer.
  *
- * evhttp does not read while a request is held, so it would not notice that the client
- * has gone.  Nothing is registered with the loop for that: most requests are held for
+ * While a request is held its client's end is no reason to do anything: evhttp does not
+ * read then, and plain.c only remembers it, since a client that has closed its half may
+ * wait for the reply all the same.  Nothing is registered with the loop to tell those
+ * who are gone: most requests are held for
  * milliseconds, and epoll reports a reset, unlike an end, only to those who read or
  * write, and then for ever.  The sweep asks the kernel about those held for longer.
  *
@@ -85,8 +87,7 @@ check_head(struct conn *c)
 		conn_refuse(c, 413, "body_too_large", "The body is too large.");
 }
 
-/* bytes of a request that is still arriving */
-static void
+void
 conn_bytes(struct conn *c, const char *bytes, size_t len)
 {
 	size_t used = 0;
@@ -105,8 +106,7 @@ conn_bytes(struct conn *c, const char *bytes, size_t len)
 		c->body_bytes += len - used;
 }
 
-/* the last len bytes of buf are new */
-static void
+void
 conn_feed(struct conn *c, struct evbuffer *buf, size_t len)
 {
 	struct evbuffer_iovec v[8];
@@ -143,8 +143,11 @@ conn_tap(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
 	struct conn *c = arg;
 
 	STAMP_CHECK(c, CONN_STAMP);
-	if (info->n_added == 0)
+	if (info->n_added == 0 || c->seen)
 		return;
+	if (c->state == CONN_IDLE && c->evc != NULL &&
+	    evbuffer_get_length(buf) == info->n_added)
+		conn_plain_begin(c);
 	conn_feed(c, buf, info->n_added);
 	if (c->state == CONN_REFUSED)
 		conn_refused_bytes(c);
@@ -206,8 +209,10 @@ conn_end(struct conn *c)
 	if (c->state == CONN_REFUSED && !c->answered)
 		TAILQ_REMOVE(&h->refused, c, step_link);
 	conn_become(c, CONN_IDLE);
-	if (c->evc != NULL)
+	if (c->evc != NULL) {
 		TAILQ_REMOVE(&h->conns, c, link);
+		conn_plain_end(c);
+	}
 	(void)hmap_remove(h->by_bev, &c->bev, sizeof(c->bev));
 	evbuffer_remove_cb_entry(bufferevent_get_input(c->bev), c->tap);
 	c->stamp = 0;
@@ -245,6 +250,9 @@ conn_adopt_all(struct httpd *h)
 			c->evc = evc;
 			TAILQ_INSERT_TAIL(&h->conns, c, link);
 			evhttp_connection_set_closecb(c->evc, conn_closed, c);
+			/* evhttp's, for those that we do not know */
+			bufferevent_set_timeouts(bev, NULL, NULL);
+			conn_plain_init(c);
 			if (!loop_timer_pending(h->sweep))
 				loop_timer_start_ms(h->sweep, h->sweep_ms);
 		}
@@ -337,7 +345,7 @@ write_later(struct bufferevent *bev)
  * evhttp_send_reply_end, without a start, is evhttp's way to end a request whose reply
  * somebody else has put into the output buffer: with the callback of the last byte
  * written, or at once if nothing waits there.  At once it goes on with the next request
- * but never closes: a reply that is the last takes the longer way.
+ * but must not close: the last reply of a connection takes the longer way.
  */
 void
 conn_reply(struct conn *c, struct evhttp_request *ev, const struct strbuf *head,
@@ -350,18 +358,24 @@ conn_reply(struct conn *c, struct evhttp_request *ev, const struct strbuf *head,
 	c->close_after = last;
 	c->out_len = 0;
 	conn_become(c, CONN_WRITING);
-	evhttp_request_set_on_complete_cb(ev, written, c);
-	if (!last && evbuffer_get_length(out) == 0)
+	if ((ev == NULL || !last) && evbuffer_get_length(out) == 0)
 		sent = send_now(bufferevent_getfd(c->bev), head, body, len);
-	if (sent < head->len + len) {
-		if (queue_rest(out, head, body, len, sent) != 0) {
-			log_warn(NULL, "reply cut short: out of memory", "listener=%s",
-			    c->httpd->name);
-			conn_doom(c);
-			return;
-		}
-		write_later(c->bev);
+	if (sent < head->len + len && queue_rest(out, head, body, len, sent) != 0) {
+		log_warn(NULL, "reply cut short: out of memory", "listener=%s",
+		    c->httpd->name);
+		conn_doom(c);
+		return;
 	}
+	if (ev == NULL) {
+		if (sent < head->len + len)
+			(void)bufferevent_enable(c->bev, EV_WRITE);
+		else
+			conn_plain_done(c);
+		return;
+	}
+	if (sent < head->len + len)
+		write_later(c->bev);
+	evhttp_request_set_on_complete_cb(ev, written, c);
 	ev->chunked = 0; /* the request was; of this reply it would mean a last chunk */
 	evhttp_send_reply_end(ev);
 }

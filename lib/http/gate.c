@@ -9,8 +9,8 @@
  * to read it.
  *
  * headscan.c has seen the same head as bytes, and refused what evhttp would answer
- * itself.  What counts here is what evhttp made of it: a length that the two read
- * differently ends the request as well.
+ * itself.  What counts here is what plain.c or evhttp made of it: a length that is read
+ * differently there ends the request as well.
  *
  * A new rule is one more check here and one more row in test_gate.c.
  */

@@ -157,6 +157,7 @@ connection(struct headscan *hs, const char *value, size_t len)
 static void
 expect(struct headscan *hs, const char *value, size_t len)
 {
+	hs->expects = true;
 	if (!is_word(value, len, "100-continue"))
 		refuse(hs, 417, "expectation_failed",
 		    "The only expectation that can be met is 100-continue.");

@@ -27,6 +27,7 @@ struct headscan {
 	uint64_t length;	     /* 0: none */
 	bool chunked;		     /* a Transfer-Encoding is just that */
 	bool takes_body;	     /* the method does */
+	bool expects;		     /* there is an Expect header */
 	bool stays;		     /* there is a Connection header other than close */
 
 	/* the first thing for which the request must be refused; status 0: none */

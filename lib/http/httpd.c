@@ -2,8 +2,9 @@
 /*
  * httpd.c - the server: its listeners and its bounds on connections.
  *
- * evhttp parses and writes; what it lacks lives beside it: conn.c knows each connection
- * and its deadlines, httpreq.c leads a request through the gate to its handler.
+ * evhttp accepts, and reads what plain.c does not; what it lacks lives beside it:
+ * conn.c knows each connection and its deadlines and writes its replies, httpreq.c
+ * leads a request through the gate to its handler.
  *
  * Accepting stops at max_connections until one leaves, and for a moment when the
  * process is out of descriptors, where a ready listener would otherwise spin.  No more

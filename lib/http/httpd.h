@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * httpd.h - evhttp behind a gate.
+ * httpd.h - an HTTP server: evhttp behind a gate, and a short way past it.
  *
  * One httpd serves the listeners of one audience in one worker.  Every request
  * passes the gate first: a request line of a known method (or 501), a target and

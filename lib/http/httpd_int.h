@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * httpd_int.h - what httpd.c, conn.c and httpreq.c know of each other.
+ * httpd_int.h - what the files of the server know of each other.
  *
  * httpd owns its listeners, its conns and the spare httpreqs.  A conn stands for one
  * connection of evhttp and dies with it.  A httpreq belongs to whoever answers it and
@@ -14,6 +14,8 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include <event2/event_struct.h>
+
 #include "base/hmap.h"
 #include "base/strbuf.h"
 #include "http/gate.h"
@@ -22,6 +24,7 @@
 #include "http/route.h"
 
 struct bufferevent;
+struct evbuffer;
 struct evbuffer_cb_entry;
 struct evhttp;
 struct evhttp_connection;
@@ -62,6 +65,15 @@ struct conn {
 	struct conn_refusal why; /* while REFUSED */
 	bool answered;		 /* REFUSED, and the answer is on its way */
 	bool close_after;	 /* this reply is the last */
+	/* plain.c: the callbacks of bev are ours, and these were evhttp's */
+	bool plain;
+	bool paused; /* does not read: too much was sent ahead */
+	bool ended;  /* the client has ended, while its request was worked on */
+	bool seen;   /* what is put into the buffer now has been looked at */
+	struct event readable;
+	void (*evhttp_read)(struct bufferevent *bev, void *evc);
+	void (*evhttp_wrote)(struct bufferevent *bev, void *evc);
+	void (*evhttp_event)(struct bufferevent *bev, short what, void *evc);
 	struct headscan head;
 	TAILQ_ENTRY(conn) link;	     /* all, or those not yet adopted */
 	TAILQ_ENTRY(conn) step_link; /* DOOMED, or REFUSED and not answered */
@@ -75,9 +87,18 @@ struct bufferevent *conn_accepted(struct event_base *base, void *arg);
 void conn_adopt_all(struct httpd *h);
 struct conn *conn_of(struct httpd *h, struct evhttp_connection *evc); /* or NULL */
 void conn_hold(struct conn *c, struct httpreq *req);
+/* new bytes of a request that is still arriving */
+void conn_bytes(struct conn *c, const char *bytes, size_t len);
+/* the last len bytes of buf are new */
+void conn_feed(struct conn *c, struct evbuffer *buf, size_t len);
+/* the first bytes of a request came: plain.c looks at them before evhttp does */
+void conn_plain_begin(struct conn *c);
+void conn_plain_init(struct conn *c); /* once, when the socket is known */
+void conn_plain_end(struct conn *c);  /* reads no more in the bufferevent's place */
+void conn_plain_done(struct conn *c); /* the reply to a plain request is written */
 /*
- * Sends the reply to ev: what the socket takes at once, the rest later; last: then it
- * closes.  c may be gone after this.
+ * Sends the reply to ev, or to a plain request (NULL): what the socket takes at once,
+ * the rest later; last: then it closes.  c may be gone after this.
  */
 void conn_reply(struct conn *c, struct evhttp_request *ev, const struct strbuf *head,
     const void *body, size_t len, bool last);
@@ -100,7 +121,7 @@ void conn_sweep(struct httpd *h);
 /* ---------------------------------------------------------------- requests */
 
 struct httpreq_pair {
-	const char *name, *value; /* inside text */
+	const char *name, *value; /* parameters: inside text */
 };
 
 #define QUERY_PAIRS_MAX 32
@@ -110,11 +131,20 @@ struct httpreq {
 	unsigned stamp;
 	struct httpd *httpd;	   /* NULL: freed before the request */
 	struct conn *conn;	   /* NULL: gone */
-	struct evhttp_request *ev; /* ours to free once gone */
+	struct evhttp_request *ev; /* ours to free once gone; NULL: a plain one */
 	bool gone;
 	struct httpreq_list *list; /* the one it is on; NULL: none */
 	bool close;
 	enum http_method method;
+	int minor;	 /* of HTTP/1.x */
+	bool takes_body; /* the method does */
+	const char *uri; /* as sent; in raw, or evhttp's */
+	const char *body;
+	size_t body_len;
+	struct httpreq_pair *fields; /* the headers; kept for reuse */
+	size_t field_count, field_cap;
+	char *raw; /* a plain request as it came, cut into strings; kept for reuse */
+	size_t raw_cap;
 	uint64_t id;
 	int64_t since_us;
 	void *data;
@@ -135,6 +165,14 @@ TAILQ_HEAD(httpreq_list, httpreq);
 
 /* for evhttp_set_gencb, arg is the httpd */
 void httpreq_arrived(struct evhttp_request *ev, void *arg);
+/*
+ * For plain.c: begin, room for len bytes of raw and a NUL, and for the headers among
+ * lines; then go on, or cancel.  NULL, -1: no memory.
+ */
+struct httpreq *httpreq_begin(struct conn *c);
+int httpreq_room(struct httpreq *req, size_t len, size_t lines) ATTR_CHECK;
+void httpreq_go(struct httpreq *req);
+void httpreq_cancel(struct httpreq *req);
 /* its connection is going; c has forgotten it.  The callback comes from the loop. */
 void httpreq_lost(struct httpreq *req);
 void httpreq_tell_gone(struct httpd *h); /* calls what is due */

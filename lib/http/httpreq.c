@@ -7,11 +7,12 @@
  * answered here.  After that the request is its handler's until httpreq_reply,
  * httpreq_problem or httpreq_drop.
  *
- * evhttp frees its own request with the connection or when the reply is written, so
- * nothing of it is touched after evhttp_send_reply.  If the connection goes first, the
- * request is taken from evhttp (evhttp_request_own): what the handler borrowed stays
- * valid, and it is freed here when the handler ends it.  The same holds when the httpd
- * itself is freed first.
+ * A plain request (plain.c) is a text of its own here.  One that evhttp has read stays
+ * evhttp's, who frees it with the connection or when the reply is written, so nothing
+ * of it is touched after conn_reply.  If the connection goes first, it is taken from
+ * evhttp (evhttp_request_own).  So either way what the handler borrowed stays valid
+ * until the handler ends the request.  The same holds when the httpd itself is freed
+ * first.
  */
 #include "http/httpd_int.h"
 
@@ -31,9 +32,12 @@
 #include "base/strbuf.h"
 #include "http/problem.h"
 
-#define SPARE_MAX     1024
-#define TEXT_KEEP_MAX 4096  /* bytes of each text a spare request keeps */
-#define HEADERS_MAX   16384 /* bytes of headers a handler may add */
+#define SPARE_MAX	1024
+#define TEXT_KEEP_MAX	4096 /* bytes of each text a spare request keeps */
+#define FIELDS_USUAL	16
+#define FIELDS_KEEP_MAX 64
+#define RAW_USUAL	1024
+#define HEADERS_MAX	16384 /* bytes of headers a handler may add */
 
 /* ---------------------------------------------------------------- life */
 
@@ -62,11 +66,20 @@ static void
 discard(struct httpreq *req)
 {
 	mem_free(req->text);
+	mem_free(req->raw);
+	mem_free(req->fields);
 	strbuf_fini(&req->headers);
 	mem_free(req);
 }
 
-/* ready for the next; the block of text stays */
+static bool
+keeps_much(const struct httpreq *req)
+{
+	return req->text_cap > TEXT_KEEP_MAX || req->raw_cap > TEXT_KEEP_MAX ||
+	       req->headers.cap > TEXT_KEEP_MAX || req->field_cap > FIELDS_KEEP_MAX;
+}
+
+/* ready for the next; the blocks of text stay */
 static void
 recycle(struct httpreq *req)
 {
@@ -74,10 +87,9 @@ recycle(struct httpreq *req)
 
 	if (req->list != NULL)
 		TAILQ_REMOVE(req->list, req, link);
-	if (req->gone)
+	if (req->gone && req->ev != NULL)
 		evhttp_request_free(req->ev);
-	if (h == NULL || h->spare_count >= SPARE_MAX || req->text_cap > TEXT_KEEP_MAX ||
-	    req->headers.cap > TEXT_KEEP_MAX) {
+	if (h == NULL || h->spare_count >= SPARE_MAX || keeps_much(req)) {
 		req->stamp = 0;
 		discard(req);
 		return;
@@ -89,6 +101,8 @@ recycle(struct httpreq *req)
 	req->gone = req->close = false;
 	req->data = NULL;
 	req->gone_cb = NULL;
+	req->uri = req->body = NULL;
+	req->body_len = req->field_count = 0;
 	req->path = NULL;
 	req->pair_count = 0;
 	strbuf_reset(&req->headers);
@@ -115,7 +129,8 @@ httpreq_lost(struct httpreq *req)
 	STAMP_CHECK(req, HTTPREQ_STAMP);
 	req->conn = NULL;
 	req->gone = true;
-	evhttp_request_own(req->ev);
+	if (req->ev != NULL)
+		evhttp_request_own(req->ev);
 	if (req->gone_cb == NULL)
 		return;
 	TAILQ_REMOVE(req->list, req, link);
@@ -165,17 +180,11 @@ method_of(const struct evhttp_request *ev)
 static void
 check(struct gate *g, struct httpreq *req)
 {
-	struct httpd *h = req->httpd;
-	const struct evkeyval *header;
-
-	gate_begin(g, &h->limits);
-	gate_uri(g, req->ev->uri);
-	TAILQ_FOREACH (header, req->ev->input_headers, next)
-		gate_header(g, header->key, header->value);
-	gate_end(g, req->ev->minor,
-	    (req->method & (HTTP_POST | HTTP_PUT)) != 0 ||
-		req->ev->type == EVHTTP_REQ_PATCH,
-	    evbuffer_get_length(req->ev->input_buffer));
+	gate_begin(g, &req->httpd->limits);
+	gate_uri(g, req->uri);
+	for (size_t i = 0; i < req->field_count; i++)
+		gate_header(g, req->fields[i].name, req->fields[i].value);
+	gate_end(g, req->minor, req->takes_body, req->body_len);
 }
 
 /* cuts the query into pairs; false: it was refused */
@@ -215,7 +224,7 @@ split_query(struct httpreq *req, char *query)
 static bool
 copy_uri(struct httpreq *req, char **decoded, char **query)
 {
-	const char *uri = req->ev->uri;
+	const char *uri = req->uri;
 	size_t path_len = strcspn(uri, "?");
 	size_t query_len = uri[path_len] == '?' ? strlen(uri + path_len + 1) : 0;
 	size_t need = 2 * (path_len + 1) + query_len + 1;
@@ -255,6 +264,13 @@ no_method(struct httpreq *req)
 }
 
 static void
+no_memory(struct httpreq *req)
+{
+	req->close = true;
+	httpreq_problem(req, 503, "overloaded", "The server is out of memory.");
+}
+
+static void
 dispatch(struct httpreq *req)
 {
 	struct httpd *h = req->httpd;
@@ -262,8 +278,7 @@ dispatch(struct httpreq *req)
 	struct gate g;
 
 	if (!copy_uri(req, &decoded, &query)) {
-		req->close = true;
-		httpreq_problem(req, 503, "overloaded", "The server is out of memory.");
+		no_memory(req);
 		return;
 	}
 	check(&g, req);
@@ -294,14 +309,105 @@ set_peer(struct httpreq *req, struct evhttp_connection *evc)
 	str_copy(req->peer, sizeof(req->peer), address == NULL ? "" : address);
 }
 
+struct httpreq *
+httpreq_begin(struct conn *c)
+{
+	static uint64_t last_id;
+	struct httpreq *req = take(c->httpd);
+
+	if (req == NULL)
+		return NULL;
+	req->conn = c;
+	req->id = ++last_id;
+	req->since_us = clock_mono_us();
+	set_peer(req, c->evc);
+	return req;
+}
+
+static int
+fields_room(struct httpreq *req, size_t count)
+{
+	struct httpreq_pair *fields;
+
+	if (count <= req->field_cap)
+		return 0;
+	if (count < FIELDS_USUAL)
+		count = FIELDS_USUAL;
+	fields = mem_array(count, sizeof(*fields));
+	if (fields == NULL)
+		return -1;
+	mem_free(req->fields);
+	req->fields = fields;
+	req->field_cap = count;
+	return 0;
+}
+
+int
+httpreq_room(struct httpreq *req, size_t len, size_t lines)
+{
+	size_t cap = len < RAW_USUAL ? RAW_USUAL : len + 1;
+	char *raw;
+
+	if (fields_room(req, lines) != 0)
+		return -1;
+	if (len < req->raw_cap)
+		return 0;
+	raw = mem_alloc(cap);
+	if (raw == NULL)
+		return -1;
+	mem_free(req->raw);
+	req->raw = raw;
+	req->raw_cap = cap;
+	return 0;
+}
+
+void
+httpreq_cancel(struct httpreq *req)
+{
+	recycle(req);
+}
+
+void
+httpreq_go(struct httpreq *req)
+{
+	conn_hold(req->conn, req);
+	dispatch(req);
+}
+
+/* what evhttp made of it, as if it were ours; -1: no memory */
+static int
+borrow(struct httpreq *req, struct evhttp_request *ev)
+{
+	const struct evkeyval *header;
+	size_t count = 0;
+
+	TAILQ_FOREACH (header, ev->input_headers, next)
+		count++;
+	if (fields_room(req, count) != 0)
+		return -1;
+	TAILQ_FOREACH (header, ev->input_headers, next)
+		req->fields[req->field_count++] =
+		    (struct httpreq_pair){header->key, header->value};
+	req->body_len = evbuffer_get_length(ev->input_buffer);
+	if (req->body_len > 0) {
+		req->body = (const char *)evbuffer_pullup(ev->input_buffer, -1);
+		if (req->body == NULL)
+			return -1;
+	}
+	req->uri = ev->uri;
+	req->minor = ev->minor;
+	req->method = method_of(ev);
+	req->takes_body =
+	    (req->method & (HTTP_POST | HTTP_PUT)) != 0 || ev->type == EVHTTP_REQ_PATCH;
+	return 0;
+}
+
 void
 httpreq_arrived(struct evhttp_request *ev, void *arg)
 {
-	static uint64_t last_id;
 	struct httpd *h = arg;
-	struct evhttp_connection *evc = evhttp_request_get_connection(ev);
-	struct conn *c = conn_of(h, evc);
-	struct httpreq *req = c == NULL ? NULL : take(h);
+	struct conn *c = conn_of(h, evhttp_request_get_connection(ev));
+	struct httpreq *req = c == NULL ? NULL : httpreq_begin(c);
 
 	STAMP_CHECK(h, HTTPD_STAMP);
 	if (req == NULL) {
@@ -312,13 +418,12 @@ httpreq_arrived(struct evhttp_request *ev, void *arg)
 		return;
 	}
 	req->ev = ev;
-	req->conn = c;
-	req->id = ++last_id;
-	req->since_us = clock_mono_us();
-	req->method = method_of(ev);
-	set_peer(req, evc);
+	if (borrow(req, ev) == 0) {
+		httpreq_go(req);
+		return;
+	}
 	conn_hold(c, req);
-	dispatch(req);
+	no_memory(req);
 }
 
 /* ---------------------------------------------------------------- questions */
@@ -372,21 +477,20 @@ const char *
 httpreq_header(const struct httpreq *req, const char *name)
 {
 	STAMP_CHECK(req, HTTPREQ_STAMP);
-	return evhttp_find_header(req->ev->input_headers, name);
+	for (size_t i = 0; i < req->field_count; i++) {
+		if (str_ieq(req->fields[i].name, name))
+			return req->fields[i].value;
+	}
+	return NULL;
 }
 
 const char *
 httpreq_body(struct httpreq *req, size_t *len)
 {
-	struct evbuffer *in;
-	size_t n;
-
 	STAMP_CHECK(req, HTTPREQ_STAMP);
-	in = req->ev->input_buffer;
-	n = evbuffer_get_length(in);
 	if (len != NULL)
-		*len = n;
-	return n == 0 ? NULL : (const char *)evbuffer_pullup(in, -1);
+		*len = req->body_len;
+	return req->body_len == 0 ? NULL : req->body;
 }
 
 const char *
@@ -450,7 +554,7 @@ httpreq_reply(
 {
 	struct httpd *h = req->httpd;
 	struct evhttp_request *ev = req->ev;
-	struct reply_facts r = {.status = status, .minor = ev->minor, .len = len};
+	struct reply_facts r = {.status = status, .minor = req->minor, .len = len};
 	const char *connection;
 	bool last;
 
@@ -460,14 +564,14 @@ httpreq_reply(
 		return;
 	}
 	/* evhttp closes by the same rules */
-	connection = evhttp_find_header(ev->input_headers, "Connection");
+	connection = httpreq_header(req, "Connection");
 	r.type = len > 0 && type == NULL ? "application/json" : type;
 	r.kept_alive = connection != NULL && str_ieq(connection, "keep-alive");
 	r.says_close = req->close || h->closing ||
 		       (connection != NULL && str_ieq(connection, "close"));
 	last = r.says_close || (r.minor == 0 && !r.kept_alive);
 	if (reply_write(&h->head, req, &r) != 0 ||
-	    (r.says_close &&
+	    (r.says_close && ev != NULL &&
 		evhttp_add_header(ev->output_headers, "Connection", "close") != 0)) {
 		log_warn(
 		    NULL, "request dropped: out of memory", "listener=%s", h->name);

@@ -55,6 +55,7 @@ refused_event(struct bufferevent *bev, short what, void *arg)
 void
 conn_refused_bytes(struct conn *c)
 {
+	conn_plain_end(c);
 	bufferevent_setcb(c->bev, refused_read, refused_written, refused_event, c);
 }
 

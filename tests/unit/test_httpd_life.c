@@ -437,6 +437,134 @@ who_has_gone_when_the_reply_comes_does_no_harm(void **state)
 }
 
 static void
+what_is_sent_ahead_waits_and_is_answered(void **state)
+{
+	enum { AHEAD = 3000 };
+	static const char chunked[] = "POST /echo HTTP/1.1\r\nHost: a\r\n"
+				      "Transfer-Encoding: chunked\r\n\r\n"
+				      "3\r\nabc\r\n0\r\n\r\n";
+	struct stage st = {0};
+	struct httpd_opts opts;
+	struct client c;
+
+	(void)state;
+	stage_opts(&st, &opts);
+	opts.allow_chunked = true;
+	stage_open(&st, &opts);
+	client_open(&c, &st);
+	client_text(&c, HOLD);
+	for (unsigned i = 0; i < AHEAD; i++)
+		client_text(&c, i % 100 == 99 ? chunked : GOOD);
+	/* the end comes behind all of them */
+	assert_int_equal(shutdown(c.fd, SHUT_WR), 0);
+	STAGE_WAIT(&st, st.held_count == 1);
+	for (unsigned i = 0; i < 5; i++)
+		stage_turn(&st);
+	assert_int_equal(st.handled, 1);
+	httpreq_reply(st.held[0], 200, NULL, "1", 1);
+	client_wait_end(&c);
+	assert_int_equal(client_replies(&c), AHEAD + 1);
+	assert_int_equal(client_status(&c, 100), 201);
+	assert_int_equal(client_status(&c, AHEAD), 201);
+	STAGE_WAIT(&st, httpd_connections(st.httpd) == 0);
+	client_close(&c);
+	stage_close(&st);
+}
+
+/* what comes behind a held request, in every order: small, larger than is read ahead,
+ * and one that evhttp reads */
+static void
+whatever_is_behind_a_held_request_is_answered(void **state)
+{
+	enum { LARGE = 40000 };
+	static const char chunked[] = "POST /echo HTTP/1.1\r\nHost: a\r\n"
+				      "Transfer-Encoding: chunked\r\n\r\n"
+				      "2\r\n{}\r\n0\r\n\r\n";
+	static const char large[] = "POST /echo HTTP/1.1\r\nHost: a\r\n"
+				    "Content-Length: 40000\r\n\r\n";
+	struct stage st = {0};
+	struct httpd_opts opts;
+	char *body = calloc(1, LARGE + 1);
+
+	(void)state;
+	assert_non_null(body);
+	memset(body, 'x', LARGE);
+	stage_opts(&st, &opts);
+	opts.max_body_bytes = LARGE;
+	opts.allow_chunked = true;
+	stage_open(&st, &opts);
+	for (unsigned n = 0; n < 27 * 2; n++) {
+		unsigned kinds = n / 2;
+		struct client c;
+
+		client_open(&c, &st);
+		client_text(&c, HOLD);
+		STAGE_WAIT(&st, st.held_count == n + 1);
+		for (unsigned i = 0; i < 3; i++, kinds /= 3) {
+			client_text(&c, kinds % 3 == 0	 ? GOOD
+					: kinds % 3 == 1 ? large
+							 : chunked);
+			if (kinds % 3 == 1)
+				client_text(&c, body);
+			/* on the one way it is all there, on the other it comes later
+			 */
+			if (n % 2 == 0)
+				stage_turn(&st);
+		}
+		httpreq_reply(st.held[n], 200, NULL, "1", 1);
+		client_text(&c, GOOD);
+		client_wait_replies(&c, 5);
+		assert_int_equal(client_status(&c, 4), 200);
+		client_close(&c);
+	}
+	free(body);
+	stage_close(&st);
+}
+
+static void
+headers_read_the_same_on_either_way(void **state)
+{
+	/* with an Expect it is evhttp who reads it */
+	static const char *const ways[] = {"", "Expect: 100-continue\r\n"};
+	static const char head[] = "X-Spaces:   a  b \t \r\nX-Tab:\tb\r\nX-None:\r\n"
+				   "X-Blank: \t\r\nx-twice: 1\r\nX-Twice: 2\r\n"
+				   "X-Colon: a:b\r\n\r\n";
+	struct stage st = {0};
+	struct httpd_opts opts;
+
+	(void)state;
+	stage_opts(&st, &opts);
+	stage_open(&st, &opts);
+	for (unsigned i = 0; i < COUNT_OF(ways); i++) {
+		struct httpreq *req;
+		struct client c;
+
+		client_open(&c, &st);
+		client_text(&c, "GET /hold?a=%41 HTTP/1.1\r\nHost: a\r\n");
+		client_text(&c, ways[i]);
+		client_text(&c, head);
+		STAGE_WAIT(&st, st.held_count == i + 1);
+		req = st.held[i];
+		assert_string_equal(httpreq_header(req, "x-spaces"), "a  b");
+		assert_string_equal(httpreq_header(req, "X-Tab"), "\tb");
+		assert_string_equal(httpreq_header(req, "X-None"), "");
+		assert_string_equal(httpreq_header(req, "X-Twice"), "1");
+		assert_string_equal(httpreq_header(req, "X-Colon"), "a:b");
+		assert_string_equal(httpreq_header(req, "host"), "a");
+		assert_null(httpreq_header(req, "X"));
+		assert_string_equal(httpreq_header(req, "X-Blank"), "");
+		assert_string_equal(httpreq_path(req), "/hold");
+		assert_string_equal(httpreq_query(req, "a"), "A");
+		assert_string_equal(httpreq_peer(req), "127.0.0.1");
+		assert_null(httpreq_body(req, NULL));
+		httpreq_reply(req, 200, NULL, NULL, 0);
+		client_wait_replies(&c, 1);
+		client_close(&c);
+	}
+	stage_close(&st);
+}
+
+static void
 a_dropped_request_closes_its_connection(void **state)
 {
 	struct stage st = {0};
@@ -735,6 +863,9 @@ main(void)
 	    cmocka_unit_test(late_replies_come_in_order),
 	    cmocka_unit_test(a_reply_leaves_at_once),
 	    cmocka_unit_test(who_has_gone_when_the_reply_comes_does_no_harm),
+	    cmocka_unit_test(what_is_sent_ahead_waits_and_is_answered),
+	    cmocka_unit_test(whatever_is_behind_a_held_request_is_answered),
+	    cmocka_unit_test(headers_read_the_same_on_either_way),
 	    cmocka_unit_test(a_dropped_request_closes_its_connection),
 	    cmocka_unit_test(no_more_connections_than_allowed_are_accepted),
 	    cmocka_unit_test(a_burst_is_left_for_others_too),
