@@ -296,6 +296,7 @@ auth_check(struct auth *au, struct httpreq *req, int *app_id)
 {
 	const char *header = httpreq_header(req, "Authorization");
 	struct apikey key;
+	size_t len;
 
 	if (header == NULL) {
 		unauthorized(
@@ -310,13 +311,16 @@ auth_check(struct auth *au, struct httpreq *req, int *app_id)
 	}
 	header += 6;
 	header += strspn(header, " ");
-	if (!apikey_parse(header, strlen(header), &key)) {
+	len = strlen(header);
+	/* the whole form is looked at only when the key is not known */
+	if (!apikey_digest(header, len, key.hash)) {
 		bad_key(req);
 		return AUTH_REFUSED;
 	}
 	switch (keycache_look(au->cache, key.hash, loop_now_ms(au->loop), app_id)) {
 	case KEY_GOOD_ASK:
-		(void)ask_for(au, &key);
+		if (apikey_parse(header, len, &key))
+			(void)ask_for(au, &key);
 		return AUTH_KNOWN;
 	case KEY_GOOD:
 		return AUTH_KNOWN;
@@ -325,6 +329,10 @@ auth_check(struct auth *au, struct httpreq *req, int *app_id)
 		return AUTH_REFUSED;
 	case KEY_UNKNOWN:
 		break;
+	}
+	if (!apikey_parse(header, len, &key)) {
+		bad_key(req);
+		return AUTH_REFUSED;
 	}
 	return keep(au, &key, req);
 }

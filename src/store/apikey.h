@@ -31,6 +31,8 @@ struct apikey {
 void apikey_generate(struct apikey *key);
 /* fills public_id and hash from a presented key; false: not of that form */
 bool apikey_parse(const char *text, size_t len, struct apikey *key);
+/* the hash alone, of what may be a key; false: it is not as long as one */
+bool apikey_digest(const char *text, size_t len, uint8_t hash[APIKEY_HASH]);
 bool apikey_hash_equal(
     const uint8_t a[APIKEY_HASH], const uint8_t b[APIKEY_HASH]); /* constant time */
 
