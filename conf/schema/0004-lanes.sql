@@ -107,6 +107,20 @@ BEGIN
 	RETURNING t.app_id, t.id, t.type_id, t.run_at;
 END $$;
 
+-- As in 0001, but nobody waits for it: a pass that takes long, beside a transaction that has been open for an
+-- hour, holds the row, and who finds the lease at its end meanwhile has claims to make.
+CREATE OR REPLACE FUNCTION shoal.lead(p_me uuid, p_lease_ms int)
+RETURNS TABLE (leader_epoch bigint, beat bigint, epoch bigint) LANGUAGE sql SET lock_timeout = '100ms' AS $$
+	UPDATE shoal.cluster c
+	   SET leader = p_me,
+	       leader_epoch = c.leader_epoch + CASE WHEN c.leader IS DISTINCT FROM p_me THEN 1 ELSE 0 END,
+	       lease_until = clock_timestamp() + p_lease_ms * interval '1 millisecond',
+	       beat = c.beat + 1
+	 WHERE (c.leader = p_me AND c.lease_until >= clock_timestamp())
+	    OR c.leader IS NULL OR c.lease_until < clock_timestamp()
+	RETURNING c.leader_epoch, c.beat, c.epoch
+$$;
+
 -- One pass of the leader: keeps the lease (no row: lost), promotes, selects.  Known lanes and p_due_from
 -- (microseconds since 1970; NULL: the beginning) say where to begin.  kind 0 tells of the pass itself; 1: a
 -- row that became due just now, which nobody else pushes, with when it was due in order_us; 2: the first
@@ -142,6 +156,12 @@ BEGIN
 		NULL::bigint, NULL::bigint, NULL::bigint, d.queue_id,
 		(extract(epoch FROM d.order_at) * 1000000)::bigint
 		FROM shoal.select_lanes(p_types, p_takes, p_most, p_queues, p_lane_types, p_from) d;
+	-- the row has been ours all the time: the lease counts from the end of a long pass
+	IF clock_timestamp() - now() > interval '1 second' THEN
+		UPDATE shoal.cluster c
+		   SET lease_until = clock_timestamp() + p_lease_ms * interval '1 millisecond'
+		 WHERE c.leader = p_me;
+	END IF;
 END $$;
 
 -- see the end of 0001

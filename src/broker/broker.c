@@ -105,6 +105,7 @@ broker_create(struct loop *l, struct resolver *rv, const struct broker_opts *opt
 	broker_key(b, b->k_leader, "leader", "");
 	broker_key(b, b->k_ctl, "ctl", "");
 	broker_key(b, b->k_done, "done:", b->owner_name);
+	broker_key(b, b->k_feed, "feed", "");
 	if (redisurl_parse(b->settings->redis_url, &b->url, err) != 0)
 		goto fail;
 	b->judge_timer = loop_timer_create(l, judge, b);
@@ -612,6 +613,26 @@ broker_publish(struct broker *b, const char *text)
 	const char *argv[] = {"PUBLISH", b->k_ctl, text};
 
 	tell(b, NULL, 3, argv, NULL);
+}
+
+void
+broker_publish_hint(struct broker *b)
+{
+	const char *argv[] = {"PUBLISH", b->k_feed, "feed"};
+
+	tell(b, NULL, 3, argv, NULL);
+}
+
+void
+broker_hear_hints(struct broker *b)
+{
+	struct err err = ERR_INIT;
+
+	if (b->hears_hints)
+		return;
+	b->hears_hints = rconn_subscribe(b->lanes[LANE_CHANNELS], b->k_feed, &err) == 0;
+	if (!b->hears_hints) /* the next time that we lead; passes come all the same */
+		log_debug(NULL, "hints are not heard", "reason=\"%s\"", err.text);
 }
 
 void

@@ -16,6 +16,7 @@
  *     places                hash      incarnation -> free places (engine/places.h), TTL
  *     leader                string    who leads, for people; TTL
  *     ctl                   channel   hints to all workers
+ *     feed                  channel   hints to the leader
  *     done:<incarnation>    channel   ends of tasks that this worker waits for
  */
 #ifndef BROKER_BROKER_H
@@ -94,6 +95,10 @@ void broker_drop(struct broker *b, const struct elem *e); /* out of the dispatch
 void broker_publish_done(
     struct broker *b, const struct uuid *waiter, int app_id, const struct uuid *id);
 void broker_publish(struct broker *b, const char *text);
+/* to the leader alone: whoever has called broker_hear_hints; heard as "feed" by
+ * events->ctl */
+void broker_publish_hint(struct broker *b);
+void broker_hear_hints(struct broker *b); /* from now on; again: nothing */
 void broker_set_places(struct broker *b, const char *text);
 /* all places go, and every worker is asked to tell its own again: what the dead left
  * goes too */

@@ -30,10 +30,11 @@ struct broker {
 	struct rconn *lanes[LANE_COUNT];
 	/* asks for the epoch again while it is another database's */
 	struct loop_timer *judge_timer;
-	bool up;       /* what events->state was last told */
-	bool judged;   /* the epoch on this connection is ours, or missing */
-	bool stopped;  /* broker_stop_popping */
-	bool waiting;  /* a blocking pop is under way */
+	bool up;      /* what events->state was last told */
+	bool judged;  /* the epoch on this connection is ours, or missing */
+	bool stopped; /* broker_stop_popping */
+	bool waiting; /* a blocking pop is under way */
+	bool hears_hints;
 	int more_open; /* replies of broker_pop_more to come */
 	int more_got;
 	int64_t refused_told_ms; /* when an error reply was last logged; 0: never */
@@ -45,6 +46,7 @@ struct broker {
 	/* keys, made once */
 	char k_epoch[KEY_MAX], k_beat[KEY_MAX], k_dispatch[KEY_MAX], k_proc[KEY_MAX];
 	char k_places[KEY_MAX], k_leader[KEY_MAX], k_ctl[KEY_MAX], k_done[KEY_MAX];
+	char k_feed[KEY_MAX];
 	char owner_name[OWNER_TEXT_SIZE];
 };
 

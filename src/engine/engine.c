@@ -164,9 +164,9 @@ on_ctl(const char *text, size_t len, void *arg)
 	if (is_word(text, len, "feed"))
 		leader_hint(e->leader);
 	else if (is_word(text, len, "spill"))
-		e->spill_until_ms = loop_now_ms(e->loop) + SPILL_MS;
+		e->spill_until_ms = e->fed_until_ms = loop_now_ms(e->loop) + SPILL_MS;
 	else if (is_word(text, len, "flow"))
-		e->spill_until_ms = 0;
+		e->spill_until_ms = e->fed_until_ms = 0;
 	else if (is_word(text, len, "places"))
 		engine_places_changed(e, true);
 	else if (is_word(text, len, "sweep"))
@@ -411,8 +411,9 @@ flush_hints(void *arg)
 		return;
 	if (leader_is(e->leader))
 		leader_hint(e->leader); /* no message to ourselves */
-	else
-		broker_publish(e->broker, "feed");
+	else if (loop_now_ms(e->loop) >= e->fed_until_ms)
+		broker_publish_hint(e->broker);
+	/* else the leader has said that it passes all the time */
 }
 
 void

@@ -61,6 +61,7 @@ struct engine {
 	struct loop_defer *hint_defer;
 	bool hint, places_dirty;
 	int64_t spill_until_ms; /* the pool is spilling until then: submits only hint */
+	int64_t fed_until_ms;	/* the leader said so: until then it needs no hints */
 	int64_t work_down_ms;	/* since when the work lane is down; 0: it is up */
 	bool gave_up;		/* engine_give_up: nothing is waited for any more */
 	int64_t peers;		/* living workers of the cluster, at least 1 */

@@ -171,6 +171,7 @@ on_lead(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		return;
 	}
 	ld->leading = true;
+	broker_hear_hints(ld->engine->broker);
 	ld->gave_way = !broker_is_up(ld->engine->broker);
 	loop_timer_stop(ld->redis_timer);
 	log_info(NULL, "this worker leads the cluster", "epoch=%lld",

@@ -29,6 +29,9 @@
 #define TRIES	    3
 /* a connection that was lost is mostly back within this: callers wait for it */
 #define PATIENCE_MS 1000
+/* a queue that was found paused is taken for it so long */
+#define PAUSED_MS   1000
+#define PAUSED_MOST 16
 
 TAILQ_HEAD(groups, submit_group);
 
@@ -54,6 +57,11 @@ struct submit {
 	struct pgparam params;
 	struct elem *pushes; /* room for one batch */
 	size_t push_room;
+	struct {
+		int queue_id;
+		int64_t until_ms;
+	} paused[PAUSED_MOST]; /* the latest ones that would not be adopted from */
+	size_t paused_next;
 };
 
 static void send_next(void *arg);
@@ -394,9 +402,35 @@ room_for(struct submit *s, size_t rows)
 	return true;
 }
 
+static bool
+is_paused(const struct submit *s, int queue_id)
+{
+	int64_t now_ms = loop_now_ms(s->engine->loop);
+
+	for (size_t i = 0; i < PAUSED_MOST; i++) {
+		if (s->paused[i].queue_id == queue_id)
+			return now_ms < s->paused[i].until_ms;
+	}
+	return false;
+}
+
+static void
+note_paused(struct submit *s, int queue_id)
+{
+	size_t i = 0;
+
+	while (i < PAUSED_MOST && s->paused[i].queue_id != queue_id)
+		i++;
+	if (i == PAUSED_MOST)
+		i = s->paused_next++ % PAUSED_MOST;
+	s->paused[i].queue_id = queue_id;
+	s->paused[i].until_ms = loop_now_ms(s->engine->loop) + PAUSED_MS;
+}
+
 /*
  * Ids go straight to the list where that cannot disturb an order: no backlog, and a
- * type that every free slot can run.  For all others the feeder is asked.
+ * type that every free slot can run.  For all others the feeder is asked.  Those of a
+ * paused queue would go round for nothing; the feeder finds them when it is resumed.
  */
 static void
 push_batch(struct submit *s)
@@ -412,8 +446,8 @@ push_batch(struct submit *s)
 	{
 		const struct type_entry *t = types_by_id(e->types, it->type_id);
 
-		if (it->place != NULL)
-			continue; /* it runs here */
+		if (it->place != NULL || (!it->scheduled && is_paused(s, it->queue_id)))
+			continue; /* it runs here, or not now */
 		if (it->scheduled || !direct || t == NULL || t->metered)
 			hint = true;
 		else
@@ -436,6 +470,7 @@ take_place(struct submit *s, struct submit_item *it, bool running)
 		return;
 	types_put_place(s->engine->types, it->place);
 	it->place = NULL;
+	note_paused(s, it->queue_id);
 }
 
 static bool
