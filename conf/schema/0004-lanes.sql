@@ -6,8 +6,7 @@
 -- where a million tasks were drained.  A pass that begins at the head walks over all of them. So the leader
 -- says where to begin in the lanes that it knows, and only now and then begins at the head.
 --
--- promote, next_due, select_due and feed of 0001 stay for nodes of the version before;
--- claim_direct uses them too.
+-- promote, next_due, select_due and feed of 0001 stay for nodes of the version before.
 
 -- lanes with tasks that are due, beside those that are known (sorted by queue and type).  Only the gaps
 -- between those are searched, so that nothing in them is walked over.
@@ -161,6 +160,31 @@ BEGIN
 		UPDATE shoal.cluster c
 		   SET lease_until = clock_timestamp() + p_lease_ms * interval '1 millisecond'
 		 WHERE c.leader = p_me;
+	END IF;
+END $$;
+
+-- as in 0001, with the functions above
+CREATE OR REPLACE FUNCTION shoal.claim_direct(p_me uuid, p_batch int, p_aging_ms int, p_types int[],
+	p_takes int[], p_most int)
+RETURNS TABLE (app_id int, id uuid, attempt int, type_id int, queue_id int, failures int,
+	max_attempts int, timeout_ms int, payload text)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+	apps int[];
+	ids uuid[];
+	types int[];
+BEGIN
+	IF NOT pg_try_advisory_xact_lock(7290, 1) THEN
+		RETURN;
+	END IF;
+	PERFORM p.id FROM shoal.promote_since(1000, p_aging_ms, '-infinity') p;
+	SELECT array_agg(d.app_id), array_agg(d.id), array_agg(d.type_id) INTO apps, ids, types
+	  FROM (SELECT s.app_id, s.id, s.type_id
+		  FROM shoal.select_lanes(p_types, p_takes, p_most, '{}', '{}', '{}') s
+	         ORDER BY s.app_id, s.id) d;
+	IF ids IS NOT NULL THEN
+		RETURN QUERY SELECT * FROM shoal.claim_tasks(p_me, p_batch, apps, ids, types);
 	END IF;
 END $$;
 
