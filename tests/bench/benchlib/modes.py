@@ -25,7 +25,7 @@ class Mode:
         return self.words[0] in ("wait", "start")
 
 
-def modes(quick=False, backlog=None):
+def modes(quick=False, backlog=None, million=False):
     time = "2s" if quick else "4s"
     drain = 60000 if quick else 200000
     backlog = backlog if backlog is not None else (0 if quick else 500000)
@@ -48,6 +48,11 @@ def modes(quick=False, backlog=None):
                            "-t", time, "--held", held=True, counts="submit_rate"))
         chosen.append(Mode("drain beside submits", "backlog", "-c", "64", "-n", str(backlog),
                            "-t", time, "--held", held=True))
+    if million:
+        # long enough that checkpoints fall into it, as they do in earnest
+        chosen.append(Mode("million e2e", "e2e", "-c", "256", "-n", "1000000"))
+        chosen.append(Mode("million drain", "drain", "-c", "8", "-n", "1000000",
+                           "--held", held=True))
     return chosen
 
 
