@@ -19,6 +19,9 @@
 #include "base/log.h"
 #include "base/str.h"
 
+/* where timestamptz begins to count (src/include/datatype/timestamp.h) */
+#define YEAR_2000_US INT64_C(946684800000000)
+
 ATTR_NORETURN static void
 mismatch(const char *what, int row, int col, size_t len)
 {
@@ -113,6 +116,20 @@ pgrows_int(const struct pgrows *r, int row, int col)
 	if (!int_of(bytes, len, &n))
 		mismatch("int2, int4 or int8", row, col, len);
 	return n;
+}
+
+int64_t
+pgrows_time_us(const struct pgrows *r, int row, int col)
+{
+	size_t len;
+	const char *bytes = value_at(r, row, col, &len);
+	int64_t n;
+
+	if (bytes == NULL)
+		return 0;
+	if (len != 8 || !int_of(bytes, len, &n))
+		mismatch("timestamptz", row, col, len);
+	return n + YEAR_2000_US;
 }
 
 const char *

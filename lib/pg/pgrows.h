@@ -23,6 +23,8 @@ bool pgrows_is_null(const struct pgrows *r, int row, int col);
 bool pgrows_bool(const struct pgrows *r, int row, int col);
 /* int2, int4 or int8, by its width */
 int64_t pgrows_int(const struct pgrows *r, int row, int col);
+/* timestamptz, as microseconds since 1970; its wire form counts them from 2000 on */
+int64_t pgrows_time_us(const struct pgrows *r, int row, int col);
 /* text or bytea: borrowed from the result, NUL-terminated; len may be NULL */
 const char *pgrows_text(const struct pgrows *r, int row, int col, size_t *len);
 void pgrows_uuid(const struct pgrows *r, int row, int col, struct uuid *id);

@@ -489,7 +489,7 @@ take_rows(struct submit *s, const struct pgrows *rows)
 			return false;
 		it->scheduled = pgrows_int(rows, row, 1) == TASK_SCHEDULED;
 		take_place(s, it, pgrows_int(rows, row, 1) == TASK_RUNNING);
-		it->due_us = pgrows_int(rows, row, 2);
+		it->due_us = pgrows_time_us(rows, row, 2);
 		row++;
 	}
 	return true;

@@ -31,7 +31,7 @@ const struct pgstmt sql_submit = {
     "'1 microsecond'"
     "   WHEN u.delay_ms IS NOT NULL THEN now() + u.delay_ms * interval '1 millisecond'"
     "   ELSE now() END AS at) x) v"
-    " RETURNING id, state, (extract(epoch FROM run_at) * 1000000)::int8",
+    " RETURNING id, state, run_at",
 };
 
 /*
@@ -75,7 +75,7 @@ const struct pgstmt sql_submit_adopt = {
     "INSERT INTO shoal.claim (owner, batch, apps, ids)"
     " SELECT $14::uuid, $15::int, array_agg(m.app_id), array_agg(m.id)"
     " FROM made m WHERE m.state = 2 HAVING count(*) > 0)"
-    " SELECT id, state, (extract(epoch FROM run_at) * 1000000)::int8 FROM made",
+    " SELECT id, state, run_at FROM made",
 };
 
 const struct pgstmt sql_claim = {

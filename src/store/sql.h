@@ -10,7 +10,8 @@
 
 #include "pg/pgconn.h"
 
-/* 12 arrays, aging ms; id, state, run_at in microseconds */
+/* 12 arrays, aging ms; id, state, run_at (a number of ours made of it would cost a
+ * microsecond a row) */
 extern const struct pgstmt sql_submit;
 /* the same, me, batch, which to adopt; as sql_submit */
 extern const struct pgstmt sql_submit_adopt;

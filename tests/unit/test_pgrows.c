@@ -61,14 +61,10 @@ static void
 values_have_their_width(void **state)
 {
 	static const struct cell cells[] = {
-	    {"\xff\xfe", 2},
-	    {"\xff\xff\xff\xfd", 4},
-	    {"\x7f\xff\xff\xff\xff\xff\xff\xff", 8},
-	    {"\1", 1},
-	    {"\0", 1},
-	    {"t\0xt", 4},
-	    {"", 0},
-	    {"0123456789abcdef", 16},
+	    {"\xff\xfe", 2}, {"\xff\xff\xff\xfd", 4},
+	    {"\x7f\xff\xff\xff\xff\xff\xff\xff", 8}, {"\1", 1}, {"\0", 1}, {"t\0xt", 4},
+	    {"", 0}, {"0123456789abcdef", 16},
+	    {"\0\0\0\0\0\0\0\1", 8}, /* 2000-01-01 00:00:00.000001 UTC */
 	};
 	PGresult *res = result(cells, COUNT_OF(cells));
 	struct uuid id;
@@ -87,6 +83,7 @@ values_have_their_width(void **state)
 	assert_false(pgrows_is_null(rows(res), 0, 6));
 	pgrows_uuid(rows(res), 0, 7, &id);
 	assert_memory_equal(id.b, "0123456789abcdef", 16);
+	assert_true(pgrows_time_us(rows(res), 0, 8) == INT64_C(946684800000001));
 	PQclear(res);
 }
 
@@ -103,6 +100,7 @@ null_is_nothing_of_its_kind(void **state)
 	(void)state;
 	assert_true(pgrows_is_null(rows(res), 0, 0));
 	assert_int_equal(pgrows_int(rows(res), 0, 0), 0);
+	assert_int_equal(pgrows_time_us(rows(res), 0, 0), 0);
 	assert_false(pgrows_bool(rows(res), 0, 0));
 	assert_string_equal(pgrows_text(rows(res), 0, 0, &len), "");
 	assert_int_equal(len, 0);
