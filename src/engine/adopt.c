@@ -3,15 +3,17 @@
  * adopt.c - tasks that the worker which stores them runs itself.
  *
  * A worker that waits in the blocking pop has seen the list empty and has places: what
- * it pushed now, somebody like it would pop and claim.  So the statement that stores
- * such tasks claims them too, under a batch number of this worker: the rows are
- * inserted as running, attempt 1, and noted in shoal.claim.  To the protocol that is a
- * submit and a claim with nothing between; one commit instead of two, no message, and
- * no attempt starts before it.  PostgreSQL looks at the mark of the incarnation
- * and at paused queues as it does for a claim.
+ * it pushed now, somebody like it would pop and claim.  The same holds while all that
+ * is in the list would fit into half of this worker's free places: it is on its way,
+ * and nothing waits for room.  So the statement that stores such tasks claims them too,
+ * under a batch number of this worker: the rows are inserted as running, attempt 1, and
+ * noted in shoal.claim.  To the protocol that is a submit and a claim with nothing
+ * between; one commit instead of two, no message, and no attempt starts before it.
+ * PostgreSQL looks at the mark of the incarnation and at paused queues as it does for a
+ * claim.
  *
- * Never while tasks wait: a backlog, a list that is not empty and a type with places of
- * its own (the feeder's) keep their order.  A quarter of the slots is left alone, so
+ * Never while tasks wait for room: a backlog and a type with places of its own (the
+ * feeder's) keep their order.  A quarter of the slots is left alone, so
  * that a burst at one worker is shared with the others.
  *
  * One batch at a time, from adopt_begin to adopt_end.  If its answer was lost, it is
@@ -27,16 +29,19 @@ bool
 adopt_may(const struct dispatch *d)
 {
 	struct engine *e = d->engine;
-	bool line_is_empty;
+	bool line_is_short;
 
 	if (d->stopped || !e->serving || e->ending ||
 	    !store_is_up(e->store, STORE_WORK))
 		return false;
 	if (d->direct)
-		line_is_empty = d->empty_claims >= 2;
+		line_is_short = d->empty_claims >= 2;
 	else
-		line_is_empty = broker_is_up(e->broker) && broker_is_waiting(e->broker);
-	return line_is_empty && !engine_is_spilling(e);
+		line_is_short =
+		    broker_is_up(e->broker) &&
+		    (broker_is_waiting(e->broker) ||
+			2 * broker_last_length(e->broker) <= dispatch_room(d));
+	return line_is_short && !engine_is_spilling(e);
 }
 
 struct type_entry *

@@ -642,6 +642,7 @@ engine_setup(void **state)
 
 	(void)state;
 	memset(&fakes, 0, sizeof(fakes));
+	fakes.length = 200; /* too many to adopt, too few to be spilling */
 	started_count = 0;
 	engine_ended = 0;
 	test_loop = loop_create(&err);

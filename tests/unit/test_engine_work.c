@@ -529,7 +529,11 @@ tasks_are_not_adopted_while_others_wait_or_a_quarter_of_the_slots_is_left(void *
 
 	(void)state;
 	t = types_by_id(test_engine->types, 1);
+	fakes.length = test_engine->settings->node_slots / 2 + 1;
 	assert_false(adopt_may(test_engine->dispatch));
+	fakes.length--; /* all of it would fit here twice */
+	assert_true(adopt_may(test_engine->dispatch));
+	fakes.length++;
 	fakes.line_empty = true;
 	assert_true(adopt_may(test_engine->dispatch));
 	fakes.length = 100000; /* spilling */
