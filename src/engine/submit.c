@@ -6,6 +6,10 @@
  * together.  A batch that was idle starts at the end of the loop's turn, so that all
  * requests read in one turn share it.
  *
+ * Callers that come back at once with their next task would be two parties under load,
+ * of which one always waits for the other's commit: twice the statements with half the
+ * rows.  So the next batch waits a moment for those who were just answered.
+ *
  * While the connection is lost, callers wait for the next one for PATIENCE_MS; then
  * they, and who comes after them, are told to try again.  Only what was certainly not
  * executed is sent again.
@@ -29,6 +33,9 @@
 #define TRIES	    3
 /* a connection that was lost is mostly back within this: callers wait for it */
 #define PATIENCE_MS 1000
+/* under load: how long a batch waits for the callers of the one before */
+#define HOLD_US	   700
+#define HOLD_LEAST 8 /* load: so many rows in the two together */
 /* a queue that was found paused is taken for it so long */
 #define PAUSED_MS   1000
 #define PAUSED_MOST 16
@@ -54,6 +61,8 @@ struct submit {
 	bool down; /* the connection is lost, and not back yet */
 	struct loop_defer *defer;
 	struct loop_timer *patience; /* runs from the loss of the connection on */
+	struct loop_timer *hold;     /* runs while a batch waits for more */
+	size_t hold_rows;	     /* with so many it waits no longer */
 	struct pgparam params;
 	struct elem *pushes; /* room for one batch */
 	size_t push_room;
@@ -83,7 +92,8 @@ submit_create(struct engine *e, struct err *err)
 	pgparam_init(&s->params);
 	s->defer = loop_defer_create(e->loop, send_next, s);
 	s->patience = loop_timer_create(e->loop, on_impatient, s);
-	if (s->defer == NULL || s->patience == NULL) {
+	s->hold = loop_timer_create(e->loop, send_next, s);
+	if (s->defer == NULL || s->patience == NULL || s->hold == NULL) {
 		submit_free(s);
 		err_set(err, ERR_NOMEM, "submit");
 		return NULL;
@@ -123,6 +133,7 @@ submit_free(struct submit *s)
 	fail_all(&s->waiting, &err);
 	loop_defer_free(s->defer);
 	loop_timer_free(s->patience);
+	loop_timer_free(s->hold);
 	pgparam_fini(&s->params);
 	mem_free(s->pushes);
 	mem_free(s);
@@ -156,7 +167,8 @@ submit_add(struct submit *s, struct submit_group *g, struct err *err)
 	TAILQ_INSERT_TAIL(&s->waiting, g, link);
 	s->waiting_rows += g->count;
 	s->waiting_bytes += g->bytes;
-	if (!s->open)
+	if (!s->open &&
+	    (!loop_timer_pending(s->hold) || s->waiting_rows >= s->hold_rows))
 		loop_defer_start(s->defer);
 	return 0;
 }
@@ -376,6 +388,7 @@ send_next(void *arg)
 
 	if (s->open || !store_is_up(s->engine->store, STORE_SUBMIT))
 		return;
+	loop_timer_stop(s->hold);
 	if (!TAILQ_EMPTY(&s->redo))
 		gather(s, &s->redo, s->redo_most);
 	else if (!TAILQ_EMPTY(&s->waiting))
@@ -560,10 +573,23 @@ halve(struct submit *s, const struct pgerr *pe)
 	fail_all(&s->sent.groups, &err);
 }
 
+/* after a batch of so many rows: true if the next one waits for their callers */
+static bool
+hold(struct submit *s, size_t rows)
+{
+	if (s->waiting_rows == 0 || s->waiting_rows + rows < HOLD_LEAST ||
+	    s->waiting_rows + rows > BATCH_ROWS || !TAILQ_EMPTY(&s->redo))
+		return false;
+	s->hold_rows = s->waiting_rows + rows;
+	loop_timer_start_us(s->hold, HOLD_US);
+	return true;
+}
+
 static void
 on_inserted(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 {
 	struct submit *s = arg;
+	size_t count = s->sent.rows;
 	struct err err = ERR_INIT;
 
 	s->open = false;
@@ -591,6 +617,7 @@ on_inserted(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 					      "task was not accepted");
 		fail_all(&s->sent.groups, &err);
 	}
-	send_next(s);
+	if (pe != NULL || s->engine->draining || !hold(s, count))
+		send_next(s);
 	engine_check_drained(s->engine);
 }

@@ -396,6 +396,51 @@ refused_submit_is_found_by_halving(void **state)
 	assert_true(submit_idle(test_engine->submit));
 }
 
+static struct submit_item line_items[32];
+static struct submit_group line_groups[32];
+
+/* tasks first to last, one caller each */
+static void
+submit_tasks(int first, int last)
+{
+	struct err err = ERR_INIT;
+
+	for (int i = first; i <= last; i++) {
+		line_items[i] = (struct submit_item){.queue_id = 1, .type_id = 1};
+		line_groups[i] = (struct submit_group){.app_id = 1,
+		    .items = &line_items[i],
+		    .count = 1,
+		    .cb = on_submitted};
+		assert_int_equal(
+		    submit_add(test_engine->submit, &line_groups[i], &err), 0);
+	}
+	turn();
+}
+
+static void
+under_load_a_batch_waits_for_the_callers_of_the_one_before(void **state)
+{
+	(void)state;
+	submit_tasks(0, 7);
+	submit_tasks(8, 11);
+	assert_int_equal(array_count(&sql_submit, 0), 8);
+	accept_batch();
+	assert_int_equal(waiting(&sql_submit), 0);
+	submit_tasks(12, 19); /* they are back: nobody else is waited for */
+	assert_int_equal(array_count(&sql_submit, 0), 12);
+	/* if they do not come back, the others go without them */
+	submit_tasks(20, 21);
+	accept_batch();
+	assert_int_equal(waiting(&sql_submit), 0);
+	UNTIL(waiting(&sql_submit) == 1);
+	assert_int_equal(array_count(&sql_submit, 0), 2);
+	/* without load nobody waits */
+	submit_tasks(22, 23);
+	accept_batch();
+	assert_int_equal(waiting(&sql_submit), 1);
+	accept_batch();
+}
+
 /* ---------------------------------------------------------------- adoption */
 
 static struct submit_item adoptees[4];
@@ -563,6 +608,7 @@ main(void)
 	    ENGINE_TEST(refused_data_fail_their_own_task_only),
 	    ENGINE_TEST(outcome_that_always_fails_blocks_no_other),
 	    ENGINE_TEST(refused_submit_is_found_by_halving),
+	    ENGINE_TEST(under_load_a_batch_waits_for_the_callers_of_the_one_before),
 	    ENGINE_TEST(task_that_nothing_waits_before_runs_where_it_was_stored),
 	    ENGINE_TEST(task_of_a_paused_queue_is_stored_and_not_run),
 	    ENGINE_TEST(adopted_batch_whose_answer_was_lost_is_asked_for),
