@@ -8,12 +8,41 @@
 --
 -- promote, next_due, select_due and feed of 0001 stay for nodes of the version before.
 
+-- the first lane behind (p_queue, p_type) and before (p_before, p_before_type), NULL: before the end.  By
+-- columns and not by rows: (queue_id, type_id) < (q, y) does not end a walk over the lane (q, y) itself.
+CREATE FUNCTION shoal.next_lane(p_queue int, p_type int, p_before int, p_before_type int,
+	OUT queue_id int, OUT type_id int)
+LANGUAGE plpgsql STABLE
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+#variable_conflict use_column
+DECLARE
+	most CONSTANT int := 2147483647;
+	q int;
+	y int;
+BEGIN
+	SELECT t.queue_id, t.type_id INTO q, y FROM shoal.task t
+	 WHERE t.order_at IS NOT NULL AND t.queue_id = p_queue AND t.type_id > p_type
+	   AND t.type_id < CASE WHEN p_before = p_queue THEN p_before_type ELSE most END
+	 ORDER BY t.type_id LIMIT 1;
+	IF NOT FOUND AND p_before IS DISTINCT FROM p_queue THEN
+		SELECT t.queue_id, t.type_id INTO q, y FROM shoal.task t
+		 WHERE t.order_at IS NOT NULL AND t.queue_id > p_queue AND t.queue_id < coalesce(p_before, most)
+		 ORDER BY t.queue_id, t.type_id LIMIT 1;
+		IF NOT FOUND AND p_before IS NOT NULL THEN
+			SELECT t.queue_id, t.type_id INTO q, y FROM shoal.task t
+			 WHERE t.order_at IS NOT NULL AND t.queue_id = p_before AND t.type_id < p_before_type
+			 ORDER BY t.type_id LIMIT 1;
+		END IF;
+	END IF;
+	queue_id := q;
+	type_id := y;
+END $$;
+
 -- lanes with tasks that are due, beside those that are known (sorted by queue and type).  Only the gaps
 -- between those are searched, so that nothing in them is walked over.
 CREATE FUNCTION shoal.find_lanes(p_queues int[], p_types int[])
 RETURNS TABLE (queue_id int, type_id int)
-LANGUAGE plpgsql STABLE
-SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE plpgsql STABLE AS $$
 #variable_conflict use_column
 DECLARE
 	q int := 0;
@@ -23,17 +52,9 @@ DECLARE
 	l record;
 BEGIN
 	LOOP
-		IF i <= n THEN
-			SELECT t.queue_id, t.type_id INTO l FROM shoal.task t
-			 WHERE t.order_at IS NOT NULL AND (t.queue_id, t.type_id) > (q, y)
-			   AND (t.queue_id, t.type_id) < (p_queues[i], p_types[i])
-			 ORDER BY t.queue_id, t.type_id LIMIT 1;
-		ELSE
-			SELECT t.queue_id, t.type_id INTO l FROM shoal.task t
-			 WHERE t.order_at IS NOT NULL AND (t.queue_id, t.type_id) > (q, y)
-			 ORDER BY t.queue_id, t.type_id LIMIT 1;
-		END IF;
-		IF FOUND THEN
+		-- beyond the end the elements are NULL: no bound
+		SELECT * INTO l FROM shoal.next_lane(q, y, p_queues[i], p_types[i]);
+		IF l.queue_id IS NOT NULL THEN
 			q := l.queue_id;
 			y := l.type_id;
 			RETURN QUERY SELECT q, y;
@@ -123,7 +144,8 @@ $$;
 -- One pass of the leader: keeps the lease (no row: lost), promotes, selects.  Known lanes and p_due_from
 -- (microseconds since 1970; NULL: the beginning) say where to begin.  kind 0 tells of the pass itself; 1: a
 -- row that became due just now, which nobody else pushes, with when it was due in order_us; 2: the first
--- rows in policy order, with how long each has been due.
+-- rows in policy order, with how long each has been due.  date_part and not extract, which makes a numeric
+-- of each from PostgreSQL 14 on; a double holds microseconds for some centuries.
 CREATE FUNCTION shoal.feed(p_me uuid, p_lease_ms int, p_aging_ms int, p_types int[], p_takes int[], p_most int,
 	p_queues int[], p_lane_types int[], p_from bigint[], p_due_from bigint)
 RETURNS TABLE (kind smallint, app_id int, id uuid, type_id int, age_ms bigint, next_due_ms bigint,
@@ -143,7 +165,7 @@ BEGIN
 		due_from := timestamptz 'epoch' + p_due_from * interval '1 microsecond';
 	END IF;
 	RETURN QUERY SELECT 1::smallint, p.app_id, p.id, p.type_id, 0::bigint, NULL::bigint, NULL::bigint,
-		NULL::bigint, NULL::int, (extract(epoch FROM p.due_at) * 1000000)::bigint
+		NULL::bigint, NULL::int, (date_part('epoch', p.due_at) * 1000000)::bigint
 		FROM shoal.promote_since(1000, p_aging_ms, due_from) p;
 	RETURN QUERY SELECT 0::smallint, NULL::int, NULL::uuid, NULL::int, NULL::bigint,
 		(extract(epoch FROM (
@@ -151,9 +173,9 @@ BEGIN
 			 ORDER BY t.due_at LIMIT 1) - clock_timestamp()) * 1000)::bigint,
 		l.beat, l.epoch, NULL::int, NULL::bigint;
 	RETURN QUERY SELECT 2::smallint, d.app_id, d.id, d.type_id,
-		(extract(epoch FROM clock_timestamp() - d.run_at) * 1000)::bigint,
+		(date_part('epoch', clock_timestamp() - d.run_at) * 1000)::bigint,
 		NULL::bigint, NULL::bigint, NULL::bigint, d.queue_id,
-		(extract(epoch FROM d.order_at) * 1000000)::bigint
+		(date_part('epoch', d.order_at) * 1000000)::bigint
 		FROM shoal.select_lanes(p_types, p_takes, p_most, p_queues, p_lane_types, p_from) d;
 	-- the row has been ours all the time: the lease counts from the end of a long pass
 	IF clock_timestamp() - now() > interval '1 second' THEN

@@ -354,15 +354,19 @@ read_view(struct feeder *f, const struct broker_view *view)
 	drop_unserved(f);
 }
 
+static int64_t
+least_window(const struct feeder *f)
+{
+	return 2 * f->slots > WINDOW_LEAST ? 2 * f->slots : WINDOW_LEAST;
+}
+
 /* twice the slots of the pool; more while a pass finds the list nearly empty: pops
  * outrun it */
 static void
 set_window(struct feeder *f)
 {
-	int64_t base = 2 * f->slots;
+	int64_t base = least_window(f);
 
-	if (base < WINDOW_LEAST)
-		base = WINDOW_LEAST;
 	if (f->spilling && f->length < f->window / 4)
 		f->window *= 2;
 	else if (f->length > f->window * 3 / 4 || !f->spilling)
@@ -375,21 +379,25 @@ set_window(struct feeder *f)
 
 /* ---------------------------------------------------------------- the pass */
 
-/* how many rows this pass wants: what the list has room for, or all of the window and
- * one more, which tells whether there are more */
+/*
+ * How many rows this pass wants: what the list has room for; or all of the window, and
+ * one more that tells whether there are more.  While the pool spills, short passes fill
+ * the list, and a whole one looks at the head only.
+ */
 static int32_t
 rows_wanted(const struct feeder *f)
 {
 	int64_t room = f->window - f->length;
 
-	if (!f->brief)
-		return (int32_t)f->window + 1;
-	return room > 0 ? (int32_t)room : 0;
+	if (f->brief)
+		return room > 0 ? (int32_t)room : 0;
+	return (int32_t)(f->spilling ? least_window(f) : f->window) + 1;
 }
 
 static void
 ask_rows(struct feeder *f)
 {
+	static const struct lanes no_lanes;
 	struct engine *e = f->engine;
 	struct pgparam *p = &f->params;
 	int32_t most = rows_wanted(f);
@@ -408,11 +416,13 @@ ask_rows(struct feeder *f)
 		pgparam_elem_int4(p, f->takes[i].metered ? f->takes[i].free : most);
 	pgparam_array_end(p);
 	pgparam_int4(p, most);
-	if (!f->brief) {
+	/* a whole pass begins at the heads, and does not forget how far short ones are
+	 */
+	if (!f->spilling)
 		lanes_clear(&f->lanes);
+	if (!f->brief)
 		f->due_us = 0;
-	}
-	lanes_put(&f->lanes, p);
+	lanes_put(f->brief ? &f->lanes : &no_lanes, p);
 	if (f->due_us > 0)
 		pgparam_int8(p, f->due_us);
 	else
@@ -658,7 +668,8 @@ feed(struct feeder *f, const struct pgrows *pg)
 		}
 		due++;
 	}
-	left_out = push_missing(f, rows, due) || f->brief || plain > (size_t)f->window;
+	left_out =
+	    push_missing(f, rows, due) || f->brief || plain >= (size_t)rows_wanted(f);
 	/* it read to the end, or nothing that it read was new: the next one looks at
 	 * all */
 	f->ended = f->brief && (plain < (size_t)rows_wanted(f) || f->pushed == 0) &&

@@ -22,7 +22,7 @@ class Plans:
         for name, value in {
             "auto_explain.log_min_duration": "0", "auto_explain.log_nested_statements": "on",
             "auto_explain.log_format": "json", "auto_explain.log_analyze": "on",
-            "client_min_messages": "log",
+            "auto_explain.log_buffers": "on", "client_min_messages": "log",
         }.items():
             self.cursor.execute("SET %s = %s" % (name, value))
 
