@@ -111,7 +111,9 @@ adopt_end(struct dispatch *d, bool lost)
 		TAILQ_INSERT_TAIL(&d->in_doubt, note, link);
 	}
 	d->adopting = 0;
-	d->adopted = NULL; /* its attempts have it */
+	if (d->adopted != NULL && d->adopted->left == 0)
+		mem_free(d->adopted); /* there was no memory for what it brought */
+	d->adopted = NULL;	      /* its attempts have it */
 	while ((a = TAILQ_FIRST(&d->newborn)) != NULL) {
 		TAILQ_REMOVE(&d->newborn, a, link);
 		count++;

@@ -416,9 +416,9 @@ ask_rows(struct feeder *f)
 		pgparam_elem_int4(p, f->takes[i].metered ? f->takes[i].free : most);
 	pgparam_array_end(p);
 	pgparam_int4(p, most);
-	/* a whole pass begins at the heads, and does not forget how far short ones are
-	 */
-	if (!f->spilling)
+	/* a whole pass begins at the heads, and does not forget how far short ones are,
+	 * unless Redis has lost what they pushed */
+	if (!f->spilling || f->refill)
 		lanes_clear(&f->lanes);
 	if (!f->brief)
 		f->due_us = 0;
