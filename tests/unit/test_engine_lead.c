@@ -304,6 +304,39 @@ short_passes_read_on_for_what_the_list_has_room_for(void **state)
 }
 
 static void
+a_lost_list_is_filled_from_the_heads_of_the_lanes(void **state)
+{
+	struct pgrows *rows;
+
+	(void)state;
+	spill();
+	list_length = 60;
+	see_redis(7, NULL, 0, 1, "8/8 1:-1");
+	rows = fed();
+	for (int n = 66; n <= 69; n++)
+		add_due(rows, 2, n, 1, 10);
+	answer(&sql_feed, rows);
+	list_length = 0;
+	next_pass();
+	see_redis(0, NULL, 0, 1, "8/8 1:-1");
+	answer(&sql_feed, fed());
+	rows = rows_new("l");
+	rows_add(rows, "l", (int64_t)8);
+	answer(&sql_next_epoch, rows);
+	UNTIL(fakes.look_cb != NULL);
+	see_redis(8, NULL, 0, 1, "8/8 1:-1");
+	assert_int_equal(array_count(&sql_feed, 6), 0);
+	rows = fed();
+	for (int n = 1; n <= 65; n++)
+		add_due(rows, 2, n, 1, 10);
+	answer(&sql_feed, rows);
+	next_pass();
+	see_redis(8, NULL, 0, 1, "8/8 1:-1");
+	/* on from what this pass has seen, not from where the list once was */
+	assert_int_equal(array_int(&sql_feed, 8, 0), 65000);
+}
+
+static void
 whole_passes_come_all_the_same(void **state)
 {
 	int64_t began_ms = clock_mono_ms();
@@ -565,6 +598,7 @@ main(void)
 	    ENGINE_TEST(feeder_keeps_the_order_on_both_sides),
 	    ENGINE_TEST(feeder_spills_beyond_the_window),
 	    ENGINE_TEST(short_passes_read_on_for_what_the_list_has_room_for),
+	    ENGINE_TEST(a_lost_list_is_filled_from_the_heads_of_the_lanes),
 	    ENGINE_TEST(whole_passes_come_all_the_same),
 	    ENGINE_TEST(types_with_places_of_their_own_get_whole_passes),
 	    ENGINE_TEST(metered_types_are_asked_for_by_their_places),
