@@ -13,7 +13,7 @@
  * claim.
  *
  * Never while tasks wait for room: a backlog and a type with places of its own (the
- * feeder's) keep their order.  A quarter of the slots is left alone, so
+ * feeder's) keep their order.  An eighth of the slots is left alone, so
  * that a burst at one worker is shared with the others.
  *
  * One batch at a time, from adopt_begin to adopt_end.  If its answer was lost, it is
@@ -25,8 +25,9 @@
 #include "base/mem.h"
 #include "engine/dispatch_int.h"
 
-bool
-adopt_may(const struct dispatch *d)
+/* nothing waits that could not start at once in so much room */
+static bool
+is_short(const struct dispatch *d, int room)
 {
 	struct engine *e = d->engine;
 	bool line_is_short;
@@ -37,11 +38,32 @@ adopt_may(const struct dispatch *d)
 	if (d->direct)
 		line_is_short = d->empty_claims >= 2;
 	else
-		line_is_short =
-		    broker_is_up(e->broker) &&
-		    (broker_is_waiting(e->broker) ||
-			2 * broker_last_length(e->broker) <= dispatch_room(d));
+		line_is_short = broker_is_up(e->broker) &&
+				(broker_is_waiting(e->broker) ||
+				    2 * broker_last_length(e->broker) <= room);
 	return line_is_short && !engine_is_spilling(e);
+}
+
+bool
+adopt_may(const struct dispatch *d)
+{
+	return is_short(d, dispatch_room(d));
+}
+
+bool
+adopt_soon(const struct dispatch *d)
+{
+	int free_slots = types_free_slots(d->engine->types);
+
+	return dispatch_room(d) < free_slots &&
+	       free_slots > d->engine->settings->node_slots / 2 &&
+	       is_short(d, free_slots);
+}
+
+int
+adopt_room(const struct dispatch *d)
+{
+	return dispatch_room(d) - d->engine->settings->node_slots / 8;
 }
 
 struct type_entry *
@@ -50,9 +72,7 @@ adopt_place(struct dispatch *d, int type_id)
 	struct types *ts = d->engine->types;
 	struct type_entry *t = types_by_id(ts, type_id);
 
-	if (t == NULL || t->metered ||
-	    dispatch_room(d) <= d->engine->settings->node_slots / 4 ||
-	    !types_take_place(ts, t))
+	if (t == NULL || t->metered || adopt_room(d) <= 0 || !types_take_place(ts, t))
 		return NULL;
 	return t;
 }

@@ -271,6 +271,7 @@ look(void *arg)
 			loop_timer_start_ms(d->timer, wait);
 		return;
 	}
+	submit_room(e->submit);
 	if (d->direct && broker_is_up(e->broker) && now_ms >= d->try_redis_ms)
 		d->direct = false;
 	if (d->direct) {

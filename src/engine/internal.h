@@ -109,6 +109,7 @@ struct submit *submit_create(struct engine *e, struct err *err) ATTR_CHECK;
 void submit_free(struct submit *s);
 void submit_store(struct submit *s, bool up); /* the submit lane */
 bool submit_idle(const struct submit *s);
+void submit_room(struct submit *s); /* there may be room to adopt again */
 
 /* dispatch.c: pop, claim, start */
 struct dispatch *dispatch_create(struct engine *e, struct err *err) ATTR_CHECK;
@@ -148,6 +149,9 @@ bool dispatch_ended_claim(struct dispatch *d, int *claim);
 
 /* adopt.c: tasks that the worker which stores them runs itself */
 bool adopt_may(const struct dispatch *d); /* there is nothing that waits */
+/* handlers have ended, and when it is recorded there will be room */
+bool adopt_soon(const struct dispatch *d);
+int adopt_room(const struct dispatch *d); /* places that may be given to such tasks */
 /* a place for such a task, to be put back or handed to adopt_task; NULL: none */
 struct type_entry *adopt_place(struct dispatch *d, int type_id);
 /* the batch number that the statement gives to what it adopts; ended by adopt_end */

@@ -28,6 +28,7 @@
 
 #define BATCH_ROWS  512
 #define BATCH_BYTES (1024 * 1024)
+#define ADOPT_LEAST 64 /* with fewer places a batch is not cut to them */
 #define WAIT_ROWS   100000
 #define WAIT_BYTES  (64 * 1024 * 1024)
 #define TRIES	    3
@@ -36,6 +37,8 @@
 /* under load: how long a batch waits for the callers of the one before */
 #define HOLD_US	   700
 #define HOLD_LEAST 8 /* load: so many rows in the two together */
+/* how long a batch waits until what ran here is recorded, and it can be adopted */
+#define STALL_US 10000
 /* a queue that was found paused is taken for it so long */
 #define PAUSED_MS   1000
 #define PAUSED_MOST 16
@@ -63,6 +66,7 @@ struct submit {
 	struct loop_timer *patience; /* runs from the loss of the connection on */
 	struct loop_timer *hold;     /* runs while a batch waits for more */
 	size_t hold_rows;	     /* with so many it waits no longer */
+	bool stalled;		     /* it waits for room to adopt it */
 	struct pgparam params;
 	struct elem *pushes; /* room for one batch */
 	size_t push_room;
@@ -205,20 +209,57 @@ on_impatient(void *arg)
 
 /* ---------------------------------------------------------------- the batch */
 
+static bool
+is_paused(const struct submit *s, int queue_id)
+{
+	int64_t now_ms = loop_now_ms(s->engine->loop);
+
+	for (size_t i = 0; i < PAUSED_MOST; i++) {
+		if (s->paused[i].queue_id == queue_id)
+			return now_ms < s->paused[i].until_ms;
+	}
+	return false;
+}
+
+/* it would start here at once, were there a place */
+static bool
+is_adoptable(const struct submit *s, const struct submit_item *it)
+{
+	const struct type_entry *t = types_by_id(s->engine->types, it->type_id);
+
+	return t != NULL && !t->metered && it->run_at_us == 0 && it->delay_ms == 0 &&
+	       !is_paused(s, it->queue_id);
+}
+
+/*
+ * Rows that the next batch may have.  While tasks are adopted, what has no place here
+ * would have to be pushed, popped and claimed, and nothing after it could be adopted
+ * before the list is short again: it waits for the next batch, when places are free.
+ */
+static size_t
+most_rows(const struct submit *s, const struct submit_item *first)
+{
+	struct dispatch *d = s->engine->dispatch;
+	int places = is_adoptable(s, first) && adopt_may(d) ? adopt_room(d) : 0;
+
+	return places >= ADOPT_LEAST && places < BATCH_ROWS ? (size_t)places
+							    : BATCH_ROWS;
+}
+
 /* moves what fits from a line into the batch; a group that is too large goes alone */
 static void
 gather(struct submit *s, struct groups *from, size_t most)
 {
 	struct batch *b = &s->sent;
 	struct submit_group *g;
-	size_t bytes = 0;
+	size_t bytes = 0, rows = most_rows(s, TAILQ_FIRST(from)->items);
 
 	b->count = 0;
 	b->rows = 0;
 	b->tries = 0;
 	while ((g = TAILQ_FIRST(from)) != NULL && b->count < most) {
 		if (b->count > 0 &&
-		    (b->rows + g->count > BATCH_ROWS || bytes + g->bytes > BATCH_BYTES))
+		    (b->rows + g->count > rows || bytes + g->bytes > BATCH_BYTES))
 			break;
 		TAILQ_REMOVE(from, g, link);
 		TAILQ_INSERT_TAIL(&b->groups, g, link);
@@ -310,9 +351,8 @@ adopt(struct submit *s)
 
 	EACH(s, g, it)
 	{
-		it->place = may && it->run_at_us == 0 && it->delay_ms == 0
-				? adopt_place(d, it->type_id)
-				: NULL;
+		it->place =
+		    may && is_adoptable(s, it) ? adopt_place(d, it->type_id) : NULL;
 		any |= it->place != NULL;
 	}
 	s->sent.adopts = any ? adopt_begin(d) : 0;
@@ -385,10 +425,20 @@ static void
 send_next(void *arg)
 {
 	struct submit *s = arg;
+	const struct submit_group *first;
 
 	if (s->open || !store_is_up(s->engine->store, STORE_SUBMIT))
 		return;
 	loop_timer_stop(s->hold);
+	first = TAILQ_FIRST(&s->waiting);
+	if (!s->stalled && TAILQ_EMPTY(&s->redo) && first != NULL &&
+	    is_adoptable(s, first->items) && adopt_soon(s->engine->dispatch)) {
+		s->stalled = true;
+		s->hold_rows = SIZE_MAX;
+		loop_timer_start_us(s->hold, STALL_US);
+		return;
+	}
+	s->stalled = false;
 	if (!TAILQ_EMPTY(&s->redo))
 		gather(s, &s->redo, s->redo_most);
 	else if (!TAILQ_EMPTY(&s->waiting))
@@ -396,6 +446,13 @@ send_next(void *arg)
 	else
 		return;
 	send_batch(s);
+}
+
+void
+submit_room(struct submit *s)
+{
+	if (s->stalled && adopt_room(s->engine->dispatch) >= ADOPT_LEAST)
+		loop_defer_start(s->defer);
 }
 
 /* ---------------------------------------------------------------- after the commit */
@@ -413,18 +470,6 @@ room_for(struct submit *s, size_t rows)
 	s->pushes = more;
 	s->push_room = rows;
 	return true;
-}
-
-static bool
-is_paused(const struct submit *s, int queue_id)
-{
-	int64_t now_ms = loop_now_ms(s->engine->loop);
-
-	for (size_t i = 0; i < PAUSED_MOST; i++) {
-		if (s->paused[i].queue_id == queue_id)
-			return now_ms < s->paused[i].until_ms;
-	}
-	return false;
 }
 
 static void

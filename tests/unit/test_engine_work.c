@@ -567,7 +567,7 @@ what_was_adopted_while_the_worker_began_to_leave_goes_back(void **state)
 }
 
 static void
-tasks_are_not_adopted_while_others_wait_or_a_quarter_of_the_slots_is_left(void **state)
+tasks_are_not_adopted_while_others_wait_or_an_eighth_of_the_slots_is_left(void **state)
 {
 	struct type_entry *t;
 	int taken = 0;
@@ -585,7 +585,7 @@ tasks_are_not_adopted_while_others_wait_or_a_quarter_of_the_slots_is_left(void *
 	assert_false(adopt_may(test_engine->dispatch));
 	while (adopt_place(test_engine->dispatch, 1) == t)
 		taken++;
-	assert_int_equal(taken, test_engine->settings->node_slots * 3 / 4);
+	assert_int_equal(taken, test_engine->settings->node_slots * 7 / 8);
 }
 
 #define ENGINE_TEST(f) cmocka_unit_test_setup_teardown(f, engine_setup, engine_teardown)
@@ -614,7 +614,7 @@ main(void)
 	    ENGINE_TEST(adopted_batch_whose_answer_was_lost_is_asked_for),
 	    ENGINE_TEST(what_was_adopted_while_the_worker_began_to_leave_goes_back),
 	    ENGINE_TEST(
-		tasks_are_not_adopted_while_others_wait_or_a_quarter_of_the_slots_is_left),
+		tasks_are_not_adopted_while_others_wait_or_an_eighth_of_the_slots_is_left),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

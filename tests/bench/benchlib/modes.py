@@ -99,6 +99,7 @@ def run(cluster, mode, payload=200, client=None):
     cost = cluster.cost(before["sample"])
     if mode.held:
         cluster.pause(False)
+        cluster.wait_idle()  # what it left must not run beside another cluster's next mode
     cost["cpu"]["client"] = result["cpu_seconds"]
     return {
         "mode": mode.name,
