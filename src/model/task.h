@@ -38,6 +38,16 @@ enum task_event {
 	TASK_EVENT_COUNT   /* keep last */
 };
 
+/*
+ * shoal.task.special: what a task uses beyond the ordinary; NULL, 0 here: nothing.
+ */
+enum task_special {
+	TASK_SPECIAL_KEYED = 1,	  /* concurrency_key */
+	TASK_SPECIAL_GROUPED = 2, /* it belongs to a group */
+	TASK_SPECIAL_PARENT = 4,  /* others wait for its end */
+	TASK_SPECIAL_RETRY = 8,	  /* backoff, retry_until or deadline of its own */
+};
+
 /* TASK_FORBIDDEN when the table does not list it */
 enum task_state task_next(enum task_state state, enum task_event event);
 bool task_is_final(enum task_state state);

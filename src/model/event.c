@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * event.c - names of events; see event.h.
+ */
+#include "model/event.h"
+
+static const char *const names[EVENT_KIND_COUNT] = {
+    [EVENT_CREATED] = "created",
+    [EVENT_STARTED] = "started",
+    [EVENT_SUCCEEDED] = "succeeded",
+    [EVENT_RETRYING] = "retrying",
+    [EVENT_FAILED] = "failed",
+    [EVENT_LOST] = "lost",
+    [EVENT_CANCELLING] = "cancelling",
+    [EVENT_CANCELLED] = "cancelled",
+    [EVENT_EXPIRED] = "expired",
+    [EVENT_RETRIED] = "retried",
+    [EVENT_REPLACED] = "replaced",
+    [EVENT_POSTPONED] = "postponed",
+    [EVENT_RELEASED] = "released",
+    [EVENT_PAYLOAD_DELETED] = "payload_deleted",
+    [EVENT_QUEUE_PAUSED] = "queue_paused",
+    [EVENT_QUEUE_RESUMED] = "queue_resumed",
+    [EVENT_QUEUE_CHANGED] = "queue_changed",
+    [EVENT_SCHEDULE_CHANGED] = "schedule_changed",
+    [EVENT_SCHEDULE_MISSED] = "schedule_missed",
+};
+
+const char *
+event_kind_name(enum event_kind kind)
+{
+	if ((int)kind < 0 || kind >= EVENT_KIND_COUNT || names[kind] == 0)
+		return "unknown";
+	return names[kind];
+}
