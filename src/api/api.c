@@ -31,6 +31,10 @@ static const struct route {
     {HTTP_POST, "/v1/tasks/batch", tasks_post_batch, NULL},
     {HTTP_GET, "/v1/tasks", tasks_list, NULL},
     {HTTP_GET, "/v1/tasks/{id}", tasks_get, NULL},
+    {HTTP_POST, "/v1/groups", groups_post, NULL},
+    {HTTP_GET, "/v1/groups/{id}", groups_get, NULL},
+    {HTTP_POST, "/v1/groups/{id}/tasks", groups_add, NULL},
+    {HTTP_POST, "/v1/groups/{id}/close", groups_close, NULL},
     {HTTP_GET, "/health", NULL, health},
     {HTTP_GET, "/ready", NULL, ready},
 };

@@ -26,6 +26,7 @@
 #include "store/store.h"
 
 struct access;
+struct each_call;
 struct auth;
 struct call;
 
@@ -85,6 +86,8 @@ struct call {
 	struct submit_item item;
 	struct task_request task;
 
+	struct each_call *each; /* tasks that are made one by one: owned */
+
 	/* a batch: owned */
 	struct submit_item *items;
 	struct jspan tasks; /* in the request's body */
@@ -119,5 +122,6 @@ int64_t call_wait_left_ms(const struct call *c);
 /* the handlers, one file a resource */
 typedef void api_handler(struct api *api, struct httpreq *req, int app_id);
 api_handler tasks_post, tasks_post_batch, tasks_get, tasks_list;
+api_handler groups_post, groups_get, groups_add, groups_close;
 
 #endif
