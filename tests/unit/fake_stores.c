@@ -98,6 +98,14 @@ store_is_ready(const struct store *st)
 }
 
 int
+store_open_each(struct store *st, struct err *err)
+{
+	(void)st;
+	(void)err;
+	return 0;
+}
+
+int
 store_lead(struct store *st, bool on, struct err *err)
 {
 	(void)st;
