@@ -35,6 +35,9 @@ enum task_event {
 	TASK_EV_RETRY,	   /* the attempt failed and another may follow, later */
 	TASK_EV_EXHAUSTED, /* the attempt failed and none may follow */
 	TASK_EV_LOST,	   /* its holder is gone, or gave it back */
+	TASK_EV_CANCELLED, /* somebody did not want it any more */
+	TASK_EV_EXPIRED,   /* its deadline passed while it waited */
+	TASK_EV_AGAIN,	   /* tried again by hand */
 	TASK_EVENT_COUNT   /* keep last */
 };
 
