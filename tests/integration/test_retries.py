@@ -182,6 +182,11 @@ def test_what_waits_past_its_deadline_expires_and_never_starts(cluster, db, key,
     assert column(db, id, "attempt") == attempts
 
 
+def test_a_deadline_that_is_past_is_taken_and_the_task_expires(client, db):
+    task = client.run("shoal.noop", deadline="2020-01-01T00:00:00Z")
+    assert (task["state"], task["attempt"]) == ("expired", 0)
+
+
 def test_a_deadline_ends_nothing_that_runs(client, db):
     id = client.submit("shoal.sleep", {"seconds": 5}, deadline="PT2S")["id"]
     client.wait_state(id, "running")
