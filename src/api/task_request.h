@@ -3,7 +3,7 @@
  * task_request.h - the JSON that asks for a task, taken apart and judged.
  *
  * Pure: bytes, settings and the time go in, a struct or a refusal comes out.  Nothing
- * is copied but the two names; payload and metadata stay the caller's bytes.
+ * is copied but names and rules; payload and metadata stay the caller's bytes.
  */
 #ifndef API_TASK_REQUEST_H
 #define API_TASK_REQUEST_H
@@ -13,6 +13,7 @@
 
 #include "base/attr.h"
 #include "base/jscan.h"
+#include "model/backoff.h"
 #include "model/names.h"
 #include "model/settings.h"
 
@@ -53,6 +54,9 @@ struct task_request {
 		bool run_anyway;	   /* also after parents that did not succeed */
 		unsigned given;		   /* of those with a default: TASK_GIVEN_* */
 	} options;
+	int64_t retry_until_us;		 /* 0: none */
+	int64_t deadline_us;		 /* 0: none */
+	char backoff[BACKOFF_TEXT_SIZE]; /* canonical JSON; "": none */
 };
 
 #define TASK_GIVEN_UNTIL    1u

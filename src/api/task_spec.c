@@ -5,6 +5,8 @@
  */
 #include "api/task_spec.h"
 
+#include <string.h>
+
 #include "base/jsonw.h"
 
 static void
@@ -57,6 +59,14 @@ put_times(struct jsonw *w, const struct task_request *tr)
 		key_int(w, "run_at_us", tr->run_at_us);
 	if (tr->delay_ms > 0)
 		key_int(w, "delay_ms", tr->delay_ms);
+	if (tr->deadline_us > 0)
+		key_int(w, "deadline_us", tr->deadline_us);
+	if (tr->retry_until_us > 0)
+		key_int(w, "retry_until_us", tr->retry_until_us);
+	if (tr->backoff[0] != '\0') {
+		jsonw_key(w, "backoff");
+		jsonw_raw(w, tr->backoff, strlen(tr->backoff));
+	}
 }
 
 static void

@@ -14,6 +14,7 @@
 #include "engine/names.h"
 #include "engine/submit.h"
 #include "engine/waiters.h"
+#include "model/backoff.h"
 #include "pg/pgconn.h"
 #include "store/sql.h"
 #include "store/store.h"
@@ -87,6 +88,8 @@ struct type_entry {
 	int limit;			      /* at a time on this worker */
 	int used;
 	bool metered; /* the feeder pushes it against free places only */
+	const struct backoff *backoff; /* NULL: the default rule */
+	struct backoff own_backoff;    /* what it points to */
 };
 struct types *types_create(struct engine *e, struct err *err) ATTR_CHECK;
 void types_free(struct types *ts);
@@ -122,6 +125,8 @@ bool each_idle(const struct each *s);
 /* dispatch.c: pop, claim, start */
 struct dispatch *dispatch_create(struct engine *e, struct err *err) ATTR_CHECK;
 void dispatch_free(struct dispatch *d);
+/* a task that runs alone is held: nothing else is taken */
+bool dispatch_has_suspect(const struct dispatch *d);
 bool dispatch_is_quiet(const struct dispatch *d); /* no handler has anything */
 void dispatch_wake(struct dispatch *d); /* something changed: look what can be done */
 void dispatch_popped(struct dispatch *d, const struct elem *el); /* broker event */
@@ -183,6 +188,10 @@ void finish_store_up(struct finish *f);
 bool finish_idle(const struct finish *f);
 
 /* waiters.c */
+/* a task has ended, and its row names this incarnation (all zeros: everyone) to be told
+ */
+void waiters_tell(
+    struct waiters *ws, const struct uuid *waiter, int app_id, const struct uuid *id);
 struct waiters *waiters_create(struct engine *e, struct err *err) ATTR_CHECK;
 void waiters_free(struct waiters *ws);
 void waiters_done(struct waiters *ws, int app_id, const struct uuid *id);

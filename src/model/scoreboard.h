@@ -44,6 +44,8 @@ enum score_state {
 	X(tasks_succeeded_total, "counter", "Attempts that ended in success.")         \
 	X(tasks_retried_total, "counter", "Attempts that ended in a later retry.")     \
 	X(tasks_failed_total, "counter", "Tasks that ended in failure.")               \
+	X(tasks_cancelled_total, "counter",                                            \
+	    "Tasks that ended because somebody cancelled them, while they ran.")       \
 	X(tasks_fenced_total, "counter",                                               \
 	    "Outcomes refused because the attempt was lost before.")                   \
 	X(tasks_lost_total, "counter", "Attempts given back by recovery or audit.")    \
@@ -98,8 +100,9 @@ struct score_burial {
 	/* master: FREE -> FILLING -> OPEN; a worker: OPEN -> TAKEN (by
 	 * compare-and-swap) -> FREE (or OPEN again) */
 	_Atomic uint8_t state;
-	_Atomic int32_t taker; /* pid of the worker that has it; master reopens it if
-				  that one dies */
+	_Atomic int32_t taker;	 /* pid of the worker that has it; master reopens it if
+				    that one dies */
+	_Atomic uint8_t crashed; /* master, FILLING: nobody had told it to end */
 	_Atomic uint64_t incarnation[2];
 };
 

@@ -35,6 +35,9 @@ enum task_event {
 	TASK_EV_RETRY,	   /* the attempt failed and another may follow, later */
 	TASK_EV_EXHAUSTED, /* the attempt failed and none may follow */
 	TASK_EV_LOST,	   /* its holder is gone, or gave it back */
+	TASK_EV_CANCELLED, /* somebody did not want it any more */
+	TASK_EV_EXPIRED,   /* its deadline passed while it waited */
+	TASK_EV_AGAIN,	   /* tried again by hand */
 	TASK_EVENT_COUNT   /* keep last */
 };
 
@@ -46,6 +49,8 @@ enum task_special {
 	TASK_SPECIAL_GROUPED = 2, /* it belongs to a group */
 	TASK_SPECIAL_PARENT = 4,  /* others wait for its end */
 	TASK_SPECIAL_RETRY = 8,	  /* backoff, retry_until or deadline of its own */
+	TASK_SPECIAL_OTHERS =
+	    TASK_SPECIAL_KEYED | TASK_SPECIAL_GROUPED | TASK_SPECIAL_PARENT,
 };
 
 /* TASK_FORBIDDEN when the table does not list it */

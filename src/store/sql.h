@@ -19,18 +19,21 @@ extern const struct pgstmt sql_submit_adopt;
  * state, run_at, outcome, replayed, sqlstate, message */
 extern const struct pgstmt sql_submit_each;
 /* me, batch, apps, ids, types; app, id, attempt, type, queue, failures, max_attempts,
- * timeout_ms, payload */
+ * timeout_ms, payload, backoff, deadline */
 extern const struct pgstmt sql_claim;
 extern const struct pgstmt sql_claimed; /* me, batch; as sql_claim */
 extern const struct pgstmt
     sql_claim_direct; /* me, batch, aging, types, takes, most; as sql_claim */
-extern const struct pgstmt sql_finish; /* see finish_tasks; app, id, state, waiter */
 extern const struct pgstmt
-    sql_finished; /* me, apps, ids, attempts, claims; app, id, state, waiter */
+    sql_finish; /* see finish_tasks; app, id, state, waiter, special */
+extern const struct pgstmt
+    sql_finished; /* me, apps, ids, attempts, claims; as sql_finish */
 extern const struct pgstmt sql_mark_dead; /* ids; ids that were alive */
-extern const struct pgstmt sql_take;	  /* owners; app, id, type, owner, attempt */
-extern const struct pgstmt sql_strays;	  /* ; owners as an array */
-extern const struct pgstmt sql_held;	  /* me, before; app, id, attempt, claim */
+/* owners, those of them that crashed; app, id, type, owner, attempt, state, waiter */
+extern const struct pgstmt sql_take;
+extern const struct pgstmt sql_suspects; /* apps, ids; app, id of those that are */
+extern const struct pgstmt sql_strays;	 /* ; owners as an array */
+extern const struct pgstmt sql_held;	 /* me, before; app, id, attempt, claim */
 extern const struct pgstmt
     sql_register; /* id, host, version, slots, aging_ms, max_attempts; now in
 		     microseconds, database id, cluster name, epoch */

@@ -37,11 +37,64 @@ recovery_marks_before_it_takes(void **state)
 	answer(&sql_mark_dead, rows_new("u"));
 	answer(&sql_unlead, rows_new("u"));
 	task_id(5, &id);
-	rows = rows_new("iuiui");
-	rows_add(rows, "iuiui", 1, &id, 1, &other, 1);
+	rows = rows_new("iuiuihu");
+	rows_add(rows, "iuiuihn", 1, &id, 1, &other, 1, TASK_QUEUED);
 	answer(&sql_take, rows);
 	assert_true(listed(&fakes.pushed_first, 5));
 	assert_non_null(strstr(fakes.published, " sweep"));
+	assert_true(recover_idle(test_engine->recover));
+}
+
+static void
+open_burial(int n, const struct uuid *owner, bool crashed)
+{
+	struct score_burial *bu = &test_engine->board->burials[n];
+
+	score_set_uuid(bu->incarnation, owner);
+	atomic_store(&bu->crashed, crashed);
+	atomic_store(&bu->state, BURIAL_OPEN);
+}
+
+static void
+crash_counts_and_being_told_to_end_does_not(void **state)
+{
+	static const struct uuid fell = {{8, 8, 8}}, left = {{7, 7, 7}};
+	struct pgrows *rows;
+	struct uuid id, owner;
+
+	(void)state;
+	open_burial(0, &fell, true);
+	open_burial(1, &left, false);
+	recover_burials(test_engine->recover);
+	answer(&sql_mark_dead, rows_new("u"));
+	answer(&sql_unlead, rows_new("u"));
+	if (waiting(&sql_take) == 0) { /* the first went alone */
+		answer(&sql_mark_dead, rows_new("u"));
+		answer(&sql_unlead, rows_new("u"));
+	}
+	assert_int_equal(array_count(&sql_take, 1), 1);
+	array_uuid(&sql_take, 1, 0, &owner);
+	assert_true(uuid_eq(&owner, &fell));
+	/* what has ended is not queued again */
+	rows = rows_new("iuiuihu");
+	task_id(5, &id);
+	rows_add(rows, "iuiuihn", 1, &id, 1, &other, 1, TASK_FAILED);
+	task_id(6, &id);
+	rows_add(rows, "iuiuihn", 1, &id, 1, &other, 1, TASK_CANCELLED);
+	task_id(7, &id);
+	rows_add(rows, "iuiuihn", 1, &id, 1, &other, 1, TASK_QUEUED);
+	answer(&sql_take, rows);
+	assert_false(listed(&fakes.pushed_first, 5));
+	assert_false(listed(&fakes.pushed_first, 6));
+	assert_true(listed(&fakes.pushed_first, 7));
+	assert_int_equal(score_total(test_engine->board, SCORE_tasks_failed_total), 1);
+	assert_int_equal(score_total(test_engine->board, SCORE_tasks_lost_total), 1);
+	if (waiting(&sql_mark_dead) > 0) {
+		answer(&sql_mark_dead, rows_new("u"));
+		answer(&sql_unlead, rows_new("u"));
+		assert_int_equal(array_count(&sql_take, 1), 0);
+		answer(&sql_take, rows_new("iuiuihu"));
+	}
 	assert_true(recover_idle(test_engine->recover));
 }
 
@@ -50,12 +103,12 @@ recovery_marks_before_it_takes(void **state)
 static void
 start_task(int n)
 {
-	struct pgrows *rows = rows_new("iuiiiiiit");
+	struct pgrows *rows = rows_new("iuiiiiiittl");
 	struct uuid id;
 
 	pop_id(n, 1);
 	task_id(n, &id);
-	rows_add(rows, "iuiiiiint", 1, &id, 1, 1, 1, 0, 25, "null");
+	rows_add(rows, "iuiiiiintnn", 1, &id, 1, 1, 1, 0, 25, "null");
 	answer(&sql_claim, rows);
 	if (waiting(&sql_queues_by_id) > 0) {
 		rows = rows_new("iit");
@@ -94,9 +147,9 @@ audit_leaves_out_what_has_a_request_under_way(void **state)
 	assert_non_null(dispatch_find(test_engine->dispatch, &id));
 	/* the outcome of 2 goes its way, and behind it the ghost goes back */
 	assert_int_equal(array_count(&sql_finish, 2), 1);
-	rows = rows_new("iuhn");
+	rows = rows_new("iuhnn");
 	task_id(2, &id);
-	rows_add(rows, "iuhn", 1, &id, TASK_SUCCEEDED);
+	rows_add(rows, "iuhnn", 1, &id, TASK_SUCCEEDED);
 	answer(&sql_finish, rows);
 	assert_int_equal(array_int(&sql_finish, 3, 0), 5);
 	assert_int_equal(array_int(&sql_finish, 4, 0), 2);
@@ -593,6 +646,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    ENGINE_TEST(recovery_marks_before_it_takes),
+	    ENGINE_TEST(crash_counts_and_being_told_to_end_does_not),
 	    ENGINE_TEST(audit_leaves_out_what_has_a_request_under_way),
 	    ENGINE_TEST(idle_worker_is_audited_each_time),
 	    ENGINE_TEST(feeder_keeps_the_order_on_both_sides),
