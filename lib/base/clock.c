@@ -200,8 +200,8 @@ clock_parse(const char *text, int64_t *wall_us)
 	 * end */
 	if (year < 1969 || day > clock_month_days(year, month))
 		return -1;
-	t = clock_days(year, month, day) * SECONDS_PER_DAY + hour * 3600 +
-	    minute * 60 + second - (int64_t)offset * 60;
+	t = clock_days(year, month, day) * SECONDS_PER_DAY + hour * 3600 + minute * 60 +
+	    second - (int64_t)offset * 60;
 	/* leap seconds only ever end a day of UTC */
 	if (second == 60 && t % SECONDS_PER_DAY != 0)
 		return -1;

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "api/api.h"
+#include "api/schedules.h"
 #include "base/mem.h"
 #include "face/problem.h"
 
@@ -48,6 +49,8 @@ call_end(struct call *c)
 
 	TAILQ_REMOVE(&api->calls, c, link);
 	mem_free(c->items);
+	schedule_call_free(c->schedule);
+	c->schedule = NULL;
 	c->stamp = 0;
 	if (api->spare_count >= SPARE_MAX) {
 		mem_free(c);

@@ -28,6 +28,7 @@
 struct access;
 struct auth;
 struct call;
+struct schedule_call;
 
 TAILQ_HEAD(call_list, call);
 TAILQ_HEAD(ask_line, call);
@@ -85,6 +86,8 @@ struct call {
 	struct submit_item item;
 	struct task_request task;
 
+	struct schedule_call *schedule; /* of calls about schedules: owned */
+
 	/* a batch: owned */
 	struct submit_item *items;
 	struct jspan tasks; /* in the request's body */
@@ -119,5 +122,7 @@ int64_t call_wait_left_ms(const struct call *c);
 /* the handlers, one file a resource */
 typedef void api_handler(struct api *api, struct httpreq *req, int app_id);
 api_handler tasks_post, tasks_post_batch, tasks_get, tasks_list;
+api_handler schedules_list, schedules_get, schedules_put, schedules_delete,
+    schedules_pause, schedules_resume, schedules_preview, schedules_preview_rule;
 
 #endif

@@ -69,7 +69,8 @@ complain(struct err *err, const struct field *f, const char *item, const char *w
 	char shown[80];
 
 	str_printable(shown, sizeof(shown), item, strnlen(item, sizeof(shown)));
-	return err_set(err, ERR_INVALID, "the %s field's '%s' %s", f->name, shown, what);
+	return err_set(
+	    err, ERR_INVALID, "the %s field's '%s' %s", f->name, shown, what);
 }
 
 /* a number or a name at *at, which moves behind it; -1: neither */
@@ -129,8 +130,8 @@ read_range(const struct field *f, const char *item, struct said *said, struct er
 				to = 7;
 		} else if (from >= 0 && *at == '/') {
 			to = f->max - (f->names == weekday_names);
-		} else if (from >= 0 && str_ieq(at, "L") &&
-			   f->names == weekday_names && from <= f->max) {
+		} else if (from >= 0 && str_ieq(at, "L") && f->names == weekday_names &&
+			   from <= f->max) {
 			said->last_weekdays |= 1U << from % 7;
 			return 0;
 		}

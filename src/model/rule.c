@@ -4,8 +4,8 @@
  *
  * Time is walked in spans of one offset.  Within a span a reading is an instant, plus
  * the offset; what is special lies at the changes: readings left out before a span
- * begins (a gap), readings that come again in the next (an overlap).  So nothing is ever
- * guessed and corrected, and a rule that names few days costs few spans.
+ * begins (a gap), readings that come again in the next (an overlap).  So nothing is
+ * ever guessed and corrected, and a rule that names few days costs few spans.
  */
 #include "model/rule.h"
 
@@ -92,8 +92,8 @@ next_of_every(const struct rule *r, int64_t at_s, struct fire *f, struct err *er
 
 	if (zone_span_at(r->zone, named_s, &sp, err) != 0)
 		return -1;
-	return found(f, named_s * SECOND_US, sp.offset_s, named_s + sp.offset_s,
-	    FIRE_NORMAL);
+	return found(
+	    f, named_s * SECOND_US, sp.offset_s, named_s + sp.offset_s, FIRE_NORMAL);
 }
 
 int
@@ -129,9 +129,8 @@ rule_next(const struct rule *r, int64_t after_us, bool skipped, struct fire *f,
 		if (named_s == CRON_NEVER)
 			return err_set(err, ERR_NOT_FOUND, "it does not come any more");
 		/* on to the next span, or nearer to the reading, if none comes again */
-		at_s = sp.after_s < sp.offset_s
-			   ? sp.end_s
-			   : larger(sp.end_s, named_s - APART_S);
+		at_s = sp.after_s < sp.offset_s ? sp.end_s
+						: larger(sp.end_s, named_s - APART_S);
 	}
 }
 
@@ -205,8 +204,7 @@ walk_back(const struct rule *r, int64_t now_us, struct ring *ring, int64_t *next
 			many_us = back_us;
 		else
 			return 0;
-		back_us =
-		    many_us == 0 ? 2 * back_us : few_us + (many_us - few_us) / 2;
+		back_us = many_us == 0 ? 2 * back_us : few_us + (many_us - few_us) / 2;
 	}
 }
 

@@ -27,7 +27,7 @@
 #define PROBE_S	     (DAY_S / 2)
 #define MARGIN_S     (2 * DAY_S)
 #define CHANGES_MOST 16 /* in a year */
-#define YEARS_KEPT   8  /* of a zone */
+#define YEARS_KEPT   8	/* of a zone */
 #define ZONES_KEPT   1024
 #define PATH_SIZE    512
 #define FAR_S	     (1LL << 40)
@@ -69,8 +69,8 @@ is_name(const char *name)
 	if (len == 0 || len > ZONE_NAME_MAX)
 		return false;
 	for (; *name != '\0'; name++) {
-		bool letter = (*name >= 'A' && *name <= 'Z') ||
-			      (*name >= 'a' && *name <= 'z');
+		bool letter =
+		    (*name >= 'A' && *name <= 'Z') || (*name >= 'a' && *name <= 'z');
 		bool other = (*name >= '0' && *name <= '9') || *name == '_' ||
 			     *name == '+' || *name == '-';
 
@@ -288,8 +288,7 @@ zone_span_at(struct zone *z, int64_t at_s, struct zone_span *span, struct err *e
 	int year, month, day, i = 0;
 
 	if (z->fixed) {
-		*span = (struct zone_span){
-		    -FAR_S, FAR_S, 0, 0, 0, -FAR_S, FAR_S};
+		*span = (struct zone_span){-FAR_S, FAR_S, 0, 0, 0, -FAR_S, FAR_S};
 		return 0;
 	}
 	clock_date(at_s / DAY_S, &year, &month, &day);

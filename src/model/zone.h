@@ -25,9 +25,9 @@
 struct zone;
 
 /*
- * A time during which a zone's offset from UTC stays the same, cut at the ends of a year
- * of UTC.  The changes before and after it are told if they lie within it or within two
- * days of it; if not, before_s or after_s is offset_s.
+ * A time during which a zone's offset from UTC stays the same, cut at the ends of a
+ * year of UTC.  The changes before and after it are told if they lie within it or
+ * within two days of it; if not, before_s or after_s is offset_s.
  */
 struct zone_span {
 	int64_t begin_s, end_s; /* seconds since 1970; the end is outside */
@@ -44,8 +44,8 @@ struct zone_span {
  */
 struct zone *zone_get(const char *name, struct err *err) ATTR_CHECK;
 /* the span that a moment, from 1970 to the year 9999, lies in */
-int zone_span_at(struct zone *z, int64_t at_s, struct zone_span *span,
-    struct err *err) ATTR_CHECK;
+int zone_span_at(
+    struct zone *z, int64_t at_s, struct zone_span *span, struct err *err) ATTR_CHECK;
 /* all that is remembered goes, and zones got before with it */
 void zone_forget_all(void);
 
