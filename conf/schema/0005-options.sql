@@ -25,7 +25,7 @@ ALTER TABLE shoal.task
 	ADD COLUMN concurrency_key text;
 
 CREATE INDEX task_expire ON shoal.task (expire_at) WHERE expire_at IS NOT NULL;
-CREATE INDEX task_group ON shoal.task (group_id, id) WHERE group_id IS NOT NULL;
+CREATE INDEX task_in_group ON shoal.task (group_id, id) WHERE group_id IS NOT NULL;
 
 -- ---------------------------------------------------------------------- events
 

@@ -622,6 +622,9 @@ CREATE FUNCTION shoal.duration_ms(p_what text, p_text text) RETURNS bigint LANGU
 DECLARE
 	ms double precision;
 BEGIN
+	IF p_text IS NULL THEN
+		RETURN NULL;
+	END IF;
 	IF p_text ~ '^P' THEN
 		ms := extract(epoch FROM p_text::interval) * 1000;
 	ELSE

@@ -39,6 +39,10 @@ static const struct route {
     {HTTP_GET, "/v1/schedules/{name}/preview", schedules_preview, NULL},
     {HTTP_POST, "/v1/schedules/{name}/pause", schedules_pause, NULL},
     {HTTP_POST, "/v1/schedules/{name}/resume", schedules_resume, NULL},
+    {HTTP_POST, "/v1/groups", groups_post, NULL},
+    {HTTP_GET, "/v1/groups/{id}", groups_get, NULL},
+    {HTTP_POST, "/v1/groups/{id}/tasks", groups_add, NULL},
+    {HTTP_POST, "/v1/groups/{id}/close", groups_close, NULL},
     {HTTP_GET, "/health", NULL, health},
     {HTTP_GET, "/ready", NULL, ready},
 };

@@ -12,6 +12,7 @@
 
 #include "api/api.h"
 #include "api/schedules.h"
+#include "api/tasks_each.h"
 #include "base/mem.h"
 #include "face/problem.h"
 
@@ -51,6 +52,7 @@ call_end(struct call *c)
 	mem_free(c->items);
 	schedule_call_free(c->schedule);
 	c->schedule = NULL;
+	tasks_each_free(c->each);
 	c->stamp = 0;
 	if (api->spare_count >= SPARE_MAX) {
 		mem_free(c);

@@ -26,6 +26,7 @@
 #include "store/store.h"
 
 struct access;
+struct each_call;
 struct auth;
 struct call;
 struct schedule_call;
@@ -87,6 +88,7 @@ struct call {
 	struct task_request task;
 
 	struct schedule_call *schedule; /* of calls about schedules: owned */
+	struct each_call *each; /* tasks that are made one by one: owned */
 
 	/* a batch: owned */
 	struct submit_item *items;
@@ -124,5 +126,6 @@ typedef void api_handler(struct api *api, struct httpreq *req, int app_id);
 api_handler tasks_post, tasks_post_batch, tasks_get, tasks_list;
 api_handler schedules_list, schedules_get, schedules_put, schedules_delete,
     schedules_pause, schedules_resume, schedules_preview, schedules_preview_rule;
+api_handler groups_post, groups_get, groups_add, groups_close;
 
 #endif

@@ -84,10 +84,5 @@ params_post_headers(const struct httpreq *req, struct refusal *why)
 	if (type != NULL && !is_json(type))
 		return refuse(why, 415, "unsupported_media_type",
 		    "The Content-Type must be application/json.");
-	if (httpreq_header(req, "Idempotency-Key") != NULL)
-		return refuse(why, 400, "idempotency_unsupported",
-		    "This version does not know Idempotency-Key. Nothing was "
-		    "done: sent without it, "
-		    "a repeated request makes a second task.");
 	return 0;
 }

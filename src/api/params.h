@@ -18,7 +18,7 @@ int params_no_key(const struct httpreq *req, struct refusal *why) ATTR_CHECK;
 /* wait: whole seconds, 0 to TASK_WAIT_MAX_S; absent: 0 */
 int params_wait(
     const struct httpreq *req, int64_t *wait_ms, struct refusal *why) ATTR_CHECK;
-/* Content-Type is absent or JSON, and no header asks for what is not there yet */
+/* Content-Type is absent or JSON */
 int params_post_headers(const struct httpreq *req, struct refusal *why) ATTR_CHECK;
 
 #endif

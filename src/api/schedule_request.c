@@ -11,37 +11,23 @@
  */
 #include "api/schedule_request.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "api/task_fields.h"
+#include "api/task_spec.h"
 #include "base/clock.h"
 #include "base/str.h"
 
-#define MAX_DEPTH 33 /* a task's, and the schedule around it */
-#define NEAR	  3  /* single-character edits that still count as a misspelling */
+#define NEAR 3 /* single-character edits that still count as a misspelling */
 
-struct place {
-	const char *body;
-	const struct settings *settings; /* NULL: a preview */
-	int64_t now_us;
-	struct refusal *why;
-};
-
-struct field {
+/* (the place of a preview has no settings) */
+struct member {
 	const char *name;
 	bool previewed, kept; /* a preview, a schedule has it */
 	int (*read)(const struct place *at, const char *name, const struct jspan *value,
 	    struct schedule_request *sr);
 };
-
-static int
-refuse_field(const struct place *at, const char *name, const struct jspan *value,
-    const char *rule)
-{
-	return refuse(at->why, 400, "invalid_field", "%s (at byte %zu): %s.", name,
-	    (size_t)(value->at - at->body), rule);
-}
 
 static int
 read_cron(const struct place *at, const char *name, const struct jspan *value,
@@ -51,10 +37,10 @@ read_cron(const struct place *at, const char *name, const struct jspan *value,
 
 	if (value->kind != JSON_STRING ||
 	    jspan_string(value, sr->cron, sizeof(sr->cron), NULL, NULL) != 0)
-		return refuse_field(at, name, value,
+		return field_refuse(at, name, value,
 		    "it must be a string of at most 200 bytes, such as \"30 2 * * *\"");
 	if (cron_parse(sr->cron, &sr->rule.cron, &err) != 0)
-		return refuse_field(at, name, value, err.text);
+		return field_refuse(at, name, value, err.text);
 	return 0;
 }
 
@@ -66,10 +52,10 @@ read_zone(const struct place *at, const char *name, const struct jspan *value,
 
 	if (value->kind != JSON_STRING ||
 	    jspan_string(value, sr->zone, sizeof(sr->zone), NULL, NULL) != 0)
-		return refuse_field(at, name, value,
+		return field_refuse(at, name, value,
 		    "it must be the name of a time zone, such as \"Europe/Berlin\"");
 	if ((sr->rule.zone = zone_get(sr->zone, &err)) == NULL)
-		return refuse_field(at, name, value, err.text);
+		return field_refuse(at, name, value, err.text);
 	return 0;
 }
 
@@ -93,7 +79,7 @@ read_choice(const struct place *at, const char *name, const struct jspan *value,
 					     : ", ",
 		    name_of(i));
 	}
-	return refuse_field(at, name, value, rule);
+	return field_refuse(at, name, value, rule);
 }
 
 static int
@@ -163,7 +149,7 @@ read_count_to(const struct place *at, const char *name, const struct jspan *valu
 	    n > most) {
 		snprintf(
 		    rule, sizeof(rule), "it must be a whole number from 1 to %d", most);
-		return refuse_field(at, name, value, rule);
+		return field_refuse(at, name, value, rule);
 	}
 	*to = (int)n;
 	return 0;
@@ -192,7 +178,7 @@ read_from(const struct place *at, const char *name, const struct jspan *value,
 	if (value->kind != JSON_STRING ||
 	    jspan_string(value, text, sizeof(text), NULL, NULL) != 0 ||
 	    clock_parse(text, &sr->from_us) != 0)
-		return refuse_field(at, name, value,
+		return field_refuse(at, name, value,
 		    "it must be a time as RFC 3339 writes it, such as "
 		    "\"2030-01-31T09:30:00Z\"");
 	return 0;
@@ -202,14 +188,13 @@ static int
 read_jitter(const struct place *at, const char *name, const struct jspan *value,
     struct schedule_request *sr)
 {
-	double seconds;
+	int64_t ms;
 
-	if (value->kind != JSON_NUMBER || jspan_double(value, &seconds, NULL) != 0 ||
-	    !isfinite(seconds) || seconds < 0 ||
-	    seconds * 1000 > (double)SCHEDULE_JITTER_MAX_MS)
-		return refuse_field(at, name, value,
-		    "it must be a number of seconds from 0 to 86400 (a day)");
-	sr->jitter_ms = (int32_t)(seconds * 1000 + 0.5);
+	if (!field_duration(value, SCHEDULE_JITTER_MAX_MS, &ms))
+		return field_refuse(at, name, value,
+		    "it must be a number of seconds, or an ISO 8601 duration, from 0 "
+		    "to a day");
+	sr->jitter_ms = (int32_t)ms;
 	return 0;
 }
 
@@ -218,7 +203,7 @@ read_paused(const struct place *at, const char *name, const struct jspan *value,
     struct schedule_request *sr)
 {
 	if (value->kind != JSON_BOOL || jspan_bool(value, &sr->paused, NULL) != 0)
-		return refuse_field(at, name, value, "it must be true or false");
+		return field_refuse(at, name, value, "it must be true or false");
 	return 0;
 }
 
@@ -226,13 +211,13 @@ static int
 read_task(const struct place *at, const char *name, const struct jspan *value,
     struct schedule_request *sr)
 {
-	static const char *const times[] = {
-	    "run_at", "delay", "deadline", "retry_until", "after", "group", "group_id"};
+	static const char *const times[] = {"run_at", "delay", "deadline",
+	    "retry_until", "after", "after_failure", "ref"};
+	struct refusal inner;
 	struct jspan found;
-	char detail[sizeof(at->why->detail)];
 
 	if (value->kind != JSON_OBJECT)
-		return refuse_field(at, name, value, "it must be an object");
+		return field_refuse(at, name, value, "it must be an object");
 	for (size_t i = 0; i < COUNT_OF(times); i++) {
 		if (jspan_get(value, times[i], &found))
 			return refuse(at->why, 400, "invalid_field",
@@ -240,19 +225,15 @@ read_task(const struct place *at, const char *name, const struct jspan *value,
 			    "each is made anew when the schedule fires.",
 			    times[i], (size_t)(found.at - at->body));
 	}
-	if (task_request_parse(value->at, value->len, at->settings, at->now_us,
-		&sr->made_of, at->why) != 0) {
-		str_copy(detail, sizeof(detail), at->why->detail);
-		snprintf(at->why->detail, sizeof(at->why->detail),
-		    "task (from byte %zu on): %.300s", (size_t)(value->at - at->body),
-		    detail);
-		return -1;
-	}
+	if (task_request_at(
+		at->body, value, at->settings, at->now_us, &sr->made_of, &inner) != 0)
+		return refuse(
+		    at->why, inner.status, inner.code, "task.%.340s", inner.detail);
 	sr->task = *value;
 	return 0;
 }
 
-static const struct field fields[] = {
+static const struct member members[] = {
     {"cron", true, true, read_cron},
     {"zone", true, true, read_zone},
     {"gap", true, true, read_gap},
@@ -268,7 +249,7 @@ static const struct field fields[] = {
 };
 
 static bool
-is_taken(const struct place *at, const struct field *f)
+is_taken(const struct place *at, const struct member *f)
 {
 	return at->settings == NULL ? f->previewed : f->kept;
 }
@@ -285,14 +266,14 @@ refuse_unknown(const struct place *at, const struct jspan *key)
 		str_copy(name, sizeof(name), "(a long name)");
 		len = strlen(name);
 	}
-	for (size_t i = 0; i < COUNT_OF(fields); i++) {
-		unsigned d = str_distance(name, fields[i].name);
+	for (size_t i = 0; i < COUNT_OF(members); i++) {
+		unsigned d = str_distance(name, members[i].name);
 
-		if (!is_taken(at, &fields[i]) || d >= best ||
-		    d >= strlen(fields[i].name))
+		if (!is_taken(at, &members[i]) || d >= best ||
+		    d >= strlen(members[i].name))
 			continue;
 		best = d;
-		snprintf(hint, sizeof(hint), "; did you mean \"%s\"?", fields[i].name);
+		snprintf(hint, sizeof(hint), "; did you mean \"%s\"?", members[i].name);
 	}
 	str_printable(shown, sizeof(shown), name, len);
 	return refuse(at->why, 400, "unknown_field",
@@ -311,12 +292,12 @@ read_members(
 	while (jwalk_member(&walk, &key, &value)) {
 		size_t i = 0;
 
-		while (i < COUNT_OF(fields) &&
-		       !(jspan_is(&key, fields[i].name) && is_taken(at, &fields[i])))
+		while (i < COUNT_OF(members) &&
+		       !(jspan_is(&key, members[i].name) && is_taken(at, &members[i])))
 			i++;
-		if (i == COUNT_OF(fields))
+		if (i == COUNT_OF(members))
 			return refuse_unknown(at, &key);
-		if (fields[i].read(at, fields[i].name, &value, sr) != 0)
+		if (members[i].read(at, members[i].name, &value, sr) != 0)
 			return -1;
 	}
 	return 0;
@@ -326,7 +307,6 @@ static int
 parse(
     const struct place *at, const char *body, size_t len, struct schedule_request *made)
 {
-	struct jscan_limits limits = {.max_depth = MAX_DEPTH, .check_keys = 1};
 	struct err err = ERR_INIT;
 	struct jspan object;
 
@@ -335,12 +315,9 @@ parse(
 	made->missed_limit = SCHEDULE_MISSED_DEFAULT;
 	made->count = SCHEDULE_PREVIEW;
 	made->from_us = at->now_us;
-	if (body == NULL || len == 0)
-		return refuse(at->why, 400, "invalid_json",
-		    "The body is empty; JSON is expected.");
-	if (jscan_check(body, len, &limits, &object, &err) != 0)
-		return refuse(at->why, 400, "invalid_json",
-		    "The body is not acceptable JSON: %.300s.", err.text);
+	/* a task within an object: as deep as it may be alone */
+	if (task_json_check(body, len, 1, &object, at->why) != 0)
+		return -1;
 	if (object.kind != JSON_OBJECT)
 		return refuse(at->why, 400, "invalid_request",
 		    "The body must be an object with the schedule's fields, and is %s.",
@@ -359,7 +336,7 @@ int
 schedule_request_parse(const char *body, size_t len, const struct settings *s,
     int64_t now_us, struct schedule_request *sr, struct refusal *why)
 {
-	struct place at = {body, s, now_us, why};
+	struct place at = {body, -1, s, now_us, why};
 	struct schedule_request made;
 
 	if (parse(&at, body, len, &made) != 0)
@@ -374,7 +351,7 @@ int
 schedule_preview_parse(const char *body, size_t len, int64_t now_us,
     struct schedule_request *sr, struct refusal *why)
 {
-	struct place at = {body, NULL, now_us, why};
+	struct place at = {body, -1, NULL, now_us, why};
 	struct schedule_request made;
 
 	if (parse(&at, body, len, &made) != 0)
@@ -384,26 +361,12 @@ schedule_preview_parse(const char *body, size_t len, int64_t now_us,
 }
 
 void
-schedule_spec(const struct schedule_request *sr, struct jsonw *w)
+schedule_spec(const struct schedule_request *sr, struct strbuf *out)
 {
-	const struct task_request *tr = &sr->made_of;
+	struct task_request bare = sr->made_of;
 
-	jsonw_object(w);
-	jsonw_key(w, "type");
-	jsonw_string(w, tr->type);
-	jsonw_key(w, "queue");
-	jsonw_string(w, tr->queue);
-	jsonw_key(w, "payload");
-	jsonw_raw(w, tr->payload, tr->payload_len);
-	jsonw_key(w, "priority");
-	jsonw_int(w, tr->priority);
-	jsonw_key(w, "max_attempts");
-	jsonw_int(w, tr->max_attempts);
-	if (tr->timeout_ms > 0) {
-		jsonw_key(w, "timeout_ms");
-		jsonw_int(w, tr->timeout_ms);
-	}
-	jsonw_end(w);
+	bare.metadata = NULL;
+	task_spec_write(out, &(struct task_spec){.tr = &bare});
 }
 
 bool

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #include "api/task_request.h"
-#include "base/jsonw.h"
+#include "base/strbuf.h"
 #include "model/rule.h"
 
 #define SCHEDULE_MISSED_DEFAULT 10
@@ -44,7 +44,7 @@ int schedule_request_parse(const char *body, size_t len, const struct settings *
 int schedule_preview_parse(const char *body, size_t len, int64_t now_us,
     struct schedule_request *sr, struct refusal *why) ATTR_CHECK;
 /* the task as shoal.make_task takes it, without metadata */
-void schedule_spec(const struct schedule_request *sr, struct jsonw *w);
+void schedule_spec(const struct schedule_request *sr, struct strbuf *out);
 /* the task's metadata if it has members; marked: one is "schedule" */
 bool schedule_metadata(const struct schedule_request *sr, bool *marked);
 

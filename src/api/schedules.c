@@ -243,7 +243,6 @@ schedules_put(struct api *api, struct httpreq *req, int app_id)
 	struct schedule_call *s;
 	struct err err = ERR_INIT;
 	struct refusal why;
-	struct jsonw w;
 	size_t len;
 
 	if (c == NULL)
@@ -265,8 +264,7 @@ schedules_put(struct api *api, struct httpreq *req, int app_id)
 	}
 	if (!s->request.paused)
 		s->next_us = next_us(api, &s->request.rule);
-	jsonw_init(&w, &s->spec);
-	schedule_spec(&s->request, &w);
+	schedule_spec(&s->request, &s->spec);
 	if (strbuf_failed(&s->spec)) {
 		err_set(&err, ERR_NOMEM, "a schedule's task");
 		call_problem(c, &err, NULL);

@@ -55,6 +55,19 @@ key_error(struct jsonw *w, const struct task_row *t)
 	jsonw_end(w);
 }
 
+static void
+key_options(struct jsonw *w, const struct task_row *t)
+{
+	static const struct uuid none;
+	char id[UUID_TEXT_SIZE];
+
+	key_text(
+	    w, "group", uuid_eq(&t->group, &none) ? NULL : uuid_format(&t->group, id));
+	key_int(w, "waits_for", t->waits_for);
+	key_text(w, "concurrency_key", t->concurrency_key);
+	key_time(w, "deadline", t->deadline_us);
+}
+
 void
 task_json(struct jsonw *w, const struct task_row *t, bool bodies)
 {
@@ -77,6 +90,8 @@ task_json(struct jsonw *w, const struct task_row *t, bool bodies)
 	jsonw_key(w, "progress");
 	jsonw_null(w);
 	key_raw(w, "metadata", &t->metadata);
+	if (bodies)
+		key_options(w, t);
 	key_time(w, "created_at", task_created_us(&t->id));
 	key_time(w, "run_at", t->run_at_us);
 	key_time(w, "started_at", t->started_us);

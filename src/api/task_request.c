@@ -18,27 +18,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/task_fields.h"
 #include "base/clock.h"
 #include "base/str.h"
+#include "base/units.h"
 #include "model/task.h"
 
 #define MAX_DEPTH 32
 #define NEAR	  3 /* single-character edits that still count as a misspelling */
-
-/* where we are, for messages */
-struct place {
-	const char *body;
-	int index; /* in a batch; -1: alone */
-	const struct settings *settings;
-	int64_t now_us;
-	struct refusal *why;
-};
-
-struct field {
-	const char *name;
-	int (*read)(const struct place *at, const char *name, const struct jspan *value,
-	    struct task_request *tr);
-};
 
 int
 refuse(struct refusal *why, int status, const char *code, const char *fmt, ...)
@@ -53,9 +40,8 @@ refuse(struct refusal *why, int status, const char *code, const char *fmt, ...)
 	return -1;
 }
 
-/* "tasks[17].type", or "type" alone */
-static const char *
-path(const struct place *at, const char *name, char buf[120])
+const char *
+field_path(const struct place *at, const char *name, char buf[120])
 {
 	if (at->index < 0)
 		snprintf(buf, 120, "%s", name);
@@ -65,14 +51,14 @@ path(const struct place *at, const char *name, char buf[120])
 	return buf;
 }
 
-static int
-refuse_field(const struct place *at, const char *name, const struct jspan *value,
+int
+field_refuse(const struct place *at, const char *name, const struct jspan *value,
     const char *rule)
 {
 	char buf[120];
 
 	return refuse(at->why, 400, "invalid_field", "%s (at byte %zu): %s.",
-	    path(at, name, buf), (size_t)(value->at - at->body), rule);
+	    field_path(at, name, buf), (size_t)(value->at - at->body), rule);
 }
 
 static int
@@ -85,11 +71,11 @@ read_name(const struct place *at, const char *name, const struct jspan *value,
 	size_t len;
 
 	if (value->kind != JSON_STRING)
-		return refuse_field(at, name, value, "it must be a string");
+		return field_refuse(at, name, value, "it must be a string");
 	if (jspan_string(value, text, sizeof(text), &len, &err) != 0)
-		return refuse_field(at, name, value, "it is longer than 64 bytes");
+		return field_refuse(at, name, value, "it is longer than 64 bytes");
 	if (name_check(name, text, len, &err) != 0)
-		return refuse_field(at, name, value, err.text);
+		return field_refuse(at, name, value, err.text);
 	memcpy(to, text, len + 1);
 	return 0;
 }
@@ -117,8 +103,8 @@ read_payload(const struct place *at, const char *name, const struct jspan *value
 	if (value->len > (size_t)at->settings->tasks_max_payload_bytes)
 		return refuse(at->why, 413, "payload_too_large",
 		    "%s (at byte %zu): it has %zu bytes, and %lld are the most.",
-		    path(at, name, buf), (size_t)(value->at - at->body), value->len,
-		    (long long)at->settings->tasks_max_payload_bytes);
+		    field_path(at, name, buf), (size_t)(value->at - at->body),
+		    value->len, (long long)at->settings->tasks_max_payload_bytes);
 	tr->payload = value->at;
 	tr->payload_len = value->len;
 	return 0;
@@ -131,9 +117,9 @@ read_metadata(const struct place *at, const char *name, const struct jspan *valu
 	if (value->kind == JSON_NULL)
 		return 0;
 	if (value->kind != JSON_OBJECT)
-		return refuse_field(at, name, value, "it must be an object");
+		return field_refuse(at, name, value, "it must be an object");
 	if (value->len > TASK_METADATA_MAX)
-		return refuse_field(at, name, value, "it is longer than 16384 bytes");
+		return field_refuse(at, name, value, "it is longer than 16384 bytes");
 	tr->metadata = value->at;
 	tr->metadata_len = value->len;
 	return 0;
@@ -151,7 +137,7 @@ read_whole(const struct place *at, const char *name, const struct jspan *value,
 		snprintf(rule, sizeof(rule),
 		    "it must be a whole number from %lld to %lld", (long long)min,
 		    (long long)max);
-		return refuse_field(at, name, value, rule);
+		return field_refuse(at, name, value, rule);
 	}
 	*to = (int16_t)n;
 	return 0;
@@ -171,12 +157,15 @@ read_max_attempts(const struct place *at, const char *name, const struct jspan *
 	return read_whole(at, name, value, 1, 1000, &tr->max_attempts);
 }
 
-/* seconds with a fraction, to milliseconds */
-static bool
-read_seconds(const struct jspan *value, int64_t max_ms, int64_t *ms)
+bool
+field_duration(const struct jspan *value, int64_t max_ms, int64_t *ms)
 {
+	char text[64];
 	double seconds;
 
+	if (value->kind == JSON_STRING)
+		return jspan_string(value, text, sizeof(text), NULL, NULL) == 0 &&
+		       units_iso8601_ms(text, ms) == 0 && *ms <= max_ms;
 	if (value->kind != JSON_NUMBER || jspan_double(value, &seconds, NULL) != 0 ||
 	    !isfinite(seconds) || seconds < 0 || seconds * 1000 > (double)max_ms)
 		return false;
@@ -188,9 +177,10 @@ static int
 read_delay(const struct place *at, const char *name, const struct jspan *value,
     struct task_request *tr)
 {
-	if (!read_seconds(value, TASK_DELAY_MAX_MS, &tr->delay_ms))
-		return refuse_field(at, name, value,
-		    "it must be a number of seconds from 0 to 31622400 (366 days)");
+	if (!field_duration(value, TASK_DELAY_MAX_MS, &tr->delay_ms))
+		return field_refuse(at, name, value,
+		    "it must be seconds, or a duration such as \"PT5M\", from 0 to "
+		    "31622400 (366 days)");
 	return 0;
 }
 
@@ -200,9 +190,10 @@ read_timeout(const struct place *at, const char *name, const struct jspan *value
 {
 	int64_t ms;
 
-	if (!read_seconds(value, TASK_TIMEOUT_MAX_MS, &ms) || ms == 0)
-		return refuse_field(at, name, value,
-		    "it must be a number of seconds from 0.001 to 604800 (7 days)");
+	if (!field_duration(value, TASK_TIMEOUT_MAX_MS, &ms) || ms == 0)
+		return field_refuse(at, name, value,
+		    "it must be seconds, or a duration such as \"PT5M\", from 0.001 to "
+		    "604800 (7 days)");
 	tr->timeout_ms = (int32_t)ms;
 	return 0;
 }
@@ -217,11 +208,11 @@ read_run_at(const struct place *at, const char *name, const struct jspan *value,
 	if (value->kind != JSON_STRING ||
 	    jspan_string(value, text, sizeof(text), NULL, NULL) != 0 ||
 	    clock_parse(text, &us) != 0)
-		return refuse_field(at, name, value,
+		return field_refuse(at, name, value,
 		    "it must be a time as RFC 3339 writes it, such as "
 		    "\"2030-01-31T09:30:00Z\"");
 	if (us > at->now_us + TASK_DELAY_MAX_MS * 1000)
-		return refuse_field(at, name, value, "it is more than 366 days away");
+		return field_refuse(at, name, value, "it is more than 366 days away");
 	/* what is past is due now: an older date must not buy a better place in the
 	 * queue */
 	tr->run_at_us = us > at->now_us ? us : 0;
@@ -238,6 +229,15 @@ static const struct field fields[] = {
     {"timeout", read_timeout},
     {"max_attempts", read_max_attempts},
     {"metadata", read_metadata},
+    {"unique_key", field_unique_key},
+    {"unique_until", field_unique_until},
+    {"unique_for", field_unique_for},
+    {"on_conflict", field_on_conflict},
+    {"concurrency_key", field_concurrency_key},
+    {"concurrency_limit", field_concurrency_limit},
+    {"after", field_after},
+    {"after_failure", field_after_failure},
+    {"ref", field_ref},
 };
 #define FIELD_COUNT COUNT_OF(fields)
 
@@ -265,7 +265,7 @@ refuse_unknown(const struct place *at, const struct jspan *key)
 		}
 	}
 	str_printable(shown, sizeof(shown), name, len);
-	path(at, shown, buf);
+	field_path(at, shown, buf);
 	if (near != NULL)
 		return refuse(at->why, 400, "unknown_field",
 		    "%s (at byte %zu): there is no such field; did you mean \"%s\"?",
@@ -330,7 +330,7 @@ read_task(const struct place *at, const struct jspan *object, struct task_reques
 		return refuse(at->why, 400, "invalid_request",
 		    "%s (at byte %zu) must be an object with the task's "
 		    "fields, and is %s.",
-		    at->index < 0 ? "The body" : path(at, "", buf),
+		    at->index < 0 ? "The body" : field_path(at, "", buf),
 		    (size_t)(object->at - at->body), json_kind_name(object->kind));
 	memset(&made, 0, sizeof(made));
 	jwalk_start(&walk, object);
@@ -349,10 +349,13 @@ read_task(const struct place *at, const struct jspan *object, struct task_reques
 	}
 	if (made.type[0] == '\0')
 		return refuse(at->why, 400, "missing_field", "%s: it is missing.",
-		    path(at, "type", buf));
+		    field_path(at, "type", buf));
 	if (has_run_at && has_delay)
 		return refuse(at->why, 400, "invalid_field",
-		    "%s: run_at and delay exclude each other.", path(at, "delay", buf));
+		    "%s: run_at and delay exclude each other.",
+		    field_path(at, "delay", buf));
+	if (field_check_options(at, object, &made) != 0)
+		return -1;
 	fill_defaults(at->settings, has_priority, has_attempts, &made);
 	*tr = made;
 	return 0;
@@ -372,6 +375,26 @@ check_json(const char *body, size_t len, unsigned max_depth, unsigned check_keys
 		return refuse(why, 400, "invalid_json",
 		    "The body is not acceptable JSON: %.300s.", err.text);
 	return 0;
+}
+
+int
+task_request_at(const char *body, const struct jspan *object, const struct settings *s,
+    int64_t now_us, struct task_request *tr, struct refusal *why)
+{
+	struct place at = {body, -1, s, now_us, why};
+
+	return read_task(&at, object, tr);
+}
+
+/*
+ * The same depth is left for each task as it has alone, and duplicate keys are looked
+ * for in the tasks, not in their payloads: both depend on what is wrapped around.
+ */
+int
+task_json_check(const char *body, size_t len, unsigned wrap, struct jspan *value,
+    struct refusal *why)
+{
+	return check_json(body, len, MAX_DEPTH + wrap, 1 + wrap, value, why);
 }
 
 int
@@ -418,16 +441,11 @@ task_batch_parse(const char *body, size_t len, struct jspan *tasks, size_t *coun
 	size_t n, start = 0;
 	unsigned wrap;
 
-	/*
-	 * The same depth is left for each task as it has alone, and duplicate keys are
-	 * looked for in the tasks, not in their payloads: both depend on what is
-	 * wrapped around.
-	 */
 	while (start < len && strchr(" \t\r\n", body[start]) != NULL &&
 	       body[start] != '\0')
 		start++;
 	wrap = start < len && body[start] == '[' ? 1 : 2;
-	if (check_json(body, len, MAX_DEPTH + wrap, 1 + wrap, &top, why) != 0)
+	if (task_json_check(body, len, wrap, &top, why) != 0)
 		return -1;
 	array = top;
 	if (top.kind == JSON_OBJECT && unwrap(body, &top, &array, why) != 0)

@@ -20,6 +20,16 @@
 #define TASK_METADATA_MAX   (16 * 1024)
 #define TASK_TIMEOUT_MAX_MS (7LL * 86400 * 1000)
 
+/* how long a unique_key is taken, and what a second one of it is; numbers as in
+ * shoal.make_task */
+enum task_unique { UNIQUE_UNTIL_START = 0, UNIQUE_UNTIL_FINISH, UNIQUE_FOR };
+enum task_conflict {
+	CONFLICT_EXISTING = 0,
+	CONFLICT_REJECT,
+	CONFLICT_REPLACE,
+	CONFLICT_POSTPONE
+};
+
 struct task_request {
 	char type[NAME_MAX_BYTES + 1];
 	char queue[NAME_MAX_BYTES + 1];
@@ -32,7 +42,28 @@ struct task_request {
 	int32_t timeout_ms; /* 0: the type's */
 	int64_t run_at_us;  /* 0: now */
 	int64_t delay_ms;
+	bool special; /* it uses one of the options below: engine/each.h */
+	struct task_options {
+		/* the caller's bytes; kind 0: not given */
+		struct jspan unique_key, concurrency_key, after, ref;
+		enum task_unique unique_scope;
+		int64_t unique_for_ms;
+		enum task_conflict on_conflict;
+		int32_t concurrency_limit; /* 0: as it is, 1 for a new key */
+		bool run_anyway;	   /* also after parents that did not succeed */
+		unsigned given;		   /* of those with a default: TASK_GIVEN_* */
+	} options;
 };
+
+#define TASK_GIVEN_UNTIL    1u
+#define TASK_GIVEN_FOR	    2u
+#define TASK_GIVEN_CONFLICT 4u
+#define TASK_GIVEN_LIMIT    8u
+#define TASK_GIVEN_FAILURE  16u
+
+/* one key of task_options, unescaped; a task can have so many parents */
+#define TASK_KEY_MAX	 255
+#define TASK_PARENTS_MAX 100
 
 /* what the client is told; code is one of those in api/openapi.yaml */
 struct refusal {
@@ -44,6 +75,14 @@ struct refusal {
 /* all three: 0, or -1 with why filled.  now_us: microseconds since 1970 */
 int task_request_parse(const char *body, size_t len, const struct settings *s,
     int64_t now_us, struct task_request *tr, struct refusal *why) ATTR_CHECK;
+/* the same for a value inside a body that was checked; refusals do not say where it is
+ */
+int task_request_at(const char *body, const struct jspan *object,
+    const struct settings *s, int64_t now_us, struct task_request *tr,
+    struct refusal *why) ATTR_CHECK;
+/* a body with tasks inside so many arrays and objects */
+int task_json_check(const char *body, size_t len, unsigned wrap, struct jspan *value,
+    struct refusal *why) ATTR_CHECK;
 /* {"tasks":[...]} or a bare array, of 1 to TASK_BATCH_MAX; the elements are not yet
  * looked at */
 int task_batch_parse(const char *body, size_t len, struct jspan *tasks, size_t *count,

@@ -10,6 +10,7 @@
 
 #include "api/call.h"
 #include "api/params.h"
+#include "api/tasks_each.h"
 #include "base/hmap.h"
 #include "base/mem.h"
 
@@ -85,7 +86,43 @@ fill_item(struct submit_item *it, const struct task_request *tr)
 	it->metadata_len = tr->metadata_len;
 }
 
-/* fills c->items; names without a number go to m.  -1: c was answered */
+/* ---------------------------------------------------------------- one by one */
+
+static void
+reply_each(struct call *c)
+{
+	struct jsonw w;
+
+	call_body(c, &w);
+	jsonw_object(&w);
+	tasks_each_json(c, &w);
+	jsonw_end(&w);
+	call_reply(c, 201);
+}
+
+static void
+submit_each(struct call *c)
+{
+	struct task_request *trs = tasks_each_parse(c);
+
+	if (trs != NULL)
+		tasks_each(c, trs, c->count, NULL, reply_each);
+}
+
+/* any task that asks for more than the ordinary, or a key: all go that way */
+static bool
+is_special(struct call *c, const struct task_request *tr)
+{
+	return tr->special || tr->options.ref.at != NULL ||
+	       httpreq_header(c->req, "Idempotency-Key") != NULL;
+}
+
+/* ---------------------------------------------------------------- in one statement */
+
+/*
+ * Fills c->items; names without a number go to m.  1: at least one task asks for what
+ * the one statement does not do.  -1: c was answered.
+ */
 static int
 parse_items(struct call *c, struct missing *m)
 {
@@ -107,6 +144,8 @@ parse_items(struct call *c, struct missing *m)
 			call_refuse(c, &why);
 			return -1;
 		}
+		if (is_special(c, &tr))
+			return 1;
 		fill_item(it, &tr);
 		it->queue_id = names_queue_id(api->names, c->app_id, tr.queue);
 		it->type_id = names_type_id(api->names, tr.type);
@@ -190,6 +229,7 @@ on_names(const struct err *err, void *arg)
 	} else if (missing_init(&m, c->count, &full) != 0) {
 		call_problem(c, &full, NULL);
 	} else {
+		/* what was ordinary at the first look is so still */
 		if (parse_items(c, &m) == 0) {
 			if (m.queue_count + m.type_count == 0) {
 				submit(c);
@@ -210,12 +250,16 @@ ask_names(struct call *c)
 	struct err err = ERR_INIT;
 	struct missing m;
 	bool asked = false;
+	int rc;
 
 	if (missing_init(&m, c->count, &err) != 0) {
 		call_problem(c, &err, NULL);
 		return false;
 	}
-	if (parse_items(c, &m) == 0) {
+	rc = parse_items(c, &m);
+	if (rc == 1) {
+		submit_each(c);
+	} else if (rc == 0) {
 		if (m.queue_count + m.type_count == 0)
 			submit(c);
 		else if (names_learn(c->api->names, c->app_id, m.queues, m.queue_count,

@@ -15,6 +15,8 @@
 #include "api/call.h"
 #include "api/params.h"
 #include "api/task_json.h"
+#include "api/tasks_each.h"
+#include "base/mem.h"
 
 static bool ask_names(struct call *c);
 static void waited(struct call *c);
@@ -27,7 +29,7 @@ fresh_row(const struct call *c, struct task_row *t)
 	t->id = c->item.id;
 	t->type = c->task.type;
 	t->queue = c->task.queue;
-	t->state = c->item.scheduled ? TASK_SCHEDULED : TASK_QUEUED;
+	t->state = c->item.state;
 	t->priority = c->task.priority;
 	t->max_attempts = c->task.max_attempts;
 	t->run_at_us = c->item.due_us;
@@ -109,6 +111,7 @@ submitted(struct submit_group *g, const struct err *err, void *arg)
 		call_problem(c, err, err->text);
 		return;
 	}
+	c->item.state = c->item.scheduled ? TASK_SCHEDULED : TASK_QUEUED;
 	if (c->wait_ms == 0) {
 		reply_fresh(c, 201);
 		return;
@@ -142,6 +145,81 @@ submit(struct call *c)
 	if (submit_add(c->api->submit, &c->group, &err) != 0)
 		call_problem(
 		    c, &err, "Tasks cannot be taken now; this one was not accepted.");
+}
+
+/* ---------------------------------------------------------------- one by one */
+
+/* the row, when it is not what was just asked for */
+static void
+on_other_row(const struct pgrows *rows, const struct pgerr *pe, void *arg)
+{
+	struct call *c = arg;
+	struct api *api = c->api;
+	struct task_row t;
+	struct refusal why;
+
+	if (pe != NULL) {
+		call_read_failed(c, pe);
+	} else if (pgrows_count(rows) == 0) {
+		(void)refuse(&why, 409, "conflict",
+		    "The task that had this unique_key has just been removed; try "
+		    "again.");
+		call_refuse(c, &why);
+	} else {
+		task_row_get(rows, 0, &t);
+		reply_task(c, 200, &t);
+	}
+	call_answered(api);
+}
+
+static bool
+ask_other_row(struct call *c)
+{
+	struct err err = ERR_INIT;
+
+	reads_task_params(&c->api->params, c->app_id, &c->item.id);
+	if (store_exec(c->api->store, STORE_READ, &reads_task, &c->api->params,
+		on_other_row, c, &err) == 0)
+		return true;
+	call_problem(c, &err, NULL);
+	return false;
+}
+
+static void
+waited_other(struct call *c)
+{
+	call_ask(c, ask_other_row);
+}
+
+static void
+reply_each(struct call *c)
+{
+	const struct each_item *it = tasks_each_item(c, 0);
+	bool made = it->outcome == EACH_MADE;
+
+	c->item.id = it->id;
+	c->item.state = it->state;
+	c->item.due_us = it->due_us;
+	if (!made)
+		httpreq_set_header(
+		    c->req, "Shoal-Unique", each_outcome_name(it->outcome));
+	if (call_wait_left_ms(c) > 0 &&
+	    call_wait(c, &it->id, false, made ? waited : waited_other, NULL) == 0)
+		return;
+	if (made)
+		reply_fresh(c, c->wait_ms > 0 ? 202 : 201);
+	else
+		call_ask(c, ask_other_row);
+}
+
+static void
+submit_each(struct call *c)
+{
+	struct task_request *tr = mem_array(1, sizeof(*tr));
+
+	if (tr != NULL)
+		*tr = c->task;
+	tasks_each(c, tr, 1, NULL, reply_each);
 }
 
 /* ---------------------------------------------------------------- names */
@@ -217,6 +295,8 @@ tasks_post(struct api *api, struct httpreq *req, int app_id)
 	    task_request_parse(body, len, api->settings, engine_now_us(api->engine),
 		&c->task, &why) != 0)
 		call_refuse(c, &why);
+	else if (c->task.special || httpreq_header(req, "Idempotency-Key") != NULL)
+		submit_each(c);
 	else if (names_known(c))
 		submit(c);
 	else

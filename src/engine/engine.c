@@ -55,7 +55,8 @@ static void
 on_store(enum store_lane lane, bool up, const struct err *err, void *arg)
 {
 	struct engine *e = arg;
-	static const char *const names[] = {"submit", "work", "read", "lead", "tidy"};
+	static const char *const names[] = {
+	    "submit", "each", "work", "read", "lead", "tidy"};
 
 	if (up) {
 		log_info(NULL, "database connected", "lane=%s", names[lane]);
@@ -76,6 +77,9 @@ on_store(enum store_lane lane, bool up, const struct err *err, void *arg)
 	switch (lane) {
 	case STORE_SUBMIT:
 		submit_store(e->submit, up);
+		break;
+	case STORE_EACH:
+		each_store(e->each, up);
 		break;
 	case STORE_WORK:
 		dispatch_store(e->dispatch, up);
@@ -233,6 +237,7 @@ engine_create(struct loop *l, struct resolver *rv, const struct engine_opts *opt
 	}
 	if ((e->types = types_create(e, err)) == NULL ||
 	    (e->submit = submit_create(e, err)) == NULL ||
+	    (e->each = each_create(e, err)) == NULL ||
 	    (e->dispatch = dispatch_create(e, err)) == NULL ||
 	    (e->finish = finish_create(e, err)) == NULL ||
 	    (e->waiters = waiters_create(e, err)) == NULL ||
@@ -270,6 +275,7 @@ engine_free(struct engine *e)
 	names_free(e->names);
 	waiters_free(e->waiters);
 	submit_free(e->submit);
+	each_free(e->each);
 	finish_free(e->finish);
 	dispatch_free(e->dispatch);
 	beat_free(e->beat);
@@ -326,6 +332,8 @@ on_schema(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	pgparam_text(&p, host);
 	pgparam_text(&p, PACKAGE_VERSION);
 	pgparam_int4(&p, (int32_t)e->settings->node_slots);
+	pgparam_int4(&p, (int32_t)e->settings->tasks_priority_aging_ms);
+	pgparam_int4(&p, (int32_t)e->settings->tasks_max_attempts);
 	rc =
 	    store_exec(e->store, STORE_READ, &sql_register, &p, on_registered, e, NULL);
 	pgparam_fini(&p);
@@ -495,7 +503,8 @@ engine_check_drained(struct engine *e)
 	int rc;
 
 	if (!e->draining || e->ending || e->leaving || !submit_idle(e->submit) ||
-	    waiters_count(e->waiters) > 0 || (!is_drained(e) && !is_stranded(e)))
+	    !each_idle(e->each) || waiters_count(e->waiters) > 0 ||
+	    (!is_drained(e) && !is_stranded(e)))
 		return;
 	e->leaving = true;
 	broker_forget(e->broker);
@@ -549,6 +558,12 @@ struct submit *
 engine_submit(struct engine *e)
 {
 	return e->submit;
+}
+
+struct each *
+engine_each(struct engine *e)
+{
+	return e->each;
 }
 
 struct names *

@@ -21,6 +21,7 @@
 #include "model/scoreboard.h"
 #include "model/settings.h"
 
+struct each;
 struct engine;
 struct names;
 struct store;
@@ -54,6 +55,7 @@ void engine_give_up(struct engine *e);
 void engine_bury(struct engine *e);
 
 struct submit *engine_submit(struct engine *e);
+struct each *engine_each(struct engine *e);
 struct names *engine_names(struct engine *e);
 struct waiters *engine_waiters(struct engine *e);
 struct store *engine_store(struct engine *e);

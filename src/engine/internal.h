@@ -8,6 +8,7 @@
 
 #include "base/uuid.h"
 #include "broker/broker.h"
+#include "engine/each.h"
 #include "engine/engine.h"
 #include "engine/handler.h"
 #include "engine/names.h"
@@ -45,6 +46,7 @@ struct engine {
 	struct names *names;
 	struct types *types;
 	struct submit *submit;
+	struct each *each;
 	struct dispatch *dispatch;
 	struct finish *finish;
 	struct waiters *waiters;
@@ -111,6 +113,12 @@ void submit_free(struct submit *s);
 void submit_store(struct submit *s, bool up); /* the submit lane */
 bool submit_idle(const struct submit *s);
 void submit_room(struct submit *s); /* there may be room to adopt again */
+
+/* each.c */
+struct each *each_create(struct engine *e, struct err *err) ATTR_CHECK;
+void each_free(struct each *s);
+void each_store(struct each *s, bool up); /* its lane */
+bool each_idle(const struct each *s);
 
 /* dispatch.c: pop, claim, start */
 struct dispatch *dispatch_create(struct engine *e, struct err *err) ATTR_CHECK;

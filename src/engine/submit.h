@@ -23,6 +23,7 @@
 #include "base/attr.h"
 #include "base/err.h"
 #include "base/uuid.h"
+#include "model/task.h"
 
 struct submit;
 struct type_entry;
@@ -43,7 +44,8 @@ struct submit_item {
 	bool wait; /* someone will wait: the row names this worker as the waiter */
 	struct type_entry *place; /* submit's until the callback: to run it here */
 	/* filled before the callback */
-	bool scheduled; /* not due yet */
+	bool scheduled;	       /* not due yet */
+	enum task_state state; /* the caller's own */
 	int64_t due_us; /* run_at as PostgreSQL decided it */
 };
 

@@ -45,6 +45,10 @@ enum task_column {
 	COL_METADATA,
 	COL_PAYLOAD,
 	COL_RESULT,
+	COL_GROUP,
+	COL_WAITS_FOR,
+	COL_CONCURRENCY_KEY,
+	COL_DEADLINE,
 	COL_MARK = COL_PAYLOAD, /* lists: this row only tells where the window ended */
 };
 
@@ -60,7 +64,9 @@ enum task_column {
 const struct pgstmt reads_task = {
     "reads_task",
     "SELECT " TASK_COLUMNS
-    ", t.payload, t.result FROM shoal.task_of($1::int, $2::uuid) t" NAMES_OF_T,
+    ", t.payload, t.result, t.group_id, coalesce(t.waits_for, 0), "
+    "t.concurrency_key, " MICROS(
+	"t.deadline") " FROM shoal.task_of($1::int, $2::uuid) t" NAMES_OF_T,
 };
 
 /* list_tasks gives the columns in our order */
@@ -156,6 +162,10 @@ task_row_get(const struct pgrows *rows, int row, struct task_row *t)
 	task_list_row_get(rows, row, t);
 	t->payload = span_or_none(rows, row, COL_PAYLOAD);
 	t->result = span_or_none(rows, row, COL_RESULT);
+	pgrows_uuid(rows, row, COL_GROUP, &t->group);
+	t->waits_for = (int)pgrows_int(rows, row, COL_WAITS_FOR);
+	t->concurrency_key = text_or_null(rows, row, COL_CONCURRENCY_KEY);
+	t->deadline_us = pgrows_int(rows, row, COL_DEADLINE);
 }
 
 void
@@ -194,6 +204,32 @@ task_page_get(
 		page->more = true;
 		pgrows_uuid(rows, f->limit - 1, COL_ID, &page->next);
 	}
+}
+
+const struct pgstmt reads_group = {
+    "reads_group",
+    "SELECT g.open, g.total, g.succeeded, g.failed, g.cancelled, g.expired, "
+    "g.completion_id, g.success_id, g.failure_id, g.metadata, " MICROS(
+	"g.created_at") ", " MICROS("g.ended_at") " FROM shoal.task_group g"
+						  " WHERE g.app_id = $1::int AND "
+						  "g.id = $2::uuid",
+};
+
+void
+group_row_get(const struct pgrows *rows, int row, struct group_row *g)
+{
+	g->open = pgrows_bool(rows, row, 0);
+	g->total = (int)pgrows_int(rows, row, 1);
+	g->succeeded = (int)pgrows_int(rows, row, 2);
+	g->failed = (int)pgrows_int(rows, row, 3);
+	g->cancelled = (int)pgrows_int(rows, row, 4);
+	g->expired = (int)pgrows_int(rows, row, 5);
+	pgrows_uuid(rows, row, 6, &g->completion);
+	pgrows_uuid(rows, row, 7, &g->success);
+	pgrows_uuid(rows, row, 8, &g->failure);
+	g->metadata = span_or_none(rows, row, 9);
+	g->created_us = pgrows_int(rows, row, 10);
+	g->ended_us = pgrows_int(rows, row, 11);
 }
 
 void

@@ -54,6 +54,11 @@ struct task_row {
 	struct task_text metadata;
 	struct task_text payload; /* none in lists */
 	struct task_text result;  /* none in lists */
+	/* options; none in lists */
+	struct uuid group; /* zeros: none */
+	int waits_for;	   /* parents that have not ended */
+	const char *concurrency_key;
+	int64_t deadline_us; /* 0: none */
 };
 
 /* one task with payload and result; no row: not there, or not this application's */
@@ -86,6 +91,17 @@ struct task_page {
 void task_page_get(
     const struct pgrows *rows, const struct task_filter *f, struct task_page *page);
 void task_list_row_get(const struct pgrows *rows, int row, struct task_row *t);
+
+/* app, id */
+extern const struct pgstmt reads_group;
+struct group_row {
+	bool open;
+	int total, succeeded, failed, cancelled, expired;
+	struct uuid completion, success, failure; /* zeros: not made */
+	struct task_text metadata;
+	int64_t created_us, ended_us;
+};
+void group_row_get(const struct pgrows *rows, int row, struct group_row *g);
 
 /* ---------------------------------------------------------------- the cluster */
 

@@ -78,6 +78,12 @@ const struct pgstmt sql_submit_adopt = {
     " SELECT id, state, run_at FROM made",
 };
 
+const struct pgstmt sql_submit_each = {
+    "submit_each",
+    "SELECT * FROM shoal.submit_each($1::int[], $2::text[], $3::text[], $4::text[], "
+    "$5::int[], $6::text[], $7::int)",
+};
+
 const struct pgstmt sql_claim = {
     "claim",
     "SELECT * FROM shoal.claim_tasks($1::uuid, $2::int, $3::int[], $4::uuid[], "
@@ -134,7 +140,10 @@ const struct pgstmt sql_register = {
     /* may be sent again after a lost answer: the row is made once */
     "WITH made AS (INSERT INTO shoal.incarnation (id, host, version, slots)"
     " SELECT $1::uuid, $2::text, $3::text, $4::int"
-    " WHERE NOT EXISTS (SELECT 1 FROM shoal.incarnation WHERE id = $1::uuid))"
+    " WHERE NOT EXISTS (SELECT 1 FROM shoal.incarnation WHERE id = $1::uuid)), "
+    /* for tasks that are submitted from SQL */
+    "told AS (UPDATE shoal.cluster SET aging_ms = $5::int, max_attempts = $6::int"
+    " WHERE aging_ms <> $5::int OR max_attempts <> $6::int)"
     " SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8, c.database_id, "
     "c.name, c.epoch"
     " FROM shoal.cluster c",

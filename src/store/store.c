@@ -33,6 +33,7 @@ struct store {
 
 static const char *const lane_names[STORE_LANE_COUNT] = {
     [STORE_SUBMIT] = "submit",
+    [STORE_EACH] = "each",
     [STORE_WORK] = "work",
     [STORE_READ] = "read",
     [STORE_LEAD] = "lead",
@@ -151,6 +152,12 @@ store_is_ready(const struct store *st)
 {
 	return store_is_up(st, STORE_SUBMIT) && store_is_up(st, STORE_WORK) &&
 	       store_is_up(st, STORE_READ);
+}
+
+int
+store_open_each(struct store *st, struct err *err)
+{
+	return st->conns[STORE_EACH] != NULL ? 0 : open_lane(st, STORE_EACH, err);
 }
 
 int

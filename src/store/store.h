@@ -2,7 +2,8 @@
 /*
  * store.h - a worker's connections to PostgreSQL, one for each kind of work.
  *
- * Submits have a connection of their own, claims, finishes and beats share one that
+ * Submits have a connection of their own (and those that go one by one another, once
+ * there are any), claims, finishes and beats share one that
  * carries nothing slow, reads (and all that is not hot) go through a small pool.  The
  * leader opens two more while it leads, one for the feeder and one for what tidies up
  * in large batches, behind which nobody shall wait.  Statements are constants in sql.h;
@@ -22,6 +23,7 @@ struct store;
 
 enum store_lane {
 	STORE_SUBMIT = 0,
+	STORE_EACH,
 	STORE_WORK,
 	STORE_READ,
 	STORE_LEAD,
@@ -40,6 +42,8 @@ void store_free(struct store *st);
 bool store_is_up(const struct store *st, enum store_lane lane);
 /* submit, work and read are all up */
 bool store_is_ready(const struct store *st);
+/* opens the connection for submits one by one, if it is not open */
+int store_open_each(struct store *st, struct err *err) ATTR_CHECK;
 /* opens (or closes) the leader's connections */
 int store_lead(struct store *st, bool on, struct err *err) ATTR_CHECK;
 
