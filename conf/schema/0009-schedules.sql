@@ -226,16 +226,15 @@ END $$;
 CREATE FUNCTION shoal.fire_schedules(p_me uuid, p_aging_ms int, p_ids int[], p_revs int[], p_nexts bigint[],
 	p_passed bigint[], p_more boolean[], p_firsts bigint[], p_problems text[], p_counts int[], p_ats bigint[],
 	p_runs bigint[])
-RETURNS TABLE (id int, made int, skipped int, refused int, message text)
+RETURNS TABLE (schedule int, tasks int, left_out int, refusals int, note text)
 LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off AS $$
-#variable_conflict use_column
 DECLARE
 	s shoal.schedule;
 	f record;
 	base int := 0;
 	next timestamptz;
 	last timestamptz;
-	last_task uuid;
+	new_task uuid;
 BEGIN
 	FOR i IN 1 .. array_length(p_ids, 1) LOOP
 		base := base + CASE WHEN i > 1 THEN p_counts[i - 1] ELSE 0 END;
@@ -243,41 +242,41 @@ BEGIN
 		 WHERE c.id = p_ids[i] AND c.rev = p_revs[i] AND c.look_at <= clock_timestamp() FOR UPDATE;
 		CONTINUE WHEN NOT FOUND
 			OR (p_counts[i] > 0 AND shoal.at_us(p_ats[base + p_counts[i]]) > clock_timestamp());
-		id := s.id;
-		made := 0;
-		skipped := 0;
-		refused := 0;
-		message := p_problems[i];
+		schedule := s.id;
+		tasks := 0;
+		left_out := 0;
+		refusals := 0;
+		note := p_problems[i];
 		last := s.last_at;
-		last_task := s.last_task;
+		new_task := s.last_task;
 		FOR k IN 1 .. p_counts[i] LOOP
 			f := shoal.fire_schedule(s, p_me, shoal.at_us(p_ats[base + k]), p_runs[base + k], p_aging_ms);
 			CONTINUE WHEN f.outcome IS NULL;
 			last := shoal.at_us(p_ats[base + k]);
-			last_task := coalesce(f.task_id, last_task);
-			made := made + (f.outcome = 0)::int;
-			skipped := skipped + (f.outcome = 1)::int;
-			refused := refused + (f.outcome = 2)::int;
-			message := coalesce(f.message, message);
+			new_task := coalesce(f.task_id, new_task);
+			tasks := tasks + (f.outcome = 0)::int;
+			left_out := left_out + (f.outcome = 1)::int;
+			refusals := refusals + (f.outcome = 2)::int;
+			note := coalesce(f.message, note);
 		END LOOP;
 		next := CASE WHEN p_problems[i] IS NULL THEN shoal.at_us(p_nexts[i]) ELSE s.next_at END;
 		UPDATE shoal.schedule c
 		   SET rev = c.rev + 1, next_at = next,
 		       look_at = CASE WHEN p_problems[i] IS NULL THEN next
 		                      ELSE clock_timestamp() + interval '1 minute' END,
-		       last_at = last, last_task = last_task, fired = c.fired + made,
-		       skipped = c.skipped + skipped, passed = c.passed + p_passed[i],
-		       refused = c.refused + refused, problem = message
+		       last_at = last, last_task = new_task, fired = c.fired + tasks,
+		       skipped = c.skipped + left_out, passed = c.passed + p_passed[i],
+		       refused = c.refused + refusals, problem = note
 		 WHERE c.id = s.id;
-		IF p_passed[i] > 0 OR refused > 0 OR (p_problems[i] IS NOT NULL AND s.problem IS DISTINCT FROM message) THEN
-			PERFORM shoal.add_event(s.app_id, NULL, 19, NULL, NULL, p_me, NULL, message,
+		IF p_passed[i] > 0 OR refusals > 0 OR (p_problems[i] IS NOT NULL AND s.problem IS DISTINCT FROM note) THEN
+			PERFORM shoal.add_event(s.app_id, NULL, 19, NULL, NULL, p_me, NULL, note,
 				'{"schedule":' || to_json(s.name) || ',"missed":' || p_passed[i]
 				|| ',"more":' || p_more[i]
 				|| coalesce(',"since":"' || to_char(shoal.at_us(p_firsts[i]) AT TIME ZONE 'UTC',
 					'YYYY-MM-DD"T"HH24:MI:SS"Z"') || '"', '')
-				|| ',"refused":' || refused || '}');
+				|| ',"refused":' || refusals || '}');
 		END IF;
-		IF s.fired / 100 <> (s.fired + made) / 100 THEN
+		IF s.fired / 100 <> (s.fired + tasks) / 100 THEN
 			DELETE FROM shoal.schedule_fire o
 			 WHERE o.schedule_id = s.id AND o.at < (
 				SELECT n.at FROM shoal.schedule_fire n WHERE n.schedule_id = s.id

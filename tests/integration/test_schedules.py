@@ -158,7 +158,7 @@ BAD = [
      '"first", "second" or "both"'),
     ("an unknown policy", {"cron": "@daily", "missed": "none", "task": NOBODY}, "invalid_field", '"latest"'),
     ("too many missed ones", {"cron": "@daily", "missed_limit": 1001, "task": NOBODY}, "invalid_field", "1000"),
-    ("a jitter of two days", {"cron": "@daily", "jitter": 172800, "task": NOBODY}, "invalid_field", "86400"),
+    ("a jitter of two days", {"cron": "@daily", "jitter": 172800, "task": NOBODY}, "invalid_field", "to a day"),
     ("a misspelt field", {"cron": "@daily", "missd": "all", "task": NOBODY}, "unknown_field", '"missed"'),
     ("a task that is a text", {"cron": "@daily", "task": "mail"}, "invalid_field", "object"),
     ("a task without a type", {"cron": "@daily", "task": {}}, "missing_field", "type"),
@@ -171,10 +171,10 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("body,code,word", [b[1:] for b in BAD], ids=[b[0] for b in BAD])
-def test_what_is_wrong_is_refused_and_named(client, body, code, word):
-    detail = problem(client.request("PUT", "/v1/schedules/x", json=body), 400, code)
-    assert word in detail, detail
+def test_what_is_wrong_is_refused_and_named(client):
+    for what, body, code, word in BAD:
+        detail = problem(client.request("PUT", "/v1/schedules/x", json=body), 400, code)
+        assert word in detail, (what, detail)
     assert client.call("GET", "/v1/schedules")["schedules"] == []
 
 
@@ -338,7 +338,7 @@ class Rival:
         for id, rev, next_us, _ in due:
             ats = list(range(next_us, now[3] + 1, 1000000))
             cursor.execute(
-                "SELECT made FROM shoal.fire_schedules(%s::uuid, 30000, %s, %s, %s::bigint[], %s::bigint[], %s,"
+                "SELECT tasks FROM shoal.fire_schedules(%s::uuid, 30000, %s, %s, %s::bigint[], %s::bigint[], %s,"
                 " %s::bigint[], %s::text[], %s, %s::bigint[], %s::bigint[])",
                 ("00000000-0000-0000-0000-00000000000a", [id], [rev], [ats[-1] + 1000000], [0], [False], [None],
                  [None], [len(ats)], ats, ats))
@@ -389,7 +389,7 @@ def test_each_instant_once_whoever_leads(cluster, db, key):
 @pytest.mark.parametrize("missed,limit,kept", [("latest", 10, 1), ("skip", 10, 0), ("all", 3, 3), ("all", 100, 5)])
 def test_missed_fires_go_by_the_policy(client, db, missed, limit, kept):
     # at least a quarter of an hour from where it would be in time again
-    minute = db.value("SELECT (extract(minute FROM now())::int + 30) % 60")
+    minute = db.value("SELECT (extract(minute FROM now())::int + 30) %% 60")
     put(client, "hourly", "%d * * * *" % minute, missed=missed, missed_limit=limit)
     due = when(get(client, "hourly")["next_at"])
     move_next(db, client, "hourly", "next_at - interval '5 hours'")
@@ -423,15 +423,14 @@ def test_a_long_outage_is_made_up_for_in_parts(client, db):
 
 
 def test_old_fires_are_forgotten(client, db):
-    put(client, "quick", "* * * * * *", missed="all", missed_limit=1000, paused=True)
-    db.rows("UPDATE shoal.schedule SET paused = false WHERE name = 'quick'")
-    for hours in (9, 6, 3):
-        db.rows("UPDATE shoal.schedule SET last_at = NULL")
-        count = get(client, "quick")["counts"]["fired"]
-        move_next(db, client, "quick", "date_trunc('second', now()) - interval '1 hour'")
-        wait_for(lambda: get(client, "quick")["counts"]["fired"] >= count + 999, at_most=patience(20))
-        assert hours
-    assert len(fires(db, "quick")) < 1310
+    put(client, "quick", "* * * * * *", paused=True)
+    db.rows("INSERT INTO shoal.schedule_fire (schedule_id, at, outcome, leader)"
+            " SELECT id, now() - g * interval '1 minute', 0, '00000000-0000-0000-0000-000000000000'"
+            " FROM shoal.schedule, generate_series(1, 5000) g")
+    db.rows("UPDATE shoal.schedule SET fired = 5099")
+    client.call("POST", "/v1/schedules/quick/resume")
+    wait_for(lambda: len(fires(db, "quick")) <= 1002, what="the newest 1,000 are left")
+    assert len(fires(db, "quick")) >= 1000
 
 
 # --------------------------------------------------------------------- choices
