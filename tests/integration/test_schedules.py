@@ -6,6 +6,7 @@ The clock is never waited for where days matter: next_at is moved in the databas
 
 import contextlib
 import datetime
+import json
 import os
 import shutil
 import subprocess
@@ -17,13 +18,15 @@ import pytest
 import requests
 from shoaltest import apps
 from shoaltest.client import Client
-from shoaltest.node import build_directory
+from shoaltest.node import build_directory, program, program_env
 from shoaltest.record import patience
 from shoaltest.waits import stays, wait_for
 
 NOBODY = {"type": "nobody.serves"}
 NOOP = {"type": "shoal.noop"}
-ZONES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../unit/zones")
+HERE = os.path.dirname(os.path.abspath(__file__))
+ZONES = os.path.join(HERE, "../unit/zones")
+EXAMPLE = os.path.join(HERE, "../../examples/schedule-dst")
 HOUR = datetime.timedelta(hours=1)
 
 
@@ -248,6 +251,63 @@ def test_every_change_of_clocks_from_1970_to_2037():
         pytest.skip("no zone data")
     print(done.stdout.decode())
     assert done.returncode == 0, done.stdout.decode()
+
+
+# --------------------------------------------------------------------- the command
+
+
+@pytest.fixture
+def shoal(client):
+    """shoal("list", ...) is (status, standard output, standard error) of shoal schedules list ..."""
+
+    def run(*words, argv=None, text=None):
+        env = dict(program_env(), SHOAL_URL=client.url, SHOAL_API_KEY=client.key, SHOAL=program("shoal")[-1])
+        done = subprocess.run(
+            argv or program("shoal") + ["schedules", *words], env=env, timeout=60, check=False,
+            input=text, universal_newlines=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+def test_the_command(client, shoal):
+    assert shoal()[0] == 0
+    status, out, err = shoal(
+        "set", "nightly", "30 2 * * *", "report", "-", "--zone", "America/New_York", "--gap", "skip", "--overlap",
+        "both", "--missed", "all", "--missed-limit", "5", "--while-open", "skip", "--jitter", "90s", "--queue", "q",
+        "--priority", "1", "--timeout", "1500ms", "--max-attempts", "2", "--metadata", '{"a": 1}', text='{"b": 2}')
+    assert (status, err) == (0, "")
+    made = get(client, "nightly")
+    assert out.strip() == made["next_at"]
+    assert (made["zone"], made["gap"], made["overlap"]) == ("America/New_York", "skip", "both")
+    assert (made["missed"], made["missed_limit"], made["while_open"]) == ("all", 5, "skip")
+    assert made["jitter"] == 90
+    assert made["task"] == {"type": "report", "queue": "q", "payload": {"b": 2}, "priority": 1, "timeout": 1.5,
+                            "max_attempts": 2, "metadata": {"a": 1}}
+    status, out, _ = shoal("list")
+    assert status == 0 and "nightly" in out and "30 2 * * *" in out
+    assert json.loads(shoal("list", "--json")[1])["schedules"][0]["name"] == "nightly"
+    status, out, _ = shoal("get", "nightly")
+    assert status == 0 and "America/New_York" in out
+    status, out, _ = shoal("preview", "nightly", "--from", "2027-03-13T12:00:00Z", "-n", "2")
+    assert status == 0 and "gap: skipped" in out and "2027-03-15T02:30:00-04:00" in out
+    assert shoal("pause", "nightly")[:2] == (0, "paused\n")
+    assert shoal("resume", "nightly")[:2] == (0, made["next_at"] + "\n")
+    assert shoal("delete", "nightly") == (0, "", "")
+    assert shoal("get", "nightly")[0] == 2
+    assert shoal("set", "x", "60 * * * *", "t")[0] == 1
+    assert shoal("set", "x", "@daily", "t", "{")[0] == 64
+    for words in (["set", "x"], ["frob"], ["preview"], ["get", "x", "--zone", "UTC"], ["preview", "x", "--gap", "end"],
+                  ["preview", "x", "--cron", "@daily"], ["list", "-n", "5"]):
+        assert shoal(*words)[0] == 64, words
+
+
+def test_the_example(shoal):
+    status, out, err = shoal(argv=["/bin/sh", EXAMPLE])
+    assert (status, err) == (0, "")
+    for decision in ("gap: run at its end", "gap: skipped", "overlap: first", "overlap: second", "normal"):
+        assert decision in out
 
 
 # --------------------------------------------------------------------- firing
