@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/jsonw.h"
+#include "base/str.h"
 #include "base/strbuf.h"
 #include "cli/answer.h"
 #include "cli/cli.h"
@@ -30,6 +31,17 @@ static const struct args_option options[] = {
 	"How long one attempt may take, if less than its type allows."},
     {0, "max-attempts", ARGS_VALUE, "N", "How often to try. Default: the type's."},
     {0, "metadata", ARGS_VALUE, "JSON", "An object that is kept with the task."},
+    {0, "unique-key", ARGS_VALUE, "KEY", "One task of this key at a time."},
+    {0, "unique-until", ARGS_VALUE, "start|finish", "When the key is free again."},
+    {0, "unique-for", ARGS_VALUE, "DURATION",
+	"The key is taken this long: seconds, or PT5M."},
+    {0, "on-conflict", ARGS_VALUE, "WHAT",
+	"When it is taken: existing, reject, replace or postpone."},
+    {0, "concurrency-key", ARGS_VALUE, "KEY",
+	"So many tasks of this key run at a time ..."},
+    {0, "concurrency-limit", ARGS_VALUE, "N", "... and how many; 1 unless said."},
+    {0, "after", ARGS_VALUE, "ID,...", "Not before these tasks have ended."},
+    {0, "after-failure", ARGS_VALUE, "cancel|run", "If one of them does not succeed."},
     {'w', "wait", ARGS_OPTIONAL, "TIME", "Wait for the end and print the result."},
     {.name = NULL},
 };
@@ -77,6 +89,63 @@ put_options(const struct args *a, struct jsonw *w, struct err *err)
 	return 0;
 }
 
+/* options that are sent as they are: the node judges them */
+static const struct {
+	const char *option, *field;
+} texts[] = {
+    {"unique-key", "unique_key"},
+    {"unique-until", "unique_until"},
+    {"on-conflict", "on_conflict"},
+    {"concurrency-key", "concurrency_key"},
+    {"after-failure", "after_failure"},
+};
+
+static int
+put_keys(const struct args *a, struct jsonw *w, struct err *err)
+{
+	const char *text;
+	int64_t n = 0;
+
+	for (size_t i = 0; i < COUNT_OF(texts); i++) {
+		if ((text = args_text(a, texts[i].option)) == NULL)
+			continue;
+		jsonw_key(w, texts[i].field);
+		jsonw_string(w, text);
+	}
+	if ((text = args_text(a, "unique-for")) != NULL) {
+		jsonw_key(w, "unique_for");
+		if (text[0] == 'P')
+			jsonw_string(w, text);
+		else if (str_to_i64(text, &n) == 0)
+			jsonw_int(w, n);
+		else
+			return err_set(err, ERR_INVALID,
+			    "--unique-for: '%s' is neither whole seconds nor a "
+			    "duration "
+			    "such as PT5M",
+			    text);
+	}
+	n = 0;
+	if (args_int(a, "concurrency-limit", 1, 10000, &n, err) != 0)
+		return -1;
+	if (n > 0) {
+		jsonw_key(w, "concurrency_limit");
+		jsonw_int(w, n);
+	}
+	if ((text = args_text(a, "after")) != NULL) {
+		jsonw_key(w, "after");
+		jsonw_array(w);
+		while (*text != '\0') {
+			size_t len = strcspn(text, ",");
+
+			jsonw_stringn(w, text, len);
+			text += len + (text[len] == ',');
+		}
+		jsonw_end(w);
+	}
+	return 0;
+}
+
 /* the request's body; input: storage for a payload from standard input */
 static int
 build_body(
@@ -97,7 +166,7 @@ build_body(
 		jsonw_key(&w, "payload");
 		jsonw_raw(&w, payload, len);
 	}
-	if (put_options(a, &w, err) != 0)
+	if (put_options(a, &w, err) != 0 || put_keys(a, &w, err) != 0)
 		return -1;
 	jsonw_end(&w);
 	if (strbuf_failed(body))

@@ -46,7 +46,7 @@ struct submit_item {
 	/* filled before the callback */
 	bool scheduled;	       /* not due yet */
 	enum task_state state; /* the caller's own */
-	int64_t due_us; /* run_at as PostgreSQL decided it */
+	int64_t due_us;	       /* run_at as PostgreSQL decided it */
 };
 
 struct submit_group;

@@ -5,6 +5,7 @@ import time
 
 import requests
 
+from . import contract
 from .waits import wait_for
 
 FINISHED = ("succeeded", "failed", "cancelled", "expired")
@@ -37,8 +38,11 @@ class Client:
         return Client(node.url, self.key)
 
     def request(self, method, path, timeout=40, **kwargs):
-        """The bare answer, whatever it is."""
-        return self.session.request(method, self.url + path, timeout=timeout, **kwargs)
+        """The bare answer, whatever it is; it must be one that api/openapi.yaml describes."""
+        response = self.session.request(method, self.url + path, timeout=timeout, **kwargs)
+        if not kwargs.get("stream"):
+            contract.check(method, path, response)
+        return response
 
     def call(self, method, path, expect=(200, 201, 202, 204), **kwargs):
         """The JSON of an expected answer; Refused otherwise."""
