@@ -26,7 +26,6 @@ NOBODY = {"type": "nobody.serves"}
 NOOP = {"type": "shoal.noop"}
 HERE = os.path.dirname(os.path.abspath(__file__))
 ZONES = os.path.join(HERE, "../unit/zones")
-EXAMPLE = os.path.join(HERE, "../../examples/schedule-dst")
 HOUR = datetime.timedelta(hours=1)
 
 
@@ -260,10 +259,10 @@ def test_every_change_of_clocks_from_1970_to_2037():
 def shoal(client):
     """shoal("list", ...) is (status, standard output, standard error) of shoal schedules list ..."""
 
-    def run(*words, argv=None, text=None):
-        env = dict(program_env(), SHOAL_URL=client.url, SHOAL_API_KEY=client.key, SHOAL=program("shoal")[-1])
+    def run(*words, text=None):
+        env = dict(program_env(), SHOAL_URL=client.url, SHOAL_API_KEY=client.key)
         done = subprocess.run(
-            argv or program("shoal") + ["schedules", *words], env=env, timeout=60, check=False,
+            program("shoal") + ["schedules", *words], env=env, timeout=60, check=False,
             input=text, universal_newlines=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )
         return done.returncode, done.stdout, done.stderr
@@ -301,13 +300,6 @@ def test_the_command(client, shoal):
     for words in (["set", "x"], ["frob"], ["preview"], ["get", "x", "--zone", "UTC"], ["preview", "x", "--gap", "end"],
                   ["preview", "x", "--cron", "@daily"], ["list", "-n", "5"]):
         assert shoal(*words)[0] == 64, words
-
-
-def test_the_example(shoal):
-    status, out, err = shoal(argv=["/bin/sh", EXAMPLE])
-    assert (status, err) == (0, "")
-    for decision in ("gap: run at its end", "gap: skipped", "overlap: first", "overlap: second", "normal"):
-        assert decision in out
 
 
 # --------------------------------------------------------------------- firing

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/str.h"
+#include "engine/each.h"
 #include "engine/engine.h"
 #include "engine/names.h"
 #include "store/store.h"
@@ -230,6 +231,21 @@ struct submit *
 engine_submit(struct engine *e)
 {
 	return (struct submit *)(void *)e;
+}
+
+struct each *
+engine_each(struct engine *e)
+{
+	(void)e;
+	return NULL;
+}
+
+int
+each_add(struct each *s, struct each_request *r, struct err *err)
+{
+	(void)s;
+	(void)r;
+	return err_set(err, ERR_IO, "no requests one by one here");
 }
 
 struct names *

@@ -134,7 +134,7 @@ learn_key(struct bench *b)
 static PGresult *
 task_rows(const struct uuid *id, int state, bool mark)
 {
-	PGresult *res = fake_rows(17);
+	PGresult *res = fake_rows(21);
 
 	fake_text(res, 0, 0, id->b, 16);
 	fake_text(res, 0, 1, "mail", 4);
@@ -153,6 +153,10 @@ task_rows(const struct uuid *id, int state, bool mark)
 	else
 		fake_text(res, 0, 15, "{\"n\":1}", 7);
 	fake_text(res, 0, 16, "\"done\"", 6);
+	fake_text(res, 0, 17, NULL, 0);
+	fake_int(res, 0, 18, 4, 0);
+	fake_text(res, 0, 19, NULL, 0);
+	fake_text(res, 0, 20, NULL, 0);
 	return res;
 }
 
@@ -347,7 +351,7 @@ too_many_names_are_no_fault_of_the_server(void **state)
 }
 
 static void
-an_idempotency_key_is_refused_rather_than_ignored(void **state)
+a_key_takes_a_request_one_by_one(void **state)
 {
 	struct bench *b = *state;
 	struct httpreq req = request(b, HTTP_POST, "/v1/tasks", one_task);
@@ -356,7 +360,13 @@ an_idempotency_key_is_refused_rather_than_ignored(void **state)
 	req.headers[1][0] = "Idempotency-Key";
 	req.headers[1][1] = "k";
 	fake_request(&b->opts, &req);
-	expect(&req, 400, "idempotency_unsupported");
+	/* which there is none of here */
+	expect(&req, 503, "unavailable");
+	req = request(b, HTTP_POST, "/v1/tasks", one_task);
+	req.headers[1][0] = "Idempotency-Key";
+	req.headers[1][1] = "";
+	fake_request(&b->opts, &req);
+	expect(&req, 400, "invalid_header");
 	req = request(b, HTTP_POST, "/v1/tasks", one_task);
 	req.headers[1][0] = "Content-Type";
 	req.headers[1][1] = "text/plain";
@@ -509,7 +519,7 @@ what_is_not_yours_was_never_there(void **state)
 	learn_key(b);
 	missing.segment = "018bcfe5-687b-7fff-bfff-ffffffffffff";
 	fake_request(&b->opts, &missing);
-	fake_answer(fake_rows(17));
+	fake_answer(fake_rows(21));
 	malformed.segment = "018bcfe5-687b-7fff-bfff";
 	fake_request(&b->opts, &malformed);
 	assert_string_equal(missing.answer, malformed.answer);
@@ -657,7 +667,7 @@ main(void)
 	    TEST(keys_in_urls_and_strangers_are_refused_at_the_door),
 	    TEST(a_failed_submit_says_what_became_of_it),
 	    TEST(too_many_names_are_no_fault_of_the_server),
-	    TEST(an_idempotency_key_is_refused_rather_than_ignored),
+	    TEST(a_key_takes_a_request_one_by_one),
 	    TEST(a_batch_asks_for_each_new_name_once_and_answers_in_order),
 	    TEST(wait_answers_when_the_task_has_ended),
 	    TEST(a_commit_is_never_answered_with_a_failure),
