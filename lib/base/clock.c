@@ -50,8 +50,8 @@ clock_wall_us(void)
  * Years are counted from 1 March, so that the leap day is the last one and the
  * lengths of the months before it repeat every five: 153 days.
  */
-static int64_t
-days_from_date(int year, int month, int day)
+int64_t
+clock_days(int year, int month, int day)
 {
 	int64_t y = month > 2 ? year : year - 1;
 	int64_t month_from_march = (month + 9) % 12;
@@ -60,8 +60,8 @@ days_from_date(int year, int month, int day)
 	return y * 365 + y / 4 - y / 100 + y / 400 + day_of_year - 719468;
 }
 
-static void
-date_from_days(int64_t days, int *year, int *month, int *day)
+void
+clock_date(int64_t days, int *year, int *month, int *day)
 {
 	int64_t since = days + 719468; /* 0000-03-01; never negative in our range */
 	int64_t era = since / 146097, in_era = since % 146097;
@@ -102,7 +102,7 @@ clock_format(int64_t wall_us, char buf[CLOCK_TEXT_SIZE])
 	us = wall_us % US_PER_SECOND;
 	days = second / SECONDS_PER_DAY;
 	rest = second % SECONDS_PER_DAY;
-	date_from_days(days + FIRST_SECOND / SECONDS_PER_DAY, &year, &month, &day);
+	clock_date(days + FIRST_SECOND / SECONDS_PER_DAY, &year, &month, &day);
 	put_digits(buf, (unsigned)year, 4, '-');
 	put_digits(buf + 5, (unsigned)month, 2, '-');
 	put_digits(buf + 8, (unsigned)day, 2, 'T');
@@ -138,8 +138,8 @@ take_char(const char **at, char c, char other)
 	return true;
 }
 
-static int
-days_in_month(int year, int month)
+int
+clock_month_days(int year, int month)
 {
 	static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
 	bool leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
@@ -198,10 +198,10 @@ clock_parse(const char *text, int64_t *wall_us)
 		return -1;
 	/* a year outside is possible in one zone and inside in another: check at the
 	 * end */
-	if (year < 1969 || day > days_in_month(year, month))
+	if (year < 1969 || day > clock_month_days(year, month))
 		return -1;
-	t = days_from_date(year, month, day) * SECONDS_PER_DAY + hour * 3600 +
-	    minute * 60 + second - (int64_t)offset * 60;
+	t = clock_days(year, month, day) * SECONDS_PER_DAY + hour * 3600 + minute * 60 +
+	    second - (int64_t)offset * 60;
 	/* leap seconds only ever end a day of UTC */
 	if (second == 60 && t % SECONDS_PER_DAY != 0)
 		return -1;

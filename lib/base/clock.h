@@ -24,4 +24,9 @@ char *clock_format(int64_t wall_us, char buf[CLOCK_TEXT_SIZE]);
 /* RFC 3339 date-time with any offset; years 1970 to 9999; -1 if it is not that */
 int clock_parse(const char *text, int64_t *wall_us) ATTR_CHECK;
 
+/* the calendar in plain integers (proleptic Gregorian): days since 1970-01-01 */
+int64_t clock_days(int year, int month, int day);
+void clock_date(int64_t days, int *year, int *month, int *day); /* from year 0 on */
+int clock_month_days(int year, int month);
+
 #endif

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "api/api.h"
+#include "api/schedules.h"
 #include "api/tasks_each.h"
 #include "base/mem.h"
 #include "face/problem.h"
@@ -49,6 +50,8 @@ call_end(struct call *c)
 
 	TAILQ_REMOVE(&api->calls, c, link);
 	mem_free(c->items);
+	schedule_call_free(c->schedule);
+	c->schedule = NULL;
 	tasks_each_free(c->each);
 	c->stamp = 0;
 	if (api->spare_count >= SPARE_MAX) {

@@ -29,6 +29,7 @@ struct access;
 struct each_call;
 struct auth;
 struct call;
+struct schedule_call;
 
 TAILQ_HEAD(call_list, call);
 TAILQ_HEAD(ask_line, call);
@@ -86,6 +87,7 @@ struct call {
 	struct submit_item item;
 	struct task_request task;
 
+	struct schedule_call *schedule; /* of calls about schedules: owned */
 	struct each_call *each; /* tasks that are made one by one: owned */
 
 	/* a batch: owned */
@@ -122,6 +124,8 @@ int64_t call_wait_left_ms(const struct call *c);
 /* the handlers, one file a resource */
 typedef void api_handler(struct api *api, struct httpreq *req, int app_id);
 api_handler tasks_post, tasks_post_batch, tasks_get, tasks_list;
+api_handler schedules_list, schedules_get, schedules_put, schedules_delete,
+    schedules_pause, schedules_resume, schedules_preview, schedules_preview_rule;
 api_handler groups_post, groups_get, groups_add, groups_close;
 
 #endif

@@ -51,7 +51,7 @@ struct broker_events {
 	void (*more_ended)(int got, int64_t left, void *arg);
 	/* a message for us: a task that this worker waits for has ended */
 	void (*done)(int app_id, const struct uuid *id, void *arg);
-	/* a message for all: "feed", "done <app>/<id>", "places" ... */
+	/* a message for all: "feed", "done <app>/<id>", "places", "schedules" ... */
 	void (*ctl)(const char *text, size_t len, void *arg);
 	/* the epoch as Redis has it; 0: the key is missing */
 	void (*epoch)(int64_t epoch, void *arg);

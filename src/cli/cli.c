@@ -23,6 +23,7 @@ const struct cli_command *const cli_commands[] = {
     &cli_get,
     &cli_wait,
     &cli_list,
+    &cli_schedules,
     &cli_apps,
     &cli_keys,
     &cli_bench,

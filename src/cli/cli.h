@@ -79,7 +79,7 @@ int cli_operands(const struct cli *cli, int min, int max);
 /* bytes and a newline on standard output */
 void cli_put_json(const char *bytes, size_t len);
 
-extern const struct cli_command cli_submit, cli_get, cli_wait, cli_list, cli_apps,
-    cli_keys, cli_bench, cli_help, cli_version;
+extern const struct cli_command cli_submit, cli_get, cli_wait, cli_list, cli_schedules,
+    cli_apps, cli_keys, cli_bench, cli_help, cli_version;
 
 #endif

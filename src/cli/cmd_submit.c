@@ -5,21 +5,19 @@
  * The payload is checked here and sent as it was written, byte for byte.  Names and
  * limits are the node's to judge.
  */
-#include <errno.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "base/jscan.h"
 #include "base/jsonw.h"
 #include "base/str.h"
 #include "base/strbuf.h"
 #include "cli/answer.h"
 #include "cli/cli.h"
+#include "cli/input.h"
 #include "cli/wait.h"
 #include "model/task.h"
 
-#define INPUT_MAX  (8UL * 1024 * 1024)
 #define REQUEST_MS 30000
 #define DAY_MS	   (86400LL * 1000)
 
@@ -49,44 +47,6 @@ static const struct args_option options[] = {
 };
 
 static int
-read_input(struct strbuf *in, struct err *err)
-{
-	char block[65536];
-	size_t n;
-
-	while ((n = fread(block, 1, sizeof(block), stdin)) > 0)
-		strbuf_put(in, block, n);
-	if (ferror(stdin))
-		return err_errno(err, errno, "standard input");
-	if (strbuf_failed(in))
-		return err_set(
-		    err, ERR_INVALID, "standard input: more than %lu bytes", INPUT_MAX);
-	return 0;
-}
-
-static int
-check_json(const char *what, const char *bytes, size_t len, struct err *err)
-{
-	const struct jscan_limits limits = {.max_depth = 32, .check_keys = 1};
-	struct jspan value;
-
-	if (jscan_check(bytes, len, &limits, &value, err) != 0)
-		return err_wrap(err,
-		    "%s is not JSON (text needs quotes of its own: '\"text\"')", what);
-	return 0;
-}
-
-static void
-put_seconds(struct jsonw *w, const char *name, int64_t ms)
-{
-	jsonw_key(w, name);
-	if (ms % 1000 == 0)
-		jsonw_int(w, ms / 1000);
-	else
-		jsonw_double(w, (double)ms / 1000);
-}
-
-static int
 put_options(const struct args *a, struct jsonw *w, struct err *err)
 {
 	int64_t priority = -1, attempts = 0, delay_ms = -1, timeout_ms = 0;
@@ -109,19 +69,19 @@ put_options(const struct args *a, struct jsonw *w, struct err *err)
 		jsonw_int(w, priority);
 	}
 	if (delay_ms >= 0)
-		put_seconds(w, "delay", delay_ms);
+		input_put_seconds(w, "delay", delay_ms);
 	if ((text = args_text(a, "run-at")) != NULL) {
 		jsonw_key(w, "run_at");
 		jsonw_string(w, text);
 	}
 	if (args_has(a, "timeout"))
-		put_seconds(w, "timeout", timeout_ms);
+		input_put_seconds(w, "timeout", timeout_ms);
 	if (attempts > 0) {
 		jsonw_key(w, "max_attempts");
 		jsonw_int(w, attempts);
 	}
 	if ((text = args_text(a, "metadata")) != NULL) {
-		if (check_json("--metadata", text, strlen(text), err) != 0)
+		if (input_check("--metadata", text, strlen(text), err) != 0)
 			return -1;
 		jsonw_key(w, "metadata");
 		jsonw_raw(w, text, strlen(text));
@@ -191,17 +151,12 @@ static int
 build_body(
     const struct args *a, struct strbuf *input, struct strbuf *body, struct err *err)
 {
-	const char *payload = a->operand_count > 1 ? a->operands[1] : NULL;
-	size_t len = payload != NULL ? strlen(payload) : 0;
+	const char *payload = NULL;
 	struct jsonw w;
+	size_t len = 0;
 
-	if (payload != NULL && str_eq(payload, "-")) {
-		if (read_input(input, err) != 0)
-			return -1;
-		payload = input->data;
-		len = input->len;
-	}
-	if (payload != NULL && check_json("the payload", payload, len, err) != 0)
+	if (a->operand_count > 1 &&
+	    input_json("the payload", a->operands[1], input, &payload, &len, err) != 0)
 		return -1;
 	jsonw_init(&w, body);
 	jsonw_object(&w);

@@ -175,6 +175,8 @@ on_ctl(const char *text, size_t len, void *arg)
 		engine_places_changed(e, true);
 	else if (is_word(text, len, "sweep"))
 		leader_sweep_soon(e->leader);
+	else if (is_word(text, len, "schedules"))
+		leader_schedules(e->leader);
 	else if (is_word(text, len, "lead"))
 		leader_campaign(e->leader);
 	else /* a newer node may say more */
@@ -580,6 +582,15 @@ struct store *
 engine_store(struct engine *e)
 {
 	return e->store;
+}
+
+void
+engine_schedules_changed(struct engine *e)
+{
+	if (leader_is(e->leader))
+		leader_schedules(e->leader);
+	else
+		broker_publish(e->broker, "schedules");
 }
 
 int64_t

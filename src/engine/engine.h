@@ -59,6 +59,8 @@ struct each *engine_each(struct engine *e);
 struct names *engine_names(struct engine *e);
 struct waiters *engine_waiters(struct engine *e);
 struct store *engine_store(struct engine *e);
+/* a schedule has changed, and PostgreSQL knows: told to the leader */
+void engine_schedules_changed(struct engine *e);
 /* PostgreSQL's time as learned from the last beat, microseconds since 1970; this node's
  * before that */
 int64_t engine_now_us(struct engine *e);

@@ -28,6 +28,7 @@ struct feeder;
 struct leader;
 struct prune;
 struct recover;
+struct schedules;
 
 struct engine {
 	struct loop *loop;
@@ -211,6 +212,7 @@ void leader_store(struct leader *ld, bool up); /* the leader's connection */
 void leader_broker(struct leader *ld, bool up);
 void leader_lost(struct leader *ld);	   /* PostgreSQL says that another leads */
 void leader_hint(struct leader *ld);	   /* somebody asks for a pass */
+void leader_schedules(struct leader *ld);  /* a schedule has changed */
 void leader_sweep_soon(struct leader *ld); /* an incarnation was buried */
 void leader_step_down(struct leader *ld);
 bool leader_is(const struct leader *ld);
@@ -234,6 +236,13 @@ void prune_stop(struct prune *p);
 int64_t prune_rest_ms(int64_t took_ms, int64_t pass_ms);
 /* ... and the next batch; full: this one was looked at to its last row */
 int prune_batch(int batch, int64_t took_ms, bool full);
+
+/* schedules.c: makes the tasks of schedules */
+struct schedules *schedules_create(struct engine *e, struct err *err) ATTR_CHECK;
+void schedules_free(struct schedules *s);
+void schedules_start(struct schedules *s); /* this worker leads, and has PostgreSQL */
+void schedules_stop(struct schedules *s);
+void schedules_hint(struct schedules *s); /* one has changed */
 
 #define LEASE_MS 9000
 

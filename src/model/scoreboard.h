@@ -51,6 +51,7 @@ enum score_state {
 	X(tasks_lost_total, "counter", "Attempts given back by recovery or audit.")    \
 	X(tasks_pruned_total, "counter",                                               \
 	    "Finished tasks removed because their time was over.")                     \
+	X(schedules_fired_total, "counter", "Tasks made by schedules.")                \
 	X(tasks_running, "gauge", "Attempts running now.")                             \
 	X(ids_dropped_total, "counter",                                                \
 	    "Ids from Redis that no claim took: duplicates, strangers.")               \

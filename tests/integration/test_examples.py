@@ -51,3 +51,10 @@ def test_sql_submit_goes_with_its_transaction(run):
     text = run("sql-submit")
     assert "rolled back: there is no task" in text
     assert '{"order":17}' in text
+
+
+def test_schedule_dst_shows_both_nights(run):
+    text = run("schedule-dst")
+    for decision in ("gap: run at its end", "gap: skipped", "overlap: first", "overlap: second", "normal"):
+        assert decision in text
+    assert "2027-03-14T03:00:00-04:00" in text and "2027-11-07T01:30:00-05:00" in text

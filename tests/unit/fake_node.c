@@ -266,6 +266,12 @@ engine_store(struct engine *e)
 	return (struct store *)(void *)e;
 }
 
+void
+engine_schedules_changed(struct engine *e)
+{
+	(void)e;
+}
+
 int64_t
 engine_now_us(struct engine *e)
 {

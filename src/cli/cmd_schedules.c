@@ -1,0 +1,512 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * cmd_schedules.c - shoal schedules: the application's schedules, and when they fire.
+ *
+ * A verb is a row in the table at the end: it asks for one path and shows the answer.
+ * What is put is the node's to judge.
+ */
+#include <json-c/json.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "base/strbuf.h"
+#include "cli/answer.h"
+#include "cli/cli.h"
+#include "cli/input.h"
+#include "model/task.h"
+
+#define REQUEST_MS 30000
+#define PAGE_MAX   100 /* the node's own bound */
+#define DAY_MS	   (86400LL * 1000)
+
+static const struct args_option options[] = {
+    {'z', "zone", ARGS_VALUE, "ZONE", "set: Europe/Berlin, for one. Default: UTC."},
+    {0, "gap", ARGS_VALUE, "WHAT", "set: when clocks skip it: end, skip."},
+    {0, "overlap", ARGS_VALUE, "WHAT",
+	"set: when clocks show it twice: first, second, both."},
+    {0, "missed", ARGS_VALUE, "WHAT", "set: after an outage: latest, skip, all."},
+    {0, "missed-limit", ARGS_VALUE, "N", "set: all of them, up to N. Default: 10."},
+    {0, "while-open", ARGS_VALUE, "WHAT",
+	"set: while one of its tasks has not ended: allow, skip."},
+    {0, "jitter", ARGS_VALUE, "TIME", "set: each task up to so much later, at random."},
+    {0, "paused", ARGS_FLAG, NULL, "set: it does not fire until it is resumed."},
+    {'q', "queue", ARGS_VALUE, "QUEUE", "set: the tasks' queue. Default: default."},
+    {'p', "priority", ARGS_VALUE, "N", "set: 0 to 9; 0 goes first."},
+    {0, "timeout", ARGS_VALUE, "TIME", "set: how long one attempt may take."},
+    {0, "max-attempts", ARGS_VALUE, "N", "set: how often to try."},
+    {0, "metadata", ARGS_VALUE, "JSON", "set: an object that is kept with each task."},
+    {'n', "count", ARGS_VALUE, "N", "preview: so many fires. Default: 10."},
+    {0, "from", ARGS_VALUE, "WHEN", "preview: after 2027-03-13T12:00:00Z, for one."},
+    {0, "cron", ARGS_VALUE, "CRON", "preview: a rule that is not set."},
+    {.name = NULL},
+};
+
+static const char *const preview_only[] = {"count", "from", "cron", NULL};
+static const char *const rule_texts[] = {"zone", "gap", "overlap", NULL};
+static const char *const policy_texts[] = {"missed", NULL};
+
+/* ---------------------------------------------------------------- asking */
+
+/* "/v1/schedules/NAME" and what follows */
+static void
+put_path(struct strbuf *path, const char *name, const char *rest)
+{
+	strbuf_puts(path, "/v1/schedules/");
+	url_encode(path, name);
+	strbuf_puts(path, rest);
+}
+
+typedef void shower(struct json_object *doc);
+
+/* asks, and shows a success; show NULL: nothing but JSON if that is wanted */
+static int
+ask(struct cli *cli, const char *method, const struct strbuf *path,
+    const struct strbuf *body, shower *show)
+{
+	struct client_answer answer;
+	struct err err = ERR_INIT;
+	struct json_object *doc = NULL;
+	int rc;
+
+	if (strbuf_failed(path) || (body != NULL && strbuf_failed(body)))
+		return cli_usage(cli, "the name or the task is too long");
+	if ((rc = cli_connect(cli)) != 0)
+		return rc;
+	if (client_call(cli->client, method, path->data,
+		body != NULL ? body->data : NULL, body != NULL ? body->len : 0,
+		REQUEST_MS, &answer, &err) != 0)
+		return cli_error(cli, &err);
+	if (answer.status < 200 || answer.status > 299) {
+		rc = cli_problem(cli, &answer);
+	} else if (cli->json) {
+		if (answer.len > 0)
+			cli_put_json(answer.body, answer.len);
+	} else if (show != NULL) {
+		doc = answer_parse(answer.body, answer.len, &err);
+		if (doc != NULL)
+			show(doc);
+		else
+			rc = cli_error(cli, &err);
+	}
+	json_object_put(doc);
+	client_answer_fini(&answer);
+	return rc;
+}
+
+/* ---------------------------------------------------------------- showing */
+
+static void
+put_column(struct json_object *row, const char *name, int width)
+{
+	const char *text = answer_text(row, name);
+	char shown[160];
+
+	if (text == NULL)
+		text = "-";
+	str_printable(shown, sizeof(shown), text, strlen(text));
+	printf("%-*s ", width, shown);
+}
+
+static void
+show_fields(struct json_object *schedule)
+{
+	json_object_object_foreach(schedule, name, value)
+	{
+		if (value == NULL)
+			continue;
+		printf("%-13s ", name);
+		if (json_object_is_type(value, json_type_string))
+			answer_put_text(stdout, json_object_get_string(value));
+		else
+			answer_put_json(stdout, value);
+		putchar('\n');
+	}
+}
+
+static void
+show_next(struct json_object *schedule)
+{
+	const char *next = answer_text(schedule, "next_at");
+
+	if (next != NULL)
+		answer_put_text(stdout, next);
+	else
+		fputs(json_object_get_boolean(answer_member(schedule, "paused"))
+			  ? "paused"
+			  : "never",
+		    stdout);
+	putchar('\n');
+}
+
+static void
+show_preview(struct json_object *doc)
+{
+	struct json_object *fires = answer_member(doc, "fires"), *f;
+
+	printf("%-27s %-25s %-19s %s\n", "AT", "LOCAL", "THE RULE SAYS", "DECISION");
+	for (size_t i = 0; json_object_is_type(fires, json_type_array) &&
+			   i < json_object_array_length(fires);
+	     i++) {
+		f = json_object_array_get_idx(fires, i);
+		put_column(f, "at", 27);
+		put_column(f, "local", 25);
+		put_column(f, "named", 19);
+		put_column(f, "decision", 1);
+		putchar('\n');
+	}
+}
+
+static void
+show_page(struct json_object *page)
+{
+	struct json_object *rows = answer_member(page, "schedules"), *s;
+
+	for (size_t i = 0; json_object_is_type(rows, json_type_array) &&
+			   i < json_object_array_length(rows);
+	     i++) {
+		s = json_object_array_get_idx(rows, i);
+		put_column(s, "name", 24);
+		put_column(s, "cron", 20);
+		put_column(s, "zone", 20);
+		put_column(s, "type", 20);
+		printf("%8lld ",
+		    (long long)answer_int(answer_member(s, "counts"), "fired"));
+		show_next(s);
+	}
+}
+
+/* ---------------------------------------------------------------- list */
+
+/* one page; cursor is "" after the last one */
+static int
+list_page(struct cli *cli, char *cursor, size_t size)
+{
+	struct client_answer answer;
+	struct err err = ERR_INIT;
+	struct json_object *page;
+	struct strbuf path;
+	const char *next;
+	int rc = CLI_OK;
+
+	strbuf_init(&path, 1024);
+	strbuf_printf(&path, "/v1/schedules?limit=%d", PAGE_MAX);
+	if (cursor[0] != '\0')
+		strbuf_printf(&path, "&cursor=%s", cursor);
+	if (client_call(cli->client, "GET", path.data, NULL, 0, REQUEST_MS, &answer,
+		&err) != 0) {
+		strbuf_fini(&path);
+		return cli_error(cli, &err);
+	}
+	strbuf_fini(&path);
+	page = answer_parse(answer.body, answer.len, &err);
+	if (answer.status != 200)
+		rc = cli_problem(cli, &answer);
+	else if (page == NULL)
+		rc = cli_error(cli, &err);
+	else if (cli->json)
+		cli_put_json(answer.body, answer.len);
+	else
+		show_page(page);
+	next = answer_text(page, "next_cursor");
+	if (!str_copy(cursor, size, next != NULL ? next : ""))
+		rc = cli_usage(cli, "the node's cursor is too long");
+	json_object_put(page);
+	client_answer_fini(&answer);
+	return rc;
+}
+
+static int
+list(struct cli *cli, const char *name)
+{
+	char cursor[512] = "";
+	int rc;
+
+	(void)name;
+	if ((rc = cli_connect(cli)) != 0)
+		return rc;
+	if (!cli->json)
+		printf("%-24s %-20s %-20s %-20s %8s %s\n", "NAME", "CRON", "ZONE",
+		    "TYPE", "FIRED", "NEXT");
+	do {
+		rc = list_page(cli, cursor, sizeof(cursor));
+	} while (rc == CLI_OK && cursor[0] != '\0' && !ferror(stdout));
+	return rc;
+}
+
+/* ---------------------------------------------------------------- set */
+
+static void
+put_texts(const struct args *a, const char *const names[], struct jsonw *w)
+{
+	for (size_t i = 0; names[i] != NULL; i++) {
+		if (!args_has(a, names[i]))
+			continue;
+		jsonw_key(w, names[i]);
+		jsonw_string(w, args_text(a, names[i]));
+	}
+}
+
+static int
+put_task(const struct args *a, struct strbuf *input, struct jsonw *w, struct err *err)
+{
+	const char *payload = NULL, *metadata = args_text(a, "metadata");
+	int64_t priority = -1, attempts = 0, timeout_ms = 0;
+	static const char *const texts[] = {"queue", NULL};
+	size_t len = 0;
+
+	if (args_int(a, "priority", 0, TASK_PRIORITY_MAX, &priority, err) != 0 ||
+	    args_int(a, "max-attempts", 1, 1000, &attempts, err) != 0 ||
+	    args_duration_ms(a, "timeout", 7 * DAY_MS, &timeout_ms, err) != 0 ||
+	    (a->operand_count > 4 && input_json("the payload", a->operands[4], input,
+					 &payload, &len, err) != 0) ||
+	    (metadata != NULL &&
+		input_check("--metadata", metadata, strlen(metadata), err) != 0))
+		return -1;
+	jsonw_key(w, "task");
+	jsonw_object(w);
+	jsonw_key(w, "type");
+	jsonw_string(w, a->operands[3]);
+	put_texts(a, texts, w);
+	if (payload != NULL) {
+		jsonw_key(w, "payload");
+		jsonw_raw(w, payload, len);
+	}
+	if (priority >= 0) {
+		jsonw_key(w, "priority");
+		jsonw_int(w, priority);
+	}
+	if (attempts > 0) {
+		jsonw_key(w, "max_attempts");
+		jsonw_int(w, attempts);
+	}
+	if (args_has(a, "timeout"))
+		input_put_seconds(w, "timeout", timeout_ms);
+	if (metadata != NULL) {
+		jsonw_key(w, "metadata");
+		jsonw_raw(w, metadata, strlen(metadata));
+	}
+	jsonw_end(w);
+	return 0;
+}
+
+static int
+build(const struct args *a, struct strbuf *input, struct strbuf *body, struct err *err)
+{
+	int64_t limit = 0, jitter_ms = -1;
+	const char *open = args_text(a, "while-open");
+	struct jsonw w;
+
+	if (args_int(a, "missed-limit", 1, 1000, &limit, err) != 0 ||
+	    args_duration_ms(a, "jitter", DAY_MS, &jitter_ms, err) != 0)
+		return -1;
+	jsonw_init(&w, body);
+	jsonw_object(&w);
+	jsonw_key(&w, "cron");
+	jsonw_string(&w, a->operands[2]);
+	put_texts(a, rule_texts, &w);
+	put_texts(a, policy_texts, &w);
+	if (limit > 0) {
+		jsonw_key(&w, "missed_limit");
+		jsonw_int(&w, limit);
+	}
+	if (open != NULL) {
+		jsonw_key(&w, "while_open");
+		jsonw_string(&w, open);
+	}
+	if (jitter_ms >= 0)
+		input_put_seconds(&w, "jitter", jitter_ms);
+	if (args_has(a, "paused")) {
+		jsonw_key(&w, "paused");
+		jsonw_bool(&w, true);
+	}
+	if (put_task(a, input, &w, err) != 0)
+		return -1;
+	jsonw_end(&w);
+	return 0;
+}
+
+static int
+set(struct cli *cli, const char *name)
+{
+	struct strbuf input, body, path;
+	struct err err = ERR_INIT;
+	int rc;
+
+	strbuf_init(&input, INPUT_MAX);
+	strbuf_init(&body, INPUT_MAX + 65536);
+	strbuf_init(&path, 4096);
+	put_path(&path, name, "");
+	if (build(&cli->args, &input, &body, &err) != 0)
+		rc = cli_usage(cli, "%s", err.text);
+	else
+		rc = ask(cli, "PUT", &path, &body, show_next);
+	strbuf_fini(&path);
+	strbuf_fini(&body);
+	strbuf_fini(&input);
+	return rc;
+}
+
+/* ---------------------------------------------------------------- the others */
+
+static int
+simple(struct cli *cli, const char *method, const char *name, const char *rest,
+    shower *show)
+{
+	struct strbuf path;
+	int rc;
+
+	strbuf_init(&path, 4096);
+	put_path(&path, name, rest);
+	rc = ask(cli, method, &path, NULL, show);
+	strbuf_fini(&path);
+	return rc;
+}
+
+static int
+get(struct cli *cli, const char *name)
+{
+	return simple(cli, "GET", name, "", show_fields);
+}
+
+static int
+del(struct cli *cli, const char *name)
+{
+	return simple(cli, "DELETE", name, "", NULL);
+}
+
+static int
+pause_it(struct cli *cli, const char *name)
+{
+	return simple(cli, "POST", name, "/pause", show_next);
+}
+
+static int
+resume(struct cli *cli, const char *name)
+{
+	return simple(cli, "POST", name, "/resume", show_next);
+}
+
+/* a rule that is not set */
+static int
+preview_rule(struct cli *cli, int64_t count)
+{
+	const struct args *a = &cli->args;
+	static const char *const texts[] = {"cron", "from", NULL};
+	struct strbuf body, path;
+	struct jsonw w;
+	int rc;
+
+	strbuf_init(&body, 65536);
+	strbuf_init(&path, 4096);
+	strbuf_puts(&path, "/v1/schedules/preview");
+	jsonw_init(&w, &body);
+	jsonw_object(&w);
+	put_texts(a, texts, &w);
+	put_texts(a, rule_texts, &w);
+	jsonw_key(&w, "count");
+	jsonw_int(&w, count);
+	jsonw_end(&w);
+	rc = ask(cli, "POST", &path, &body, show_preview);
+	strbuf_fini(&path);
+	strbuf_fini(&body);
+	return rc;
+}
+
+static int
+preview(struct cli *cli, const char *name)
+{
+	const char *from = args_text(&cli->args, "from");
+	struct err err = ERR_INIT;
+	struct strbuf path;
+	int64_t count = 10;
+	char rest[64];
+	int rc;
+
+	if (args_int(&cli->args, "count", 1, PAGE_MAX, &count, &err) != 0)
+		return cli_usage(cli, "%s", err.text);
+	if ((name != NULL) == args_has(&cli->args, "cron"))
+		return cli_usage(cli, "preview takes a NAME or --cron");
+	if (name == NULL)
+		return preview_rule(cli, count);
+	strbuf_init(&path, 4096);
+	snprintf(rest, sizeof(rest), "/preview?count=%lld", (long long)count);
+	put_path(&path, name, rest);
+	if (from != NULL) {
+		strbuf_puts(&path, "&from=");
+		url_encode(&path, from);
+	}
+	rc = ask(cli, "GET", &path, NULL, show_preview);
+	strbuf_fini(&path);
+	return rc;
+}
+
+static const struct {
+	const char *name;
+	int min, max;				       /* operands, the verb included */
+	int (*run)(struct cli *cli, const char *name); /* NULL: none was given */
+} verbs[] = {
+    {"list", 0, 1, list},
+    {"get", 2, 2, get},
+    {"set", 4, 5, set},
+    {"delete", 2, 2, del},
+    {"preview", 1, 2, preview},
+    {"pause", 2, 2, pause_it},
+    {"resume", 2, 2, resume},
+};
+
+static bool
+is_among(const char *name, const char *const names[])
+{
+	while (*names != NULL && !str_eq(*names, name))
+		names++;
+	return *names != NULL;
+}
+
+static bool
+option_fits(const struct args *a, const char *name, const char *verb)
+{
+	if (!str_eq(verb, "preview"))
+		return str_eq(verb, "set") && !is_among(name, preview_only);
+	return is_among(name, preview_only) ||
+	       (is_among(name, rule_texts) && args_has(a, "cron"));
+}
+
+static int
+run(struct cli *cli)
+{
+	const struct args *a = &cli->args;
+	const char *verb = a->operand_count > 0 ? a->operands[0] : "list";
+	size_t i = 0;
+	int rc;
+
+	while (i < COUNT_OF(verbs) && !str_eq(verbs[i].name, verb))
+		i++;
+	if (i == COUNT_OF(verbs))
+		return cli_usage(cli,
+		    "list, get, set, delete, preview, pause or resume, not '%s'", verb);
+	if ((rc = cli_operands(cli, verbs[i].min, verbs[i].max)) != 0)
+		return rc;
+	for (const struct args_option *o = options; o->name != NULL; o++) {
+		if (args_has(a, o->name) && !option_fits(a, o->name, verb))
+			return cli_usage(cli, "--%s is not for %s", o->name, verb);
+	}
+	return verbs[i].run(cli, a->operand_count > 1 ? a->operands[1] : NULL);
+}
+
+const struct cli_command cli_schedules = {
+    .name = "schedules",
+    .usage = "[list | get NAME | set NAME CRON TYPE [JSON|-] | delete NAME | preview "
+	     "[NAME] | pause NAME | resume NAME]",
+    .summary = "Shows and changes what makes tasks at times.",
+    .help = "CRON has 5 fields (minute, hour, day of month, month, day of week), or 6 "
+	    "with the second in\n"
+	    "front, or is @daily and the like, or @every 90s. set makes a schedule or "
+	    "replaces it, and\n"
+	    "prints when it fires next. preview shows what it will do, also where "
+	    "clocks change; with\n"
+	    "--cron it takes a rule that is not set, and --zone, --gap and --overlap.",
+    .needs = CLI_SERVER,
+    .options = options,
+    .run = run,
+};
