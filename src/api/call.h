@@ -28,6 +28,7 @@
 struct access;
 struct auth;
 struct call;
+struct follow;
 
 TAILQ_HEAD(call_list, call);
 TAILQ_HEAD(ask_line, call);
@@ -52,6 +53,7 @@ struct api {
 	struct auth *auth;
 	struct access *access;
 	struct http_route *routes;
+	struct follow *follow;
 	bool leaving;		/* nobody waits for a task's end any more */
 	bool stopped;		/* the engine is not to be asked any more */
 	struct call_list calls; /* under way */
@@ -79,6 +81,9 @@ struct call {
 
 	struct uuid id;		   /* GET: the task that was asked for */
 	struct task_filter filter; /* a list; its texts belong to req */
+	/* a page of a task's events: behind this place in its life */
+	int64_t after_sort, after_seq;
+	int after_rank;
 
 	/* one task to submit */
 	struct submit_group group;
@@ -95,6 +100,8 @@ struct call {
 struct call *call_begin(struct api *api, struct httpreq *req, int app_id);
 void call_drop(struct call *c);		     /* no answer: the client is gone */
 void call_reply(struct call *c, int status); /* with api->out as the body */
+/* c ends without an answer: the request is the caller's now */
+struct httpreq *call_release(struct call *c) ATTR_CHECK;
 void call_refuse(struct call *c, const struct refusal *why);
 void call_problem(struct call *c, const struct err *err, const char *detail);
 void call_read_failed(
@@ -119,5 +126,6 @@ int64_t call_wait_left_ms(const struct call *c);
 /* the handlers, one file a resource */
 typedef void api_handler(struct api *api, struct httpreq *req, int app_id);
 api_handler tasks_post, tasks_post_batch, tasks_get, tasks_list;
+api_handler tasks_events, tasks_log, events_stream;
 
 #endif

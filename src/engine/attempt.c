@@ -225,12 +225,20 @@ attempt_fence(const struct attempt *a, char buf[FENCE_TEXT_SIZE])
 	return buf;
 }
 
+void
+attempt_report(
+    struct attempt *a, const char *progress, const char *line, size_t line_len)
+{
+	report_add(a->dispatch->engine->reports, a, progress, line, line_len);
+}
+
 static void
 ended(struct attempt *a)
 {
 	struct dispatch *d = a->dispatch;
 
 	a->state = ATTEMPT_ENDED;
+	report_end(d->engine->reports, a);
 	put_place(a);
 	if (a->lost) {
 		dispatch_release(d, a);

@@ -48,6 +48,7 @@ struct leader {
 	struct engine *engine;
 	struct feeder *feeder;
 	struct prune *prune;
+	struct tidy *tidy;
 	bool leading;
 	bool asking;
 	struct hmap *watched;
@@ -83,8 +84,10 @@ leader_create(struct engine *e, struct err *err)
 	ld->redis_timer = loop_timer_create(e->loop, on_redis_time, ld);
 	ld->feeder = feeder_create(e, err);
 	ld->prune = prune_create(e, err);
+	ld->tidy = tidy_create(e, err);
 	if (ld->redis_timer == NULL || ld->watched == NULL || ld->watch_timer == NULL ||
-	    ld->sweep_timer == NULL || ld->feeder == NULL || ld->prune == NULL) {
+	    ld->sweep_timer == NULL || ld->feeder == NULL || ld->prune == NULL ||
+	    ld->tidy == NULL) {
 		leader_free(ld);
 		err_set(err, ERR_NOMEM, "leader");
 		return NULL;
@@ -117,6 +120,7 @@ leader_free(struct leader *ld)
 	loop_timer_free(ld->redis_timer);
 	feeder_free(ld->feeder);
 	prune_free(ld->prune);
+	tidy_free(ld->tidy);
 	mem_free(ld);
 }
 
@@ -205,6 +209,7 @@ stop(struct leader *ld)
 	ld->leading = false;
 	feeder_stop(ld->feeder);
 	prune_stop(ld->prune);
+	tidy_stop(ld->tidy);
 	forget_watched(ld);
 	loop_timer_stop(ld->watch_timer);
 	loop_timer_stop(ld->sweep_timer);
@@ -217,6 +222,7 @@ leader_quit(struct leader *ld)
 	ld->leading = false;
 	feeder_stop(ld->feeder);
 	prune_stop(ld->prune);
+	tidy_stop(ld->tidy);
 }
 
 void
@@ -280,11 +286,13 @@ leader_store(struct leader *ld, bool up)
 	if (up) {
 		feeder_start(ld->feeder);
 		prune_start(ld->prune);
+		tidy_start(ld->tidy);
 		loop_timer_start_ms(ld->watch_timer, 0);
 		leader_sweep_soon(ld);
 	} else {
 		feeder_stop(ld->feeder);
 		prune_stop(ld->prune);
+		tidy_stop(ld->tidy);
 		forget_watched(ld);
 		loop_timer_stop(ld->watch_timer);
 		loop_timer_stop(ld->sweep_timer);

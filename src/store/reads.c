@@ -45,6 +45,7 @@ enum task_column {
 	COL_METADATA,
 	COL_PAYLOAD,
 	COL_RESULT,
+	COL_PROGRESS,
 	COL_MARK = COL_PAYLOAD, /* lists: this row only tells where the window ended */
 };
 
@@ -59,8 +60,8 @@ enum task_column {
 
 const struct pgstmt reads_task = {
     "reads_task",
-    "SELECT " TASK_COLUMNS
-    ", t.payload, t.result FROM shoal.task_of($1::int, $2::uuid) t" NAMES_OF_T,
+    "SELECT " TASK_COLUMNS ", t.payload, t.result, shoal.progress_of($1::int, $2::uuid)"
+    " FROM shoal.task_of($1::int, $2::uuid) t" NAMES_OF_T,
 };
 
 /* list_tasks gives the columns in our order */
@@ -156,6 +157,7 @@ task_row_get(const struct pgrows *rows, int row, struct task_row *t)
 	task_list_row_get(rows, row, t);
 	t->payload = span_or_none(rows, row, COL_PAYLOAD);
 	t->result = span_or_none(rows, row, COL_RESULT);
+	t->progress = span_or_none(rows, row, COL_PROGRESS);
 }
 
 void
