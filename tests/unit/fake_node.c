@@ -224,6 +224,45 @@ httpreq_drop(struct httpreq *req)
 	req->dropped = true;
 }
 
+bool
+httpreq_stream_begin(struct httpreq *req, int status, const char *type)
+{
+	(void)type;
+	assert_false(req->ended || req->streaming);
+	if (req->is_gone)
+		return false;
+	req->streaming = true;
+	req->status = status;
+	req->answer = calloc(1, 1);
+	assert_non_null(req->answer);
+	return true;
+}
+
+void
+httpreq_stream_send(struct httpreq *req, const void *bytes, size_t len)
+{
+	size_t had = strlen(req->answer);
+
+	assert_true(req->streaming && !req->ended);
+	req->answer = realloc(req->answer, had + len + 1);
+	assert_non_null(req->answer);
+	memcpy(req->answer + had, bytes, len);
+	req->answer[had + len] = '\0';
+}
+
+size_t
+httpreq_stream_unsent(const struct httpreq *req)
+{
+	return req->unsent;
+}
+
+void
+httpreq_stream_end(struct httpreq *req)
+{
+	assert_true(req->streaming);
+	end(req);
+}
+
 /* ---------------------------------------------------------------- engine */
 
 struct submit *

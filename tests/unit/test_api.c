@@ -134,7 +134,7 @@ learn_key(struct bench *b)
 static PGresult *
 task_rows(const struct uuid *id, int state, bool mark)
 {
-	PGresult *res = fake_rows(17);
+	PGresult *res = fake_rows(18);
 
 	fake_text(res, 0, 0, id->b, 16);
 	fake_text(res, 0, 1, "mail", 4);
@@ -153,6 +153,7 @@ task_rows(const struct uuid *id, int state, bool mark)
 	else
 		fake_text(res, 0, 15, "{\"n\":1}", 7);
 	fake_text(res, 0, 16, "\"done\"", 6);
+	fake_text(res, 0, 17, "50", 2);
 	return res;
 }
 
@@ -509,7 +510,7 @@ what_is_not_yours_was_never_there(void **state)
 	learn_key(b);
 	missing.segment = "018bcfe5-687b-7fff-bfff-ffffffffffff";
 	fake_request(&b->opts, &missing);
-	fake_answer(fake_rows(17));
+	fake_answer(fake_rows(18));
 	malformed.segment = "018bcfe5-687b-7fff-bfff";
 	fake_request(&b->opts, &malformed);
 	assert_string_equal(missing.answer, malformed.answer);
