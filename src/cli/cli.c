@@ -23,6 +23,8 @@ const struct cli_command *const cli_commands[] = {
     &cli_get,
     &cli_wait,
     &cli_list,
+    &cli_events,
+    &cli_log,
     &cli_apps,
     &cli_keys,
     &cli_bench,
