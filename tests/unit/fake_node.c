@@ -397,13 +397,21 @@ int
 store_exec(struct store *st, enum store_lane lane, const struct pgstmt *stmt,
     const struct pgparam *p, pgconn_done_cb *cb, void *arg, struct err *err)
 {
+	struct fake_question *q;
+
 	(void)st;
-	(void)p;
 	assert_int_equal(lane, STORE_READ);
 	if (fake.database_away)
 		return err_set(err, ERR_CLOSED, "no connection is up");
 	assert_true(fake.question_count < FAKE_MAX);
-	fake.questions[fake.question_count++] = (struct fake_question){stmt, cb, arg};
+	q = &fake.questions[fake.question_count++];
+	*q = (struct fake_question){stmt, cb, arg, {0}};
+	for (int i = 0; p != NULL && i < p->count && i < 4; i++) {
+		for (int b = 0; b < p->lens[i] && p->lens[i] <= 8; b++)
+			q->numbers[i] =
+			    q->numbers[i] << 8 |
+			    (uint8_t)p->block.data[p->offsets[i] + (size_t)b];
+	}
 	fake.asked++;
 	return 0;
 }

@@ -44,6 +44,7 @@ struct fake_question {
 	const struct pgstmt *stmt;
 	pgconn_done_cb *cb;
 	void *arg;
+	int64_t numbers[4]; /* its first parameters, where they are int4 or int8 */
 };
 
 struct waiter {
