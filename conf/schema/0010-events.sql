@@ -33,7 +33,10 @@ $$;
 -- Writes down the ordinary life of those of these tasks that have ended and whose application is followed:
 -- created, started (the last attempt), succeeded, each with its true time.  Other ends have events of
 -- their own, from whoever brought them about.  The caller has asked before whether anybody follows anything.
-CREATE FUNCTION shoal.note_ended(p_apps int[], p_ids uuid[]) RETURNS void
+--
+-- It may be told of a task again, since a finish whose answer was lost is sent again, and waits for the first: what
+-- has been written down already is not written twice.
+CREATE OR REPLACE FUNCTION shoal.note_ended(p_apps int[], p_ids uuid[]) RETURNS void
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
 SET enable_mergejoin = off SET enable_material = off AS $$
@@ -54,6 +57,9 @@ BEGIN
 		(3::smallint, 3::smallint, CASE WHEN r.state = 3 THEN r.finished_at END, r.attempt, r.owner)
 		) AS e (kind, state, at, attempt, owner)
 	 WHERE u.app_id = ANY (followed) AND e.at IS NOT NULL
+	   AND NOT EXISTS (SELECT 1 FROM shoal.event o
+		WHERE o.app_id = r.app_id AND o.task_id = r.id AND o.kind = e.kind
+		  AND o.attempt IS NOT DISTINCT FROM e.attempt)
 	 ORDER BY u.spot, e.kind;
 END $$;
 

@@ -294,6 +294,7 @@ make_env(
 	}
 	put_env(env, &count, sb, "PATH=/usr/local/bin:/usr/bin:/bin");
 	put_env(env, &count, sb, "SHOAL_TASK_ID=%s", uuid_format(&a->elem.id, id));
+	put_env(env, &count, sb, "SHOAL_PROGRESS_FD=3");
 	put_env(env, &count, sb, "SHOAL_TYPE=%s", attempt_type_name(a));
 	put_env(env, &count, sb, "SHOAL_QUEUE=%s", a->queue_name);
 	put_env(env, &count, sb, "SHOAL_ATTEMPT=%d", a->number);
@@ -303,7 +304,6 @@ make_env(
 	    owner_worker_text(attempt_owner(a), worker));
 	put_env(env, &count, sb, "SHOAL_DEADLINE=%s",
 	    clock_format(clock_wall_us() + a->timeout_ms * 1000, when));
-	put_env(env, &count, sb, "SHOAL_PROGRESS_FD=3");
 	/* last, so that the operator's words win over ours where a program takes the
 	 * last */
 	for (size_t i = 0; words[i] != NULL; i++)
