@@ -9,6 +9,7 @@
  * the bufferevent is evhttp's connection, whose close callback ends the conn.
  *
  *     IDLE -> HEAD -> BODY -> HELD -> WRITING -> IDLE
+ *                             HELD -> STREAM (stream.c), which ends with the connection
  *             HEAD -> REFUSED (refuse.c), DOOMED from anywhere
  *
  * A tap on the input buffer sees bytes before anybody else and starts the clocks; one
@@ -383,9 +384,8 @@ conn_reply(struct conn *c, struct evhttp_request *ev, const struct strbuf *head,
 /* ---------------------------------------------------------------- closing */
 
 void
-conn_doom(struct conn *c)
+conn_lose(struct conn *c)
 {
-	c->req = NULL;
 	if (c->state == CONN_DOOMED)
 		return;
 	if (c->state == CONN_REFUSED && !c->answered)
@@ -393,6 +393,13 @@ conn_doom(struct conn *c)
 	conn_become(c, CONN_DOOMED);
 	TAILQ_INSERT_TAIL(&c->httpd->doomed, c, step_link);
 	loop_defer_start(c->httpd->step);
+}
+
+void
+conn_doom(struct conn *c)
+{
+	c->req = NULL;
+	conn_lose(c);
 }
 
 void
@@ -437,6 +444,14 @@ overdue(struct conn *c, int64_t now_ms)
 		out = evbuffer_get_length(bufferevent_get_output(c->bev));
 		if (out != c->out_len) {
 			c->out_len = out;
+			c->since_ms = now_ms;
+			return NULL;
+		}
+		return age_ms > o->write_ms ? "reply not taken" : NULL;
+	case CONN_STREAM:
+		out = evbuffer_get_length(bufferevent_get_output(c->bev));
+		if (out == 0 || c->streamed - out != c->out_len) {
+			c->out_len = c->streamed - out;
 			c->since_ms = now_ms;
 			return NULL;
 		}
@@ -511,7 +526,8 @@ conn_sweep(struct httpd *h)
 		next = TAILQ_NEXT(c, link);
 		if (why != NULL)
 			close_for(c, why);
-		else if (c->state == CONN_HELD && now_ms - c->since_ms >= h->sweep_ms)
+		else if (c->state == CONN_STREAM ||
+			 (c->state == CONN_HELD && now_ms - c->since_ms >= h->sweep_ms))
 			ask(&q, c);
 	}
 	inquire(&q);

@@ -145,4 +145,23 @@ void httpreq_problem(struct httpreq *req, int status, const char *code, const ch
 /* ends a request without an answer: closes its connection.  req is gone after this. */
 void httpreq_drop(struct httpreq *req);
 
+/*
+ * A long reply: its head now, parts as they come, and an end, after which the
+ * connection closes.  In chunks to a client of HTTP/1.1, to one of 1.0 until it closes.
+ * It is no request that httpd_requests counts: whoever leaves ends it.  A client that
+ * leaves HTTPREQ_UNSENT_MAX bytes, or anything for write_ms, is dropped, as one that
+ * hangs up: the gone callback comes, also after the begin, and httpreq_drop or
+ * httpreq_stream_end ends the request.
+ *
+ * false: it cannot begin, the client is gone or memory out; httpreq_drop it.  Not for
+ * HEAD.
+ */
+#define HTTPREQ_UNSENT_MAX (1u << 20)
+bool httpreq_stream_begin(struct httpreq *req, int status, const char *type) ATTR_CHECK;
+/* copied; to one that is gone: nothing happens */
+void httpreq_stream_send(struct httpreq *req, const void *bytes, size_t len);
+/* what was given and is not with the kernel yet */
+size_t httpreq_stream_unsent(const struct httpreq *req);
+void httpreq_stream_end(struct httpreq *req); /* req is gone after this */
+
 #endif

@@ -42,6 +42,7 @@ enum conn_state {
 	CONN_BODY,    /* the head is complete */
 	CONN_HELD,    /* a handler has the request */
 	CONN_WRITING, /* the reply is on its way */
+	CONN_STREAM,  /* the same, and its end is not known; nobody waits for it */
 	CONN_REFUSED, /* we answer instead of evhttp, then close */
 	CONN_DOOMED,  /* to be closed in the next step of the loop */
 };
@@ -57,11 +58,14 @@ struct conn {
 	struct bufferevent *bev;       /* evhttp's, and ours too until adopted */
 	struct evhttp_connection *evc; /* evhttp's; NULL until adopted */
 	struct evbuffer_cb_entry *tap; /* sees what arrives */
-	struct httpreq *req;	       /* while HELD */
+	struct httpreq *req;	       /* while HELD, and in STREAM until its end */
 	enum conn_state state;	       /* written by conn_become alone */
-	int64_t since_ms;	 /* in this state; WRITING: of the last progress */
-	size_t body_bytes;	 /* that have come, in BODY */
-	size_t out_len;		 /* what was unsent at the last look, in WRITING */
+	int64_t since_ms;  /* in this state; WRITING, STREAM: of the last progress */
+	size_t body_bytes; /* that have come, in BODY */
+	/* at the last look: what was unsent, in WRITING; what was taken, in STREAM */
+	size_t out_len;
+	size_t streamed;	 /* put into the buffer, in STREAM */
+	bool chunked;		 /* STREAM in chunks */
 	struct conn_refusal why; /* while REFUSED */
 	bool answered;		 /* REFUSED, and the answer is on its way */
 	bool close_after;	 /* this reply is the last */
@@ -104,6 +108,8 @@ void conn_reply(struct conn *c, struct evhttp_request *ev, const struct strbuf *
     const void *body, size_t len, bool last);
 /* closes in the next step of the loop; c->req is forgotten */
 void conn_doom(struct conn *c);
+/* the same, but its request is told that it is gone */
+void conn_lose(struct conn *c);
 void conn_close_doomed(struct httpd *h);
 /* the head of a request is bad: evhttp shall not see more of it.  Answered in the next
  * step of the loop. */
@@ -173,6 +179,8 @@ struct httpreq *httpreq_begin(struct conn *c);
 int httpreq_room(struct httpreq *req, size_t len, size_t lines) ATTR_CHECK;
 void httpreq_go(struct httpreq *req);
 void httpreq_cancel(struct httpreq *req);
+/* its handler has ended it: kept for the next */
+void httpreq_recycle(struct httpreq *req);
 /* its connection is going; c has forgotten it.  The callback comes from the loop. */
 void httpreq_lost(struct httpreq *req);
 void httpreq_tell_gone(struct httpd *h); /* calls what is due */
@@ -187,6 +195,7 @@ struct reply_facts {
 	size_t len;	  /* of the body, also where only its length is told */
 	bool kept_alive;  /* asked for by a client of HTTP/1.0 */
 	bool says_close;
+	bool stream; /* the length is not known */
 };
 
 /* one more line for the reply's head; one that cannot be is left out and logged */

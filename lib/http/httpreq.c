@@ -80,8 +80,8 @@ keeps_much(const struct httpreq *req)
 }
 
 /* ready for the next; the blocks of text stay */
-static void
-recycle(struct httpreq *req)
+void
+httpreq_recycle(struct httpreq *req)
 {
 	struct httpd *h = req->httpd;
 
@@ -364,7 +364,7 @@ httpreq_room(struct httpreq *req, size_t len, size_t lines)
 void
 httpreq_cancel(struct httpreq *req)
 {
-	recycle(req);
+	httpreq_recycle(req);
 }
 
 void
@@ -560,7 +560,7 @@ httpreq_reply(
 
 	STAMP_CHECK(req, HTTPREQ_STAMP);
 	if (req->gone) {
-		recycle(req);
+		httpreq_recycle(req);
 		return;
 	}
 	/* evhttp closes by the same rules */
@@ -585,7 +585,7 @@ httpreq_reply(
 		len = 0;
 	/* the body may be a text of the request */
 	conn_reply(req->conn, ev, &h->head, body, len, last);
-	recycle(req);
+	httpreq_recycle(req);
 }
 
 void
@@ -611,5 +611,5 @@ httpreq_drop(struct httpreq *req)
 	STAMP_CHECK(req, HTTPREQ_STAMP);
 	if (req->conn != NULL)
 		conn_doom(req->conn);
-	recycle(req);
+	httpreq_recycle(req);
 }

@@ -155,7 +155,8 @@ plain_read(struct bufferevent *bev, void *arg)
 	struct conn *c = arg;
 
 	STAMP_CHECK(c, CONN_STAMP);
-	if (c->state == CONN_HELD || c->state == CONN_WRITING) {
+	if (c->state == CONN_HELD || c->state == CONN_WRITING ||
+	    c->state == CONN_STREAM) {
 		if (evbuffer_get_length(bufferevent_get_input(bev)) > AHEAD_MAX)
 			c->paused = event_del(&c->readable) == 0;
 		return;
@@ -186,7 +187,7 @@ plain_event(struct bufferevent *bev, short what, void *arg)
 	STAMP_CHECK(c, CONN_STAMP);
 	(void)event_del(&c->readable);
 	/* an end may come after a whole request */
-	if (c->state == CONN_HELD ||
+	if (c->state == CONN_HELD || c->state == CONN_STREAM ||
 	    (what & BEV_EVENT_EOF && (c->state == CONN_WRITING || is_complete(c))))
 		c->ended = true;
 	else

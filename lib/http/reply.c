@@ -88,8 +88,11 @@ reply_write(struct strbuf *out, const struct httpreq *req, const struct reply_fa
 	if (r->minor > 0)
 		line(out, "Date", date());
 	/* who speaks 1.0 and closes takes the connection's end for the body's */
-	if ((r->minor > 0 || r->kept_alive || req->method == HTTP_HEAD) &&
-	    (reply_has_body(req, r->status) || req->method == HTTP_HEAD)) {
+	if (r->stream) {
+		if (r->minor > 0)
+			line(out, "Transfer-Encoding", "chunked");
+	} else if ((r->minor > 0 || r->kept_alive || req->method == HTTP_HEAD) &&
+		   (reply_has_body(req, r->status) || req->method == HTTP_HEAD)) {
 		strbuf_puts(out, "Content-Length: ");
 		strbuf_int(out, (int64_t)r->len);
 		strbuf_put(out, "\r\n", 2);

@@ -10,7 +10,7 @@
  *
  *     RUNNING --timeout, child_kill--> TERMED --grace--> KILLED
  *        \______________ \________________ \__________ died --> DEAD
- *     DEAD --both pipes at their end, or CHILD_LINGER_MS--> DONE, told from a deferred
+ *     DEAD --all pipes at their end, or CHILD_LINGER_MS--> DONE, told from a deferred
  * call
  *
  * A dead child stays a zombie until DONE.  The zombie pins its pid, so the process
@@ -115,6 +115,9 @@ struct child {
 	char *input;
 	size_t input_len, input_sent;
 	struct stream out, err;
+	struct stream spoken; /* descriptor 3: nothing is kept */
+	void (*spoken_cb)(const char *bytes, size_t len, void *arg);
+	void *spoken_arg;
 	struct loop_timer *timer; /* timeout, then grace, then linger */
 	int64_t started_ms, duration_ms;
 	int64_t kill_at_ms; /* when TERMED */
@@ -249,7 +252,8 @@ child_done(struct child *c)
 static void
 child_check_done(struct child *c)
 {
-	if (c->state == CHILD_DEAD && c->out.fd == -1 && c->err.fd == -1)
+	if (c->state == CHILD_DEAD && c->out.fd == -1 && c->err.fd == -1 &&
+	    c->spoken.fd == -1)
 		child_done(c);
 }
 
@@ -265,6 +269,10 @@ stream_readable(evutil_socket_t fd, short what, void *arg)
 	for (int i = 0; i < READS_A_TURN; i++) {
 		ssize_t n = read(fd, chunk, sizeof(chunk));
 
+		if (n > 0 && s == &c->spoken) {
+			c->spoken_cb(chunk, (size_t)n, c->spoken_arg);
+			continue;
+		}
 		if (n > 0) {
 			stream_keep(s, chunk, (size_t)n);
 			continue;
@@ -414,6 +422,7 @@ child_release(struct child *c, int *status)
 	input_close(c);
 	stream_close(&c->out);
 	stream_close(&c->err);
+	stream_close(&c->spoken);
 	close(c->status_fd);
 	c->status_fd = -1;
 	loop_timer_free(c->timer);
@@ -477,6 +486,7 @@ struct launch {
 	const char *path; /* PATH of its environment */
 	pid_t parent;
 	int in_fd, out_fd, err_fd, status_fd;
+	int spoken_fd; /* -1: not wanted */
 };
 
 ATTR_NORETURN static void
@@ -529,15 +539,17 @@ launch_child(const struct launch *la)
 	const struct child_spec *spec = la->spec;
 	struct sigaction dfl;
 	sigset_t none;
-	/* out of the way of 0 to 3, whatever was closed in the parent */
+	/* out of the way of 0 to 4, whatever was closed in the parent */
 	int status = fcntl(la->status_fd, F_DUPFD_CLOEXEC, 10);
 	int in = fcntl(la->in_fd, F_DUPFD_CLOEXEC, 10);
 	int out = fcntl(la->out_fd, F_DUPFD_CLOEXEC, 10);
 	int err = fcntl(la->err_fd, F_DUPFD_CLOEXEC, 10);
+	int spoken =
+	    la->spoken_fd == -1 ? -1 : fcntl(la->spoken_fd, F_DUPFD_CLOEXEC, 10);
 
 	if (status == -1)
 		_exit(126);
-	if (in == -1 || out == -1 || err == -1)
+	if (in == -1 || out == -1 || err == -1 || (spoken == -1 && la->spoken_fd != -1))
 		launch_fail(status, STEP_DUP);
 	/* the group first: from in_child on the world may kill it by name */
 	if (setpgid(0, 0) != 0)
@@ -550,10 +562,12 @@ launch_child(const struct launch *la)
 		spec->in_child(getpid(), spec->in_child_arg);
 
 	if (dup2(in, 0) == -1 || dup2(out, 1) == -1 || dup2(err, 2) == -1 ||
-	    dup3(status, 3, O_CLOEXEC) == -1)
+	    dup3(status, 4, O_CLOEXEC) == -1 || (spoken != -1 && dup2(spoken, 3) == -1))
 		launch_fail(status, STEP_DUP);
-	status = 3;
-	fd_close_from(4);
+	status = 4;
+	if (spoken == -1)
+		close(3);
+	fd_close_from(5);
 
 	memset(&dfl, 0, sizeof(dfl));
 	dfl.sa_handler = SIG_DFL;
@@ -664,8 +678,12 @@ struct child *
 child_spawn(struct children *cs, const struct child_spec *spec, child_cb *cb, void *arg,
     struct err *err)
 {
-	struct launch la = {
-	    .spec = spec, .in_fd = -1, .out_fd = -1, .err_fd = -1, .status_fd = -1};
+	struct launch la = {.spec = spec,
+	    .in_fd = -1,
+	    .out_fd = -1,
+	    .err_fd = -1,
+	    .status_fd = -1,
+	    .spoken_fd = -1};
 	struct child *c;
 	sigset_t all, before;
 	int fds[2];
@@ -681,7 +699,9 @@ child_spawn(struct children *cs, const struct child_spec *spec, child_cb *cb, vo
 	c->cb = cb;
 	c->arg = arg;
 	c->grace_ms = spec->grace_ms;
-	c->in_fd = c->out.fd = c->err.fd = c->status_fd = -1;
+	c->in_fd = c->out.fd = c->err.fd = c->spoken.fd = c->status_fd = -1;
+	c->spoken_cb = spec->spoken;
+	c->spoken_arg = spec->spoken_arg;
 	c->timer = loop_timer_create(cs->loop, child_timer, c);
 	if (c->timer == NULL) {
 		err_set(err, ERR_NOMEM, "child timer");
@@ -690,6 +710,8 @@ child_spawn(struct children *cs, const struct child_spec *spec, child_cb *cb, vo
 	if (input_open(c, &la.in_fd, spec, err) != 0 ||
 	    stream_open(&c->out, c, &la.out_fd, spec->max_output_bytes, err) != 0 ||
 	    stream_open(&c->err, c, &la.err_fd, spec->max_error_bytes, err) != 0 ||
+	    (spec->spoken != NULL &&
+		stream_open(&c->spoken, c, &la.spoken_fd, 0, err) != 0) ||
 	    pipe_cloexec(fds, err) != 0)
 		goto fail;
 	c->status_fd = fds[0];
@@ -718,6 +740,7 @@ child_spawn(struct children *cs, const struct child_spec *spec, child_cb *cb, vo
 	close(la.out_fd);
 	close(la.err_fd);
 	close(la.status_fd);
+	close_if_open(la.spoken_fd);
 	c->state = CHILD_RUNNING;
 	if (spec->timeout_ms > 0)
 		loop_timer_start_ms(c->timer, spec->timeout_ms);
@@ -729,10 +752,12 @@ fail:
 	close_if_open(la.out_fd);
 	close_if_open(la.err_fd);
 	close_if_open(la.status_fd);
+	close_if_open(la.spoken_fd);
 	close_if_open(c->status_fd);
 	input_close(c);
 	stream_close(&c->out);
 	stream_close(&c->err);
+	stream_close(&c->spoken);
 	loop_timer_free(c->timer);
 	child_free(c);
 	err_wrap(err, "starting %s", spec->argv[0]);

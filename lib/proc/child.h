@@ -2,12 +2,13 @@
 /*
  * child.h - one command as a child process with pipes, bounds and a process group.
  *
- * The child leads a new process group, has only descriptors 0, 1 and 2, default signal
+ * The child leads a new process group, has only descriptors 0, 1 and 2 (and 3, if the
+ * caller wants to hear what is written there while it runs), default signal
  * dispositions and mask, exactly the given environment, no way to gain privileges, and
  * dies with its parent (PR_SET_PDEATHSIG).  stdin is fed and closed; stdout and stderr
  * are read to their end, the head and the tail of each kept within a bound, the rest
  * counted.  At the timeout the group gets TERM, after the grace KILL.  The end is told
- * once: when the child was reaped and both pipes are closed, or 1 s after its death (a
+ * once: when the child was reaped and its pipes are closed, or 1 s after its death (a
  * grandchild may hold a pipe): the group is killed then, always.
  *
  * One watcher a process reaps exactly the children started here (no wait for any
@@ -55,6 +56,12 @@ struct child_spec {
 	 */
 	void (*in_child)(pid_t pid, void *arg);
 	void *in_child_arg;
+	/*
+	 * The child may write to descriptor 3, and this hears of it from the loop as it
+	 * comes, never after the end was told.  It must not free the child.  NULL: none
+	 */
+	void (*spoken)(const char *bytes, size_t len, void *arg);
+	void *spoken_arg;
 };
 
 struct child_output {

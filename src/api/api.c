@@ -10,6 +10,7 @@
 
 #include "api/auth.h"
 #include "api/call.h"
+#include "api/follow.h"
 #include "api/params.h"
 #include "base/mem.h"
 #include "face/access.h"
@@ -43,6 +44,9 @@ static const struct route {
     {HTTP_GET, "/v1/groups/{id}", groups_get, NULL},
     {HTTP_POST, "/v1/groups/{id}/tasks", groups_add, NULL},
     {HTTP_POST, "/v1/groups/{id}/close", groups_close, NULL},
+    {HTTP_GET, "/v1/tasks/{id}/events", tasks_events, NULL},
+    {HTTP_GET, "/v1/tasks/{id}/log", tasks_log, NULL},
+    {HTTP_GET, "/v1/events", events_stream, NULL},
     {HTTP_GET, "/health", NULL, health},
     {HTTP_GET, "/ready", NULL, ready},
 };
@@ -139,6 +143,9 @@ api_create(struct loop *l, const struct api_opts *opts, struct err *err)
 	api->auth = auth_create(l, api->store, go_on, api, err);
 	if (api->auth == NULL)
 		goto fail;
+	api->follow = follow_create(l, api->store, err);
+	if (api->follow == NULL)
+		goto fail;
 	return api;
 fail:
 	err_wrap(err, "api");
@@ -159,6 +166,7 @@ api_free(struct api *api)
 		TAILQ_REMOVE(&api->spare, c, link);
 		mem_free(c);
 	}
+	follow_free(api->follow);
 	auth_free(api->auth);
 	access_free(api->access);
 	pgparam_fini(&api->params);

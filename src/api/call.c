@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "api/api.h"
+#include "api/follow.h"
 #include "api/schedules.h"
 #include "api/tasks_each.h"
 #include "base/mem.h"
@@ -70,6 +71,16 @@ call_drop(struct call *c)
 	STAMP_CHECK(c, CALL_STAMP);
 	call_end(c);
 	httpreq_drop(req);
+}
+
+struct httpreq *
+call_release(struct call *c)
+{
+	struct httpreq *req = c->req;
+
+	STAMP_CHECK(c, CALL_STAMP);
+	call_end(c);
+	return req;
 }
 
 void
@@ -213,6 +224,7 @@ api_end_waits(struct api *api)
 	struct call *c;
 
 	api->leaving = true;
+	follow_end_all(api->follow);
 	/* ending one changes the list; each is looked at once */
 	TAILQ_CONCAT(&calls, &api->calls, link);
 	while ((c = TAILQ_FIRST(&calls)) != NULL) {

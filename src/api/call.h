@@ -30,6 +30,7 @@ struct each_call;
 struct auth;
 struct call;
 struct schedule_call;
+struct follow;
 
 TAILQ_HEAD(call_list, call);
 TAILQ_HEAD(ask_line, call);
@@ -54,6 +55,7 @@ struct api {
 	struct auth *auth;
 	struct access *access;
 	struct http_route *routes;
+	struct follow *follow;
 	bool leaving;		/* nobody waits for a task's end any more */
 	bool stopped;		/* the engine is not to be asked any more */
 	struct call_list calls; /* under way */
@@ -81,6 +83,9 @@ struct call {
 
 	struct uuid id;		   /* GET: the task that was asked for */
 	struct task_filter filter; /* a list; its texts belong to req */
+	/* a page of a task's events: behind this place in its life */
+	int64_t after_sort, after_seq;
+	int after_rank;
 
 	/* one task to submit */
 	struct submit_group group;
@@ -88,7 +93,7 @@ struct call {
 	struct task_request task;
 
 	struct schedule_call *schedule; /* of calls about schedules: owned */
-	struct each_call *each; /* tasks that are made one by one: owned */
+	struct each_call *each;		/* tasks that are made one by one: owned */
 
 	/* a batch: owned */
 	struct submit_item *items;
@@ -100,6 +105,8 @@ struct call {
 struct call *call_begin(struct api *api, struct httpreq *req, int app_id);
 void call_drop(struct call *c);		     /* no answer: the client is gone */
 void call_reply(struct call *c, int status); /* with api->out as the body */
+/* c ends without an answer: the request is the caller's now */
+struct httpreq *call_release(struct call *c) ATTR_CHECK;
 void call_refuse(struct call *c, const struct refusal *why);
 void call_problem(struct call *c, const struct err *err, const char *detail);
 void call_read_failed(
@@ -127,5 +134,6 @@ api_handler tasks_post, tasks_post_batch, tasks_get, tasks_list;
 api_handler schedules_list, schedules_get, schedules_put, schedules_delete,
     schedules_pause, schedules_resume, schedules_preview, schedules_preview_rule;
 api_handler groups_post, groups_get, groups_add, groups_close;
+api_handler tasks_events, tasks_log, events_stream;
 
 #endif

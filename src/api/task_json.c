@@ -2,8 +2,8 @@
 /*
  * task_json.c - one order of keys for every answer that shows a task.
  *
- * Payload, result and metadata are JSON in the database and go out as the bytes they
- * are; nothing here parses them.
+ * Payload, result, progress and metadata are JSON in the database and go out as the
+ * bytes they are; nothing here parses them.
  */
 #include "api/task_json.h"
 
@@ -87,8 +87,7 @@ task_json(struct jsonw *w, const struct task_row *t, bool bodies)
 	key_int(w, "attempt", t->attempt);
 	key_int(w, "max_attempts", t->max_attempts);
 	key_int(w, "failures", t->failures);
-	jsonw_key(w, "progress");
-	jsonw_null(w);
+	key_raw(w, "progress", &t->progress);
 	key_raw(w, "metadata", &t->metadata);
 	if (bodies)
 		key_options(w, t);

@@ -24,6 +24,8 @@ const struct cli_command *const cli_commands[] = {
     &cli_wait,
     &cli_list,
     &cli_schedules,
+    &cli_events,
+    &cli_log,
     &cli_apps,
     &cli_keys,
     &cli_bench,

@@ -80,6 +80,6 @@ int cli_operands(const struct cli *cli, int min, int max);
 void cli_put_json(const char *bytes, size_t len);
 
 extern const struct cli_command cli_submit, cli_get, cli_wait, cli_list, cli_schedules,
-    cli_apps, cli_keys, cli_bench, cli_help, cli_version;
+    cli_events, cli_log, cli_apps, cli_keys, cli_bench, cli_help, cli_version;
 
 #endif

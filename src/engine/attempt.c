@@ -236,12 +236,20 @@ attempt_done_by_us(const struct attempt *a, int64_t timeout_ms)
 	return a->deadline_us != 0 && a->deadline_us < us ? a->deadline_us : us;
 }
 
+void
+attempt_report(
+    struct attempt *a, const char *progress, const char *line, size_t line_len)
+{
+	report_add(a->dispatch->engine->reports, a, progress, line, line_len);
+}
+
 static void
 ended(struct attempt *a)
 {
 	struct dispatch *d = a->dispatch;
 
 	a->state = ATTEMPT_ENDED;
+	report_end(d->engine->reports, a);
 	put_place(a);
 	if (a->lost) {
 		dispatch_release(d, a);

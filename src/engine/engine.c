@@ -245,6 +245,7 @@ engine_create(struct loop *l, struct resolver *rv, const struct engine_opts *opt
 	    (e->leader = leader_create(e, err)) == NULL ||
 	    (e->recover = recover_create(e, err)) == NULL ||
 	    (e->audit = audit_create(e, err)) == NULL ||
+	    (e->reports = reports_create(e, err)) == NULL ||
 	    (e->broker = broker_create(l, rv, &bo, err)) == NULL ||
 	    (e->store = store_create(l, rv, e->settings, on_store, e, err)) == NULL ||
 	    (e->names = names_create(e->store, err)) == NULL)
@@ -282,6 +283,7 @@ engine_free(struct engine *e)
 	leader_free(e->leader);
 	recover_free(e->recover);
 	audit_free(e->audit);
+	reports_free(e->reports);
 	types_free(e->types);
 	loop_timer_free(e->start_timer);
 	loop_defer_free(e->hint_defer);
@@ -481,7 +483,7 @@ static bool
 is_drained(const struct engine *e)
 {
 	return dispatch_idle(e->dispatch) && finish_idle(e->finish) &&
-	       recover_idle(e->recover);
+	       recover_idle(e->recover) && reports_idle(e->reports);
 }
 
 /*

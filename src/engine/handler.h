@@ -23,6 +23,7 @@
 struct backoff;
 struct claim_note;
 struct dispatch;
+struct report;
 struct type_entry;
 
 enum attempt_state {
@@ -66,10 +67,11 @@ struct attempt {
 	bool ghost;	/* never ran here: only to be given back */
 	bool accepted;	/* finish.c: the database took the outcome */
 	bool alone; /* finish.c: goes in a batch of its own; one that had it failed */
-	bool in_doubt;	    /* finish.c: sent before, and the answer lost */
-	unsigned audit;	    /* number of the audit that saw it running */
-	int64_t started_ms; /* monotonic */
-	void *run;	    /* the handler's own */
+	bool in_doubt;	       /* finish.c: sent before, and the answer lost */
+	unsigned audit;	       /* number of the audit that saw it running */
+	int64_t started_ms;    /* monotonic */
+	void *run;	       /* the handler's own */
+	struct report *report; /* report.c: what it has said; NULL: nothing */
 	/* the outcome, once ENDED */
 	enum attempt_outcome outcome;
 	int64_t retry_ms; /* -1: by the backoff */
@@ -104,6 +106,17 @@ const struct uuid *attempt_owner(const struct attempt *a);
 /* when it should be done at the latest, by PostgreSQL's clock: so long from now, or the
  * task's deadline, if that is earlier */
 int64_t attempt_done_by_us(const struct attempt *a, int64_t timeout_ms);
+
+/*
+ * What it says while it runs: progress is JSON and takes the place of what was said
+ * before, line is text (UTF-8, no NUL) that becomes one more log line.  Either may be
+ * NULL; both are copied.  May be called as often as the handler likes: it is written
+ * once a second, and of the lines the last ATTEMPT_LOG_BYTES are kept.
+ */
+#define ATTEMPT_PROGRESS_BYTES 4096
+#define ATTEMPT_LOG_BYTES      (16 * 1024)
+void attempt_report(
+    struct attempt *a, const char *progress, const char *line, size_t line_len);
 
 /*
  * The end.  result (JSON, given: mem_free is the engine's) only with OUTCOME_SUCCEEDED,

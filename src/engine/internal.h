@@ -29,6 +29,8 @@ struct leader;
 struct prune;
 struct recover;
 struct schedules;
+struct reports;
+struct tidy;
 
 struct engine {
 	struct loop *loop;
@@ -55,6 +57,7 @@ struct engine {
 	struct leader *leader;
 	struct recover *recover;
 	struct audit *audit;
+	struct reports *reports;
 
 	/* schema and registration, again after a failure */
 	struct loop_timer *start_timer;
@@ -243,6 +246,19 @@ void schedules_free(struct schedules *s);
 void schedules_start(struct schedules *s); /* this worker leads, and has PostgreSQL */
 void schedules_stop(struct schedules *s);
 void schedules_hint(struct schedules *s); /* one has changed */
+/* tidy.c: removes old events, and reports of tasks that are gone */
+struct tidy *tidy_create(struct engine *e, struct err *err) ATTR_CHECK;
+void tidy_free(struct tidy *t);
+void tidy_start(struct tidy *t); /* this worker leads, and has PostgreSQL */
+void tidy_stop(struct tidy *t);
+
+/* report.c: what running attempts say, into PostgreSQL */
+struct reports *reports_create(struct engine *e, struct err *err) ATTR_CHECK;
+void reports_free(struct reports *rs);
+void report_add(struct reports *rs, struct attempt *a, const char *progress,
+    const char *line, size_t line_len);
+void report_end(struct reports *rs, struct attempt *a); /* its last words are written */
+bool reports_idle(const struct reports *rs);		/* all last words are written */
 
 #define LEASE_MS 9000
 

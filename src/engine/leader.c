@@ -49,6 +49,7 @@ struct leader {
 	struct feeder *feeder;
 	struct prune *prune;
 	struct schedules *schedules;
+	struct tidy *tidy;
 	bool leading;
 	bool asking;
 	struct hmap *watched;
@@ -85,9 +86,10 @@ leader_create(struct engine *e, struct err *err)
 	ld->feeder = feeder_create(e, err);
 	ld->prune = prune_create(e, err);
 	ld->schedules = schedules_create(e, err);
+	ld->tidy = tidy_create(e, err);
 	if (ld->redis_timer == NULL || ld->watched == NULL || ld->watch_timer == NULL ||
 	    ld->sweep_timer == NULL || ld->feeder == NULL || ld->prune == NULL ||
-	    ld->schedules == NULL) {
+	    ld->schedules == NULL || ld->tidy == NULL) {
 		leader_free(ld);
 		err_set(err, ERR_NOMEM, "leader");
 		return NULL;
@@ -121,6 +123,7 @@ leader_free(struct leader *ld)
 	feeder_free(ld->feeder);
 	prune_free(ld->prune);
 	schedules_free(ld->schedules);
+	tidy_free(ld->tidy);
 	mem_free(ld);
 }
 
@@ -210,6 +213,7 @@ stop(struct leader *ld)
 	feeder_stop(ld->feeder);
 	prune_stop(ld->prune);
 	schedules_stop(ld->schedules);
+	tidy_stop(ld->tidy);
 	forget_watched(ld);
 	loop_timer_stop(ld->watch_timer);
 	loop_timer_stop(ld->sweep_timer);
@@ -223,6 +227,7 @@ leader_quit(struct leader *ld)
 	feeder_stop(ld->feeder);
 	prune_stop(ld->prune);
 	schedules_stop(ld->schedules);
+	tidy_stop(ld->tidy);
 }
 
 void
@@ -287,12 +292,14 @@ leader_store(struct leader *ld, bool up)
 		feeder_start(ld->feeder);
 		prune_start(ld->prune);
 		schedules_start(ld->schedules);
+		tidy_start(ld->tidy);
 		loop_timer_start_ms(ld->watch_timer, 0);
 		leader_sweep_soon(ld);
 	} else {
 		feeder_stop(ld->feeder);
 		prune_stop(ld->prune);
 		schedules_stop(ld->schedules);
+		tidy_stop(ld->tidy);
 		forget_watched(ld);
 		loop_timer_stop(ld->watch_timer);
 		loop_timer_stop(ld->sweep_timer);

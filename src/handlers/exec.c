@@ -19,6 +19,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/strbuf.h"
+#include "handlers/lines.h"
 #include "proc/procutil.h"
 
 #define STDERR_KEPT	 (64 * 1024)
@@ -42,6 +43,7 @@ struct run {
 	struct attempt *attempt;
 	struct child *child;
 	int group; /* index into the slot's groups */
+	struct lines lines;
 	int64_t max_output;
 };
 
@@ -223,6 +225,23 @@ judge(struct run *run, const struct child_result *r)
 	}
 }
 
+/* what the command writes to SHOAL_PROGRESS_FD */
+static void
+said(const char *progress, const char *line, size_t len, void *arg)
+{
+	struct run *run = arg;
+
+	attempt_report(run->attempt, progress, line, len);
+}
+
+static void
+spoken(const char *bytes, size_t len, void *arg)
+{
+	struct run *run = arg;
+
+	lines_feed(&run->lines, bytes, len, said, run);
+}
+
 static void
 on_end(struct child *c, const struct child_result *result, void *arg)
 {
@@ -231,6 +250,7 @@ on_end(struct child *c, const struct child_result *result, void *arg)
 	(void)c;
 	atomic_store(&run->exec->slot->groups[run->group], 0);
 	run->attempt->run = NULL;
+	lines_end(&run->lines, said, run);
 	TAILQ_REMOVE(&run->exec->runs, run, link);
 	judge(run, result);
 	mem_free(run);
@@ -274,6 +294,7 @@ make_env(
 	}
 	put_env(env, &count, sb, "PATH=/usr/local/bin:/usr/bin:/bin");
 	put_env(env, &count, sb, "SHOAL_TASK_ID=%s", uuid_format(&a->elem.id, id));
+	put_env(env, &count, sb, "SHOAL_PROGRESS_FD=3");
 	put_env(env, &count, sb, "SHOAL_TYPE=%s", attempt_type_name(a));
 	put_env(env, &count, sb, "SHOAL_QUEUE=%s", a->queue_name);
 	put_env(env, &count, sb, "SHOAL_ATTEMPT=%d", a->number);
@@ -338,6 +359,8 @@ spawn(struct run *run, const struct type_settings *t, char **argv, char **env,
 	    .gid = (gid_t)-1,
 	    .in_child = note_group,
 	    .in_child_arg = run,
+	    .spoken = spoken,
+	    .spoken_arg = run,
 	};
 
 	if (t->user[0] != '\0' &&

@@ -12,6 +12,9 @@
  *                    earlier (RFC 3339)
  *     SHOAL_WORKER   who runs it, such as 9f3c0a1b2c3d-1
  *
+ *     SHOAL_PROGRESS_FD  3: what it writes there, line by line, is its progress and its
+ *                        log while it runs; lines.h says how
+ *
  * Exit 0: standard output is the result, as JSON if it is JSON, else as a string
  * (without one final newline).  75, a signal, or the timeout: the attempt failed and is
  * tried again.  126, 127: the command cannot be run. Any other status: failed for good.

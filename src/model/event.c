@@ -4,6 +4,8 @@
  */
 #include "model/event.h"
 
+#include "base/str.h"
+
 static const char *const names[EVENT_KIND_COUNT] = {
     [EVENT_CREATED] = "created",
     [EVENT_STARTED] = "started",
@@ -32,4 +34,16 @@ event_kind_name(enum event_kind kind)
 	if ((int)kind < 0 || kind >= EVENT_KIND_COUNT || names[kind] == 0)
 		return "unknown";
 	return names[kind];
+}
+
+int
+event_kind_parse(const char *name, enum event_kind *kind)
+{
+	for (int i = EVENT_CREATED; i < EVENT_KIND_COUNT; i++) {
+		if (str_eq(event_kind_name((enum event_kind)i), name)) {
+			*kind = (enum event_kind)i;
+			return 0;
+		}
+	}
+	return -1;
 }

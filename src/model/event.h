@@ -8,6 +8,8 @@
 #ifndef MODEL_EVENT_H
 #define MODEL_EVENT_H
 
+#include "base/attr.h"
+
 enum event_kind {
 	EVENT_CREATED = 1, /* read from the row, or written for a watched application */
 	EVENT_STARTED,	   /* likewise */
@@ -33,5 +35,6 @@ enum event_kind {
 
 /* "retrying"; "unknown" out of range */
 const char *event_kind_name(enum event_kind kind);
+int event_kind_parse(const char *name, enum event_kind *kind) ATTR_CHECK;
 
 #endif

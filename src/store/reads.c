@@ -49,6 +49,7 @@ enum task_column {
 	COL_WAITS_FOR,
 	COL_CONCURRENCY_KEY,
 	COL_DEADLINE,
+	COL_PROGRESS,
 	COL_MARK = COL_PAYLOAD, /* lists: this row only tells where the window ended */
 };
 
@@ -66,7 +67,9 @@ const struct pgstmt reads_task = {
     "SELECT " TASK_COLUMNS
     ", t.payload, t.result, t.group_id, coalesce(t.waits_for, 0), "
     "t.concurrency_key, " MICROS(
-	"t.deadline") " FROM shoal.task_of($1::int, $2::uuid) t" NAMES_OF_T,
+	"t.deadline") ", shoal.progress_of($1::int, "
+		      "$2::uuid)"
+		      " FROM shoal.task_of($1::int, $2::uuid) t" NAMES_OF_T,
 };
 
 /* list_tasks gives the columns in our order */
@@ -166,6 +169,7 @@ task_row_get(const struct pgrows *rows, int row, struct task_row *t)
 	t->waits_for = (int)pgrows_int(rows, row, COL_WAITS_FOR);
 	t->concurrency_key = text_or_null(rows, row, COL_CONCURRENCY_KEY);
 	t->deadline_us = pgrows_int(rows, row, COL_DEADLINE);
+	t->progress = span_or_none(rows, row, COL_PROGRESS);
 }
 
 void

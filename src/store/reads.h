@@ -52,8 +52,9 @@ struct task_row {
 	const char *error_code; /* NULL: none */
 	const char *error_message;
 	struct task_text metadata;
-	struct task_text payload; /* none in lists */
-	struct task_text result;  /* none in lists */
+	struct task_text payload;  /* none in lists */
+	struct task_text result;   /* none in lists */
+	struct task_text progress; /* likewise */
 	/* options; none in lists */
 	struct uuid group; /* zeros: none */
 	int waits_for;	   /* parents that have not ended */

@@ -225,6 +225,45 @@ httpreq_drop(struct httpreq *req)
 	req->dropped = true;
 }
 
+bool
+httpreq_stream_begin(struct httpreq *req, int status, const char *type)
+{
+	(void)type;
+	assert_false(req->ended || req->streaming);
+	if (req->is_gone)
+		return false;
+	req->streaming = true;
+	req->status = status;
+	req->answer = calloc(1, 1);
+	assert_non_null(req->answer);
+	return true;
+}
+
+void
+httpreq_stream_send(struct httpreq *req, const void *bytes, size_t len)
+{
+	size_t had = strlen(req->answer);
+
+	assert_true(req->streaming && !req->ended);
+	req->answer = realloc(req->answer, had + len + 1);
+	assert_non_null(req->answer);
+	memcpy(req->answer + had, bytes, len);
+	req->answer[had + len] = '\0';
+}
+
+size_t
+httpreq_stream_unsent(const struct httpreq *req)
+{
+	return req->unsent;
+}
+
+void
+httpreq_stream_end(struct httpreq *req)
+{
+	assert_true(req->streaming);
+	end(req);
+}
+
 /* ---------------------------------------------------------------- engine */
 
 struct submit *
@@ -380,13 +419,21 @@ int
 store_exec(struct store *st, enum store_lane lane, const struct pgstmt *stmt,
     const struct pgparam *p, pgconn_done_cb *cb, void *arg, struct err *err)
 {
+	struct fake_question *q;
+
 	(void)st;
-	(void)p;
 	assert_int_equal(lane, STORE_READ);
 	if (fake.database_away)
 		return err_set(err, ERR_CLOSED, "no connection is up");
 	assert_true(fake.question_count < FAKE_MAX);
-	fake.questions[fake.question_count++] = (struct fake_question){stmt, cb, arg};
+	q = &fake.questions[fake.question_count++];
+	*q = (struct fake_question){stmt, cb, arg, {0}};
+	for (int i = 0; p != NULL && i < p->count && i < 4; i++) {
+		for (int b = 0; b < p->lens[i] && p->lens[i] <= 8; b++)
+			q->numbers[i] =
+			    q->numbers[i] << 8 |
+			    (uint8_t)p->block.data[p->offsets[i] + (size_t)b];
+	}
 	fake.asked++;
 	return 0;
 }

@@ -31,7 +31,9 @@ struct httpreq {
 	unsigned needs;
 	bool ended, dropped, is_gone;
 	int status;
-	char *answer; /* owned */
+	char *answer; /* owned; of a stream: all that was sent */
+	bool streaming;
+	size_t unsent; /* what the test says of a stream */
 	char reply_headers[512];
 	httpreq_cb *gone_cb;
 	void *gone_arg;
@@ -42,6 +44,7 @@ struct fake_question {
 	const struct pgstmt *stmt;
 	pgconn_done_cb *cb;
 	void *arg;
+	int64_t numbers[4]; /* its first parameters, where they are int4 or int8 */
 };
 
 struct waiter {

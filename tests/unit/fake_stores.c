@@ -236,6 +236,17 @@ array_null(const struct pgstmt *st, int n, int i)
 }
 
 void
+array_text(const struct pgstmt *st, int n, int i, char *to, size_t size)
+{
+	int len = 0;
+	const char *at = element(st, n, i, &len);
+
+	assert_true(len >= 0 && (size_t)len < size);
+	memcpy(to, at, (size_t)len);
+	to[len] = '\0';
+}
+
+void
 array_uuid(const struct pgstmt *st, int n, int i, struct uuid *id)
 {
 	int len = 0;

@@ -69,6 +69,7 @@ int array_count(const struct pgstmt *st, int n);
 int64_t array_int(const struct pgstmt *st, int n, int i);
 void array_uuid(const struct pgstmt *st, int n, int i, struct uuid *id);
 bool array_null(const struct pgstmt *st, int n, int i);
+void array_text(const struct pgstmt *st, int n, int i, char *to, size_t size);
 
 /* answers are built row by row: one letter a column: h i l int2, int4, int8; u struct
  * uuid *; t text; b bool; n NULL */

@@ -86,6 +86,18 @@ drop(struct httpreq *req, void *arg)
 }
 
 static void
+stream(struct httpreq *req, void *arg)
+{
+	struct stage *st = arg;
+
+	st->handled++;
+	assert_true(st->held_count < HELD_MAX);
+	st->held[st->held_count++] = req;
+	httpreq_on_gone(req, gone, st);
+	assert_true(httpreq_stream_begin(req, 200, "text/event-stream"));
+}
+
+static void
 after(struct httpreq *req, int status, int64_t duration_us, void *arg)
 {
 	struct stage *st = arg;
@@ -102,6 +114,8 @@ static const struct http_route routes[] = {
     {HTTP_GET, "/hold", hold, 0},
     {HTTP_GET, "/big", big, 0},
     {HTTP_GET, "/drop", drop, 0},
+    {HTTP_GET, "/stream", stream, 0},
+    {HTTP_POST, "/stream", stream, 0},
     {0, NULL, NULL, 0},
 };
 

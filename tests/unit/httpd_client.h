@@ -36,7 +36,8 @@ struct client {
 	bool head; /* the replies have no bodies */
 };
 
-/* the routes: GET /hello (echoes q), POST /echo, GET /hold, GET /big, GET /drop */
+/* the routes: GET /hello (echoes q), POST /echo, GET /hold, GET /big, GET /drop,
+ * GET and POST /stream (held, begun) */
 void stage_opts(struct stage *st, struct httpd_opts *opts);
 void stage_open(struct stage *st, const struct httpd_opts *opts);
 void stage_close(struct stage *st);

@@ -134,7 +134,7 @@ learn_key(struct bench *b)
 static PGresult *
 task_rows(const struct uuid *id, int state, bool mark)
 {
-	PGresult *res = fake_rows(21);
+	PGresult *res = fake_rows(22);
 
 	fake_text(res, 0, 0, id->b, 16);
 	fake_text(res, 0, 1, "mail", 4);
@@ -157,6 +157,7 @@ task_rows(const struct uuid *id, int state, bool mark)
 	fake_int(res, 0, 18, 4, 0);
 	fake_text(res, 0, 19, NULL, 0);
 	fake_text(res, 0, 20, NULL, 0);
+	fake_text(res, 0, 21, "50", 2);
 	return res;
 }
 
@@ -519,7 +520,7 @@ what_is_not_yours_was_never_there(void **state)
 	learn_key(b);
 	missing.segment = "018bcfe5-687b-7fff-bfff-ffffffffffff";
 	fake_request(&b->opts, &missing);
-	fake_answer(fake_rows(21));
+	fake_answer(fake_rows(22));
 	malformed.segment = "018bcfe5-687b-7fff-bfff";
 	fake_request(&b->opts, &malformed);
 	assert_string_equal(missing.answer, malformed.answer);
