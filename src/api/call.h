@@ -88,7 +88,7 @@ struct call {
 	struct task_request task;
 
 	struct schedule_call *schedule; /* of calls about schedules: owned */
-	struct each_call *each; /* tasks that are made one by one: owned */
+	struct each_call *each;		/* tasks that are made one by one: owned */
 
 	/* a batch: owned */
 	struct submit_item *items;
