@@ -15,6 +15,7 @@
 #include "api/params.h"
 #include "api/schedule_json.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "store/schedules.h"
 
 #define SPEC_ROOM (64 * 1024) /* beside the payload */
@@ -250,7 +251,10 @@ schedules_put(struct api *api, struct httpreq *req, int app_id)
 	s = c->schedule;
 	s->name = name;
 	body = httpreq_body(req, &len);
-	if (name_check("schedule", name, strlen(name), &err) != 0) {
+	if (str_eq(name, "preview")) /* the path of rules that are not kept */
+		err_set(&err, ERR_INVALID, "no schedule can be called preview");
+	if (err.code != ERR_NONE ||
+	    name_check("schedule", name, strlen(name), &err) != 0) {
 		(void)refuse(&why, 400, "invalid_field", "name: %.300s.", err.text);
 		call_refuse(c, &why);
 		return;

@@ -24,7 +24,7 @@
 
 #define DEFAULT_DIR  "/usr/share/zoneinfo"
 #define DAY_S	     86400
-#define PROBE_S	     (DAY_S / 2)
+#define PROBE_S	     DAY_S
 #define MARGIN_S     (2 * DAY_S)
 #define CHANGES_MOST 16 /* in a year */
 #define YEARS_KEPT   8	/* of a zone */

@@ -85,7 +85,8 @@ const struct pgstmt sql_due_schedules = {
 
 const struct pgstmt sql_fire_schedules = {
     "fire_schedules",
-    "SELECT schedule, tasks, left_out, refusals, note FROM shoal.fire_schedules($1::uuid, "
+    "SELECT schedule, tasks, left_out, refusals, note FROM "
+    "shoal.fire_schedules($1::uuid, "
     "$2::int, $3::int[], $4::int[], $5::int8[], $6::int8[], $7::bool[], $8::int8[], "
     "$9::text[], $10::int[], $11::int8[], $12::int8[])",
 };

@@ -115,7 +115,7 @@ def test_delete_forgets_it(client):
 
 
 def test_a_list_goes_by_name_page_by_page(client):
-    names = sorted(["a", "B", "b", "preview", "z:1", "a/b", "a.b"])
+    names = sorted(["a", "B", "b", "preview.", "z:1", "a/b", "a.b"])
     for name in reversed(names):
         put(client, name.replace("/", "%2F"), "@daily")
     found, cursor = [], None
@@ -127,7 +127,6 @@ def test_a_list_goes_by_name_page_by_page(client):
         if cursor is None:
             break
     assert found == names
-    assert get(client, "preview")["name"] == "preview"
     assert get(client, "a%2Fb")["name"] == "a/b"
     for bad in ({"limit": 0}, {"limit": 101}, {"cursor": "zz"}, {"cursor": "00"}):
         problem(client.request("GET", "/v1/schedules", params=bad), 400, "invalid_parameter")
@@ -189,6 +188,9 @@ def test_other_ways_of_being_wrong(client):
     problem(client.request("PUT", "/v1/schedules/x%20y", json={"cron": "@daily", "task": NOBODY}),
             400, "invalid_field")
     problem(client.request("GET", "/v1/schedules/x%20y"), 404, "not_found")
+    detail = problem(client.request("PUT", "/v1/schedules/preview", json={"cron": "@daily", "task": NOBODY}),
+                     400, "invalid_field")
+    assert "preview" in detail
     problem(client.request("GET", "/v1/schedules/x?deep=1"), 400, "unknown_parameter")
     problem(client.request("PATCH", "/v1/schedules/x"), 405, "method_not_allowed")
     for bad in ({"count": 0}, {"count": 101}, {"from": "tomorrow"}):
