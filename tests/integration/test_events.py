@@ -15,6 +15,7 @@ import requests
 from shoaltest import apps
 from shoaltest.client import Client
 from shoaltest.node import program, program_env
+from shoaltest.plans import nodes_of, watched
 from shoaltest.stream import Stream
 from shoaltest.waits import stays, wait_for
 
@@ -329,6 +330,28 @@ def test_a_stream_may_be_filtered(client, node, key, db, follow):
     assert not elsewhere.events
 
 
+def test_a_page_of_the_stream_reads_a_page(db):
+    """Whatever the planner believes: its session made the plan while the table was empty."""
+    db.rows("ALTER TABLE shoal.event SET (autovacuum_enabled = off)")
+    apps.make_key(db, "test")
+    app = app_of(db)
+    ask = "SELECT * FROM shoal.events_after(%s, %s, 0, 500)"
+    with watched(db) as session:
+        for _ in range(7):
+            session.call(ask, (app, 0))
+        note(db, app, 20000)
+        note(db, app_of_new(db), 20000)
+        note(db, app, 20000)
+        middle = db.value("SELECT max(xid) FROM shoal.event WHERE app_id = %s", app)
+        for place in (0, middle):
+            rows, plans = session.call(ask, (app, place))
+            assert len(rows) == 501
+            found = [n for p in plans for n in nodes_of(p) if n.get("Relation Name") == "event"]
+            assert [n["Index Name"] for n in found] == ["event_feed"], found
+            assert found[0]["Actual Rows"] == 500 and not found[0].get("Rows Removed by Filter")
+            assert not [n for p in plans for n in nodes_of(p) if n["Node Type"] == "Sort"]
+
+
 @pytest.mark.parametrize("query, headers, code", [
     ("?after=nonsense", {}, "invalid_parameter"),
     ("?after=12", {}, "invalid_parameter"),
@@ -358,6 +381,12 @@ def test_streams_have_a_bound(cluster, db, follow):
     wait_for(lambda: Stream(node.url, key).wait_open().close(), what="room for another")
 
 
+def is_sanitized():
+    """AddressSanitizer keeps what was freed."""
+    with open(program()[-1], "rb") as f:
+        return b"__asan_" in f.read()
+
+
 def test_a_slow_client_costs_little_and_goes_on(cluster, db, follow):
     node, = cluster(1, node__workers=1, http__write_timeout="3s")
     key = apps.make_key(db, "test")
@@ -369,7 +398,8 @@ def test_a_slow_client_costs_little_and_goes_on(cluster, db, follow):
         note(db, app, 1000, message="x" * 2000)
     fast.wait(30000, at_most=60)
     node.wait_log('reason="reply not taken"', at_most=20)
-    assert node.workers()[0]["memory_bytes"] < before + 24 * 1024 * 1024
+    if not is_sanitized():
+        assert node.workers()[0]["memory_bytes"] < before + 24 * 1024 * 1024
     # it goes on by what it got, and misses nothing
     slow.read().wait_closed(at_most=30)
     assert not slow.ended

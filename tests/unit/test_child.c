@@ -388,6 +388,60 @@ only_three_descriptors_are_handed_over(void **state)
 		close(leaks[i]);
 }
 
+struct spoken {
+	char text[64];
+	size_t len; /* of all that came */
+	int told;   /* callbacks of the end before the last bytes */
+	const struct fixture *f;
+};
+
+static void
+on_spoken(const char *bytes, size_t len, void *arg)
+{
+	struct spoken *s = arg;
+	size_t room = sizeof(s->text) - 1;
+
+	if (s->len < room)
+		memcpy(
+		    s->text + s->len, bytes, len < room - s->len ? len : room - s->len);
+	s->len += len;
+	s->told = s->f->told;
+}
+
+static void
+what_is_said_on_the_fourth_descriptor_is_heard_before_the_end(void **state)
+{
+	static const struct {
+		const char *script;
+		size_t len;
+		const char *text; /* NULL: not compared */
+	} cases[] = {
+	    {"echo hello >&3; echo out; echo again >&3", 12, "hello\nagain\n"},
+	    {"exec 3>&-; echo out", 0, ""},
+	    /* a flood is read to its end, and nothing of it kept */
+	    {"head -c 3000000 /dev/zero >&3; echo out", 3000000, NULL},
+	    {"exec sh -c 'ls /proc/self/fd >&3; echo out'", 10, "0\n1\n2\n3\n4\n"},
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct spoken s = {.f = f};
+		char *argv[4];
+		struct child_spec spec = shell(argv, cases[i].script);
+
+		spec.spoken = on_spoken;
+		spec.spoken_arg = &s;
+		spawn(f, &spec);
+		wait_for(f, f->told + 1);
+		assert_int_equal(f->last.status, 0);
+		assert_string_equal(f->head, "out\n");
+		assert_int_equal(s.len, cases[i].len);
+		assert_true(s.told < f->told);
+		if (cases[i].text != NULL)
+			assert_string_equal(s.text, cases[i].text);
+	}
+}
+
 static void
 closed_standard_descriptors_of_the_parent_do_no_harm(void **state)
 {
@@ -711,6 +765,7 @@ main(void)
 	    WITH_LOOP(what_cannot_start_says_why),
 	    WITH_LOOP(commands_are_found_in_the_path_of_their_environment),
 	    WITH_LOOP(only_three_descriptors_are_handed_over),
+	    WITH_LOOP(what_is_said_on_the_fourth_descriptor_is_heard_before_the_end),
 	    WITH_LOOP(closed_standard_descriptors_of_the_parent_do_no_harm),
 	    WITH_LOOP(the_environment_is_exactly_the_given_one),
 	    WITH_LOOP(signal_mask_and_dispositions_are_reset),
