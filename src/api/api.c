@@ -8,6 +8,7 @@
  */
 #include "api/api.h"
 
+#include "api/admit.h"
 #include "api/auth.h"
 #include "api/call.h"
 #include "api/params.h"
@@ -31,6 +32,12 @@ static const struct route {
     {HTTP_POST, "/v1/tasks/batch", tasks_post_batch, NULL},
     {HTTP_GET, "/v1/tasks", tasks_list, NULL},
     {HTTP_GET, "/v1/tasks/{id}", tasks_get, NULL},
+    {HTTP_GET, "/v1/tasks/{id}/why", tasks_why, NULL},
+    {HTTP_GET, "/v1/queues", queues_get_list, NULL},
+    {HTTP_GET, "/v1/queues/{name}", queues_get, NULL},
+    {HTTP_PUT, "/v1/queues/{name}", queues_put, NULL},
+    {HTTP_POST, "/v1/queues/{name}/pause", queues_pause_post, NULL},
+    {HTTP_POST, "/v1/queues/{name}/resume", queues_resume_post, NULL},
     {HTTP_GET, "/health", NULL, health},
     {HTTP_GET, "/ready", NULL, ready},
 };
@@ -147,6 +154,7 @@ api_free(struct api *api)
 		TAILQ_REMOVE(&api->spare, c, link);
 		mem_free(c);
 	}
+	admit_fini(api);
 	auth_free(api->auth);
 	access_free(api->access);
 	pgparam_fini(&api->params);

@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "api/admit.h"
 #include "api/api.h"
 #include "base/mem.h"
 #include "face/problem.h"
@@ -48,6 +49,8 @@ call_end(struct call *c)
 
 	TAILQ_REMOVE(&api->calls, c, link);
 	mem_free(c->items);
+	mem_free(c->extra);
+	admit_end(c);
 	c->stamp = 0;
 	if (api->spare_count >= SPARE_MAX) {
 		mem_free(c);

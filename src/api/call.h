@@ -26,7 +26,9 @@
 #include "store/store.h"
 
 struct access;
+struct admission;
 struct auth;
+struct hmap;
 struct call;
 
 TAILQ_HEAD(call_list, call);
@@ -60,6 +62,7 @@ struct api {
 	struct ask_line asks; /* calls that want to ask PostgreSQL and may not yet */
 	unsigned asking;      /* questions under way */
 	bool pumping;
+	struct hmap *arrivals; /* admit.c; NULL: none yet */
 	struct strbuf out;     /* the answer being written */
 	struct pgparam params; /* the question being written */
 };
@@ -84,6 +87,9 @@ struct call {
 	struct submit_group group;
 	struct submit_item item;
 	struct task_request task;
+
+	void *extra;		     /* a handler's own; owned, by mem_free */
+	struct admission *admission; /* admit.h; NULL: no queue with a length */
 
 	/* a batch: owned */
 	struct submit_item *items;
@@ -119,5 +125,8 @@ int64_t call_wait_left_ms(const struct call *c);
 /* the handlers, one file a resource */
 typedef void api_handler(struct api *api, struct httpreq *req, int app_id);
 api_handler tasks_post, tasks_post_batch, tasks_get, tasks_list;
+api_handler tasks_why;
+api_handler queues_get_list, queues_get, queues_put, queues_pause_post,
+    queues_resume_post;
 
 #endif

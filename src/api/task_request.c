@@ -354,6 +354,7 @@ read_task(const struct place *at, const struct jspan *object, struct task_reques
 		return refuse(at->why, 400, "invalid_field",
 		    "%s: run_at and delay exclude each other.", path(at, "delay", buf));
 	fill_defaults(at->settings, has_priority, has_attempts, &made);
+	made.own_priority = has_priority;
 	*tr = made;
 	return 0;
 }

@@ -31,9 +31,9 @@ add_claimed(struct pgrows *rows, int n, int attempt, int type_id, int queue_id)
 static void
 learn_queue(int queue_id)
 {
-	struct pgrows *rows = rows_new("iit");
+	struct pgrows *rows = rows_new("iitbbiiii");
 
-	rows_add(rows, "iit", queue_id, 1, "q");
+	rows_add(rows, "iitbbnnnn", queue_id, 1, "q", 0, 0);
 	answer(&sql_queues_by_id, rows);
 }
 
