@@ -48,6 +48,7 @@ CREATE TABLE shoal.task_group (
 	success_id    uuid,
 	failure_id    uuid,
 	metadata      text,
+	error         text,                 -- why one of those could not be made
 	created_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
 	ended_at      timestamptz,
 	PRIMARY KEY (app_id, id)
@@ -167,7 +168,7 @@ END $$;
 --     id           made here if it is missing
 --     type, queue  names; or type_id, queue_id
 --     payload, metadata                    JSON
---     priority, max_attempts, timeout_ms
+--     priority, default_priority, max_attempts, timeout_ms     default: if neither it nor its queue says one
 --     run_at_us, delay_ms                  microseconds since 1970; milliseconds from now
 --     deadline_us, retry_until_us, backoff
 --     unique_key, unique_scope, unique_ms, on_conflict    0 existing, 1 reject, 2 replace, 3 postpone
@@ -187,6 +188,7 @@ DECLARE
 	x record;
 	held record;
 	mark int := 0;
+	prio smallint;
 	parent uuid;
 	open_parents uuid[] := '{}';
 	ended smallint;
@@ -196,8 +198,8 @@ DECLARE
 	line timestamptz;
 BEGIN
 	SELECT * INTO x FROM json_to_record(p_spec) AS r (id uuid, type text, queue text, type_id int,
-		queue_id int, payload json, metadata json, priority smallint, max_attempts smallint,
-		timeout_ms int, run_at_us bigint, delay_ms bigint, deadline_us bigint, retry_until_us bigint,
+		queue_id int, payload json, metadata json, priority smallint,
+		default_priority smallint, max_attempts smallint, timeout_ms int, run_at_us bigint, delay_ms bigint, deadline_us bigint, retry_until_us bigint,
 		backoff json, unique_key text, unique_scope smallint, unique_ms bigint, on_conflict smallint,
 		concurrency_key text, concurrency_limit int, after json, run_anyway boolean, group_id uuid,
 		waiter uuid);
@@ -207,6 +209,8 @@ BEGIN
 		  FROM shoal.names_of(p_app, ARRAY[coalesce(x.queue, 'default')], ARRAY[x.type], 1000) n;
 	END IF;
 	id := coalesce(x.id, shoal.uuid_v7());
+	prio := coalesce(x.priority, (SELECT q.priority FROM shoal.queue q WHERE q.id = x.queue_id),
+		x.default_priority, 5);
 	at := CASE
 		WHEN x.run_at_us IS NOT NULL
 			THEN timestamptz 'epoch' + x.run_at_us * interval '1 microsecond'
@@ -292,12 +296,12 @@ BEGIN
 	              WHEN open_parents <> '{}' OR at > now() THEN 0 ELSE 1 END;
 	due := CASE WHEN state = 0 AND open_parents = '{}' THEN at END;
 	line := CASE WHEN state = 1 THEN
-		at + coalesce(x.priority, 5) * p_aging_ms * interval '1 millisecond' END;
+		at + prio * p_aging_ms * interval '1 millisecond' END;
 	INSERT INTO shoal.task (id, app_id, queue_id, type_id, state, priority, max_attempts, timeout_ms,
 		run_at, order_at, due_at, finished_at, waiter, payload, metadata, error_code,
 		error_message, special, backoff, retry_until, deadline, expire_at, waits_for,
 		group_id, concurrency_key)
-	VALUES (id, p_app, x.queue_id, x.type_id, state, coalesce(x.priority, 5),
+	VALUES (id, p_app, x.queue_id, x.type_id, state, prio,
 		coalesce(x.max_attempts, (SELECT c.max_attempts FROM shoal.cluster c)), x.timeout_ms,
 		at, CASE WHEN mark & 1 = 0 THEN line END, due, CASE WHEN state = 5 THEN clock_timestamp() END,
 		x.waiter, x.payload::text, x.metadata::text,
@@ -343,6 +347,23 @@ END $$;
 
 -- ---------------------------------------------------------------------- groups and children
 
+-- The task that follows a group; all zeros if it cannot be made, and then the group says why: nobody waits for
+-- the answer, and the leader's pass must go on.
+CREATE FUNCTION shoal.make_callback(p_app int, p_group uuid, p_spec text, p_aging_ms int) RETURNS uuid
+LANGUAGE plpgsql AS $$
+DECLARE
+	made uuid;
+BEGIN
+	SELECT m.id INTO made FROM shoal.make_task(p_app, p_spec::json, p_aging_ms) m;
+	RETURN made;
+EXCEPTION WHEN OTHERS THEN
+	IF substr(SQLSTATE, 1, 2) IN ('40', '53', '57') THEN
+		RAISE;
+	END IF;
+	UPDATE shoal.task_group g SET error = SQLERRM WHERE g.app_id = p_app AND g.id = p_group;
+	RETURN '00000000-0000-0000-0000-000000000000';
+END $$;
+
 -- A group's callbacks, when their time has come; p_group is locked by the caller.
 CREATE FUNCTION shoal.group_moved(p_group shoal.task_group, p_aging_ms int) RETURNS void
 LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off AS $$
@@ -352,7 +373,7 @@ DECLARE
 	made uuid;
 BEGIN
 	IF bad > 0 AND p_group.on_failure IS NOT NULL AND p_group.failure_id IS NULL THEN
-		SELECT m.id INTO made FROM shoal.make_task(p_group.app_id, p_group.on_failure::json, p_aging_ms) m;
+		made := shoal.make_callback(p_group.app_id, p_group.id, p_group.on_failure, p_aging_ms);
 		UPDATE shoal.task_group g SET failure_id = made
 		 WHERE g.app_id = p_group.app_id AND g.id = p_group.id;
 	END IF;
@@ -361,12 +382,12 @@ BEGIN
 		 WHERE g.app_id = p_group.app_id AND g.id = p_group.id;
 	END IF;
 	IF done AND bad = 0 AND p_group.on_success IS NOT NULL AND p_group.success_id IS NULL THEN
-		SELECT m.id INTO made FROM shoal.make_task(p_group.app_id, p_group.on_success::json, p_aging_ms) m;
+		made := shoal.make_callback(p_group.app_id, p_group.id, p_group.on_success, p_aging_ms);
 		UPDATE shoal.task_group g SET success_id = made
 		 WHERE g.app_id = p_group.app_id AND g.id = p_group.id;
 	END IF;
 	IF done AND p_group.on_completion IS NOT NULL AND p_group.completion_id IS NULL THEN
-		SELECT m.id INTO made FROM shoal.make_task(p_group.app_id, p_group.on_completion::json, p_aging_ms) m;
+		made := shoal.make_callback(p_group.app_id, p_group.id, p_group.on_completion, p_aging_ms);
 		UPDATE shoal.task_group g SET completion_id = made
 		 WHERE g.app_id = p_group.app_id AND g.id = p_group.id;
 	END IF;

@@ -8,6 +8,7 @@
  */
 #include "api/api.h"
 
+#include "api/admit.h"
 #include "api/auth.h"
 #include "api/call.h"
 #include "api/follow.h"
@@ -47,6 +48,12 @@ static const struct route {
     {HTTP_GET, "/v1/tasks/{id}/events", tasks_events, NULL},
     {HTTP_GET, "/v1/tasks/{id}/log", tasks_log, NULL},
     {HTTP_GET, "/v1/events", events_stream, NULL},
+    {HTTP_GET, "/v1/tasks/{id}/why", tasks_why, NULL},
+    {HTTP_GET, "/v1/queues", queues_get_list, NULL},
+    {HTTP_GET, "/v1/queues/{name}", queues_get, NULL},
+    {HTTP_PUT, "/v1/queues/{name}", queues_put, NULL},
+    {HTTP_POST, "/v1/queues/{name}/pause", queues_pause_post, NULL},
+    {HTTP_POST, "/v1/queues/{name}/resume", queues_resume_post, NULL},
     {HTTP_GET, "/health", NULL, health},
     {HTTP_GET, "/ready", NULL, ready},
 };
@@ -167,6 +174,7 @@ api_free(struct api *api)
 		mem_free(c);
 	}
 	follow_free(api->follow);
+	admit_fini(api);
 	auth_free(api->auth);
 	access_free(api->access);
 	pgparam_fini(&api->params);

@@ -336,3 +336,18 @@ auth_check(struct auth *au, struct httpreq *req, int *app_id)
 	}
 	return keep(au, &key, req);
 }
+
+void
+auth_public_id(const struct httpreq *req, char id[APIKEY_PUBLIC + 1])
+{
+	const char *header = httpreq_header(req, "Authorization");
+	struct apikey key;
+
+	id[0] = '\0';
+	if (header == NULL || strncasecmp(header, "Bearer", 6) != 0)
+		return;
+	header += 6;
+	header += strspn(header, " ");
+	if (apikey_parse(header, strlen(header), &key))
+		memcpy(id, key.public_id, sizeof(key.public_id));
+}

@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "event/loop.h"
 #include "http/httpd.h"
+#include "store/apikey.h"
 #include "store/store.h"
 
 struct auth;
@@ -33,5 +34,8 @@ enum auth_answer {
 };
 enum auth_answer auth_check(
     struct auth *au, struct httpreq *req, int *app_id) ATTR_CHECK;
+
+/* the public id of the key of a request that has passed, for people; "" without */
+void auth_public_id(const struct httpreq *req, char id[APIKEY_PUBLIC + 1]);
 
 #endif

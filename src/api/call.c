@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "api/admit.h"
 #include "api/api.h"
 #include "api/follow.h"
 #include "api/schedules.h"
@@ -54,6 +55,8 @@ call_end(struct call *c)
 	schedule_call_free(c->schedule);
 	c->schedule = NULL;
 	tasks_each_free(c->each);
+	mem_free(c->extra);
+	admit_end(c);
 	c->stamp = 0;
 	if (api->spare_count >= SPARE_MAX) {
 		mem_free(c);

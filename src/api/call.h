@@ -27,7 +27,9 @@
 
 struct access;
 struct each_call;
+struct admission;
 struct auth;
+struct hmap;
 struct call;
 struct schedule_call;
 struct follow;
@@ -64,6 +66,7 @@ struct api {
 	struct ask_line asks; /* calls that want to ask PostgreSQL and may not yet */
 	unsigned asking;      /* questions under way */
 	bool pumping;
+	struct hmap *arrivals; /* admit.c; NULL: none yet */
 	struct strbuf out;     /* the answer being written */
 	struct pgparam params; /* the question being written */
 };
@@ -94,6 +97,8 @@ struct call {
 
 	struct schedule_call *schedule; /* of calls about schedules: owned */
 	struct each_call *each;		/* tasks that are made one by one: owned */
+	void *extra;			/* a handler's own; owned, by mem_free */
+	struct admission *admission;	/* admit.h; NULL: no queue with a length */
 
 	/* a batch: owned */
 	struct submit_item *items;
@@ -135,5 +140,8 @@ api_handler schedules_list, schedules_get, schedules_put, schedules_delete,
     schedules_pause, schedules_resume, schedules_preview, schedules_preview_rule;
 api_handler groups_post, groups_get, groups_add, groups_close;
 api_handler tasks_events, tasks_log, events_stream;
+api_handler tasks_why;
+api_handler queues_get_list, queues_get, queues_put, queues_pause_post,
+    queues_resume_post;
 
 #endif

@@ -260,6 +260,8 @@ group_json(struct jsonw *w, const struct uuid *id, const struct group_row *g)
 		jsonw_raw(w, g->metadata.at, g->metadata.len);
 	else
 		jsonw_null(w);
+	jsonw_key(w, "error");
+	jsonw_string(w, g->error);
 	key_time(w, "created_at", g->created_us);
 	key_time(w, "ended_at", g->ended_us);
 	jsonw_end(w);

@@ -422,6 +422,7 @@ read_task(const struct place *at, const struct jspan *object, struct task_reques
 	if (field_check_options(at, object, &made) != 0)
 		return -1;
 	fill_defaults(at->settings, has_priority, has_attempts, &made);
+	made.own_priority = has_priority;
 	*tr = made;
 	return 0;
 }

@@ -8,6 +8,7 @@
 #ifndef API_TASK_REQUEST_H
 #define API_TASK_REQUEST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -39,6 +40,7 @@ struct task_request {
 	const char *metadata; /* a JSON object; NULL: none */
 	size_t metadata_len;
 	int16_t priority;
+	bool own_priority; /* the task says it */
 	int16_t max_attempts;
 	int32_t timeout_ms; /* 0: the type's */
 	int64_t run_at_us;  /* 0: now */

@@ -118,7 +118,8 @@ task_spec_write(struct strbuf *out, const struct task_spec *ts)
 		jsonw_key(&w, "metadata");
 		jsonw_raw(&w, tr->metadata, tr->metadata_len);
 	}
-	key_int(&w, "priority", tr->priority);
+	/* the queue's own, as PostgreSQL has it, comes before the settings' */
+	key_int(&w, tr->own_priority ? "priority" : "default_priority", tr->priority);
 	key_int(&w, "max_attempts", tr->max_attempts);
 	put_times(&w, tr);
 	put_keys(&w, &tr->options);

@@ -8,6 +8,7 @@
  */
 #include <string.h>
 
+#include "api/admit.h"
 #include "api/call.h"
 #include "api/params.h"
 #include "api/tasks_each.h"
@@ -76,6 +77,7 @@ fill_item(struct submit_item *it, const struct task_request *tr)
 {
 	memset(it, 0, sizeof(*it));
 	it->priority = tr->priority;
+	it->own_priority = tr->own_priority;
 	it->max_attempts = tr->max_attempts;
 	it->timeout_ms = tr->timeout_ms;
 	it->run_at_us = tr->run_at_us;
@@ -168,6 +170,7 @@ submitted(struct submit_group *g, const struct err *err, void *arg)
 	struct jsonw w;
 
 	(void)g;
+	admit_end(c);
 	if (httpreq_is_gone(c->req)) {
 		call_drop(c);
 		return;
@@ -195,7 +198,7 @@ submitted(struct submit_group *g, const struct err *err, void *arg)
 }
 
 static void
-submit(struct call *c)
+admitted(struct call *c)
 {
 	struct err err = ERR_INIT;
 
@@ -207,6 +210,12 @@ submit(struct call *c)
 	if (submit_add(c->api->submit, &c->group, &err) != 0)
 		call_problem(
 		    c, &err, "Tasks cannot be taken now; none of these was accepted.");
+}
+
+static void
+submit(struct call *c)
+{
+	admit(c, c->items, c->count, admitted);
 }
 
 static void

@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "api/admit.h"
 #include "api/task_spec.h"
 #include "base/mem.h"
 
@@ -113,6 +114,7 @@ done(struct each_request *r, const struct err *err, void *arg)
 	struct call *c = arg;
 	struct refusal why;
 
+	admit_end(c);
 	if (httpreq_is_gone(c->req)) {
 		call_drop(c);
 	} else if (err != NULL && r->refusal != EACH_ACCEPTED) {
@@ -132,16 +134,15 @@ done(struct each_request *r, const struct err *err, void *arg)
 /* ---------------------------------------------------------------- the question */
 
 static void
-write_item(struct call *c, size_t k, const struct uuid *ids)
+write_item(struct call *c, size_t k)
 {
 	struct each_call *e = c->each;
 	size_t i = e->graph.order[k], first = e->graph.first[i];
-	const struct task_request *tr = &e->trs[i];
 	struct task_spec ts = {
-	    .tr = tr,
-	    .id = &ids[i],
-	    .queue_id = names_queue_id(c->api->names, c->app_id, tr->queue),
-	    .type_id = names_type_id(c->api->names, tr->type),
+	    .tr = &e->trs[i],
+	    .id = &c->items[i].id,
+	    .queue_id = c->items[i].queue_id,
+	    .type_id = c->items[i].type_id,
 	    .group = e->group != NULL ? &e->group->id : NULL,
 	    .parents = &e->graph.parents[first],
 	    .parent_count = e->graph.first[i + 1] - first,
@@ -196,14 +197,14 @@ write_group(struct call *c)
 }
 
 static int
-write_all(struct call *c, const struct uuid *ids, struct refusal *why)
+write_all(struct call *c, struct refusal *why)
 {
 	struct each_call *e = c->each;
 	const char *at;
 	size_t group;
 
 	for (size_t k = 0; k < e->count; k++)
-		write_item(c, k, ids);
+		write_item(c, k);
 	group = e->specs.len;
 	if (e->group != NULL)
 		write_group(c);
@@ -223,35 +224,78 @@ write_all(struct call *c, const struct uuid *ids, struct refusal *why)
 	return 0;
 }
 
+/* what is set for the queues is judged as for ordinary tasks; a queue that this worker
+ * does not know has nothing set that it knows of */
+static int
+fill_items(struct call *c, struct refusal *why)
+{
+	struct each_call *e = c->each;
+	int64_t now_ms = engine_now_us(c->api->engine) / 1000;
+
+	c->items = mem_array(e->count + 1, sizeof(*c->items));
+	e->items = mem_array(e->count + 1, sizeof(*e->items));
+	if (c->items == NULL || e->items == NULL)
+		return refuse(why, 503, "overloaded",
+		    "The server is out of memory; nothing was done.");
+	for (size_t i = 0; i < e->count; i++) {
+		struct submit_item *it = &c->items[i];
+
+		uuid_v7(now_ms, &it->id);
+		it->queue_id =
+		    names_queue_id(c->api->names, c->app_id, e->trs[i].queue);
+		it->type_id = names_type_id(c->api->names, e->trs[i].type);
+		it->priority = e->trs[i].priority;
+		it->own_priority = e->trs[i].own_priority;
+	}
+	return 0;
+}
+
 static int
 prepare(struct call *c, struct refusal *why)
 {
 	struct each_call *e = c->each;
-	int64_t now_ms = engine_now_us(c->api->engine) / 1000;
-	struct uuid *ids = mem_array(e->count + 1, sizeof(*ids));
+	struct uuid *ids;
 	int rc;
 
-	e->items = mem_array(e->count + 1, sizeof(*e->items));
-	if (ids == NULL || e->items == NULL) {
-		mem_free(ids);
+	if (fill_items(c, why) != 0 ||
+	    idempotency_key(c->req, &e->request.key, why) != 0)
+		return -1;
+	ids = mem_array(e->count + 1, sizeof(*ids));
+	if (ids == NULL)
 		return refuse(why, 503, "overloaded",
 		    "The server is out of memory; nothing was done.");
-	}
 	for (size_t i = 0; i < e->count; i++)
-		uuid_v7(now_ms, &ids[i]);
+		ids[i] = c->items[i].id;
 	rc = graph_build(&e->graph, e->trs, ids, e->count, why);
-	if (rc == 0)
-		rc = write_all(c, ids, why);
 	mem_free(ids);
-	if (rc != 0 || idempotency_key(c->req, &e->request.key, why) != 0)
-		return -1;
-	if (e->request.key != NULL) {
-		if (!idempotency_print(c->req, e->print))
-			return refuse(why, 503, "overloaded",
-			    "The server is out of memory; nothing was done.");
-		e->request.print = e->print;
-	}
+	if (rc != 0 || e->request.key == NULL)
+		return rc;
+	if (!idempotency_print(c->req, e->print))
+		return refuse(why, 503, "overloaded",
+		    "The server is out of memory; nothing was done.");
+	e->request.print = e->print;
 	return 0;
+}
+
+static void
+admitted(struct call *c)
+{
+	struct each_call *e = c->each;
+	struct err err = ERR_INIT;
+	struct refusal why;
+
+	if (write_all(c, &why) != 0) {
+		call_refuse(c, &why);
+		return;
+	}
+	e->request.app_id = c->app_id;
+	e->request.items = e->items;
+	e->request.count = e->count;
+	e->request.cb = done;
+	e->request.arg = c;
+	if (each_add(engine_each(c->api->engine), &e->request, &err) != 0)
+		call_problem(
+		    c, &err, "Tasks cannot be taken now; none of these was accepted.");
 }
 
 void
@@ -270,22 +314,16 @@ tasks_each(struct call *c, struct task_request *trs, size_t count,
 		call_problem(c, &err, NULL);
 		return;
 	}
+	mem_free(c->items); /* of a batch that turned out to be none of the ordinary */
+	c->items = NULL;
 	c->each = e;
 	strbuf_init(&e->specs, SPECS_MAX);
 	e->trs = trs;
 	e->count = count;
 	e->group = group;
 	e->reply = reply;
-	if (prepare(c, &why) != 0) {
+	if (prepare(c, &why) != 0)
 		call_refuse(c, &why);
-		return;
-	}
-	e->request.app_id = c->app_id;
-	e->request.items = e->items;
-	e->request.count = count;
-	e->request.cb = done;
-	e->request.arg = c;
-	if (each_add(engine_each(c->api->engine), &e->request, &err) != 0)
-		call_problem(
-		    c, &err, "Tasks cannot be taken now; none of these was accepted.");
+	else
+		admit(c, c->items, count, admitted);
 }

@@ -12,6 +12,7 @@
  */
 #include <string.h>
 
+#include "api/admit.h"
 #include "api/call.h"
 #include "api/params.h"
 #include "api/task_json.h"
@@ -30,7 +31,7 @@ fresh_row(const struct call *c, struct task_row *t)
 	t->type = c->task.type;
 	t->queue = c->task.queue;
 	t->state = c->item.state;
-	t->priority = c->task.priority;
+	t->priority = c->item.priority;
 	t->max_attempts = c->task.max_attempts;
 	t->run_at_us = c->item.due_us;
 	t->payload = (struct task_text){c->task.payload, c->task.payload_len};
@@ -102,6 +103,7 @@ submitted(struct submit_group *g, const struct err *err, void *arg)
 	struct call *c = arg;
 
 	(void)g;
+	admit_end(c);
 	if (httpreq_is_gone(c->req)) {
 		call_drop(c);
 		return;
@@ -122,12 +124,27 @@ submitted(struct submit_group *g, const struct err *err, void *arg)
 }
 
 static void
+admitted(struct call *c)
+{
+	struct err err = ERR_INIT;
+
+	c->group.app_id = c->app_id;
+	c->group.items = &c->item;
+	c->group.count = 1;
+	c->group.cb = submitted;
+	c->group.arg = c;
+	if (submit_add(c->api->submit, &c->group, &err) != 0)
+		call_problem(
+		    c, &err, "Tasks cannot be taken now; this one was not accepted.");
+}
+
+static void
 submit(struct call *c)
 {
 	struct submit_item *it = &c->item;
-	struct err err = ERR_INIT;
 
 	it->priority = c->task.priority;
+	it->own_priority = c->task.own_priority;
 	it->max_attempts = c->task.max_attempts;
 	it->timeout_ms = c->task.timeout_ms;
 	it->run_at_us = c->task.run_at_us;
@@ -137,14 +154,7 @@ submit(struct call *c)
 	it->metadata = c->task.metadata;
 	it->metadata_len = c->task.metadata_len;
 	it->wait = c->wait_ms > 0;
-	c->group.app_id = c->app_id;
-	c->group.items = it;
-	c->group.count = 1;
-	c->group.cb = submitted;
-	c->group.arg = c;
-	if (submit_add(c->api->submit, &c->group, &err) != 0)
-		call_problem(
-		    c, &err, "Tasks cannot be taken now; this one was not accepted.");
+	admit(c, it, 1, admitted);
 }
 
 /* ---------------------------------------------------------------- one by one */
@@ -198,6 +208,7 @@ reply_each(struct call *c)
 	bool made = it->outcome == EACH_MADE;
 
 	c->item.id = it->id;
+	c->item.priority = c->items[0].priority;
 	c->item.state = it->state;
 	c->item.due_us = it->due_us;
 	if (!made)

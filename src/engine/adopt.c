@@ -9,8 +9,8 @@
  * under a batch number of this worker: the rows are inserted as running, attempt 1, and
  * noted in shoal.claim.  To the protocol that is a submit and a claim with nothing
  * between; one commit instead of two, no message, and no attempt starts before it.
- * PostgreSQL looks at the mark of the incarnation and at paused queues as it does for a
- * claim.
+ * PostgreSQL looks at the mark of the incarnation, and at queues and types that are
+ * paused or limited, as it does for a claim; from those nothing is adopted.
  *
  * Never while tasks wait for room: a backlog and a type with places of its own (the
  * feeder's) keep their order.  An eighth of the slots is left alone, so
@@ -72,7 +72,8 @@ adopt_place(struct dispatch *d, int type_id)
 	struct types *ts = d->engine->types;
 	struct type_entry *t = types_by_id(ts, type_id);
 
-	if (t == NULL || t->metered || adopt_room(d) <= 0 || !types_take_place(ts, t))
+	if (t == NULL || t->metered || t->limited || adopt_room(d) <= 0 ||
+	    !types_take_place(ts, t))
 		return NULL;
 	return t;
 }

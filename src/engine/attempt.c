@@ -115,10 +115,25 @@ dispatch_ended_claim(struct dispatch *d, int *claim)
 	return true;
 }
 
+/* its end makes room under a limit */
+static bool
+was_limited(const struct dispatch *d, const struct attempt *a)
+{
+	const struct queue_policy *p;
+
+	if (a->number == 0 || a->ghost)
+		return false; /* never claimed */
+	p = names_policy(d->engine->names, a->queue_id);
+	return a->type->limited || (p != NULL && p->limited);
+}
+
 void
 dispatch_release(struct dispatch *d, struct attempt *a)
 {
 	struct claim_note *note = a->note;
+
+	if (was_limited(d, a))
+		engine_hint(d->engine);
 
 	if (note != NULL && --note->left == 0)
 		TAILQ_INSERT_TAIL(&d->ended, note, link);

@@ -15,6 +15,7 @@
 
 #include "engine/engine.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -34,6 +35,7 @@
 static void on_schema(const struct pgrows *rows, const struct pgerr *pe, void *arg);
 static void on_registered(const struct pgrows *rows, const struct pgerr *pe, void *arg);
 static void on_types(const struct err *err, void *arg);
+static void on_serving(const struct pgrows *rows, const struct pgerr *pe, void *arg);
 static void try_start(void *arg);
 static void flush_hints(void *arg);
 
@@ -160,6 +162,22 @@ is_word(const char *text, size_t len, const char *word)
 	return len == strlen(word) && memcmp(text, word, len) == 0;
 }
 
+/* "queue <number>" */
+static bool
+take_queue(struct engine *e, const char *text, size_t len)
+{
+	char number[16];
+	int64_t id;
+
+	if (len <= 6 || len - 6 >= sizeof(number) || memcmp(text, "queue ", 6) != 0)
+		return false;
+	memcpy(number, text + 6, len - 6);
+	number[len - 6] = '\0';
+	if (str_to_i64(number, &id) == 0 && id > 0 && id <= INT32_MAX)
+		names_queue_changed(e->names, (int)id);
+	return true;
+}
+
 static void
 on_ctl(const char *text, size_t len, void *arg)
 {
@@ -179,7 +197,7 @@ on_ctl(const char *text, size_t len, void *arg)
 		leader_schedules(e->leader);
 	else if (is_word(text, len, "lead"))
 		leader_campaign(e->leader);
-	else /* a newer node may say more */
+	else if (!take_queue(e, text, len)) /* a newer node may say more */
 		log_debug(NULL, "unknown message left alone", "bytes=%zu", len);
 }
 
@@ -248,7 +266,7 @@ engine_create(struct loop *l, struct resolver *rv, const struct engine_opts *opt
 	    (e->reports = reports_create(e, err)) == NULL ||
 	    (e->broker = broker_create(l, rv, &bo, err)) == NULL ||
 	    (e->store = store_create(l, rv, e->settings, on_store, e, err)) == NULL ||
-	    (e->names = names_create(e->store, err)) == NULL)
+	    (e->names = names_create(l, e->store, err)) == NULL)
 		goto fail;
 	return e;
 fail:
@@ -382,10 +400,33 @@ static void
 on_types(const struct err *err, void *arg)
 {
 	struct engine *e = arg;
+	struct pgparam p;
+	int rc;
 
 	if (err != NULL) {
 		log_warn(NULL, "the task types could not be registered",
 		    "reason=\"%s\"", err->text);
+		start_later(e);
+		return;
+	}
+	pgparam_init(&p);
+	types_serve_params(e->types, &p);
+	rc = store_exec(e->store, STORE_READ, &sql_serve, &p, on_serving, e, NULL);
+	pgparam_fini(&p);
+	if (rc != 0)
+		start_later(e);
+}
+
+/* no task of a type starts here before its limits are committed */
+static void
+on_serving(const struct pgrows *rows, const struct pgerr *pe, void *arg)
+{
+	struct engine *e = arg;
+
+	(void)rows;
+	if (pe != NULL) {
+		log_warn(NULL, "the limits of the task types could not be stored",
+		    "sqlstate=%s reason=\"%.200s\"", pe->sqlstate, pe->text);
 		start_later(e);
 		return;
 	}
@@ -441,6 +482,18 @@ engine_places_changed(struct engine *e, bool hint)
 	e->places_dirty = true;
 	e->hint |= hint;
 	loop_defer_start(e->hint_defer);
+}
+
+void
+engine_queue_changed(struct engine *e, int queue_id)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "queue %d", queue_id);
+	names_queue_changed(e->names, queue_id);
+	broker_publish(e->broker, text);
+	broker_publish(e->broker, "requeue");
+	engine_hint(e);
 }
 
 /*

@@ -54,6 +54,10 @@ void engine_give_up(struct engine *e);
 /* the master says that a worker of this node died */
 void engine_bury(struct engine *e);
 
+/* somebody has paused, resumed or changed this queue: all workers and the feeder shall
+ * look */
+void engine_queue_changed(struct engine *e, int queue_id);
+
 struct submit *engine_submit(struct engine *e);
 struct each *engine_each(struct engine *e);
 struct names *engine_names(struct engine *e);

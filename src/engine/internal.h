@@ -94,6 +94,7 @@ struct type_entry {
 	bool metered; /* the feeder pushes it against free places only */
 	const struct backoff *backoff; /* NULL: the default rule */
 	struct backoff own_backoff;    /* what it points to */
+	bool limited; /* in the cluster, by our settings: the feeder pushes it */
 };
 struct types *types_create(struct engine *e, struct err *err) ATTR_CHECK;
 void types_free(struct types *ts);
@@ -112,6 +113,8 @@ void types_places_text(struct types *ts, struct strbuf *out);
 struct type_entry *types_next(
     struct types *ts, struct type_entry *after); /* NULL starts */
 int types_learn(struct types *ts, names_cb *cb, void *arg, struct err *err) ATTR_CHECK;
+/* parameters of sql_serve: what we serve, and the limits that our settings give */
+void types_serve_params(struct types *ts, struct pgparam *p);
 
 /* submit.c */
 struct submit *submit_create(struct engine *e, struct err *err) ATTR_CHECK;

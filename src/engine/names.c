@@ -4,11 +4,15 @@
  *
  * Two maps over the same entries.  When there are NAMES_CACHE entries the whole cache
  * is emptied: simpler than an order of use, and refilled in one statement a name.
+ *
+ * A queue that is used and was not asked about for a while goes to a line; those that
+ * gather there within GATHER_MS are asked about in one statement.
  */
 #include "engine/names.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/queue.h>
 
 #include "base/hmap.h"
 #include "base/mem.h"
@@ -18,6 +22,8 @@
 
 #define NAMES_CACHE 20000
 #define KEY_SIZE    (NAME_MAX_BYTES + 16)
+#define GATHER_MS   200
+#define ASK_MOST    512 /* queues in one question about what is set for them */
 
 enum name_kind { NAME_QUEUE = 0, NAME_TYPE };
 
@@ -25,6 +31,11 @@ struct name {
 	enum name_kind kind;
 	int app; /* queues only */
 	int id;
+	struct queue_policy policy; /* queues only, as all up to number */
+	bool has_policy;	    /* something is set */
+	bool stale;		    /* in the line */
+	int64_t known_ms;
+	TAILQ_ENTRY(name) link;
 	int number[2]; /* kind and id: key of the second map */
 	size_t key_len;
 	char key[KEY_SIZE]; /* "q12/main" or "tthumbnail" */
@@ -32,9 +43,14 @@ struct name {
 };
 
 struct names {
+	struct loop *loop;
 	struct store *store;
 	struct hmap *by_key;
 	struct hmap *by_number;
+	size_t policies; /* entries with has_policy */
+	TAILQ_HEAD(, name) stale;
+	struct loop_timer *timer; /* runs while some are in the line */
+	bool asking;
 };
 
 struct ask {
@@ -64,19 +80,27 @@ empty(struct names *n)
 		hmap_remove(n->by_number, nm->number, sizeof(nm->number));
 		mem_free(nm);
 	}
+	TAILQ_INIT(&n->stale);
+	n->policies = 0;
 }
 
+static void ask_policies(void *arg);
+
 struct names *
-names_create(struct store *st, struct err *err)
+names_create(struct loop *l, struct store *st, struct err *err)
 {
 	struct names *n = mem_zero(sizeof(*n));
 
+	if (n != NULL)
+		TAILQ_INIT(&n->stale);
 	if (n == NULL || (n->by_key = hmap_create()) == NULL ||
-	    (n->by_number = hmap_create()) == NULL) {
+	    (n->by_number = hmap_create()) == NULL ||
+	    (n->timer = loop_timer_create(l, ask_policies, n)) == NULL) {
 		names_free(n);
 		err_set(err, ERR_NOMEM, "names");
 		return NULL;
 	}
+	n->loop = l;
 	n->store = st;
 	return n;
 }
@@ -90,10 +114,11 @@ names_free(struct names *n)
 		empty(n);
 	hmap_free(n->by_key);
 	hmap_free(n->by_number);
+	loop_timer_free(n->timer);
 	mem_free(n);
 }
 
-static const struct name *
+static struct name *
 find(const struct names *n, enum name_kind kind, int app, const char *text)
 {
 	char key[KEY_SIZE];
@@ -102,7 +127,7 @@ find(const struct names *n, enum name_kind kind, int app, const char *text)
 	return len > 0 ? hmap_get(n->by_key, key, len) : NULL;
 }
 
-static const struct name *
+static struct name *
 find_number(const struct names *n, enum name_kind kind, int id)
 {
 	int number[2] = {kind, id};
@@ -110,12 +135,128 @@ find_number(const struct names *n, enum name_kind kind, int id)
 	return hmap_get(n->by_number, number, sizeof(number));
 }
 
-int
-names_queue_id(const struct names *n, int app, const char *queue)
-{
-	const struct name *nm = find(n, NAME_QUEUE, app, queue);
+/* ---------------------------------------------------------------- what is set for
+ * queues
+ */
 
-	return nm != NULL ? nm->id : 0;
+static void
+forget_policy(struct names *n, struct name *nm)
+{
+	if (nm->stale)
+		TAILQ_REMOVE(&n->stale, nm, link);
+	nm->stale = false;
+	n->policies -= nm->has_policy;
+	nm->has_policy = false;
+}
+
+/* columns from the fourth on of sql_names and sql_queues_by_id */
+static void
+set_policy(struct names *n, struct name *nm, const struct pgrows *rows, int row)
+{
+	struct queue_policy *p = &nm->policy;
+
+	p->paused = pgrows_bool(rows, row, 3);
+	p->limited = pgrows_bool(rows, row, 4);
+	p->priority = pgrows_is_null(rows, row, 5) ? -1 : (int)pgrows_int(rows, row, 5);
+	p->max_length = (int)pgrows_int(rows, row, 6);
+	p->shed_ppm = (int)pgrows_int(rows, row, 7);
+	p->shed_below =
+	    pgrows_is_null(rows, row, 8) ? -1 : (int)pgrows_int(rows, row, 8);
+	n->policies -= nm->has_policy;
+	nm->has_policy = p->paused || p->limited || p->priority >= 0 ||
+			 p->max_length > 0 || p->shed_ppm > 0;
+	n->policies += nm->has_policy;
+	nm->known_ms = loop_now_ms(n->loop);
+}
+
+static void
+want_policy(struct names *n, struct name *nm, int64_t wait_ms)
+{
+	if (!nm->stale) {
+		nm->stale = true;
+		TAILQ_INSERT_TAIL(&n->stale, nm, link);
+	}
+	if (!n->asking && (wait_ms == 0 || !loop_timer_pending(n->timer)))
+		loop_timer_start_ms(n->timer, wait_ms);
+}
+
+static void
+on_policies(const struct pgrows *rows, const struct pgerr *pe, void *arg)
+{
+	struct names *n = arg;
+	struct name *nm;
+
+	n->asking = false;
+	/* on an error what was known stays, and its next use asks again */
+	for (int i = 0; pe == NULL && i < pgrows_count(rows); i++) {
+		nm = find_number(n, NAME_QUEUE, (int)pgrows_int(rows, i, 0));
+		if (nm != NULL)
+			set_policy(n, nm, rows, i);
+	}
+	if (!TAILQ_EMPTY(&n->stale))
+		loop_timer_start_ms(n->timer, GATHER_MS);
+}
+
+static void
+ask_policies(void *arg)
+{
+	struct names *n = arg;
+	struct pgparam p;
+	struct name *nm;
+
+	if (n->asking || TAILQ_EMPTY(&n->stale))
+		return;
+	pgparam_init(&p);
+	pgparam_array(&p, PGTYPE_INT4);
+	for (int i = 0; i < ASK_MOST && (nm = TAILQ_FIRST(&n->stale)) != NULL; i++) {
+		TAILQ_REMOVE(&n->stale, nm, link);
+		nm->stale = false;
+		pgparam_elem_int4(&p, nm->id);
+	}
+	pgparam_array_end(&p);
+	n->asking = store_exec(n->store, STORE_READ, &sql_queues_by_id, &p, on_policies,
+			n, NULL) == 0;
+	pgparam_fini(&p);
+}
+
+bool
+names_have_policies(const struct names *n)
+{
+	return n->policies > 0;
+}
+
+const struct queue_policy *
+names_policy(const struct names *n, int queue_id)
+{
+	const struct name *nm;
+
+	if (n->policies == 0)
+		return NULL;
+	nm = find_number(n, NAME_QUEUE, queue_id);
+	return nm != NULL && nm->has_policy ? &nm->policy : NULL;
+}
+
+void
+names_queue_changed(struct names *n, int queue_id)
+{
+	struct name *nm = find_number(n, NAME_QUEUE, queue_id);
+
+	if (nm != NULL)
+		want_policy(n, nm, 0);
+}
+
+/* ---------------------------------------------------------------- names */
+
+int
+names_queue_id(struct names *n, int app, const char *queue)
+{
+	struct name *nm = find(n, NAME_QUEUE, app, queue);
+
+	if (nm == NULL)
+		return 0;
+	if (loop_now_ms(n->loop) - nm->known_ms > NAMES_FRESH_MS - GATHER_MS)
+		want_policy(n, nm, GATHER_MS);
+	return nm->id;
 }
 
 int
@@ -145,16 +286,24 @@ make_room(struct names *n, int count)
 		empty(n);
 }
 
-/* -1: no memory */
+/* a row of an answer: its number, name and, of a queue, what is set; -1: no memory */
 static int
-remember(
-    struct names *n, enum name_kind kind, int app, int id, const char *text, size_t len)
+remember(struct names *n, enum name_kind kind, int app, int id,
+    const struct pgrows *rows, int row, int text_col)
 {
-	struct name *nm;
+	struct name *nm = find_number(n, kind, id);
 	void *old = NULL;
+	const char *text;
+	size_t len;
 
-	if (len > NAME_MAX_BYTES || find_number(n, kind, id) != NULL)
+	text = pgrows_text(rows, row, text_col, &len);
+	if (len > NAME_MAX_BYTES)
 		return 0;
+	if (nm != NULL) {
+		if (kind == NAME_QUEUE)
+			set_policy(n, nm, rows, row);
+		return 0;
+	}
 	nm = mem_zero(sizeof(*nm));
 	if (nm == NULL)
 		return -1;
@@ -174,6 +323,7 @@ remember(
 		struct name *gone = old;
 
 		hmap_remove(n->by_number, gone->number, sizeof(gone->number));
+		forget_policy(n, gone);
 		mem_free(gone);
 	}
 	if (hmap_put(n->by_number, nm->number, sizeof(nm->number), nm, NULL) != 0) {
@@ -181,6 +331,8 @@ remember(
 		mem_free(nm);
 		return -1;
 	}
+	if (kind == NAME_QUEUE)
+		set_policy(n, nm, rows, row);
 	return 0;
 }
 
@@ -215,17 +367,14 @@ static void
 on_names(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 {
 	struct ask *ask = arg;
-	const char *text;
-	size_t len;
 	int rc = 0;
 
 	if (answer(ask, pe) == 0) {
 		make_room(ask->names, pgrows_count(rows));
 		for (int i = 0; i < pgrows_count(rows); i++) {
-			text = pgrows_text(rows, i, 1, &len);
 			rc |= remember(ask->names,
 			    pgrows_int(rows, i, 0) == 0 ? NAME_QUEUE : NAME_TYPE,
-			    ask->app, (int)pgrows_int(rows, i, 2), text, len);
+			    ask->app, (int)pgrows_int(rows, i, 2), rows, i, 1);
 		}
 		tell(ask, rc == 0);
 	}
@@ -294,17 +443,14 @@ static void
 on_queues(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 {
 	struct ask *ask = arg;
-	const char *text;
-	size_t len;
 	int rc = 0;
 
 	if (answer(ask, pe) == 0) {
 		make_room(ask->names, pgrows_count(rows));
 		for (int i = 0; i < pgrows_count(rows); i++) {
-			text = pgrows_text(rows, i, 2, &len);
 			rc |= remember(ask->names, NAME_QUEUE,
 			    (int)pgrows_int(rows, i, 1), (int)pgrows_int(rows, i, 0),
-			    text, len);
+			    rows, i, 2);
 		}
 		tell(ask, rc == 0);
 	}

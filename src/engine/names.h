@@ -5,6 +5,10 @@
  * PostgreSQL keeps numbers; a worker caches both directions, bounded (the oldest
  * leave).  A queue belongs to an application, a type's name is known to all.  Names not
  * seen before are made by the statement that asks for them.
+ *
+ * Of each queue the cache also knows what people have set for it.  That is at most
+ * NAMES_FRESH_MS old while the queue is used, and is asked for again at once when a
+ * message says that it changed; PostgreSQL decides all the same where it must be exact.
  */
 #ifndef ENGINE_NAMES_H
 #define ENGINE_NAMES_H
@@ -14,6 +18,7 @@
 
 #include "base/attr.h"
 #include "base/err.h"
+#include "event/loop.h"
 #include "store/store.h"
 
 struct names;
@@ -21,14 +26,33 @@ struct names;
 /* most queues, and most new type names, of one application */
 #define NAMES_LIMIT 1000
 
-struct names *names_create(struct store *st, struct err *err) ATTR_CHECK;
+#define NAMES_FRESH_MS 2000
+
+struct names *names_create(
+    struct loop *l, struct store *st, struct err *err) ATTR_CHECK;
 void names_free(struct names *n); /* waiting callbacks are dropped */
 
 /* from the cache alone; 0: not in it */
-int names_queue_id(const struct names *n, int app, const char *queue);
+int names_queue_id(struct names *n, int app, const char *queue);
 int names_type_id(const struct names *n, const char *type);
 /* NULL: not in the cache; borrowed until the next turn of the loop */
 const char *names_queue(const struct names *n, int queue_id);
+
+struct queue_policy {
+	bool paused;
+	bool limited;	/* by concurrency or rate: the feeder pushes its tasks */
+	int priority;	/* of tasks that say nothing else; -1: the settings' */
+	int max_length; /* 0: none */
+	int shed_ppm;	/* share of submits to refuse, in millionths */
+	int shed_below; /* of those with a greater priority number; -1: all */
+};
+
+/* whether anything is set for any queue, as far as is known */
+bool names_have_policies(const struct names *n);
+/* NULL: nothing is set for that queue.  Borrowed until the next turn of the loop. */
+const struct queue_policy *names_policy(const struct names *n, int queue_id);
+/* somebody has changed what is set for it */
+void names_queue_changed(struct names *n, int queue_id);
 
 /*
  * Asks PostgreSQL for names (and makes them); afterwards the three above know them.

@@ -16,6 +16,9 @@
  * and an hour at most, and never sooner: finished_at decides, by PostgreSQL's clock, in
  * the statement that removes.
  *
+ * Queues may have times of their own.  The shortest one of an application's moves the
+ * bound of its walk alone, so a statement is for applications of one bound.
+ *
  * One statement is under way at a time, and then there is a rest of three times as
  * long, so that it costs a quarter of one backend at most; less rest the longer a pass
  * lasts, since it is behind then.  A slow statement halves the batch.
@@ -48,14 +51,18 @@
 #define SECOND_MS   1000LL
 #define MINUTE_MS   (60 * SECOND_MS)
 #define HOUR_MS	    (60 * MINUTE_MS)
-#define LAP_REST    20	   /* times what the last lap took, or an hour, between two */
-#define LARGE	    100000 /* a pass that removes more is told, once an hour */
+#define LAP_REST    20 /* times what the last lap took, or an hour, between two */
+#define FOR_EVER_MS                                                                    \
+	MINUTE_MS    /* nothing is over: between two questions whether it is so */
+#define LARGE 100000 /* a pass that removes more is told, once an hour */
 
 /* of one application */
 struct walk {
 	int32_t app_id;
-	bool ended;	/* it has come to this pass' bound */
-	struct uuid at; /* the last id looked at; zero: the beginning */
+	bool ended;	   /* it has come to this pass' bound */
+	struct uuid at;	   /* the last id looked at; zero: the beginning */
+	int64_t keep_ms;   /* the shortest time that its tasks are kept; 0: for ever */
+	struct uuid bound; /* it goes no further in this pass */
 };
 
 struct prune {
@@ -66,7 +73,8 @@ struct prune {
 	bool open; /* a statement is under way */
 	int64_t asked_ms;
 	int batch;
-	int64_t keep_ms; /* the shortest time that anything is kept */
+	int64_t keep_all_ms; /* the shortest time by the settings; 0: for ever */
+	int64_t keep_ms;     /* the shortest time that anything is kept; 0: for ever */
 	/* one for each application, by its number: as many as there are */
 	struct walk *walks;
 	size_t count;
@@ -74,9 +82,8 @@ struct prune {
 	size_t left; /* walks that have not ended */
 	/* the pass */
 	bool passing;
-	bool lap;	   /* from the beginning */
-	bool lap_due;	   /* whatever the time: we have just begun to lead */
-	struct uuid bound; /* no walk goes further */
+	bool lap;     /* from the beginning */
+	bool lap_due; /* whatever the time: we have just begun to lead */
 	int64_t started_ms;
 	int64_t looked, removed;
 	/* before it */
@@ -88,12 +95,17 @@ static void on_time(void *arg);
 static void on_apps(const struct pgrows *rows, const struct pgerr *pe, void *arg);
 static void on_pruned(const struct pgrows *rows, const struct pgerr *pe, void *arg);
 
+/* of two times that tasks are kept; 0: for ever */
+static int64_t
+shorter(int64_t a_ms, int64_t b_ms)
+{
+	return a_ms == 0 || (b_ms != 0 && b_ms < a_ms) ? b_ms : a_ms;
+}
+
 struct prune *
 prune_create(struct engine *e, struct err *err)
 {
 	struct prune *p = mem_zero(sizeof(*p));
-	int64_t finished_ms = e->settings->tasks_keep_finished_ms;
-	int64_t failed_ms = e->settings->tasks_keep_failed_ms;
 
 	if (p == NULL || (p->timer = loop_timer_create(e->loop, on_time, p)) == NULL) {
 		mem_free(p);
@@ -102,9 +114,8 @@ prune_create(struct engine *e, struct err *err)
 	}
 	p->engine = e;
 	p->batch = BATCH_FIRST;
-	p->keep_ms = finished_ms == 0 || (failed_ms != 0 && failed_ms < finished_ms)
-			 ? failed_ms
-			 : finished_ms;
+	p->keep_all_ms = p->keep_ms = shorter(
+	    e->settings->tasks_keep_finished_ms, e->settings->tasks_keep_failed_ms);
 	pgparam_init(&p->params);
 	return p;
 }
@@ -123,8 +134,6 @@ prune_free(struct prune *p)
 void
 prune_start(struct prune *p)
 {
-	if (p->keep_ms == 0)
-		return; /* everything is kept for ever */
 	p->running = true;
 	p->passing = false;
 	p->lap_due = true;
@@ -164,9 +173,9 @@ prune_batch(int batch, int64_t took_ms, bool full)
 
 /* a hundredth of the time that tasks are kept, within bounds */
 static int64_t
-hundredth_ms(const struct prune *p, int64_t least_ms, int64_t most_ms)
+hundredth_ms(int64_t keep_ms, int64_t least_ms, int64_t most_ms)
 {
-	int64_t ms = p->keep_ms / 100;
+	int64_t ms = keep_ms / 100;
 
 	if (ms < least_ms)
 		return least_ms;
@@ -207,7 +216,8 @@ add_keep(struct pgparam *params, int64_t keep_ms)
 		pgparam_int8(params, keep_ms);
 }
 
-/* asks for the next rows of those that have not come to the bound, by turns */
+/* asks for the next rows of those that have not come to their bound, by turns: of the
+ * first of them, and of all with its bound */
 static void
 look(struct prune *p)
 {
@@ -219,9 +229,11 @@ look(struct prune *p)
 	for (size_t i = 0; i < p->count && count < APPS_MOST; i++) {
 		const struct walk *w = &p->walks[(p->next + i) % p->count];
 
-		if (!w->ended)
+		if (!w->ended && (count == 0 || uuid_eq(&w->bound, &asked[0]->bound)))
 			asked[count++] = w;
 	}
+	if (count == 0)
+		return; /* left says that there is one */
 	pgparam_reset(params);
 	pgparam_array(params, PGTYPE_INT4);
 	for (size_t i = 0; i < count; i++)
@@ -231,7 +243,7 @@ look(struct prune *p)
 	for (size_t i = 0; i < count; i++)
 		pgparam_elem_uuid(params, &asked[i]->at);
 	pgparam_array_end(params);
-	pgparam_uuid(params, &p->bound);
+	pgparam_uuid(params, &asked[0]->bound);
 	add_keep(params, s->tasks_keep_finished_ms);
 	add_keep(params, s->tasks_keep_failed_ms);
 	pgparam_int4(params, p->batch);
@@ -251,6 +263,17 @@ on_time(void *arg)
 		ask(p, &sql_prune_apps, NULL, on_apps);
 }
 
+static void
+set_bound(const struct prune *p, struct walk *w)
+{
+	int64_t ms = engine_now_us(p->engine) / 1000 - w->keep_ms -
+		     hundredth_ms(w->keep_ms, SECOND_MS, HOUR_MS);
+
+	memset(&w->bound, 0, sizeof(w->bound));
+	for (int i = 0; ms > 0 && i < 6; i++)
+		w->bound.b[i] = (uint8_t)(ms >> (40 - 8 * i));
+}
+
 /* the walks of the applications that there are; those that were there go on */
 static int
 set_walks(struct prune *p, const struct pgrows *rows)
@@ -260,6 +283,8 @@ set_walks(struct prune *p, const struct pgrows *rows)
 
 	if (walks == NULL)
 		return -1;
+	p->keep_ms = p->keep_all_ms;
+	p->left = 0;
 	for (size_t i = 0; i < count; i++) {
 		walks[i].app_id = (int32_t)pgrows_int(rows, (int)i, 0);
 		while (old < p->count && p->walks[old].app_id < walks[i].app_id)
@@ -267,24 +292,17 @@ set_walks(struct prune *p, const struct pgrows *rows)
 		if (!p->lap && old < p->count &&
 		    p->walks[old].app_id == walks[i].app_id)
 			walks[i].at = p->walks[old].at;
+		walks[i].keep_ms = shorter(p->keep_all_ms, pgrows_int(rows, (int)i, 1));
+		p->keep_ms = shorter(p->keep_ms, walks[i].keep_ms);
+		walks[i].ended = walks[i].keep_ms == 0;
+		p->left += !walks[i].ended;
+		set_bound(p, &walks[i]);
 	}
 	mem_free(p->walks);
 	p->walks = walks;
 	p->count = count;
 	p->next = 0;
-	p->left = count;
 	return 0;
-}
-
-static void
-set_bound(struct prune *p)
-{
-	int64_t ms = engine_now_us(p->engine) / 1000 - p->keep_ms -
-		     hundredth_ms(p, SECOND_MS, HOUR_MS);
-
-	memset(&p->bound, 0, sizeof(p->bound));
-	for (int i = 0; ms > 0 && i < 6; i++)
-		p->bound.b[i] = (uint8_t)(ms >> (40 - 8 * i));
 }
 
 static void
@@ -305,13 +323,15 @@ end_pass(struct prune *p)
 	if (p->lap)
 		p->lap_took_ms = took_ms;
 	p->passing = false;
-	loop_timer_start_ms(p->timer, hundredth_ms(p, SECOND_MS, 10 * SECOND_MS));
+	loop_timer_start_ms(p->timer,
+	    p->keep_ms == 0 ? FOR_EVER_MS
+			    : hundredth_ms(p->keep_ms, SECOND_MS, 10 * SECOND_MS));
 }
 
 static bool
 is_lap_due(const struct prune *p)
 {
-	int64_t gap_ms = hundredth_ms(p, MINUTE_MS, HOUR_MS);
+	int64_t gap_ms = hundredth_ms(p->keep_ms, MINUTE_MS, HOUR_MS);
 
 	if (gap_ms < LAP_REST * p->lap_took_ms)
 		gap_ms = LAP_REST * p->lap_took_ms;
@@ -344,7 +364,6 @@ on_apps(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		p->lap_due = false;
 		p->lap_ms = p->started_ms;
 	}
-	set_bound(p);
 	if (p->left == 0)
 		end_pass(p);
 	else

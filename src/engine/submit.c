@@ -39,9 +39,9 @@
 #define HOLD_LEAST 8 /* load: so many rows in the two together */
 /* how long a batch waits until what ran here is recorded, and it can be adopted */
 #define STALL_US 10000
-/* a queue that was found paused is taken for it so long */
-#define PAUSED_MS   1000
-#define PAUSED_MOST 16
+/* a queue that was found paused or limited is taken for it so long */
+#define HELD_MS	  1000
+#define HELD_MOST 16
 
 TAILQ_HEAD(groups, submit_group);
 
@@ -73,8 +73,8 @@ struct submit {
 	struct {
 		int queue_id;
 		int64_t until_ms;
-	} paused[PAUSED_MOST]; /* the latest ones that would not be adopted from */
-	size_t paused_next;
+	} held[HELD_MOST]; /* the latest ones that would not be adopted from */
+	size_t held_next;
 };
 
 static void send_next(void *arg);
@@ -209,14 +209,17 @@ on_impatient(void *arg)
 
 /* ---------------------------------------------------------------- the batch */
 
+/* its queue or type is paused or limited, as the caller knows or the database said */
 static bool
-is_paused(const struct submit *s, int queue_id)
+is_held(const struct submit *s, const struct submit_item *it)
 {
 	int64_t now_ms = loop_now_ms(s->engine->loop);
 
-	for (size_t i = 0; i < PAUSED_MOST; i++) {
-		if (s->paused[i].queue_id == queue_id)
-			return now_ms < s->paused[i].until_ms;
+	if (it->held != SUBMIT_FREE)
+		return true;
+	for (size_t i = 0; i < HELD_MOST; i++) {
+		if (s->held[i].queue_id == it->queue_id)
+			return now_ms < s->held[i].until_ms;
 	}
 	return false;
 }
@@ -227,8 +230,8 @@ is_adoptable(const struct submit *s, const struct submit_item *it)
 {
 	const struct type_entry *t = types_by_id(s->engine->types, it->type_id);
 
-	return t != NULL && !t->metered && it->run_at_us == 0 && it->delay_ms == 0 &&
-	       !is_paused(s, it->queue_id);
+	return t != NULL && !t->metered && !t->limited && it->run_at_us == 0 &&
+	       it->delay_ms == 0 && !is_held(s, it);
 }
 
 /*
@@ -473,22 +476,23 @@ room_for(struct submit *s, size_t rows)
 }
 
 static void
-note_paused(struct submit *s, int queue_id)
+note_held(struct submit *s, int queue_id)
 {
 	size_t i = 0;
 
-	while (i < PAUSED_MOST && s->paused[i].queue_id != queue_id)
+	while (i < HELD_MOST && s->held[i].queue_id != queue_id)
 		i++;
-	if (i == PAUSED_MOST)
-		i = s->paused_next++ % PAUSED_MOST;
-	s->paused[i].queue_id = queue_id;
-	s->paused[i].until_ms = loop_now_ms(s->engine->loop) + PAUSED_MS;
+	if (i == HELD_MOST)
+		i = s->held_next++ % HELD_MOST;
+	s->held[i].queue_id = queue_id;
+	s->held[i].until_ms = loop_now_ms(s->engine->loop) + HELD_MS;
 }
 
 /*
  * Ids go straight to the list where that cannot disturb an order: no backlog, and a
  * type that every free slot can run.  For all others the feeder is asked.  Those of a
- * paused queue would go round for nothing; the feeder finds them when it is resumed.
+ * limited queue or type would be refused by the claim most of the time: the feeder
+ * knows how much room there is.  Of a paused queue it finds them when it is resumed.
  */
 static void
 push_batch(struct submit *s)
@@ -504,9 +508,10 @@ push_batch(struct submit *s)
 	{
 		const struct type_entry *t = types_by_id(e->types, it->type_id);
 
-		if (it->place != NULL || (!it->scheduled && is_paused(s, it->queue_id)))
+		if (it->place != NULL || (!it->scheduled && it->held == SUBMIT_PAUSED))
 			continue; /* it runs here, or not now */
-		if (it->scheduled || !direct || t == NULL || t->metered)
+		if (it->scheduled || !direct || t == NULL || t->metered || t->limited ||
+		    is_held(s, it))
 			hint = true;
 		else
 			s->pushes[count++] =
@@ -520,7 +525,7 @@ push_batch(struct submit *s)
 		dispatch_wake(e->dispatch);
 }
 
-/* the database decided whether it is ours: the queue may be paused meanwhile */
+/* the database decided whether it is ours: the queue may be paused or limited */
 static void
 take_place(struct submit *s, struct submit_item *it, bool running)
 {
@@ -528,7 +533,7 @@ take_place(struct submit *s, struct submit_item *it, bool running)
 		return;
 	types_put_place(s->engine->types, it->place);
 	it->place = NULL;
-	note_paused(s, it->queue_id);
+	note_held(s, it->queue_id);
 }
 
 static bool

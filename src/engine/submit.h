@@ -28,10 +28,17 @@
 struct submit;
 struct type_entry;
 
+enum submit_held {
+	SUBMIT_FREE = 0,
+	SUBMIT_LIMITED, /* neither adopted nor pushed: the feeder brings it */
+	SUBMIT_PAUSED,	/* nor is the feeder asked for it */
+};
+
 struct submit_item {
 	struct uuid id; /* filled by submit_add */
 	int queue_id, type_id;
 	int16_t priority;     /* 0 to 9 */
+	bool own_priority;    /* it was asked for, and is no default */
 	int16_t max_attempts; /* 1 to 1,000 */
 	int32_t timeout_ms;   /* 0: the type's */
 	int64_t run_at_us;    /* microseconds since 1970; 0: now */
@@ -41,6 +48,7 @@ struct submit_item {
 	size_t payload_len;
 	const char *metadata; /* JSON object; NULL: none */
 	size_t metadata_len;
+	enum submit_held held; /* what the caller knows of its queue */
 	bool wait; /* someone will wait: the row names this worker as the waiter */
 	struct type_entry *place; /* submit's until the callback: to run it here */
 	/* filled before the callback */

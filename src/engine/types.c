@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "engine/internal.h"
+#include "model/rate.h"
 
 static const char *const builtin_names[] = {
     "shoal.noop", "shoal.echo", "shoal.sleep", "shoal.fail"};
@@ -34,6 +35,12 @@ type_backoff(const struct type_settings *s, struct backoff *b)
 	return b;
 }
 
+static bool
+is_limited(const struct type_settings *s)
+{
+	return s->limit > 0 || s->rate[0] != '\0';
+}
+
 static struct type_entry *
 add(struct types *ts, const char *name, enum handler_kind kind,
     const struct type_settings *s)
@@ -51,6 +58,7 @@ add(struct types *ts, const char *name, enum handler_kind kind,
 	t->backoff = s != NULL ? type_backoff(s, &t->own_backoff) : NULL;
 	if (s != NULL && s->concurrency > 0 && s->concurrency < t->limit)
 		t->limit = (int)s->concurrency;
+	t->limited = s != NULL && is_limited(s);
 	TAILQ_INSERT_TAIL(&ts->all, t, link);
 	return t;
 }
@@ -86,6 +94,8 @@ types_create(struct engine *e, struct err *err)
 			t->limit = (int)s->concurrency;
 			t->metered = true;
 		}
+		if (t != NULL)
+			t->limited = is_limited(s);
 	}
 	return ts;
 fail:
@@ -268,4 +278,49 @@ types_learn(struct types *ts, names_cb *cb, void *arg, struct err *err)
 	if (rc != 0)
 		mem_free(lg);
 	return rc;
+}
+
+/* one array: put says what each type that has settings gives to it */
+#define EACH_SET(ts, s, t)                                                             \
+	TAILQ_FOREACH ((s), &(ts)->engine->settings->types, link)                      \
+		if (((t) = types_by_name((ts), (s)->type)) != NULL && (t)->id != 0)
+
+static void
+add_rates(struct types *ts, struct pgparam *p, bool periods)
+{
+	const struct type_settings *s;
+	struct type_entry *t;
+	struct rate rate;
+
+	pgparam_array(p, PGTYPE_INT4);
+	EACH_SET(ts, s, t)
+	{
+		if (rate_parse(s->rate, &rate, NULL) != 0)
+			rate = (struct rate){0, 0}; /* settings_check has seen it */
+		pgparam_elem_int4(p, periods ? rate.per_ms : rate.limit);
+	}
+	pgparam_array_end(p);
+}
+
+void
+types_serve_params(struct types *ts, struct pgparam *p)
+{
+	const struct type_settings *s;
+	struct type_entry *t;
+
+	pgparam_uuid(p, &ts->engine->owner);
+	pgparam_array(p, PGTYPE_INT4);
+	TAILQ_FOREACH (t, &ts->all, link)
+		pgparam_elem_int4(p, t->id);
+	pgparam_array_end(p);
+	pgparam_array(p, PGTYPE_INT4);
+	EACH_SET(ts, s, t)
+	pgparam_elem_int4(p, t->id);
+	pgparam_array_end(p);
+	pgparam_array(p, PGTYPE_INT4);
+	EACH_SET(ts, s, t)
+	pgparam_elem_int4(p, (int32_t)s->limit);
+	pgparam_array_end(p);
+	add_rates(ts, p, false);
+	add_rates(ts, p, true);
 }

@@ -52,6 +52,10 @@ enum score_state {
 	X(tasks_pruned_total, "counter",                                               \
 	    "Finished tasks removed because their time was over.")                     \
 	X(schedules_fired_total, "counter", "Tasks made by schedules.")                \
+	X(submits_shed_total, "counter",                                               \
+	    "Submits refused with 429 as the share that a queue sheds.")               \
+	X(submits_full_total, "counter",                                               \
+	    "Submits refused with 429 because a queue was full.")                      \
 	X(tasks_running, "gauge", "Attempts running now.")                             \
 	X(ids_dropped_total, "counter",                                                \
 	    "Ids from Redis that no claim took: duplicates, strangers.")               \

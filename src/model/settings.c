@@ -22,6 +22,7 @@
 #include "model/backoff.h"
 #include "model/cidr.h"
 #include "model/names.h"
+#include "model/rate.h"
 #include "proc/child.h"
 
 #define KIB    1024LL
@@ -239,6 +240,12 @@ static const struct conf_key keys[] = {
 	{ .section = "type:", .name = "concurrency", .type = CONF_INT, .offset = T(concurrency), .def = "0",
 	  .min = 0, .max = 128, .unit = "tasks", .flags = CONF_RELOAD,
 	  .help = "Tasks of this type at a time on each worker. 0: as many as node.exec_slots allows." },
+	{ .section = "type:", .name = "limit", .type = CONF_INT, .offset = T(limit), .def = "0",
+	  .min = 0, .max = LIMIT_MAX, .unit = "tasks", .flags = CONF_RELOAD,
+	  .help = "Tasks of this type at a time in the whole cluster; never more. 0: no limit. The word of the node that started last counts: give every node the same." },
+	{ .section = "type:", .name = "rate", .type = CONF_STRING, .offset = T(rate), .def = "",
+	  .max = 40, .flags = CONF_RELOAD,
+	  .help = "Tasks of this type that start in a period in the whole cluster, for example 100/1s. The period is from 1s to 1d. Empty: no limit. As for limit, the node that started last decides." },
 	{ .section = "type:", .name = "max_attempts", .type = CONF_INT, .offset = T(max_attempts), .def = "0",
 	  .min = 0, .max = 1000, .unit = "attempts", .flags = CONF_RELOAD,
 	  .help = "Attempts of a task that says nothing else. 0: tasks.max_attempts." },
@@ -458,12 +465,15 @@ static int
 check_type(const struct type_settings *t, struct err *err)
 {
 	struct backoff backoff;
+	struct rate rate;
 	char **argv;
 	bool empty, absolute;
 
 	if (t->backoff[0] != '\0' &&
 	    backoff_parse_setting(t->backoff, &backoff, err) != 0)
 		return err_wrap(err, "type:%s.backoff", t->type);
+	if (rate_parse(t->rate, &rate, err) != 0)
+		return err_wrap(err, "type:%s.rate", t->type);
 	if (t->handler != HANDLER_EXEC) {
 		if (t->command[0] != '\0')
 			return err_set(err, ERR_INVALID,

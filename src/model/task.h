@@ -45,10 +45,11 @@ enum task_event {
  * shoal.task.special: what a task uses beyond the ordinary; NULL, 0 here: nothing.
  */
 enum task_special {
-	TASK_SPECIAL_KEYED = 1,	  /* concurrency_key */
-	TASK_SPECIAL_GROUPED = 2, /* it belongs to a group */
-	TASK_SPECIAL_PARENT = 4,  /* others wait for its end */
-	TASK_SPECIAL_RETRY = 8,	  /* backoff, retry_until or deadline of its own */
+	TASK_SPECIAL_KEYED = 1,	   /* concurrency_key */
+	TASK_SPECIAL_GROUPED = 2,  /* it belongs to a group */
+	TASK_SPECIAL_PARENT = 4,   /* others wait for its end */
+	TASK_SPECIAL_RETRY = 8,	   /* backoff, retry_until or deadline of its own */
+	TASK_SPECIAL_LIMITED = 16, /* claimed under a limit: its end makes room */
 	TASK_SPECIAL_OTHERS =
 	    TASK_SPECIAL_KEYED | TASK_SPECIAL_GROUPED | TASK_SPECIAL_PARENT,
 };

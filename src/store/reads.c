@@ -214,9 +214,10 @@ const struct pgstmt reads_group = {
     "reads_group",
     "SELECT g.open, g.total, g.succeeded, g.failed, g.cancelled, g.expired, "
     "g.completion_id, g.success_id, g.failure_id, g.metadata, " MICROS(
-	"g.created_at") ", " MICROS("g.ended_at") " FROM shoal.task_group g"
-						  " WHERE g.app_id = $1::int AND "
-						  "g.id = $2::uuid",
+	"g.created_at") ", " MICROS("g.ended_at") ", g.error"
+						  " FROM shoal.task_group g WHERE "
+						  "g.app_id = $1::int AND g.id = "
+						  "$2::uuid",
 };
 
 void
@@ -234,6 +235,7 @@ group_row_get(const struct pgrows *rows, int row, struct group_row *g)
 	g->metadata = span_or_none(rows, row, 9);
 	g->created_us = pgrows_int(rows, row, 10);
 	g->ended_us = pgrows_int(rows, row, 11);
+	g->error = text_or_null(rows, row, 12);
 }
 
 void

@@ -100,6 +100,7 @@ struct group_row {
 	int total, succeeded, failed, cancelled, expired;
 	struct uuid completion, success, failure; /* zeros: not made */
 	struct task_text metadata;
+	const char *error; /* why one of the three could not be made; NULL: none */
 	int64_t created_us, ended_us;
 };
 void group_row_get(const struct pgrows *rows, int row, struct group_row *g);

@@ -37,11 +37,12 @@ const struct pgstmt sql_submit = {
 /*
  * The same, and what is due now and marked is adopted by the caller ($14, under its
  * claim batch $15): stored as its first attempt, running, and noted like any claim. Not
- * if the caller is not alive any more, nor from a paused queue.
+ * if the caller is not alive any more, nor from a queue that is paused or limited, nor
+ * of a limited type.
  */
 const struct pgstmt sql_submit_adopt = {
     "submit_adopt",
-    "WITH made AS ("
+    "WITH may AS (SELECT shoal.may_adopt($14::uuid) AS held), made AS ("
     "INSERT INTO shoal.task (id, app_id, queue_id, type_id, state, attempt, claim, "
     "owner, started_at,"
     " priority, max_attempts, timeout_ms, run_at, order_at, due_at, waiter, payload, "
@@ -56,8 +57,8 @@ const struct pgstmt sql_submit_adopt = {
     " CASE WHEN v.later THEN v.at END, v.waiter, v.payload, v.metadata"
     " FROM (SELECT u.*, x.at, x.at > now() AS later,"
     "   u.adopt AND x.at <= now()"
-    "   AND coalesce(u.queue_id <> ALL ((SELECT shoal.may_adopt($14::uuid))::int[]), "
-    "false)"
+    "   AND coalesce(u.queue_id <> ALL ((SELECT held FROM may)::int[])"
+    "    AND -u.type_id <> ALL ((SELECT held FROM may)::int[]), false)"
     "   AS mine"
     "  FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::int2[], "
     "$6::int2[], $7::int[],"
@@ -214,7 +215,13 @@ const struct pgstmt sql_names = {
 
 const struct pgstmt sql_queues_by_id = {
     "queues_by_id",
-    "SELECT id, app_id, name FROM shoal.queue WHERE id = ANY ($1::int[])",
+    "SELECT * FROM shoal.policy_of($1::int[])",
+};
+
+const struct pgstmt sql_serve = {
+    "serve",
+    "SELECT shoal.serve_types($1::uuid, $2::int[], $3::int[], $4::int[], $5::int[], "
+    "$6::int[])",
 };
 
 const struct pgstmt sql_wait = {
@@ -231,7 +238,11 @@ const struct pgstmt sql_ended = {
 
 const struct pgstmt sql_prune_apps = {
     "prune_apps",
-    "SELECT id FROM shoal.application ORDER BY id",
+    /* the shortest time of those that its queues have for themselves */
+    "SELECT a.id, (SELECT min(least(nullif(q.keep_finished_ms, 0),"
+    " nullif(q.keep_failed_ms, 0))) FROM shoal.queue q WHERE q.app_id = a.id"
+    " AND (q.keep_finished_ms IS NOT NULL OR q.keep_failed_ms IS NOT NULL))"
+    " FROM shoal.application a ORDER BY a.id",
 };
 
 const struct pgstmt sql_prune = {

@@ -53,14 +53,19 @@ extern const struct pgstmt sql_forget; /* ; removes incarnations that ended a da
 extern const struct pgstmt
     sql_next_epoch; /* the epoch that was seen; the epoch now, database id */
 extern const struct pgstmt
-    sql_names; /* app, queues, types, limit; kind, name, id, paused */
-extern const struct pgstmt sql_queues_by_id; /* ids; id, app, name */
-extern const struct pgstmt sql_wait;	     /* app, id, me; state */
+    sql_names; /* app, queues, types, limit; kind, name, id, policy as below */
+/* ids; id, app, name, paused, limited, priority, max_length, shed ppm, shed below */
+extern const struct pgstmt sql_queues_by_id;
+/* me, my types; of those with settings: their numbers, limits, rates and periods */
+extern const struct pgstmt sql_serve;
+extern const struct pgstmt sql_wait; /* app, id, me; state */
 extern const struct pgstmt
     sql_ended; /* apps, ids; app, id of those that ended or are missing */
 
 /* prune.c */
-extern const struct pgstmt sql_prune_apps; /* ; numbers of applications, in order */
+/* ; numbers of applications in order, the shortest time that a queue of each keeps
+ * tasks for */
+extern const struct pgstmt sql_prune_apps;
 /* apps, ids, bound, keep ms of finished and of failed ones, most; app, id, ended, rows
  * looked at, rows removed */
 extern const struct pgstmt sql_prune;

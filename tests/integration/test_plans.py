@@ -191,3 +191,67 @@ def test_tasks_due_at_one_instant_are_promoted_apart(db, table):
     assert db.value("SELECT count(DISTINCT order_at) FROM shoal.task") > 40
     spread = db.value("SELECT extract(epoch FROM max(order_at) - min(order_at)) FROM shoal.task")
     assert float(spread) < 0.005
+
+
+# ---------------------------------------------------------------- queues
+
+
+def rows_seen(found):
+    """how many rows of the table all statements together looked at; none by a walk over the whole"""
+    seen = 0
+    for plan in found:
+        for node in nodes_of(plan):
+            if node.get("Relation Name") == "task" and node["Node Type"] != "ModifyTable":
+                assert node["Node Type"] in ("Index Scan", "Index Only Scan", "Tid Scan"), node
+                seen += (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+    return seen
+
+
+def test_a_claim_under_limits_goes_by_the_primary_key(db, table):
+    """Of a batch as many as fit; the rest of the table is not looked at."""
+    db.rows("ANALYZE shoal.task")
+    _, sql, params = calls(table)["claim"]
+    with watched(db) as session:
+        db.rows("SELECT shoal.set_limit(0, %s, 4, 10, NULL, NULL)", table.queue)
+        for _ in range(7):
+            session.call(sql, params([str(uuid.uuid4()) for _ in range(BATCH)]))
+        ids = table.fill(QUEUED, 3000)
+        rows, found = session.call(sql, params(ids[:BATCH]))
+        assert len(rows) == 10
+        check(found, BATCH)
+        db.rows("ANALYZE shoal.task")
+        db.rows("DELETE FROM shoal.claim")
+        db.rows("UPDATE shoal.limit_state SET checked_at = '-infinity'")
+        rows, found = session.call(sql, params(ids[:BATCH]))
+        assert rows == []
+        check(found, BATCH)  # what holds the limit is verified, each by its key
+        assert db.value("SELECT shoal.lane_room(%s, 1)", table.queue) == 0
+        assert db.value("SELECT shoal.lane_room(%s, 1)", table.queue + 1) is None
+        # one ends, and one more may start
+        session.call("SELECT * FROM shoal.finish_tasks(%s, %s, %s::uuid[], %s, %s, NULL, NULL, NULL, NULL, NULL, NULL)",
+                     (OWNER, [table.app], ids[:1], [2], [5]))
+        assert db.value("SELECT shoal.lane_room(%s, 1)", table.queue) == 1
+
+
+def test_questions_about_queues_look_at_what_they_count(db, table):
+    db.rows("ANALYZE shoal.task")
+    lists = "SELECT * FROM shoal.list_queues(%s, NULL, NULL, 10, 100)"
+    with watched(db) as session:
+        for _ in range(7):
+            session.call(lists, (table.app,))
+            session.call("SELECT * FROM shoal.queue_lengths(%s, '{100}')", ([table.queue],))
+            session.call("SELECT * FROM shoal.why_task(%s, %s, 1001)", (table.app, str(uuid.uuid4())))
+        ids = table.fill(QUEUED, 3000)
+        table.fill(SUCCEEDED, 3000)
+        rows, found = session.call(lists, (table.app,))
+        assert (rows[0][7], rows[0][10]) == (100, True)
+        assert rows_seen(found) <= 101
+        rows, found = session.call("SELECT * FROM shoal.queue_lengths(%s, '{100}')", ([table.queue],))
+        assert rows[0][1] == 100
+        assert rows_seen(found) <= 101
+        rows, found = session.call("SELECT * FROM shoal.why_task(%s, %s, 1001)", (table.app, ids[50]))
+        assert rows[0][25] == 50
+        assert rows_seen(found) <= 60
+        rows, found = session.call("SELECT * FROM shoal.why_task(%s, %s, 1001)", (table.app, ids[2500]))
+        assert rows[0][25] == 1001
+        assert rows_seen(found) <= 1010

@@ -344,12 +344,34 @@ fake_committed(const struct err *err)
 }
 
 int
-names_queue_id(const struct names *n, int app, const char *queue)
+names_queue_id(struct names *n, int app, const char *queue)
 {
 	(void)n;
 	(void)app;
 	(void)queue;
 	return fake.names_known ? 7 : 0;
+}
+
+bool
+names_have_policies(const struct names *n)
+{
+	(void)n;
+	return fake.policy != NULL;
+}
+
+const struct queue_policy *
+names_policy(const struct names *n, int queue_id)
+{
+	(void)n;
+	(void)queue_id;
+	return fake.policy;
+}
+
+void
+engine_queue_changed(struct engine *e, int queue_id)
+{
+	(void)e;
+	fake.queue_changed = queue_id;
 }
 
 int

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "engine/names.h"
 #include "engine/submit.h"
 #include "engine/waiters.h"
 #include "http/httpd.h"
@@ -64,6 +65,8 @@ struct fake_node {
 	bool submit_refuses;
 	struct waiter waiters[FAKE_MAX];
 	size_t waiter_count;
+	const struct queue_policy *policy; /* of every queue; NULL: none */
+	int queue_changed;
 	bool names_known;   /* every name has a number */
 	size_t names_asked; /* names in the last question */
 	void (*names_cb)(const struct err *err, void *arg);

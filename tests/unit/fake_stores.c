@@ -643,10 +643,11 @@ come_up(void)
 	rows_add(rows, "lutl", clock_wall_us(), &database, settings->cluster_name,
 	    (int64_t)1);
 	answer(&sql_register, rows);
-	rows = rows_new("htib");
+	rows = rows_new("htibbiiii");
 	for (int i = 0; i < 4; i++)
-		rows_add(rows, "htib", 1, names[i], i + 1, 0);
+		rows_add(rows, "htibbnnnn", 1, names[i], i + 1, 0, 0);
 	answer(&sql_names, rows);
+	answer_nothing(&sql_serve);
 	fakes.redis_up = true;
 	fakes.events->state(true, NULL, fakes.events_arg);
 	turn();

@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "fake_node.h"
 #include "store/apikey.h"
+#include "store/queues.h"
 #include "store/reads.h"
 
 struct bench {
@@ -656,6 +657,110 @@ requests_at_every_stage_end_with_the_api(void **state)
 	assert_true(names.dropped);
 }
 
+/* ---------------------------------------------------------------- queues */
+
+/* the answer about the length of queue 7 */
+static PGresult *
+length_rows(int64_t waiting)
+{
+	PGresult *res = fake_rows(2);
+
+	fake_int(res, 0, 0, 4, 7);
+	fake_int(res, 0, 1, 8, waiting);
+	return res;
+}
+
+static void
+what_a_queue_sheds_gets_429_before_anything_is_asked(void **state)
+{
+	static const struct queue_policy all = {
+	    .priority = -1, .shed_ppm = 1000000, .shed_below = 4};
+	struct bench *b = *state;
+	struct httpreq shed, urgent;
+
+	learn_key(b);
+	fake.policy = &all;
+	shed = request(b, HTTP_POST, "/v1/tasks", one_task);
+	fake_request(&b->opts, &shed);
+	assert_non_null(strstr(shed.reply_headers, "Retry-After"));
+	expect(&shed, 429, "shed ");
+	assert_int_equal(fake.asked, 0);
+	urgent =
+	    request(b, HTTP_POST, "/v1/tasks", "{\"type\":\"mail\",\"priority\":4}");
+	fake_request(&b->opts, &urgent);
+	assert_int_equal(fake.submit_count, 1);
+	fake_committed(NULL);
+	expect(&urgent, 201, "queued");
+}
+
+static void
+a_full_queue_counts_what_is_on_its_way_from_here(void **state)
+{
+	static const struct queue_policy bounded = {
+	    .priority = 8, .max_length = 10, .shed_below = -1, .limited = true};
+	struct bench *b = *state;
+	struct httpreq req[3];
+
+	learn_key(b);
+	fake.policy = &bounded;
+	for (int i = 0; i < 3; i++) {
+		req[i] = request(b, HTTP_POST, "/v1/tasks", one_task);
+		fake_request(&b->opts, &req[i]);
+	}
+	assert_int_equal(fake.asked, 3);
+	assert_ptr_equal(fake.questions[0].stmt, &queues_lengths);
+	/* all were asked before the first was committed: room for two */
+	for (int i = 0; i < 3; i++)
+		fake_answer(length_rows(8));
+	assert_non_null(strstr(req[2].reply_headers, "Retry-After"));
+	expect(&req[2], 429, "queue_full");
+	assert_int_equal(fake.submit_count, 2);
+	assert_int_equal(fake.submits[0]->items[0].held, SUBMIT_LIMITED);
+	fake_committed(NULL);
+	fake_committed(NULL);
+	expect(&req[0], 201, "\"priority\":8");
+	expect(&req[1], 201, "queued");
+	/* what was committed before the question is in its answer */
+	req[0] = request(b, HTTP_POST, "/v1/tasks", one_task);
+	fake_request(&b->opts, &req[0]);
+	fake_answer(length_rows(9));
+	fake_committed(NULL);
+	expect(&req[0], 201, "queued");
+	req[0] = request(b, HTTP_POST, "/v1/tasks", one_task);
+	fake_request(&b->opts, &req[0]);
+	fake_answer(NULL);
+	expect(&req[0], 503, "unavailable");
+}
+
+static void
+a_queue_that_was_changed_is_told_to_all(void **state)
+{
+	struct bench *b = *state;
+	struct httpreq pause, put;
+	PGresult *res = fake_rows(1);
+
+	learn_key(b);
+	pause = request(b, HTTP_POST, "/v1/queues/{name}/pause", "{\"reason\":\"x\"}");
+	pause.segment = "mail";
+	fake_request(&b->opts, &pause);
+	assert_ptr_equal(fake.questions[0].stmt, &queues_pause);
+	fake_int(res, 0, 0, 4, 12);
+	fake_answer(res);
+	assert_int_equal(fake.queue_changed, 12);
+	assert_ptr_equal(fake.questions[0].stmt, &queues_list);
+	fake_answer(NULL);
+	expect(&pause, 503, "unavailable");
+	put = request(b, HTTP_PUT, "/v1/queues/{name}", "{\"priority\":1}");
+	put.segment = "no such name";
+	fake_request(&b->opts, &put);
+	expect(&put, 404, "not_found");
+	put = request(b, HTTP_PUT, "/v1/queues/{name}", "{\"priority\":1}");
+	put.segment = "mail";
+	fake_request(&b->opts, &put);
+	fake_answer(NULL); /* nobody knows */
+	expect(&put, 503, "outcome_unknown");
+}
+
 int
 main(void)
 {
@@ -678,6 +783,9 @@ main(void)
 	    TEST(a_rush_of_reads_stands_in_line),
 	    TEST(a_list_goes_on_where_it_ended),
 	    TEST(bad_parameters_of_a_list_are_named),
+	    TEST(what_a_queue_sheds_gets_429_before_anything_is_asked),
+	    TEST(a_full_queue_counts_what_is_on_its_way_from_here),
+	    TEST(a_queue_that_was_changed_is_told_to_all),
 	    TEST(requests_at_every_stage_end_with_the_api),
 	};
 

@@ -111,8 +111,8 @@ start_task(int n)
 	rows_add(rows, "iuiiiiintnn", 1, &id, 1, 1, 1, 0, 25, "null");
 	answer(&sql_claim, rows);
 	if (waiting(&sql_queues_by_id) > 0) {
-		rows = rows_new("iit");
-		rows_add(rows, "iit", 1, 1, "q");
+		rows = rows_new("iitbbiiii");
+		rows_add(rows, "iitbbnnnn", 1, 1, "q", 0, 0);
 		answer(&sql_queues_by_id, rows);
 	}
 }
@@ -529,14 +529,14 @@ add_walk(struct pgrows *rows, int app, int n, bool ended, int looked, int remove
 static void
 pruning_takes_applications_by_turns(void **state)
 {
-	struct pgrows *rows = rows_new("i");
+	struct pgrows *rows = rows_new("il");
 	struct uuid id, zero = {{0}};
 
 	(void)state;
 	lead();
 	UNTIL(waiting(&sql_prune_apps) == 1);
 	for (int app = 1; app <= 3; app++)
-		rows_add(rows, "i", app);
+		rows_add(rows, "in", app);
 	answer(&sql_prune_apps, rows);
 	/* all of them, from the beginning; 1 uses the batch up */
 	assert_int_equal(array_count(&sql_prune, 0), 3);
@@ -582,12 +582,12 @@ pruning_takes_applications_by_turns(void **state)
 static void
 pruning_stops_with_the_lease(void **state)
 {
-	struct pgrows *rows = rows_new("i");
+	struct pgrows *rows = rows_new("il");
 
 	(void)state;
 	lead();
 	UNTIL(waiting(&sql_prune_apps) == 1);
-	rows_add(rows, "i", 1);
+	rows_add(rows, "in", 1);
 	answer(&sql_prune_apps, rows);
 	leader_lost(test_engine->leader);
 	rows = rows_new("iubii");

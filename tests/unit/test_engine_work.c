@@ -32,9 +32,9 @@ add_claimed(struct pgrows *rows, int n, int attempt, int type_id, int queue_id)
 static void
 learn_queue(int queue_id)
 {
-	struct pgrows *rows = rows_new("iit");
+	struct pgrows *rows = rows_new("iitbbiiii");
 
-	rows_add(rows, "iit", queue_id, 1, "q");
+	rows_add(rows, "iitbbnnnn", queue_id, 1, "q", 0, 0);
 	answer(&sql_queues_by_id, rows);
 }
 
@@ -772,6 +772,99 @@ tasks_are_not_adopted_while_others_wait_or_an_eighth_of_the_slots_is_left(void *
 	assert_int_equal(taken, test_engine->settings->node_slots * 7 / 8);
 }
 
+/* ---------------------------------------------------------------- queues that are held
+ */
+
+/* one task for queue 1, which its caller believes to be held; stored as queued */
+static void
+submit_held(enum submit_held held)
+{
+	struct err err = ERR_INIT;
+	struct pgrows *rows = rows_new("uhl");
+
+	fakes.line_empty = true;
+	adoptees[0] = (struct submit_item){
+	    .queue_id = 1, .type_id = 1, .max_attempts = 25, .held = held};
+	adopters[0] = (struct submit_group){
+	    .app_id = 1, .items = &adoptees[0], .count = 1, .cb = on_submitted};
+	assert_int_equal(submit_add(test_engine->submit, &adopters[0], &err), 0);
+	turn();
+	assert_int_equal(waiting(&sql_submit_adopt), 0);
+	rows_add(rows, "uhl", &adoptees[0].id, (int)TASK_QUEUED, (int64_t)1);
+	answer(&sql_submit, rows);
+	assert_int_equal(fakes.pushed.count, 0);
+}
+
+static void
+task_of_a_limited_queue_is_left_to_the_feeder(void **state)
+{
+	(void)state;
+	fakes.published[0] = '\0';
+	submit_held(SUBMIT_PAUSED);
+	turn();
+	assert_null(strstr(fakes.published, "feed"));
+	submit_held(SUBMIT_LIMITED);
+	turn();
+	assert_non_null(strstr(fakes.published, "feed"));
+}
+
+static void
+answer_names(int queue_id, bool paused, bool known)
+{
+	struct pgrows *rows = rows_new(known ? "iitbbiiii" : "htibbiiii");
+
+	if (known)
+		rows_add(rows, "iitbbnnnn", queue_id, 1, "q", paused, 0);
+	else
+		rows_add(rows, "htibbnnnn", 0, "q", queue_id, paused, 0);
+	answer(known ? &sql_queues_by_id : &sql_names, rows);
+}
+
+static void
+no_answer(const struct err *err, void *arg)
+{
+	(void)arg;
+	assert_null(err);
+}
+
+static void
+what_is_set_for_a_queue_is_asked_again_when_it_changed(void **state)
+{
+	static const char *const queues[] = {"q"};
+	struct names *n = test_engine->names;
+	struct err err = ERR_INIT;
+
+	(void)state;
+	assert_int_equal(
+	    names_learn(n, 1, queues, 1, NULL, 0, no_answer, NULL, &err), 0);
+	answer_names(9, false, false);
+	assert_int_equal(names_queue_id(n, 1, "q"), 9);
+	assert_false(names_have_policies(n));
+	assert_null(names_policy(n, 9));
+	/* fresh: its use asks nothing */
+	turn();
+	assert_int_equal(waiting(&sql_queues_by_id), 0);
+	fakes.events->ctl("queue 9", 7, fakes.events_arg);
+	fakes.events->ctl("queue 10", 8, fakes.events_arg); /* not known here */
+	fakes.events->ctl("queue x", 7, fakes.events_arg);
+	UNTIL(waiting(&sql_queues_by_id) == 1);
+	assert_int_equal(array_count(&sql_queues_by_id, 0), 1);
+	answer_names(9, true, true);
+	assert_true(names_have_policies(n));
+	assert_true(names_policy(n, 9)->paused);
+	/* while one question is under way a second one waits for it */
+	fakes.events->ctl("queue 9", 7, fakes.events_arg);
+	UNTIL(waiting(&sql_queues_by_id) == 1);
+	fakes.events->ctl("queue 9", 7, fakes.events_arg);
+	turn();
+	assert_int_equal(waiting(&sql_queues_by_id), 1);
+	answer_error(&sql_queues_by_id, PGERR_LOST, "");
+	assert_true(names_policy(n, 9)->paused);
+	UNTIL(waiting(&sql_queues_by_id) == 1);
+	answer_names(9, false, true);
+	assert_null(names_policy(n, 9));
+}
+
 #define ENGINE_TEST(f) cmocka_unit_test_setup_teardown(f, engine_setup, engine_teardown)
 
 int
@@ -803,6 +896,8 @@ main(void)
 	    ENGINE_TEST(task_of_a_paused_queue_is_stored_and_not_run),
 	    ENGINE_TEST(adopted_batch_whose_answer_was_lost_is_asked_for),
 	    ENGINE_TEST(what_was_adopted_while_the_worker_began_to_leave_goes_back),
+	    ENGINE_TEST(task_of_a_limited_queue_is_left_to_the_feeder),
+	    ENGINE_TEST(what_is_set_for_a_queue_is_asked_again_when_it_changed),
 	    ENGINE_TEST(
 		tasks_are_not_adopted_while_others_wait_or_an_eighth_of_the_slots_is_left),
 	};

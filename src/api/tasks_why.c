@@ -1,0 +1,600 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * tasks_why.c - GET /v1/tasks/{id}/why: why does this task not run?
+ *
+ * One read brings all that is known; the table below has a row for each reason, the
+ * most decisive first, with what must hold, its words, and what it tells beside them.
+ *
+ * New reason?  A column of shoal.why_task if need be, a row here, a line in
+ * api/openapi.yaml.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "api/call.h"
+#include "api/params.h"
+#include "base/clock.h"
+#include "base/units.h"
+#include "store/queues.h"
+
+#define MESSAGE_SIZE 800
+
+typedef bool holds_fn(const struct why_row *r);
+typedef void say_fn(const struct why_row *r, char *to, size_t size);
+typedef void tell_fn(const struct why_row *r, struct jsonw *w);
+
+static void
+key_time(struct jsonw *w, const char *key, int64_t us)
+{
+	char text[CLOCK_TEXT_SIZE];
+
+	jsonw_key(w, key);
+	jsonw_string(w, us != 0 ? clock_format(us, text) : NULL);
+}
+
+static void
+key_text(struct jsonw *w, const char *key, const char *text)
+{
+	jsonw_key(w, key);
+	jsonw_string(w, text);
+}
+
+static void
+key_int(struct jsonw *w, const char *key, int64_t n)
+{
+	jsonw_key(w, key);
+	jsonw_int(w, n);
+}
+
+static const char *
+when(int64_t us, char text[CLOCK_TEXT_SIZE])
+{
+	return us != 0 ? clock_format(us, text) : "an unknown time";
+}
+
+static bool
+waits(const struct why_row *r)
+{
+	return r->state == TASK_SCHEDULED || r->state == TASK_QUEUED;
+}
+
+/* ---------------------------------------------------------------- it has ended, or
+ * runs */
+
+static bool
+has_ended(const struct why_row *r)
+{
+	return task_is_final(r->state);
+}
+
+static void
+say_ended(const struct why_row *r, char *to, size_t size)
+{
+	char text[CLOCK_TEXT_SIZE];
+
+	snprintf(to, size, "It has ended: %s, at %s.%s%s", task_state_name(r->state),
+	    when(r->finished_us, text), r->message != NULL ? " " : "",
+	    r->message != NULL ? r->message : "");
+}
+
+static void
+tell_ended(const struct why_row *r, struct jsonw *w)
+{
+	key_time(w, "since", r->finished_us);
+	key_text(w, "code", r->code);
+}
+
+static bool
+is_running(const struct why_row *r)
+{
+	return r->state == TASK_RUNNING;
+}
+
+static void
+say_running(const struct why_row *r, char *to, size_t size)
+{
+	char text[CLOCK_TEXT_SIZE], worker[OWNER_WORKER_SIZE];
+
+	snprintf(to, size, "It runs on worker %s since %s, as attempt %d.",
+	    owner_worker_text(&r->owner, worker), when(r->started_us, text),
+	    r->attempt);
+}
+
+static void
+tell_running(const struct why_row *r, struct jsonw *w)
+{
+	char worker[OWNER_WORKER_SIZE];
+
+	key_text(w, "worker", owner_worker_text(&r->owner, worker));
+	key_time(w, "since", r->started_us);
+	key_int(w, "attempt", r->attempt);
+}
+
+static bool
+is_cancelling(const struct why_row *r)
+{
+	return r->state == TASK_RUNNING && r->cancel_us != 0;
+}
+
+static void
+say_cancelling(const struct why_row *r, char *to, size_t size)
+{
+	char text[CLOCK_TEXT_SIZE];
+
+	snprintf(to, size, "It was asked to stop at %s.", when(r->cancel_us, text));
+}
+
+static void
+tell_cancelling(const struct why_row *r, struct jsonw *w)
+{
+	key_time(w, "since", r->cancel_us);
+}
+
+/* ---------------------------------------------------------------- it waits */
+
+static bool
+is_over(const struct why_row *r)
+{
+	return waits(r) && r->deadline_over;
+}
+
+static void
+say_over(const struct why_row *r, char *to, size_t size)
+{
+	char text[CLOCK_TEXT_SIZE];
+
+	snprintf(to, size, "Its deadline, %s, has passed: no attempt starts any more.",
+	    when(r->deadline_us, text));
+}
+
+static void
+tell_over(const struct why_row *r, struct jsonw *w)
+{
+	key_time(w, "since", r->deadline_us);
+}
+
+static bool
+is_paused(const struct why_row *r)
+{
+	return waits(r) && r->paused;
+}
+
+static void
+say_paused(const struct why_row *r, char *to, size_t size)
+{
+	char text[CLOCK_TEXT_SIZE];
+
+	snprintf(to, size, "Its queue, %s, is paused%s%s since %s%s%s", r->queue,
+	    r->paused_by != NULL ? " by " : "",
+	    r->paused_by != NULL ? r->paused_by : "", when(r->paused_us, text),
+	    r->paused_reason != NULL ? ": " : ".",
+	    r->paused_reason != NULL ? r->paused_reason : "");
+}
+
+static void
+tell_paused(const struct why_row *r, struct jsonw *w)
+{
+	key_text(w, "queue", r->queue);
+	key_text(w, "by", r->paused_by);
+	key_time(w, "since", r->paused_us);
+	key_text(w, "note", r->paused_reason);
+}
+
+static bool
+has_parents(const struct why_row *r)
+{
+	return waits(r) && r->parents_open > 0;
+}
+
+static void
+say_parents(const struct why_row *r, char *to, size_t size)
+{
+	snprintf(to, size, "It waits for %d other task%s to end.", r->parents_open,
+	    r->parents_open == 1 ? "" : "s");
+}
+
+static void
+tell_parents(const struct why_row *r, struct jsonw *w)
+{
+	struct pgarray walk = r->parents;
+	char id[UUID_TEXT_SIZE];
+	const char *value;
+	struct uuid uuid;
+	size_t len;
+
+	key_int(w, "count", r->parents_open);
+	jsonw_key(w, "tasks");
+	jsonw_array(w);
+	while (pgarray_next(&walk, &value, &len)) {
+		if (value == NULL || len != sizeof(uuid.b))
+			continue;
+		memcpy(uuid.b, value, sizeof(uuid.b));
+		jsonw_string(w, uuid_format(&uuid, id));
+	}
+	jsonw_end(w);
+}
+
+static bool
+waits_for_key(const struct why_row *r)
+{
+	return waits(r) && r->key_ahead >= 0;
+}
+
+static void
+say_key(const struct why_row *r, char *to, size_t size)
+{
+	snprintf(to, size,
+	    "As many tasks of its concurrency_key, %s, are under way as are allowed; "
+	    "%s%d run or come before it.",
+	    r->key, r->key_ahead >= WHY_AHEAD ? "more than " : "",
+	    r->key_ahead >= WHY_AHEAD ? WHY_AHEAD - 1 : r->key_ahead);
+}
+
+static void
+tell_key(const struct why_row *r, struct jsonw *w)
+{
+	key_text(w, "concurrency_key", r->key);
+	key_int(w, "ahead", r->key_ahead >= WHY_AHEAD ? WHY_AHEAD - 1 : r->key_ahead);
+	jsonw_key(w, "more");
+	jsonw_bool(w, r->key_ahead >= WHY_AHEAD);
+}
+
+static bool
+is_resting(const struct why_row *r)
+{
+	return r->state == TASK_SCHEDULED && r->timed && r->failures > 0;
+}
+
+static void
+say_resting(const struct why_row *r, char *to, size_t size)
+{
+	char text[CLOCK_TEXT_SIZE];
+
+	snprintf(to, size,
+	    "It failed %d time%s and rests until %s; of %d attempts %d are left.",
+	    r->failures, r->failures == 1 ? "" : "s", when(r->run_at_us, text),
+	    r->max_attempts,
+	    r->max_attempts > r->failures ? r->max_attempts - r->failures : 0);
+}
+
+static void
+tell_resting(const struct why_row *r, struct jsonw *w)
+{
+	key_time(w, "until", r->run_at_us);
+	key_int(w, "failures", r->failures);
+	key_int(w, "max_attempts", r->max_attempts);
+}
+
+static bool
+is_scheduled(const struct why_row *r)
+{
+	return r->state == TASK_SCHEDULED && r->timed && r->failures == 0;
+}
+
+static void
+say_scheduled(const struct why_row *r, char *to, size_t size)
+{
+	char text[CLOCK_TEXT_SIZE];
+
+	snprintf(to, size, "It is scheduled for %s.", when(r->run_at_us, text));
+}
+
+static void
+tell_scheduled(const struct why_row *r, struct jsonw *w)
+{
+	key_time(w, "until", r->run_at_us);
+}
+
+static bool
+is_not_served(const struct why_row *r)
+{
+	return waits(r) && !r->served;
+}
+
+static void
+say_not_served(const struct why_row *r, char *to, size_t size)
+{
+	snprintf(to, size, "No node serves its type, %s.", r->type);
+}
+
+static void
+tell_not_served(const struct why_row *r, struct jsonw *w)
+{
+	key_text(w, "type", r->type);
+}
+
+/* ---------------------------------------------------------------- limits */
+
+static bool
+is_full(const struct why_row *r, const struct why_limit *l)
+{
+	return r->state == TASK_QUEUED && l->concurrency > 0 &&
+	       l->running >= l->concurrency;
+}
+
+static bool
+is_too_fast(const struct why_row *r, const struct why_limit *l)
+{
+	return r->state == TASK_QUEUED && l->rate > 0 && l->until_us != 0;
+}
+
+static void
+say_full(const char *what, const char *name, const struct why_limit *l, char *to,
+    size_t size)
+{
+	char text[CLOCK_TEXT_SIZE];
+
+	snprintf(to, size,
+	    "Its %s, %s, may have %d tasks running at a time, and has them since %s.",
+	    what, name, l->concurrency, when(l->since_us, text));
+}
+
+static void
+tell_full(
+    const char *limit, const char *name, const struct why_limit *l, struct jsonw *w)
+{
+	key_text(w, "limit", limit);
+	key_text(w, "name", name);
+	key_int(w, "concurrency", l->concurrency);
+	key_int(w, "running", l->running);
+	key_time(w, "since", l->since_us);
+}
+
+static void
+say_too_fast(const char *what, const char *name, const struct why_limit *l, char *to,
+    size_t size)
+{
+	char text[CLOCK_TEXT_SIZE], per[UNITS_TEXT_SIZE];
+
+	snprintf(to, size,
+	    "Its %s, %s, may start %d tasks in %s; the next one at %s at the soonest.",
+	    what, name, l->rate, units_duration_text(l->rate_ms, per),
+	    when(l->until_us, text));
+}
+
+static void
+tell_too_fast(
+    const char *limit, const char *name, const struct why_limit *l, struct jsonw *w)
+{
+	char per[UNITS_TEXT_SIZE];
+
+	key_text(w, "limit", limit);
+	key_text(w, "name", name);
+	jsonw_key(w, "rate");
+	jsonw_object(w);
+	key_int(w, "limit", l->rate);
+	key_text(w, "per", units_duration_text(l->rate_ms, per));
+	jsonw_end(w);
+	key_time(w, "until", l->until_us);
+}
+
+static bool
+queue_is_full(const struct why_row *r)
+{
+	return is_full(r, &r->by_queue);
+}
+
+static void
+say_queue_full(const struct why_row *r, char *to, size_t size)
+{
+	say_full("queue", r->queue, &r->by_queue, to, size);
+}
+
+static void
+tell_queue_full(const struct why_row *r, struct jsonw *w)
+{
+	tell_full("queue_concurrency", r->queue, &r->by_queue, w);
+}
+
+static bool
+type_is_full(const struct why_row *r)
+{
+	return is_full(r, &r->by_type);
+}
+
+static void
+say_type_full(const struct why_row *r, char *to, size_t size)
+{
+	say_full("type", r->type, &r->by_type, to, size);
+}
+
+static void
+tell_type_full(const struct why_row *r, struct jsonw *w)
+{
+	tell_full("type_concurrency", r->type, &r->by_type, w);
+}
+
+static bool
+queue_is_too_fast(const struct why_row *r)
+{
+	return is_too_fast(r, &r->by_queue);
+}
+
+static void
+say_queue_too_fast(const struct why_row *r, char *to, size_t size)
+{
+	say_too_fast("queue", r->queue, &r->by_queue, to, size);
+}
+
+static void
+tell_queue_too_fast(const struct why_row *r, struct jsonw *w)
+{
+	tell_too_fast("queue_rate", r->queue, &r->by_queue, w);
+}
+
+static bool
+type_is_too_fast(const struct why_row *r)
+{
+	return is_too_fast(r, &r->by_type);
+}
+
+static void
+say_type_too_fast(const struct why_row *r, char *to, size_t size)
+{
+	say_too_fast("type", r->type, &r->by_type, to, size);
+}
+
+static void
+tell_type_too_fast(const struct why_row *r, struct jsonw *w)
+{
+	tell_too_fast("type_rate", r->type, &r->by_type, w);
+}
+
+/* ---------------------------------------------------------------- nothing but its turn
+ */
+
+static bool
+is_in_line(const struct why_row *r)
+{
+	return r->state == TASK_QUEUED && r->ahead >= 0;
+}
+
+static void
+say_in_line(const struct why_row *r, char *to, size_t size)
+{
+	if (r->ahead == 0)
+		snprintf(to, size, "It is the next one of its queue, %s.", r->queue);
+	else
+		snprintf(to, size, "%s%d task%s of its queue, %s, come before it.",
+		    r->ahead >= WHY_AHEAD ? "More than " : "",
+		    r->ahead >= WHY_AHEAD ? WHY_AHEAD - 1 : r->ahead,
+		    r->ahead == 1 ? "" : "s", r->queue);
+}
+
+static void
+tell_in_line(const struct why_row *r, struct jsonw *w)
+{
+	key_text(w, "queue", r->queue);
+	key_int(w, "ahead", r->ahead >= WHY_AHEAD ? WHY_AHEAD - 1 : r->ahead);
+	jsonw_key(w, "more");
+	jsonw_bool(w, r->ahead >= WHY_AHEAD);
+}
+
+static const struct reason {
+	const char *name; /* NULL: the state's */
+	holds_fn *holds;
+	say_fn *say;
+	tell_fn *tell;
+} reasons[] = {
+    {NULL, has_ended, say_ended, tell_ended},
+    {"cancelling", is_cancelling, say_cancelling, tell_cancelling},
+    {"running", is_running, say_running, tell_running},
+    {"deadline", is_over, say_over, tell_over},
+    {"paused", is_paused, say_paused, tell_paused},
+    {"parents", has_parents, say_parents, tell_parents},
+    {"concurrency_key", waits_for_key, say_key, tell_key},
+    {"resting", is_resting, say_resting, tell_resting},
+    {"scheduled", is_scheduled, say_scheduled, tell_scheduled},
+    {"not_served", is_not_served, say_not_served, tell_not_served},
+    {"limited", queue_is_full, say_queue_full, tell_queue_full},
+    {"limited", type_is_full, say_type_full, tell_type_full},
+    {"limited", queue_is_too_fast, say_queue_too_fast, tell_queue_too_fast},
+    {"limited", type_is_too_fast, say_type_too_fast, tell_type_too_fast},
+    {"in_line", is_in_line, say_in_line, tell_in_line},
+};
+
+static void
+write_words(struct jsonw *w, const struct reason *why, const struct why_row *r)
+{
+	char message[MESSAGE_SIZE];
+
+	why->say(r, message, sizeof(message));
+	key_text(
+	    w, "reason", why->name != NULL ? why->name : task_state_name(r->state));
+	key_text(w, "message", message);
+}
+
+static void
+write_why(struct call *c, const struct why_row *r)
+{
+	char id[UUID_TEXT_SIZE];
+	const struct reason *first = NULL;
+	struct jsonw w;
+
+	for (size_t i = 0; i < COUNT_OF(reasons) && first == NULL; i++) {
+		if (reasons[i].holds(r))
+			first = &reasons[i];
+	}
+	call_body(c, &w);
+	jsonw_object(&w);
+	key_text(&w, "id", uuid_format(&c->id, id));
+	key_text(&w, "state", task_state_name(r->state));
+	if (first != NULL) {
+		write_words(&w, first, r);
+	} else { /* it is between two steps: the leader's pass is about to move it */
+		key_text(&w, "reason", "moving");
+		key_text(&w, "message", "It is about to be moved on.");
+	}
+	jsonw_key(&w, "reasons");
+	jsonw_array(&w);
+	for (size_t i = 0; i < COUNT_OF(reasons); i++) {
+		if (!reasons[i].holds(r))
+			continue;
+		jsonw_object(&w);
+		write_words(&w, &reasons[i], r);
+		reasons[i].tell(r, &w);
+		jsonw_end(&w);
+	}
+	jsonw_end(&w);
+	jsonw_end(&w);
+}
+
+static void
+not_found(struct call *c)
+{
+	struct refusal why;
+
+	(void)refuse(&why, 404, "not_found", "There is no such task.");
+	call_refuse(c, &why);
+}
+
+static void
+on_row(const struct pgrows *rows, const struct pgerr *pe, void *arg)
+{
+	struct call *c = arg;
+	struct api *api = c->api;
+	struct why_row r;
+
+	if (pe != NULL) {
+		call_read_failed(c, pe);
+	} else if (pgrows_count(rows) == 0) {
+		not_found(c);
+	} else {
+		why_row_get(rows, 0, &r);
+		write_why(c, &r);
+		httpreq_set_header(c->req, "Cache-Control", "no-store");
+		call_reply(c, 200);
+	}
+	call_answered(api);
+}
+
+static bool
+ask_row(struct call *c)
+{
+	struct err err = ERR_INIT;
+
+	queues_why_params(&c->api->params, c->app_id, &c->id);
+	if (store_exec(c->api->store, STORE_READ, &queues_why, &c->api->params, on_row,
+		c, &err) == 0)
+		return true;
+	call_problem(c, &err, NULL);
+	return false;
+}
+
+void
+tasks_why(struct api *api, struct httpreq *req, int app_id)
+{
+	static const char *const known[] = {NULL};
+	struct call *c = call_begin(api, req, app_id);
+	const char *id = httpreq_segment(req, 0);
+	struct refusal why;
+
+	if (c == NULL)
+		return;
+	if (params_known(req, known, &why) != 0)
+		call_refuse(c, &why);
+	else if (uuid_parse(id, strlen(id), &c->id) != 0)
+		not_found(c);
+	else
+		call_ask(c, ask_row);
+}

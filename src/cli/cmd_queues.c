@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * cmd_queues.c - shoal queues, pause and resume: the application's queues, seen and
+ * set.
+ */
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/jscan.h"
+#include "base/jsonw.h"
+#include "base/str.h"
+#include "base/strbuf.h"
+#include "cli/answer.h"
+#include "cli/cli.h"
+
+#define PAGE_MAX   100 /* the node's own bound */
+#define REQUEST_MS 30000
+#define BODY_MAX   (64 * 1024)
+
+/* settings whose values are numbers; of all others they are texts */
+static const char *const numbers[] = {
+    "priority", "max_length", "concurrency", "shed", "shed_below"};
+
+/* ---------------------------------------------------------------- output */
+
+static void
+print_head(void)
+{
+	printf("%-24s %-7s %8s %8s %9s %9s  %s\n", "QUEUE", "STATE", "QUEUED",
+	    "RUNNING", "SCHEDULED", "OLDEST", "SET");
+}
+
+static void
+print_settings(struct json_object *queue)
+{
+	static const char *const names[] = {"priority", "max_length", "concurrency",
+	    "rate", "shed", "shed_below", "keep_finished", "keep_failed"};
+
+	for (size_t i = 0; i < COUNT_OF(names); i++) {
+		struct json_object *value = answer_member(queue, names[i]);
+
+		if (value == NULL || json_object_is_type(value, json_type_null))
+			continue;
+		printf(" %s=", names[i]);
+		if (json_object_is_type(value, json_type_object)) {
+			printf("%lld/", (long long)answer_int(value, "limit"));
+			answer_put_text(stdout, answer_text(value, "per"));
+		} else if (json_object_is_type(value, json_type_string)) {
+			answer_put_text(stdout, json_object_get_string(value));
+		} else {
+			answer_put_json(stdout, value);
+		}
+	}
+}
+
+static void
+print_queue(struct json_object *queue)
+{
+	struct json_object *paused = answer_member(queue, "paused"),
+			   *age = answer_member(queue, "oldest_age");
+	bool is_paused = paused != NULL && json_object_get_boolean(paused);
+	char oldest[32] = "-";
+
+	if (age != NULL && !json_object_is_type(age, json_type_null))
+		snprintf(oldest, sizeof(oldest), "%.0fs", json_object_get_double(age));
+	printf("%-24s %-7s %8lld %8lld %9lld %9s ", answer_text(queue, "name"),
+	    is_paused ? "paused" : "-", (long long)answer_int(queue, "queued"),
+	    (long long)answer_int(queue, "running"),
+	    (long long)answer_int(queue, "scheduled"), oldest);
+	print_settings(queue);
+	putchar('\n');
+	if (is_paused && answer_text(queue, "paused_at") != NULL) {
+		printf("  paused at %s by ", answer_text(queue, "paused_at"));
+		answer_put_text(stdout, answer_text(queue, "paused_by") != NULL
+					    ? answer_text(queue, "paused_by")
+					    : "?");
+		if (answer_text(queue, "paused_reason") != NULL) {
+			fputs(": ", stdout);
+			answer_put_text(stdout, answer_text(queue, "paused_reason"));
+		}
+		putchar('\n');
+	}
+}
+
+/* one queue as it is answered */
+static int
+show_one(const struct cli *cli, const struct client_answer *answer)
+{
+	struct json_object *queue;
+	struct err err = ERR_INIT;
+
+	if (answer->status != 200)
+		return cli_problem(cli, answer);
+	if (cli->json) {
+		cli_put_json(answer->body, answer->len);
+		return CLI_OK;
+	}
+	queue = answer_parse(answer->body, answer->len, &err);
+	if (queue == NULL)
+		return cli_error(cli, &err);
+	print_head();
+	print_queue(queue);
+	json_object_put(queue);
+	return CLI_OK;
+}
+
+/* ---------------------------------------------------------------- one queue */
+
+/* verb: "", "/pause" or "/resume" */
+static int
+call_queue(struct cli *cli, const char *method, const char *name, const char *verb,
+    const struct strbuf *body)
+{
+	struct client_answer answer;
+	struct err err = ERR_INIT;
+	struct strbuf path;
+	int rc;
+
+	strbuf_init(&path, 4096);
+	strbuf_puts(&path, "/v1/queues/");
+	url_encode(&path, name);
+	strbuf_puts(&path, verb);
+	if (strbuf_failed(&path)) {
+		rc = cli_usage(cli, "the name is too long");
+	} else if (client_call(cli->client, method, path.data,
+		       body != NULL ? body->data : NULL, body != NULL ? body->len : 0,
+		       REQUEST_MS, &answer, &err) != 0) {
+		rc = cli_error(cli, &err);
+	} else {
+		rc = show_one(cli, &answer);
+		client_answer_fini(&answer);
+	}
+	strbuf_fini(&path);
+	return rc;
+}
+
+static bool
+is_number(const char *key)
+{
+	for (size_t i = 0; i < COUNT_OF(numbers); i++) {
+		if (str_eq(numbers[i], key))
+			return true;
+	}
+	return false;
+}
+
+/* "key=value" as a member; "key=" and "key=none" take the setting away */
+static int
+put_setting(const struct cli *cli, struct jsonw *w, char *word)
+{
+	char *value = strchr(word, '=');
+	struct jscan_limits limits = {.max_depth = 1};
+	struct err err = ERR_INIT;
+	struct jspan span;
+
+	if (value == NULL || value == word)
+		return cli_usage(cli, "'%s' is not SETTING=VALUE", word);
+	*value++ = '\0';
+	jsonw_key(w, word);
+	if (value[0] == '\0' || str_eq(value, "none")) {
+		jsonw_null(w);
+	} else if (is_number(word)) {
+		if (jscan_check(value, strlen(value), &limits, &span, &err) != 0 ||
+		    span.kind != JSON_NUMBER)
+			return cli_usage(cli, "%s: '%s' is not a number", word, value);
+		jsonw_raw(w, value, strlen(value));
+	} else {
+		jsonw_string(w, value);
+	}
+	return 0;
+}
+
+static int
+set(struct cli *cli)
+{
+	struct strbuf body;
+	struct jsonw w;
+	int rc = 0;
+
+	strbuf_init(&body, BODY_MAX);
+	jsonw_init(&w, &body);
+	jsonw_object(&w);
+	for (int i = 2; i < cli->args.operand_count && rc == 0; i++) {
+		char *word = strdup(cli->args.operands[i]);
+
+		if (word == NULL) {
+			rc = CLI_FAILED;
+			break;
+		}
+		rc = put_setting(cli, &w, word);
+		free(word);
+	}
+	jsonw_end(&w);
+	if (rc == 0 && strbuf_failed(&body))
+		rc = cli_usage(cli, "the settings are too long");
+	if (rc == 0 && (rc = cli_connect(cli)) == 0)
+		rc = call_queue(cli, "PUT", cli->args.operands[1], "", &body);
+	strbuf_fini(&body);
+	return rc;
+}
+
+/* ---------------------------------------------------------------- the list */
+
+static int
+show_page(const struct cli *cli, const struct client_answer *answer, char *cursor,
+    size_t cursor_size)
+{
+	struct json_object *page, *queues;
+	struct err err = ERR_INIT;
+	const char *next;
+	size_t count;
+
+	if (answer->status != 200)
+		return cli_problem(cli, answer);
+	page = answer_parse(answer->body, answer->len, &err);
+	if (page == NULL)
+		return cli_error(cli, &err);
+	queues = answer_member(page, "queues");
+	count = json_object_is_type(queues, json_type_array)
+		    ? json_object_array_length(queues)
+		    : 0;
+	if (cli->json)
+		cli_put_json(answer->body, answer->len);
+	else if (cursor[0] == '\0')
+		print_head();
+	for (size_t i = 0; i < count && !cli->json; i++)
+		print_queue(json_object_array_get_idx(queues, i));
+	next = answer_text(page, "next_cursor");
+	if (!str_copy(cursor, cursor_size, next != NULL ? next : ""))
+		cursor[0] = '\0';
+	json_object_put(page);
+	return CLI_OK;
+}
+
+static int
+list(struct cli *cli)
+{
+	struct client_answer answer;
+	struct err err = ERR_INIT;
+	char cursor[256] = "";
+	struct strbuf path;
+	int rc;
+
+	if ((rc = cli_connect(cli)) != 0)
+		return rc;
+	strbuf_init(&path, 4096);
+	do {
+		strbuf_reset(&path);
+		strbuf_printf(&path, "/v1/queues?limit=%d", PAGE_MAX);
+		if (cursor[0] != '\0') {
+			strbuf_puts(&path, "&cursor=");
+			url_encode(&path, cursor);
+		}
+		if (client_call(cli->client, "GET", path.data, NULL, 0, REQUEST_MS,
+			&answer, &err) != 0) {
+			rc = cli_error(cli, &err);
+		} else {
+			rc = show_page(cli, &answer, cursor, sizeof(cursor));
+			client_answer_fini(&answer);
+		}
+	} while (rc == CLI_OK && cursor[0] != '\0' && !ferror(stdout));
+	strbuf_fini(&path);
+	return rc;
+}
+
+/* ---------------------------------------------------------------- commands */
+
+static int
+run_queues(struct cli *cli)
+{
+	const char *verb = cli->args.operand_count > 0 ? cli->args.operands[0] : "list";
+	int rc;
+
+	if (str_eq(verb, "list"))
+		return (rc = cli_operands(cli, 0, 1)) != 0 ? rc : list(cli);
+	if (str_eq(verb, "get")) {
+		if ((rc = cli_operands(cli, 2, 2)) != 0 || (rc = cli_connect(cli)) != 0)
+			return rc;
+		return call_queue(cli, "GET", cli->args.operands[1], "", NULL);
+	}
+	if (str_eq(verb, "set"))
+		return (rc = cli_operands(cli, 3, 32)) != 0 ? rc : set(cli);
+	return cli_usage(cli, "list, get or set, not '%s'", verb);
+}
+
+static int
+run_pause(struct cli *cli)
+{
+	struct strbuf body;
+	struct jsonw w;
+	int rc;
+
+	if ((rc = cli_operands(cli, 1, 2)) != 0 || (rc = cli_connect(cli)) != 0)
+		return rc;
+	strbuf_init(&body, BODY_MAX);
+	jsonw_init(&w, &body);
+	jsonw_object(&w);
+	jsonw_key(&w, "reason");
+	jsonw_string(&w, cli->args.operand_count > 1 ? cli->args.operands[1] : NULL);
+	jsonw_end(&w);
+	if (strbuf_failed(&body))
+		rc = cli_usage(cli, "the reason is too long");
+	else
+		rc = call_queue(cli, "POST", cli->args.operands[0], "/pause", &body);
+	strbuf_fini(&body);
+	return rc;
+}
+
+static int
+run_resume(struct cli *cli)
+{
+	int rc;
+
+	if ((rc = cli_operands(cli, 1, 1)) != 0 || (rc = cli_connect(cli)) != 0)
+		return rc;
+	return call_queue(cli, "POST", cli->args.operands[0], "/resume", NULL);
+}
+
+const struct cli_command cli_queues = {
+    .name = "queues",
+    .usage = "[list] | get QUEUE | set QUEUE SETTING=VALUE...",
+    .summary = "Lists the application's queues, and sets what they may take.",
+    .help =
+	"Settings: priority, max_length, concurrency, rate (100/1s), shed (0 to 1), "
+	"shed_below,\n"
+	"keep_finished and keep_failed (12h).  An empty VALUE, or none, takes a "
+	"setting away.",
+    .needs = CLI_SERVER,
+    .options = cli_no_options,
+    .run = run_queues,
+};
+
+const struct cli_command cli_pause = {
+    .name = "pause",
+    .usage = "QUEUE [REASON]",
+    .summary = "Lets no task of a queue start any more.",
+    .help = "What runs already goes on.  The reason is shown to those who ask why a "
+	    "task waits.",
+    .needs = CLI_SERVER,
+    .options = cli_no_options,
+    .run = run_pause,
+};
+
+const struct cli_command cli_resume = {
+    .name = "resume",
+    .usage = "QUEUE",
+    .summary = "Lets tasks of a paused queue start again.",
+    .needs = CLI_SERVER,
+    .options = cli_no_options,
+    .run = run_resume,
+};
