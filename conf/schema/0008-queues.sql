@@ -218,7 +218,7 @@ BEGIN
 		  INTO found_places, found_queues, found_types
 		  FROM unnest(p_apps, p_ids, p_types) AS u (app_id, id, type_id), LATERAL (
 			SELECT t.ctid AS place, t.queue_id, t.type_id, t.order_at FROM shoal.task t
-			 WHERE t.app_id = u.app_id AND t.id = u.id AND t.state = 1
+			 WHERE t.app_id = u.app_id AND t.id = u.id AND t.state = 1 AND t.order_at IS NOT NULL
 			   AND t.type_id = u.type_id AND t.queue_id <> ALL (p_paused)
 			   AND (t.deadline IS NULL OR t.deadline > now())
 			   AND (t.queue_id = ANY (p_queues) OR t.type_id = ANY (p_limited)) OFFSET 0) r;
@@ -331,7 +331,7 @@ BEGIN
 		places := ARRAY(SELECT r.place
 			  FROM unnest(p_apps, p_ids, p_types) AS u (app_id, id, type_id), LATERAL (
 				SELECT t.ctid AS place FROM shoal.task t
-				 WHERE t.app_id = u.app_id AND t.id = u.id AND t.state = 1
+				 WHERE t.app_id = u.app_id AND t.id = u.id AND t.state = 1 AND t.order_at IS NOT NULL
 				   AND t.type_id = u.type_id AND t.queue_id <> ALL (apart)
 				   AND t.type_id <> ALL (limited)
 				   AND (t.deadline IS NULL OR t.deadline > now()) OFFSET 0) r);
@@ -667,14 +667,14 @@ BEGIN
 					SELECT 1 FROM shoal.task t
 					 WHERE t.app_id = d.app_id AND t.id = d.parent AND t.state < 3 OFFSET 0) o
 				  WHERE d.app_id = p_app AND d.child = p_id LIMIT 10);
-	ELSIF r.state = 0 AND r.due_at IS NULL AND r.concurrency_key IS NOT NULL THEN
+	ELSIF r.state = 1 AND r.order_at IS NULL AND r.concurrency_key IS NOT NULL THEN
 		key_ahead := (SELECT count(*) FROM (
 			SELECT 1 FROM shoal.key_line me, shoal.key_line k
 			 WHERE me.app_id = p_app AND me.key = r.concurrency_key AND me.task_id = p_id
 			   AND k.app_id = p_app AND k.key = r.concurrency_key
 			   AND (k.admitted OR k.order_at < me.order_at) LIMIT p_most) x);
 	END IF;
-	IF r.state = 1 THEN
+	IF r.state = 1 AND r.order_at IS NOT NULL THEN
 		ahead := shoal.ahead_of(r.queue_id, r.order_at, p_most);
 		SELECT v.concurrency, v.running, v.since, v.rate, v.rate_ms, v.until
 		  INTO queue_concurrency, queue_running, queue_since, queue_rate, queue_rate_ms, queue_until
