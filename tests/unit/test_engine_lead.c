@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "fake_stores.h"
+#include "store/schedules.h"
 
 #define FEED_COLS "hiuillllil"
 
@@ -641,6 +642,104 @@ pruning_rests_and_backs_off(void **state)
 	}
 }
 
+/* ---------------------------------------------------------------- schedules */
+
+#define NOON_US 1767268800000000LL /* 2026-01-01T12:00:00Z */
+#define DUE	"iitttiiiiilll"
+
+static void
+answer_due(int64_t wait_ms, const char *zone)
+{
+	struct pgrows *rows = rows_new(DUE);
+
+	UNTIL(waiting(&sql_due_schedules) == 1);
+	rows_add(rows, "nnnnnnnnnnnll", NOON_US + 1000, wait_ms);
+	/* hourly, three of them missed; all up to two; then one each ten minutes */
+	rows_add(rows, "iitttiiiiilnn", 4, 9, "hourly", "0 * * * *", "UTC", 0, 0, 2, 2,
+	    0, NOON_US - 3 * 3600 * 1000000LL);
+	rows_add(rows, "iitttiiiiilnn", 5, 1, "each", "*/10 * * * *", zone, 0, 0, 0, 10,
+	    60000, NOON_US);
+	answer(&sql_due_schedules, rows);
+	UNTIL(waiting(&sql_fire_schedules) == 1);
+}
+
+static void
+schedules_are_computed_and_fired_together(void **state)
+{
+	struct pgrows *rows = rows_new("iiiit");
+	int64_t run_us;
+
+	(void)state;
+	lead();
+	answer_due(3600000, "UTC");
+	assert_int_equal(array_count(&sql_fire_schedules, 2), 2);
+	assert_int_equal(array_int(&sql_fire_schedules, 2, 1), 5);
+	assert_int_equal(array_int(&sql_fire_schedules, 3, 0), 9);
+	assert_int_equal(
+	    array_int(&sql_fire_schedules, 4, 0), NOON_US + 3600 * 1000000LL);
+	assert_int_equal(
+	    array_int(&sql_fire_schedules, 4, 1), NOON_US + 600 * 1000000LL);
+	assert_int_equal(array_int(&sql_fire_schedules, 5, 0), 2); /* passed over */
+	assert_int_equal(array_int(&sql_fire_schedules, 5, 1), 0);
+	assert_int_equal(
+	    array_int(&sql_fire_schedules, 7, 0), NOON_US - 3 * 3600 * 1000000LL);
+	assert_true(array_null(&sql_fire_schedules, 7, 1));
+	assert_true(array_null(&sql_fire_schedules, 8, 0)); /* no problem */
+	assert_int_equal(array_int(&sql_fire_schedules, 9, 0), 2);
+	assert_int_equal(array_int(&sql_fire_schedules, 9, 1), 1);
+	assert_int_equal(array_count(&sql_fire_schedules, 10), 3);
+	assert_int_equal(
+	    array_int(&sql_fire_schedules, 10, 0), NOON_US - 3600 * 1000000LL);
+	assert_int_equal(array_int(&sql_fire_schedules, 10, 2), NOON_US);
+	run_us = array_int(&sql_fire_schedules, 11, 2); /* within the jitter */
+	assert_true(run_us >= NOON_US && run_us <= NOON_US + 60000000);
+	rows_add(rows, "iiiin", 4, 2, 0, 0);
+	rows_add(rows, "iiiin", 5, 1, 0, 0);
+	answer(&sql_fire_schedules, rows);
+	assert_int_equal(
+	    atomic_load(&test_engine->slot->counters[SCORE_schedules_fired_total]), 3);
+	UNTIL(waiting(&sql_due_schedules) == 1); /* when is the next? */
+}
+
+static void
+a_schedule_without_its_zone_says_so_beside_the_others(void **state)
+{
+	(void)state;
+	lead();
+	answer_due(3600000, "Europe/Atlantis");
+	assert_int_equal(array_count(&sql_fire_schedules, 2), 2);
+	assert_true(array_null(&sql_fire_schedules, 8, 0));
+	assert_false(array_null(&sql_fire_schedules, 8, 1));
+	assert_int_equal(array_int(&sql_fire_schedules, 9, 1), 0);
+	assert_int_equal(array_count(&sql_fire_schedules, 10), 2);
+	answer_error(&sql_fire_schedules, PGERR_RETRY, "40P01");
+	UNTIL(waiting(&sql_due_schedules) == 1); /* again from the start */
+}
+
+static void
+a_changed_schedule_is_looked_at_by_the_leader(void **state)
+{
+	struct pgrows *rows = rows_new(DUE);
+
+	(void)state;
+	lead();
+	UNTIL(waiting(&sql_due_schedules) == 1);
+	/* a hint while the question is under way is not lost */
+	fakes.events->ctl("schedules", 9, fakes.events_arg);
+	rows_add(rows, "nnnnnnnnnnnln", NOON_US);
+	answer(&sql_due_schedules, rows);
+	UNTIL(waiting(&sql_due_schedules) == 1);
+	rows = rows_new(DUE);
+	rows_add(rows, "nnnnnnnnnnnln", NOON_US);
+	answer(&sql_due_schedules, rows);
+	turn();
+	assert_int_equal(waiting(&sql_due_schedules), 0);
+	fakes.events->ctl("schedules", 9, fakes.events_arg);
+	UNTIL(waiting(&sql_due_schedules) == 1);
+	leader_step_down(test_engine->leader);
+	assert_true(!leader_is(test_engine->leader));
+}
+
 #define ENGINE_TEST(f) cmocka_unit_test_setup_teardown(f, engine_setup, engine_teardown)
 
 int
@@ -664,6 +763,9 @@ main(void)
 	    ENGINE_TEST(pruning_takes_applications_by_turns),
 	    ENGINE_TEST(pruning_stops_with_the_lease),
 	    cmocka_unit_test(pruning_rests_and_backs_off),
+	    ENGINE_TEST(schedules_are_computed_and_fired_together),
+	    ENGINE_TEST(a_schedule_without_its_zone_says_so_beside_the_others),
+	    ENGINE_TEST(a_changed_schedule_is_looked_at_by_the_leader),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
