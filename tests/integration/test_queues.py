@@ -266,7 +266,7 @@ def test_a_limit_of_a_type_holds_over_queues_and_nodes(db, cluster, key):
         most = max(most, running)
         return done == 60
 
-    wait_for(ended, at_most=60, every=0.002)
+    wait_for(ended, at_most=120, every=0.002)
     assert most == 2
     # other types have none
     assert client.run("shoal.echo", {"n": 1})["state"] == "succeeded"
@@ -463,7 +463,8 @@ def test_the_commands_of_shoal(node, key, client):
         assert done.returncode == expect, done.stderr.decode()
         return done.stdout.decode()
 
-    out = shoal("queues", "set", "mail", "rate=100/1s", "concurrency=5", "keep_finished=12h", "shed=0.5")
+    out = shoal("queues", "set", "mail", "rate=100/1s", "concurrency=5", "keep_finished=12h", "shed=0.5",
+                "shed_below=5")
     assert "rate=100/1s" in out and "concurrency=5" in out and "keep_finished=12h" in out and "shed=0.5" in out
     assert "concurrency" not in shoal("queues", "set", "mail", "concurrency=none")
     assert "a flood" in shoal("pause", "mail", "a flood")
