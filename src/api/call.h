@@ -77,7 +77,8 @@ struct call {
 	call_question *question; /* in the line of api->asks */
 	TAILQ_ENTRY(call) ask_link;
 
-	struct uuid id;		   /* GET: the task that was asked for */
+	struct uuid id;		   /* the task, or operation, that was asked for */
+	void *more;		   /* a handler's own, one block: owned */
 	struct task_filter filter; /* a list; its texts belong to req */
 
 	/* one task to submit */
@@ -99,6 +100,13 @@ void call_refuse(struct call *c, const struct refusal *why);
 void call_problem(struct call *c, const struct err *err, const char *detail);
 void call_read_failed(
     struct call *c, const struct pgerr *pe); /* a statement that changes nothing */
+/* a statement that changes something: lost, nobody knows whether it did */
+void call_change_failed(struct call *c, const struct pgerr *pe);
+/* 409 with the state that the task is in, as a member of the problem document too */
+void call_conflict(
+    struct call *c, const char *code, enum task_state state, const char *detail);
+/* the public id of the request's key, for the record; returns buf */
+char *call_key(const struct call *c, char buf[APIKEY_PUBLIC + 1]);
 /* begins the body in api->out, emptied */
 void call_body(struct call *c, struct jsonw *w);
 
@@ -119,5 +127,7 @@ int64_t call_wait_left_ms(const struct call *c);
 /* the handlers, one file a resource */
 typedef void api_handler(struct api *api, struct httpreq *req, int app_id);
 api_handler tasks_post, tasks_post_batch, tasks_get, tasks_list;
+api_handler tasks_cancel, tasks_retry, tasks_delete, tasks_erase;
+api_handler operations_post, operations_list, operations_get, operations_stop;
 
 #endif

@@ -53,6 +53,14 @@ void engine_give_up(struct engine *e);
 /* the master says that a worker of this node died */
 void engine_bury(struct engine *e);
 
+/* the leader shall look now; sent to whoever leads, at most once a turn */
+void engine_hint(struct engine *e);
+/* somebody asked for the end of a task that owner runs, committed: it shall look now */
+void engine_cancel(
+    struct engine *e, const struct uuid *owner, int app_id, const struct uuid *id);
+/* there is an operation to work at, committed */
+void engine_operate(struct engine *e);
+
 struct submit *engine_submit(struct engine *e);
 struct names *engine_names(struct engine *e);
 struct waiters *engine_waiters(struct engine *e);

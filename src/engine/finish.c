@@ -136,6 +136,8 @@ event_of(const struct attempt *a)
 							 : TASK_EV_EXHAUSTED;
 	case OUTCOME_FAILED:
 		return TASK_EV_EXHAUSTED;
+	case OUTCOME_CANCELLED:
+		return TASK_EV_CANCELLED;
 	case OUTCOME_BACK:
 		break;
 	}
@@ -352,17 +354,6 @@ find_in_batch(struct finish *f, int app_id, const struct uuid *id)
 }
 
 static void
-tell_waiter(struct engine *e, const struct attempt *a, const struct uuid *waiter)
-{
-	static const struct uuid everyone;
-
-	if (uuid_eq(waiter, &e->owner) || uuid_eq(waiter, &everyone))
-		waiters_done(e->waiters, a->elem.app_id, &a->elem.id);
-	if (!uuid_eq(waiter, &e->owner))
-		broker_publish_done(e->broker, waiter, a->elem.app_id, &a->elem.id);
-}
-
-static void
 count_outcome(struct engine *e, const struct attempt *a)
 {
 	char id[UUID_TEXT_SIZE];
@@ -385,6 +376,11 @@ count_outcome(struct engine *e, const struct attempt *a)
 		score_add(e->slot, SCORE_tasks_failed_total, 1);
 		log_info(&ctx, "task failed", "type=%s attempt=%d code=%s ms=%lld",
 		    a->type->name, a->number, a->error_code, (long long)ms);
+		break;
+	case TASK_EV_CANCELLED:
+		score_add(e->slot, SCORE_tasks_cancelled_total, 1);
+		log_info(&ctx, "running task cancelled", "type=%s attempt=%d ms=%lld",
+		    a->type->name, a->number, (long long)ms);
 		break;
 	default:
 		score_add(e->slot, SCORE_tasks_lost_total, 1);
@@ -412,7 +408,7 @@ take_accepted(struct finish *f, const struct pgrows *rows)
 			count_outcome(e, a);
 		if (task_is_final(state) && !pgrows_is_null(rows, i, 3)) {
 			pgrows_uuid(rows, i, 3, &waiter);
-			tell_waiter(e, a, &waiter);
+			waiters_tell(e->waiters, &waiter, a->elem.app_id, &a->elem.id);
 		} else if (state == TASK_SCHEDULED) {
 			if (a->retry_ms <
 			    PASS_MS) /* before the feeder looks by itself */

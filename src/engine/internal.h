@@ -18,12 +18,14 @@
 #include "store/store.h"
 
 struct audit;
+struct cancels;
 struct types;
 struct dispatch;
 struct finish;
 struct beat;
 struct feeder;
 struct leader;
+struct operate;
 struct prune;
 struct recover;
 
@@ -51,6 +53,7 @@ struct engine {
 	struct leader *leader;
 	struct recover *recover;
 	struct audit *audit;
+	struct cancels *cancels;
 
 	/* schema and registration, again after a failure */
 	struct loop_timer *start_timer;
@@ -67,8 +70,6 @@ struct engine {
 	int64_t peers;		/* living workers of the cluster, at least 1 */
 };
 
-/* the leader shall look now; sent to whoever leads, at most once a turn */
-void engine_hint(struct engine *e);
 /* free places of metered types changed: told to the feeder once a turn; hint: and it
  * shall look */
 void engine_places_changed(struct engine *e, bool hint);
@@ -134,6 +135,10 @@ int attempt_by_key(const void *x, const void *y);
 struct attempt *dispatch_find(struct dispatch *d, const struct uuid *id);
 struct attempt *dispatch_next(
     struct dispatch *d, size_t *cursor); /* walks what is held */
+void dispatch_cancel(struct dispatch *d,
+    struct attempt *a); /* its end was asked for: tell its handler */
+/* a claim is under way: what it brings is not known here yet */
+bool dispatch_is_claiming(const struct dispatch *d);
 void dispatch_lose(
     struct dispatch *d, struct attempt *a); /* not ours any more: stop it */
 void dispatch_release(
@@ -167,6 +172,11 @@ struct audit *audit_create(struct engine *e, struct err *err) ATTR_CHECK;
 void audit_free(struct audit *au);
 void audit_now(struct audit *au);
 
+/* cancels.c: running attempts whose end somebody has asked for */
+struct cancels *cancels_create(struct engine *e, struct err *err) ATTR_CHECK;
+void cancels_free(struct cancels *c);
+void cancels_look(struct cancels *c); /* there may be one for us */
+
 /* finish.c: outcomes into PostgreSQL */
 struct finish *finish_create(struct engine *e, struct err *err) ATTR_CHECK;
 void finish_free(struct finish *f);
@@ -194,6 +204,7 @@ void leader_store(struct leader *ld, bool up); /* the leader's connection */
 void leader_broker(struct leader *ld, bool up);
 void leader_lost(struct leader *ld);	   /* PostgreSQL says that another leads */
 void leader_hint(struct leader *ld);	   /* somebody asks for a pass */
+void leader_operate(struct leader *ld);	   /* there may be an operation */
 void leader_sweep_soon(struct leader *ld); /* an incarnation was buried */
 void leader_step_down(struct leader *ld);
 bool leader_is(const struct leader *ld);
@@ -217,6 +228,13 @@ void prune_stop(struct prune *p);
 int64_t prune_rest_ms(int64_t took_ms, int64_t pass_ms);
 /* ... and the next batch; full: this one was looked at to its last row */
 int prune_batch(int batch, int64_t took_ms, bool full);
+
+/* operate.c: works at what was asked for by filter */
+struct operate *operate_create(struct engine *e, struct err *err) ATTR_CHECK;
+void operate_free(struct operate *o);
+void operate_start(struct operate *o); /* this worker leads, and has PostgreSQL */
+void operate_stop(struct operate *o);
+void operate_look(struct operate *o); /* there may be a new one */
 
 #define LEASE_MS 9000
 

@@ -48,6 +48,7 @@ struct leader {
 	struct engine *engine;
 	struct feeder *feeder;
 	struct prune *prune;
+	struct operate *operate;
 	bool leading;
 	bool asking;
 	struct hmap *watched;
@@ -83,8 +84,10 @@ leader_create(struct engine *e, struct err *err)
 	ld->redis_timer = loop_timer_create(e->loop, on_redis_time, ld);
 	ld->feeder = feeder_create(e, err);
 	ld->prune = prune_create(e, err);
+	ld->operate = operate_create(e, err);
 	if (ld->redis_timer == NULL || ld->watched == NULL || ld->watch_timer == NULL ||
-	    ld->sweep_timer == NULL || ld->feeder == NULL || ld->prune == NULL) {
+	    ld->sweep_timer == NULL || ld->feeder == NULL || ld->prune == NULL ||
+	    ld->operate == NULL) {
 		leader_free(ld);
 		err_set(err, ERR_NOMEM, "leader");
 		return NULL;
@@ -117,6 +120,7 @@ leader_free(struct leader *ld)
 	loop_timer_free(ld->redis_timer);
 	feeder_free(ld->feeder);
 	prune_free(ld->prune);
+	operate_free(ld->operate);
 	mem_free(ld);
 }
 
@@ -205,6 +209,7 @@ stop(struct leader *ld)
 	ld->leading = false;
 	feeder_stop(ld->feeder);
 	prune_stop(ld->prune);
+	operate_stop(ld->operate);
 	forget_watched(ld);
 	loop_timer_stop(ld->watch_timer);
 	loop_timer_stop(ld->sweep_timer);
@@ -217,6 +222,7 @@ leader_quit(struct leader *ld)
 	ld->leading = false;
 	feeder_stop(ld->feeder);
 	prune_stop(ld->prune);
+	operate_stop(ld->operate);
 }
 
 void
@@ -280,11 +286,13 @@ leader_store(struct leader *ld, bool up)
 	if (up) {
 		feeder_start(ld->feeder);
 		prune_start(ld->prune);
+		operate_start(ld->operate);
 		loop_timer_start_ms(ld->watch_timer, 0);
 		leader_sweep_soon(ld);
 	} else {
 		feeder_stop(ld->feeder);
 		prune_stop(ld->prune);
+		operate_stop(ld->operate);
 		forget_watched(ld);
 		loop_timer_stop(ld->watch_timer);
 		loop_timer_stop(ld->sweep_timer);
@@ -296,6 +304,13 @@ leader_hint(struct leader *ld)
 {
 	if (ld->leading)
 		feeder_hint(ld->feeder);
+}
+
+void
+leader_operate(struct leader *ld)
+{
+	if (ld->leading)
+		operate_look(ld->operate);
 }
 
 /* ---------------------------------------------------------------- the watch */
@@ -341,6 +356,8 @@ on_watch(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		pgrows_uuid(rows, i, 0, &id);
 		see(ld, &id, pgrows_int(rows, i, 1), now_ms);
 	}
+	if (pgrows_count(rows) > 0 && pgrows_bool(rows, 0, 2))
+		operate_look(ld->operate);
 	while ((w = hmap_next(ld->watched, &cursor)) != NULL) {
 		/*
 		 * A count was seen to stand still until the question left, not until

@@ -140,6 +140,19 @@ waiters_done(struct waiters *ws, int app_id, const struct uuid *id)
 		tell(TAILQ_FIRST(&g->list), true);
 }
 
+void
+waiters_tell(
+    struct waiters *ws, const struct uuid *waiter, int app_id, const struct uuid *id)
+{
+	static const struct uuid everyone;
+	struct engine *e = ws->engine;
+
+	if (uuid_eq(waiter, &e->owner) || uuid_eq(waiter, &everyone))
+		waiters_done(ws, app_id, id);
+	if (!uuid_eq(waiter, &e->owner))
+		broker_publish_done(e->broker, waiter, app_id, id);
+}
+
 /* ---------------------------------------------------------------- the row shall name
  * us */
 

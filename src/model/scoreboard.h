@@ -44,6 +44,8 @@ enum score_state {
 	X(tasks_succeeded_total, "counter", "Attempts that ended in success.")         \
 	X(tasks_retried_total, "counter", "Attempts that ended in a later retry.")     \
 	X(tasks_failed_total, "counter", "Tasks that ended in failure.")               \
+	X(tasks_cancelled_total, "counter",                                            \
+	    "Tasks that ended because somebody cancelled them, while they ran.")       \
 	X(tasks_fenced_total, "counter",                                               \
 	    "Outcomes refused because the attempt was lost before.")                   \
 	X(tasks_lost_total, "counter", "Attempts given back by recovery or audit.")    \

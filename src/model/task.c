@@ -18,10 +18,14 @@ static const uint8_t transitions[TASK_STATE_COUNT][TASK_EVENT_COUNT] = {
     [TASK_SCHEDULED] =
 	{
 	    [TASK_EV_DUE] = TO(TASK_QUEUED),
+	    [TASK_EV_CANCELLED] = TO(TASK_CANCELLED),
+	    [TASK_EV_EXPIRED] = TO(TASK_EXPIRED),
 	},
     [TASK_QUEUED] =
 	{
 	    [TASK_EV_CLAIMED] = TO(TASK_RUNNING),
+	    [TASK_EV_CANCELLED] = TO(TASK_CANCELLED),
+	    [TASK_EV_EXPIRED] = TO(TASK_EXPIRED),
 	},
     [TASK_RUNNING] =
 	{
@@ -29,6 +33,20 @@ static const uint8_t transitions[TASK_STATE_COUNT][TASK_EVENT_COUNT] = {
 	    [TASK_EV_RETRY] = TO(TASK_SCHEDULED),
 	    [TASK_EV_EXHAUSTED] = TO(TASK_FAILED),
 	    [TASK_EV_LOST] = TO(TASK_QUEUED),
+	    [TASK_EV_CANCELLED] = TO(TASK_CANCELLED),
+	},
+    /* by hand only; a task that succeeded is done for good */
+    [TASK_FAILED] =
+	{
+	    [TASK_EV_AGAIN] = TO(TASK_QUEUED),
+	},
+    [TASK_CANCELLED] =
+	{
+	    [TASK_EV_AGAIN] = TO(TASK_QUEUED),
+	},
+    [TASK_EXPIRED] =
+	{
+	    [TASK_EV_AGAIN] = TO(TASK_QUEUED),
 	},
 };
 
@@ -49,6 +67,9 @@ static const char *const event_names[TASK_EVENT_COUNT] = {
     [TASK_EV_RETRY] = "retry",
     [TASK_EV_EXHAUSTED] = "exhausted",
     [TASK_EV_LOST] = "lost",
+    [TASK_EV_CANCELLED] = "cancelled",
+    [TASK_EV_EXPIRED] = "expired",
+    [TASK_EV_AGAIN] = "again",
 };
 
 enum task_state
@@ -100,6 +121,16 @@ task_created_us(const struct uuid *id)
 	for (int i = 0; i < 6; i++)
 		ms = ms << 8 | id->b[i];
 	return ms * 1000;
+}
+
+void
+task_first_id(int64_t wall_us, struct uuid *id)
+{
+	uint64_t ms = wall_us > 0 ? (uint64_t)(wall_us + 999) / 1000 : 0;
+
+	memset(id, 0, sizeof(*id));
+	for (int i = 5; i >= 0; i--, ms >>= 8)
+		id->b[i] = (uint8_t)ms;
 }
 
 void

@@ -35,6 +35,9 @@ enum task_event {
 	TASK_EV_RETRY,	   /* the attempt failed and another may follow, later */
 	TASK_EV_EXHAUSTED, /* the attempt failed and none may follow */
 	TASK_EV_LOST,	   /* its holder is gone, or gave it back */
+	TASK_EV_CANCELLED, /* somebody did not want it any more */
+	TASK_EV_EXPIRED,   /* its deadline passed while it waited */
+	TASK_EV_AGAIN,	   /* tried again by hand */
 	TASK_EVENT_COUNT   /* keep last */
 };
 
@@ -58,6 +61,9 @@ int task_state_parse(const char *name, enum task_state *state) ATTR_CHECK;
 
 /* UUIDv7: the time of the submit, microseconds since 1970 (whole milliseconds) */
 int64_t task_created_us(const struct uuid *id);
+
+/* the lowest id of the first millisecond that is not before the time */
+void task_first_id(int64_t wall_us, struct uuid *id);
 
 #define TASK_PRIORITY_NORMAL 5
 #define TASK_PRIORITY_MAX    9
