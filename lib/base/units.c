@@ -4,10 +4,12 @@
  *
  * Whole numbers with one suffix out of a table, both ways.  What cannot be held
  * exactly is refused, never rounded.  A new unit is a row; rows are ordered from
- * the largest to the smallest because writing takes the first that divides.
+ * the largest to the smallest because writing takes the first that divides.  ISO 8601
+ * durations, as programs write them, are read only.
  */
 #include "base/units.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -84,6 +86,90 @@ units_size_bytes(const char *text, int64_t *bytes, struct err *err)
 {
 	return parse(text, size_units, COUNT_OF(size_units), "size",
 	    "KiB, MiB or GiB, such as 64KiB", bytes, err);
+}
+
+/* parts in the order in which they must come; time parts follow a T */
+static const struct iso_part {
+	char name;
+	bool time;
+	int64_t ms;
+} iso_parts[] = {
+    {'W', false, 604800000},
+    {'D', false, 86400000},
+    {'H', true, 3600000},
+    {'M', true, 60000},
+    {'S', true, 1000},
+};
+
+/* ".25" as milliseconds; the next byte, NULL: no digits, or finer than that */
+static const char *
+read_fraction(const char *at, int64_t *ms)
+{
+	int64_t worth = 100;
+
+	*ms = 0;
+	if (*at != '.' && *at != ',')
+		return at;
+	at++;
+	if (*at < '0' || *at > '9')
+		return NULL;
+	for (; *at >= '0' && *at <= '9'; at++, worth /= 10) {
+		if (worth == 0 && *at != '0')
+			return NULL;
+		*ms += (*at - '0') * worth;
+	}
+	return at;
+}
+
+/* "15M" and the like; the next byte, NULL: it is no part that may stand here */
+static const char *
+read_iso_part(const char *at, bool time, size_t *next, int64_t *total)
+{
+	int64_t n = 0, fraction;
+	const char *digits = at;
+	size_t i;
+
+	for (; *at >= '0' && *at <= '9'; at++) {
+		if (n > (INT64_MAX - (*at - '0')) / 10)
+			return NULL;
+		n = n * 10 + (*at - '0');
+	}
+	if (at == digits || (at = read_fraction(digits = at, &fraction)) == NULL)
+		return NULL;
+	for (i = *next; i < COUNT_OF(iso_parts); i++) {
+		if (iso_parts[i].time == time && iso_parts[i].name == *at)
+			break;
+	}
+	if (i == COUNT_OF(iso_parts) || (at != digits && *at != 'S'))
+		return NULL;
+	if (n > (INT64_MAX - fraction - *total) / iso_parts[i].ms)
+		return NULL;
+	*total += n * iso_parts[i].ms + fraction;
+	*next = i + 1;
+	return at + 1;
+}
+
+int
+units_iso8601_ms(const char *text, int64_t *ms)
+{
+	const char *at = text;
+	int64_t total = 0;
+	size_t next = 0;
+	bool time = false;
+
+	if (*at++ != 'P' || *at == '\0')
+		return -1;
+	while (*at != '\0') {
+		if (*at == 'T' && !time) {
+			time = true;
+			at++;
+		}
+		at = read_iso_part(at, time, &next, &total);
+		if (at == NULL)
+			return -1;
+	}
+	*ms = total;
+	return 0;
 }
 
 static char *

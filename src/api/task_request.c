@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "base/str.h"
+#include "base/units.h"
 #include "model/task.h"
 
 #define MAX_DEPTH 32
@@ -228,6 +229,70 @@ read_run_at(const struct place *at, const char *name, const struct jspan *value,
 	return 0;
 }
 
+static bool
+read_time(const struct jspan *value, int64_t *us)
+{
+	char text[64];
+
+	return value->kind == JSON_STRING &&
+	       jspan_string(value, text, sizeof(text), NULL, NULL) == 0 &&
+	       clock_parse(text, us) == 0;
+}
+
+/* no attempt begins later, but the first */
+static int
+read_retry_until(const struct place *at, const char *name, const struct jspan *value,
+    struct task_request *tr)
+{
+	int64_t us;
+
+	if (!read_time(value, &us))
+		return refuse_field(at, name, value,
+		    "it must be a time as RFC 3339 writes it, such as "
+		    "\"2030-01-31T09:30:00Z\"");
+	/* what is past says that there shall be one attempt */
+	tr->retry_until_us = us > 0 ? us : 1;
+	return 0;
+}
+
+/* no attempt begins later */
+static int
+read_deadline(const struct place *at, const char *name, const struct jspan *value,
+    struct task_request *tr)
+{
+	char text[64];
+	int64_t us, ms;
+
+	if (read_seconds(value, TASK_DELAY_MAX_MS, &ms) ||
+	    (value->kind == JSON_STRING &&
+		jspan_string(value, text, sizeof(text), NULL, NULL) == 0 &&
+		units_iso8601_ms(text, &ms) == 0 && ms <= TASK_DELAY_MAX_MS))
+		us = at->now_us + ms * 1000;
+	else if (!read_time(value, &us))
+		return refuse_field(at, name, value,
+		    "it must be a time as RFC 3339 writes it, or a duration of at most "
+		    "366 days, as a number of seconds or as ISO 8601 writes it");
+	if (us <= at->now_us)
+		return refuse_field(at, name, value, "it is not in the future");
+	if (us > at->now_us + 2 * TASK_DELAY_MAX_MS * 1000)
+		return refuse_field(at, name, value, "it is more than 732 days away");
+	tr->deadline_us = us;
+	return 0;
+}
+
+static int
+read_backoff(const struct place *at, const char *name, const struct jspan *value,
+    struct task_request *tr)
+{
+	struct backoff rule;
+	struct err err = ERR_INIT;
+
+	if (backoff_read(value, &rule, &err) != 0)
+		return refuse_field(at, name, value, err.text);
+	(void)backoff_text(&rule, tr->backoff);
+	return 0;
+}
+
 static const struct field fields[] = {
     {"type", read_type},
     {"payload", read_payload},
@@ -238,6 +303,9 @@ static const struct field fields[] = {
     {"timeout", read_timeout},
     {"max_attempts", read_max_attempts},
     {"metadata", read_metadata},
+    {"backoff", read_backoff},
+    {"retry_until", read_retry_until},
+    {"deadline", read_deadline},
 };
 #define FIELD_COUNT COUNT_OF(fields)
 

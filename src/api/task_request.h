@@ -3,7 +3,7 @@
  * task_request.h - the JSON that asks for a task, taken apart and judged.
  *
  * Pure: bytes, settings and the time go in, a struct or a refusal comes out.  Nothing
- * is copied but the two names; payload and metadata stay the caller's bytes.
+ * is copied but names and rules; payload and metadata stay the caller's bytes.
  */
 #ifndef API_TASK_REQUEST_H
 #define API_TASK_REQUEST_H
@@ -13,6 +13,7 @@
 
 #include "base/attr.h"
 #include "base/jscan.h"
+#include "model/backoff.h"
 #include "model/names.h"
 #include "model/settings.h"
 
@@ -32,6 +33,9 @@ struct task_request {
 	int32_t timeout_ms; /* 0: the type's */
 	int64_t run_at_us;  /* 0: now */
 	int64_t delay_ms;
+	int64_t retry_until_us;		 /* 0: none */
+	int64_t deadline_us;		 /* 0: none */
+	char backoff[BACKOFF_TEXT_SIZE]; /* canonical JSON; "": none */
 };
 
 /* what the client is told; code is one of those in api/openapi.yaml */

@@ -32,7 +32,7 @@ is_short(const struct dispatch *d, int room)
 	struct engine *e = d->engine;
 	bool line_is_short;
 
-	if (d->stopped || !e->serving || e->ending ||
+	if (d->stopped || d->suspect != NULL || !e->serving || e->ending ||
 	    !store_is_up(e->store, STORE_WORK))
 		return false;
 	if (d->direct)
@@ -137,10 +137,7 @@ adopt_end(struct dispatch *d, bool lost)
 	while ((a = TAILQ_FIRST(&d->newborn)) != NULL) {
 		TAILQ_REMOVE(&d->newborn, a, link);
 		count++;
-		if (names_queue(d->engine->names, a->queue_id) != NULL)
-			claim_start(d, a);
-		else
-			TAILQ_INSERT_TAIL(&d->unnamed, a, link);
+		claim_ready(d, a);
 	}
 	score_add(d->engine->slot, SCORE_tasks_claimed_total, count);
 	if (note != NULL || !TAILQ_EMPTY(&d->unnamed))

@@ -61,7 +61,10 @@ attempt_let_go(struct dispatch *d, struct attempt *a)
 		hmap_remove(d->held, a->elem.id.b, sizeof(a->elem.id.b));
 		put_place(a);
 	}
+	if (d->suspect == a)
+		suspect_ended(d);
 	mem_free(a->payload);
+	mem_free(a->backoff);
 	mem_free(a->result);
 	mem_free(a->error_message);
 	if (d->spare_count < 1024) {
@@ -223,6 +226,14 @@ attempt_fence(const struct attempt *a, char buf[FENCE_TEXT_SIZE])
 	snprintf(buf, FENCE_TEXT_SIZE, "%d-%s-%d", a->number,
 	    owner_text(attempt_owner(a), owner), a->claim);
 	return buf;
+}
+
+int64_t
+attempt_done_by_us(const struct attempt *a, int64_t timeout_ms)
+{
+	int64_t us = engine_now_us(a->dispatch->engine) + timeout_ms * 1000;
+
+	return a->deadline_us != 0 && a->deadline_us < us ? a->deadline_us : us;
 }
 
 static void

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/dispatch_int.h"
+#include "model/backoff.h"
 
 #define CLAIM_ROWS    512
 #define DIRECT_MIN_MS 20
@@ -186,7 +187,7 @@ claim_start(struct dispatch *d, struct attempt *a)
 	if (d->stopped || e->ending) {
 		/* claimed while the worker began to leave: others shall run it */
 		a->state = ATTEMPT_RUNNING;
-		attempt_failed(a, OUTCOME_BACK, "drain", "", 0, -1);
+		attempt_failed(a, OUTCOME_BACK, "", "", 0, -1);
 		return;
 	}
 	a->state = ATTEMPT_RUNNING;
@@ -200,6 +201,15 @@ claim_start(struct dispatch *d, struct attempt *a)
 	if (h->ops->start(h->self, a, &err) != 0)
 		attempt_failed(
 		    a, OUTCOME_RETRY, "start_failed", err.text, strlen(err.text), -1);
+}
+
+void
+claim_ready(struct dispatch *d, struct attempt *a)
+{
+	if (names_queue(d->engine->names, a->queue_id) != NULL)
+		claim_start(d, a);
+	else
+		TAILQ_INSERT_TAIL(&d->unnamed, a, link);
 }
 
 static void
@@ -247,6 +257,30 @@ claim_ask_names(struct dispatch *d)
 	}
 }
 
+/* the task's own rule; a row that was written by other hands may hold anything */
+static int
+take_backoff(struct attempt *a, const struct pgrows *rows, int row)
+{
+	struct err err = ERR_INIT;
+	const char *text;
+	size_t len;
+
+	text = pgrows_text(rows, row, 9, &len);
+	a->backoff = mem_zero(sizeof(*a->backoff));
+	if (a->backoff == NULL)
+		return -1;
+	if (backoff_parse_json(text, len, a->backoff, &err) != 0) {
+		char id[UUID_TEXT_SIZE];
+
+		log_warn(NULL, "a task's backoff cannot be read: its type's counts",
+		    "task=%s reason=\"%.200s\"", uuid_format(&a->elem.id, id),
+		    err.text);
+		mem_free(a->backoff);
+		a->backoff = NULL;
+	}
+	return 0;
+}
+
 /* ours from now on; 0, or -1 when there is no memory for it */
 static int
 take_row(struct dispatch *d, struct attempt *a, const struct pgrows *rows, int row,
@@ -260,6 +294,10 @@ take_row(struct dispatch *d, struct attempt *a, const struct pgrows *rows, int r
 		if (a->payload == NULL)
 			return -1;
 	}
+	if (!pgrows_is_null(rows, row, 9) && take_backoff(a, rows, row) != 0)
+		return -1;
+	if (!pgrows_is_null(rows, row, 10))
+		a->deadline_us = pgrows_time_us(rows, row, 10);
 	a->number = (int)pgrows_int(rows, row, 2);
 	a->claim = d->claim;
 	a->queue_id = (int)pgrows_int(rows, row, 4);
@@ -330,7 +368,8 @@ take_rows(struct dispatch *d, const struct pgrows *rows)
 	for (int i = 0; i < count; i++) {
 		a = attempt_for(d, rows, i);
 		if (a != NULL && take_row(d, a, rows, i, note) == 0) {
-			TAILQ_INSERT_TAIL(&ready, a, link);
+			TAILQ_INSERT_TAIL(
+			    suspect_may_be(a) ? &d->doubtful : &ready, a, link);
 			continue;
 		}
 		/* it is ours and cannot run here: others need not wait for the audit */
@@ -343,10 +382,7 @@ take_rows(struct dispatch *d, const struct pgrows *rows)
 	score_add(d->engine->slot, SCORE_tasks_claimed_total, (uint64_t)count);
 	while ((a = TAILQ_FIRST(&ready)) != NULL) {
 		TAILQ_REMOVE(&ready, a, link);
-		if (names_queue(d->engine->names, a->queue_id) != NULL)
-			claim_start(d, a);
-		else
-			TAILQ_INSERT_TAIL(&d->unnamed, a, link);
+		claim_ready(d, a);
 	}
 }
 

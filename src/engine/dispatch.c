@@ -7,6 +7,9 @@
  * its handler has it (RUNNING) until it has an outcome (ENDED, RECORDING: finish.c). No
  * slot, no pop.  claim.c says and hears the claims, attempt.c keeps what is held.
  *
+ * A task that two crashes make a suspect runs alone (suspect.c): meanwhile nothing else
+ * is taken.
+ *
  * Without Redis (or when it refuses pops) the worker claims straight from PostgreSQL.
  *
  * Everything that changes the answer to "what next" calls dispatch_wake; look() then
@@ -38,6 +41,8 @@ dispatch_create(struct engine *e, struct err *err)
 	TAILQ_INIT(&d->claiming);
 	TAILQ_INIT(&d->unnamed);
 	TAILQ_INIT(&d->naming);
+	TAILQ_INIT(&d->doubtful);
+	TAILQ_INIT(&d->asking);
 	TAILQ_INIT(&d->spare);
 	TAILQ_INIT(&d->ended);
 	TAILQ_INIT(&d->newborn);
@@ -62,6 +67,7 @@ static void
 attempt_free(struct attempt *a)
 {
 	mem_free(a->payload);
+	mem_free(a->backoff);
 	mem_free(a->result);
 	mem_free(a->error_message);
 	mem_free(a);
@@ -97,6 +103,12 @@ dispatch_free(struct dispatch *d)
 	loop_timer_free(d->direct_timer);
 	pgparam_fini(&d->params);
 	mem_free(d);
+}
+
+bool
+dispatch_has_suspect(const struct dispatch *d)
+{
+	return d->suspect != NULL;
 }
 
 bool
@@ -166,8 +178,8 @@ dispatch_popped(struct dispatch *d, const struct elem *el)
 		a->in_list = true;
 		return;
 	}
-	if (d->stopped || t == NULL || !store_is_up(e->store, STORE_WORK) ||
-	    !types_take_place(e->types, t)) {
+	if (d->stopped || d->suspect != NULL || t == NULL ||
+	    !store_is_up(e->store, STORE_WORK) || !types_take_place(e->types, t)) {
 		bounce(d, el);
 		return;
 	}
@@ -260,7 +272,8 @@ look(void *arg)
 		claim_ask(d);
 	if (!TAILQ_EMPTY(&d->unnamed) && TAILQ_EMPTY(&d->naming))
 		claim_ask_names(d);
-	if (d->stopped ||
+	suspect_look(d, may_claim);
+	if (d->stopped || d->suspect != NULL ||
 	    !may_claim) /* nor is anything popped that cannot be claimed */
 		return;
 	if (d->claim_state == CLAIM_NONE && !TAILQ_EMPTY(&d->popped))

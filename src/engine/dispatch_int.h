@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * dispatch_int.h - what dispatch.c, claim.c, adopt.c and attempt.c share: the state of
- * one worker's dispatch, and the calls between them.
+ * dispatch_int.h - what dispatch.c, claim.c, adopt.c, suspect.c and attempt.c share:
+ * the state of one worker's dispatch, and the calls between them.
  */
 #ifndef ENGINE_DISPATCH_INT_H
 #define ENGINE_DISPATCH_INT_H
@@ -34,9 +34,14 @@ struct dispatch {
 	struct hmap *held; /* every attempt but ghosts, by task id */
 	struct attempts popped;
 	struct attempts claiming;
-	struct attempts unnamed; /* CLAIMED, their queue's name is not known */
-	struct attempts naming;	 /* the same, and the question is under way */
-	struct attempts spare;	 /* free list */
+	struct attempts unnamed;  /* CLAIMED, their queue's name is not known */
+	struct attempts naming;	  /* the same, and the question is under way */
+	struct attempts doubtful; /* CLAIMED, perhaps suspects */
+	struct attempts asking;	  /* the same, and the question is under way */
+	/* the one that shall run, or runs, with nothing beside it; NULL: none */
+	struct attempt *suspect;
+	bool suspect_begun;    /* it was alone, and is with its handler or on the way */
+	struct attempts spare; /* free list */
 	size_t spare_count;
 	struct claim_notes ended; /* batches that ended without a finish */
 	int batches;		  /* numbers given to claims so far: the latest one */
@@ -83,7 +88,14 @@ void dispatch_give_back_popped(
 /* adopt.c: a submit's batch whose answer was lost becomes the claim to be asked for */
 void adopt_ask(struct dispatch *d);
 
+/* suspect.c: tasks that were there in two crashes */
+bool suspect_may_be(const struct attempt *a); /* CLAIMED: has to be asked about */
+/* may_ask: the database may be asked now */
+void suspect_look(struct dispatch *d, bool may_ask);
+void suspect_ended(struct dispatch *d);
+
 /* claim.c */
+void claim_ready(struct dispatch *d, struct attempt *a); /* the same, once named */
 void claim_start(struct dispatch *d, struct attempt *a); /* CLAIMED: to its handler */
 void claim_popped(struct dispatch *d);	  /* what waits goes out in one claim */
 void claim_straight(struct dispatch *d);  /* without Redis */

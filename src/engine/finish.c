@@ -2,6 +2,10 @@
 /*
  * finish.c - the outcome of attempts into PostgreSQL, many in one statement.
  *
+ * PostgreSQL decides by the row: a retry that would begin past the task's deadline is a
+ * failure, and a task that somebody wants cancelled is not tried again.  What it
+ * returns is what happened.
+ *
  * The guard (id, state, attempt, owner, claim batch) stands in the statement: what is
  * not returned was not this worker's any more, and nothing was changed.  Acknowledge
  * only after the commit: an id removed from the processing list before it would be
@@ -23,7 +27,6 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "engine/internal.h"
-#include "model/backoff.h"
 
 #define FINISH_ROWS  512
 #define FINISH_BYTES (4 * 1024 * 1024)
@@ -155,7 +158,9 @@ delay_of(struct attempt *a)
 {
 	if (a->retry_ms <
 	    0) /* drawn once: a batch that is sent again must be the same */
-		a->retry_ms = backoff_ms(a->failures, random_u64());
+		a->retry_ms =
+		    backoff_ms(a->backoff != NULL ? a->backoff : a->type->backoff,
+			a->failures, random_u64());
 	return a->retry_ms;
 }
 
@@ -353,34 +358,48 @@ find_in_batch(struct finish *f, int app_id, const struct uuid *id)
 	return found != NULL ? *found : NULL;
 }
 
+/*
+ * What was asked for, unless PostgreSQL decided otherwise by the row.  (When it is
+ * asked later, the task may have moved on: what began as a retry is one.)
+ */
+static enum task_state
+decided(const struct attempt *a, enum task_state state)
+{
+	enum task_state asked = state_of(a);
+
+	if (asked == TASK_SUCCEEDED || asked == TASK_FAILED)
+		return asked;
+	return state == TASK_CANCELLED || state == TASK_FAILED ? state : asked;
+}
+
 static void
-count_outcome(struct engine *e, const struct attempt *a)
+count_outcome(struct engine *e, const struct attempt *a, enum task_state state)
 {
 	char id[UUID_TEXT_SIZE];
 	struct log_ctx ctx = {"task", uuid_format(&a->elem.id, id)};
 	int64_t ms = loop_now_ms(e->loop) - a->started_ms;
 
-	switch (event_of(a)) {
-	case TASK_EV_SUCCEEDED:
+	switch (decided(a, state)) {
+	case TASK_SUCCEEDED:
 		score_add(e->slot, SCORE_tasks_succeeded_total, 1);
 		log_debug(&ctx, "task succeeded", "attempt=%d ms=%lld", a->number,
 		    (long long)ms);
 		break;
-	case TASK_EV_RETRY:
+	case TASK_SCHEDULED:
 		score_add(e->slot, SCORE_tasks_retried_total, 1);
 		log_info(&ctx, "attempt failed, the task will be tried again",
 		    "type=%s attempt=%d code=%s ms=%lld retry_ms=%lld", a->type->name,
 		    a->number, a->error_code, (long long)ms, (long long)a->retry_ms);
 		break;
-	case TASK_EV_EXHAUSTED:
+	case TASK_FAILED:
 		score_add(e->slot, SCORE_tasks_failed_total, 1);
 		log_info(&ctx, "task failed", "type=%s attempt=%d code=%s ms=%lld",
 		    a->type->name, a->number, a->error_code, (long long)ms);
 		break;
-	case TASK_EV_CANCELLED:
+	case TASK_CANCELLED:
 		score_add(e->slot, SCORE_tasks_cancelled_total, 1);
-		log_info(&ctx, "running task cancelled", "type=%s attempt=%d ms=%lld",
-		    a->type->name, a->number, (long long)ms);
+		log_info(&ctx, "task cancelled", "attempt=%d ms=%lld", a->number,
+		    (long long)ms);
 		break;
 	default:
 		score_add(e->slot, SCORE_tasks_lost_total, 1);
@@ -405,7 +424,7 @@ take_accepted(struct finish *f, const struct pgrows *rows)
 		a->accepted = true;
 		state = (enum task_state)pgrows_int(rows, i, 2);
 		if (!a->ghost || state == TASK_QUEUED)
-			count_outcome(e, a);
+			count_outcome(e, a, state);
 		if (task_is_final(state) && !pgrows_is_null(rows, i, 3)) {
 			pgrows_uuid(rows, i, 3, &waiter);
 			waiters_tell(e->waiters, &waiter, a->elem.app_id, &a->elem.id);

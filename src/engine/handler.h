@@ -20,6 +20,7 @@
 #include "model/settings.h"
 #include "model/task.h"
 
+struct backoff;
 struct claim_note;
 struct dispatch;
 struct type_entry;
@@ -52,8 +53,10 @@ struct attempt {
 	struct claim_note *note; /* that batch; NULL: none, or told already */
 	int queue_id;
 	int failures, max_attempts;
-	int64_t timeout_ms; /* 0: the type's */
-	char *payload;	    /* JSON, NUL-terminated; NULL: null */
+	int64_t timeout_ms;	 /* 0: the type's */
+	int64_t deadline_us;	 /* of the task, by PostgreSQL's clock; 0: none */
+	struct backoff *backoff; /* the task's own rule; owned; NULL: the type's */
+	char *payload;		 /* JSON, NUL-terminated; NULL: null */
 	size_t payload_len;
 	struct type_entry *type;
 	const char *queue_name; /* valid during start */
@@ -101,6 +104,9 @@ const char *attempt_type_name(const struct attempt *a);
 #define FENCE_TEXT_SIZE 80
 char *attempt_fence(const struct attempt *a, char buf[FENCE_TEXT_SIZE]);
 const struct uuid *attempt_owner(const struct attempt *a);
+/* when it should be done at the latest, by PostgreSQL's clock: so long from now, or the
+ * task's deadline, if that is earlier */
+int64_t attempt_done_by_us(const struct attempt *a, int64_t timeout_ms);
 
 /*
  * The end.  result (JSON, given: mem_free is the engine's) only with OUTCOME_SUCCEEDED,

@@ -13,6 +13,7 @@
 #include "engine/names.h"
 #include "engine/submit.h"
 #include "engine/waiters.h"
+#include "model/backoff.h"
 #include "pg/pgconn.h"
 #include "store/sql.h"
 #include "store/store.h"
@@ -86,6 +87,8 @@ struct type_entry {
 	int limit;			      /* at a time on this worker */
 	int used;
 	bool metered; /* the feeder pushes it against free places only */
+	const struct backoff *backoff; /* NULL: the default rule */
+	struct backoff own_backoff;    /* what it points to */
 };
 struct types *types_create(struct engine *e, struct err *err) ATTR_CHECK;
 void types_free(struct types *ts);
@@ -115,6 +118,8 @@ void submit_room(struct submit *s); /* there may be room to adopt again */
 /* dispatch.c: pop, claim, start */
 struct dispatch *dispatch_create(struct engine *e, struct err *err) ATTR_CHECK;
 void dispatch_free(struct dispatch *d);
+/* a task that runs alone is held: nothing else is taken */
+bool dispatch_has_suspect(const struct dispatch *d);
 bool dispatch_is_quiet(const struct dispatch *d); /* no handler has anything */
 void dispatch_wake(struct dispatch *d); /* something changed: look what can be done */
 void dispatch_popped(struct dispatch *d, const struct elem *el); /* broker event */

@@ -9,7 +9,8 @@
  *
  * A worker that died on this node is on the scoreboard's burials, put there by the
  * master after it had killed the worker's process groups; whichever worker is quicker
- * takes it.  A lost node's are found by the leader.
+ * takes it.  Unless it had been told to end, its death counts against the tasks that it
+ * ran (suspect.c).  A lost node's are found by the leader, and count against nothing.
  */
 #include <string.h>
 #include <unistd.h>
@@ -27,6 +28,8 @@ struct recover {
 	struct engine *engine;
 	struct uuid owners[OWNERS_MOST]; /* waiting or under way */
 	bool mark[OWNERS_MOST];
+	bool crashed[OWNERS_MOST]; /* it ended by itself: that counts against its tasks
+				    */
 	size_t count;
 	size_t open; /* the first so many are under way */
 	enum step step;
@@ -82,19 +85,25 @@ recover_idle(const struct recover *r)
 	return r->count == 0;
 }
 
+static void
+add_owner(struct recover *r, const struct uuid *owner, bool mark, bool crashed)
+{
+	for (size_t k = 0; k < r->count; k++) {
+		if (uuid_eq(&r->owners[k], owner))
+			return;
+	}
+	if (r->count == OWNERS_MOST)
+		return;
+	r->owners[r->count] = *owner;
+	r->mark[r->count] = mark;
+	r->crashed[r->count++] = crashed;
+}
+
 void
 recover_owners(struct recover *r, const struct uuid *owners, size_t count, bool mark)
 {
-	for (size_t i = 0; i < count && r->count < OWNERS_MOST; i++) {
-		bool known = false;
-
-		for (size_t k = 0; k < r->count && !known; k++)
-			known = uuid_eq(&r->owners[k], &owners[i]);
-		if (known)
-			continue;
-		r->owners[r->count] = owners[i];
-		r->mark[r->count++] = mark;
-	}
+	for (size_t i = 0; i < count; i++)
+		add_owner(r, &owners[i], mark, false);
 	go_on(r);
 }
 
@@ -115,10 +124,12 @@ recover_burials(struct recover *r)
 		if (!atomic_compare_exchange_strong(&bu->state, &open, BURIAL_TAKEN))
 			continue;
 		atomic_store(&bu->taker, me);
-		if (score_get_uuid(bu->incarnation, &owner))
-			recover_owners(r, &owner, 1, true);
-		else
+		if (!score_get_uuid(bu->incarnation, &owner)) {
 			atomic_store(&bu->state, BURIAL_FREE);
+			continue;
+		}
+		add_owner(r, &owner, true, atomic_load(&bu->crashed) != 0);
+		go_on(r);
 	}
 }
 
@@ -147,11 +158,35 @@ finish(struct recover *r)
 	memmove(r->owners, r->owners + r->open,
 	    (r->count - r->open) * sizeof(r->owners[0]));
 	memmove(r->mark, r->mark + r->open, (r->count - r->open) * sizeof(r->mark[0]));
+	memmove(r->crashed, r->crashed + r->open,
+	    (r->count - r->open) * sizeof(r->crashed[0]));
 	r->count -= r->open;
 	r->open = 0;
 	r->step = STEP_NONE;
 	broker_publish(
 	    r->engine->broker, "sweep"); /* the leader looks again for late claims */
+}
+
+/* it was cancelled while it ran, or is poison */
+static void
+tell_ended(struct engine *e, const struct elem *el, const struct pgrows *rows, int row)
+{
+	enum task_state state = (enum task_state)pgrows_int(rows, row, 5);
+	struct uuid waiter;
+	char id[UUID_TEXT_SIZE];
+
+	if (state == TASK_FAILED) {
+		score_add(e->slot, SCORE_tasks_failed_total, 1);
+		log_warn(NULL, "a task crashes its worker: it failed for good",
+		    "task=%s attempt=%d code=poison", uuid_format(&el->id, id),
+		    (int)pgrows_int(rows, row, 4));
+	} else {
+		score_add(e->slot, SCORE_tasks_cancelled_total, 1);
+	}
+	if (!pgrows_is_null(rows, row, 6)) {
+		pgrows_uuid(rows, row, 6, &waiter);
+		waiters_tell(e->waiters, &waiter, el->app_id, &el->id);
+	}
 }
 
 /* the ids go to the popping end at once; if that fails the feeder sees rows that are
@@ -162,18 +197,23 @@ push_taken(struct recover *r, const struct pgrows *rows)
 	struct engine *e = r->engine;
 	struct elem el;
 	struct type_entry *t;
-	int count = pgrows_count(rows);
+	int count = 0;
 
-	if (count == 0)
-		return;
-	for (int i = 0; i < count; i++) {
+	for (int i = 0; i < pgrows_count(rows); i++) {
 		el.app_id = (int)pgrows_int(rows, i, 0);
 		pgrows_uuid(rows, i, 1, &el.id);
 		el.type_id = (int)pgrows_int(rows, i, 2);
+		if (pgrows_int(rows, i, 5) != TASK_QUEUED) {
+			tell_ended(e, &el, rows, i);
+			continue;
+		}
+		count++;
 		t = types_by_id(e->types, el.type_id);
 		if (t != NULL && !t->metered)
 			broker_push_first(e->broker, &el, 1);
 	}
+	if (count == 0)
+		return;
 	score_add(e->slot, SCORE_tasks_lost_total, (uint64_t)count);
 	log_warn(NULL, "tasks of a worker that is gone were queued again", "tasks=%d",
 	    count);
@@ -233,6 +273,14 @@ send_step(struct recover *r)
 			pgparam_elem_uuid(&p, &r->owners[i]);
 	}
 	pgparam_array_end(&p);
+	if (r->step == STEP_TAKE) {
+		pgparam_array(&p, PGTYPE_UUID);
+		for (size_t i = 0; i < r->open; i++) {
+			if (r->crashed[i])
+				pgparam_elem_uuid(&p, &r->owners[i]);
+		}
+		pgparam_array_end(&p);
+	}
 	r->sent = store_exec(r->engine->store, STORE_WORK, stmts[r->step], &p, on_step,
 		      r, NULL) == 0;
 	pgparam_fini(&p);

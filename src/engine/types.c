@@ -25,6 +25,15 @@ struct types {
 	int exec_slots, exec_used;
 };
 
+/* settings_check has read it before */
+static const struct backoff *
+type_backoff(const struct type_settings *s, struct backoff *b)
+{
+	if (s->backoff[0] == '\0' || backoff_parse_setting(s->backoff, b, NULL) != 0)
+		return NULL;
+	return b;
+}
+
 static struct type_entry *
 add(struct types *ts, const char *name, enum handler_kind kind,
     const struct type_settings *s)
@@ -39,6 +48,7 @@ add(struct types *ts, const char *name, enum handler_kind kind,
 	t->settings = s;
 	t->metered = kind == HANDLER_EXEC;
 	t->limit = t->metered ? ts->exec_slots : ts->slots;
+	t->backoff = s != NULL ? type_backoff(s, &t->own_backoff) : NULL;
 	if (s != NULL && s->concurrency > 0 && s->concurrency < t->limit)
 		t->limit = (int)s->concurrency;
 	TAILQ_INSERT_TAIL(&ts->all, t, link);
@@ -70,6 +80,8 @@ types_create(struct engine *e, struct err *err)
 		if (t == NULL &&
 		    add(ts, s->type, (enum handler_kind)s->handler, s) == NULL)
 			goto fail;
+		if (t != NULL)
+			t->backoff = type_backoff(s, &t->own_backoff);
 		if (t != NULL && s->concurrency > 0 && s->concurrency < t->limit) {
 			t->limit = (int)s->concurrency;
 			t->metered = true;
@@ -184,6 +196,14 @@ types_running(const struct types *ts)
 	return ts->slots_used + ts->exec_used;
 }
 
+/* a suspect runs alone: nothing is to be sent here meanwhile */
+static int
+metered_places(const struct types *ts, const struct type_entry *t)
+{
+	return dispatch_has_suspect(ts->engine->dispatch) ? 0
+							  : types_free_places(ts, t);
+}
+
 void
 types_places_text(struct types *ts, struct strbuf *out)
 {
@@ -195,7 +215,7 @@ types_places_text(struct types *ts, struct strbuf *out)
 			continue;
 		/* -1: as many as there are slots */
 		strbuf_printf(
-		    out, " %d:%d", t->id, t->metered ? types_free_places(ts, t) : -1);
+		    out, " %d:%d", t->id, t->metered ? metered_places(ts, t) : -1);
 	}
 }
 

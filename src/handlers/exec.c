@@ -282,7 +282,7 @@ make_env(
 	put_env(env, &count, sb, "SHOAL_WORKER=%s",
 	    owner_worker_text(attempt_owner(a), worker));
 	put_env(env, &count, sb, "SHOAL_DEADLINE=%s",
-	    clock_format(clock_wall_us() + a->timeout_ms * 1000, when));
+	    clock_format(attempt_done_by_us(a, a->timeout_ms), when));
 	/* last, so that the operator's words win over ours where a program takes the
 	 * last */
 	for (size_t i = 0; words[i] != NULL; i++)

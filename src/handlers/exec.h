@@ -7,8 +7,10 @@
  *
  *     SHOAL_TASK_ID  SHOAL_TYPE  SHOAL_QUEUE  SHOAL_ATTEMPT  SHOAL_MAX_ATTEMPTS
  *     SHOAL_FENCE    the token that tells this attempt from any other, for stores
- * downstream SHOAL_DEADLINE when the attempt will be ended (RFC 3339) SHOAL_WORKER who
- * runs it, such as 9f3c0a1b2c3d-1
+ *                    downstream
+ *     SHOAL_DEADLINE when the attempt will be ended, or the task's deadline if that is
+ *                    earlier (RFC 3339)
+ *     SHOAL_WORKER   who runs it, such as 9f3c0a1b2c3d-1
  *
  * Exit 0: standard output is the result, as JSON if it is JSON, else as a string
  * (without one final newline).  75, a signal, or the timeout: the attempt failed and is

@@ -241,7 +241,7 @@ kill_group(const struct master *m, size_t i, pid_t group)
 }
 
 static bool
-bury(struct master *m, size_t i)
+bury(struct master *m, size_t i, bool crashed)
 {
 	struct uuid incarnation;
 	char text[UUID_TEXT_SIZE];
@@ -255,6 +255,7 @@ bury(struct master *m, size_t i)
 			continue;
 		atomic_store(&burial->state, BURIAL_FILLING);
 		atomic_store(&burial->taker, 0);
+		atomic_store(&burial->crashed, crashed);
 		score_set_uuid(burial->incarnation, &incarnation);
 		atomic_store(&burial->state, BURIAL_OPEN);
 		m->suspect[b] = false;
@@ -309,8 +310,10 @@ worker_ended(struct master *m, size_t i, int status)
 	struct score_slot *score = &m->board->slots[i];
 	int64_t lived_ms = m->now_ms - w->slot.started_ms;
 	enum slot_end end = SLOT_END_CRASH;
-	bool news = false;
+	/* who was told to leave and did not manage did not crash by itself */
+	bool wanted = w->slot.wanted, news = false;
 
+	(void)slot_on_exit(&w->slot, status, m->now_ms, &end);
 	for (size_t g = 0; g < SCORE_GROUPS; g++) {
 		pid_t group = atomic_exchange(&score->groups[g], 0);
 
@@ -318,7 +321,7 @@ worker_ended(struct master *m, size_t i, int status)
 			kill_group(m, i, group);
 	}
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != WORKER_EXIT_OK)
-		news = bury(m, i);
+		news = bury(m, i, wanted && end == SLOT_END_CRASH);
 	atomic_store(&score->incarnation[0], 0);
 	atomic_store(&score->incarnation[1], 0);
 	score_retire(m->board, score);
@@ -327,7 +330,6 @@ worker_ended(struct master *m, size_t i, int status)
 	close(w->order_fd);
 	w->order_fd = -1;
 
-	(void)slot_on_exit(&w->slot, status, m->now_ms, &end);
 	tell_end(m, i, end, lived_ms);
 	news |= reopen_burials_of(m, w->pid);
 	w->pid = 0;

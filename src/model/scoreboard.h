@@ -100,8 +100,9 @@ struct score_burial {
 	/* master: FREE -> FILLING -> OPEN; a worker: OPEN -> TAKEN (by
 	 * compare-and-swap) -> FREE (or OPEN again) */
 	_Atomic uint8_t state;
-	_Atomic int32_t taker; /* pid of the worker that has it; master reopens it if
-				  that one dies */
+	_Atomic int32_t taker;	 /* pid of the worker that has it; master reopens it if
+				    that one dies */
+	_Atomic uint8_t crashed; /* master, FILLING: nobody had told it to end */
 	_Atomic uint64_t incarnation[2];
 };
 

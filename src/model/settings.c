@@ -19,6 +19,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "event/addr.h"
+#include "model/backoff.h"
 #include "model/cidr.h"
 #include "model/names.h"
 #include "proc/child.h"
@@ -241,6 +242,9 @@ static const struct conf_key keys[] = {
 	{ .section = "type:", .name = "max_attempts", .type = CONF_INT, .offset = T(max_attempts), .def = "0",
 	  .min = 0, .max = 1000, .unit = "attempts", .flags = CONF_RELOAD,
 	  .help = "Attempts of a task that says nothing else. 0: tasks.max_attempts." },
+	{ .section = "type:", .name = "backoff", .type = CONF_STRING, .offset = T(backoff), .def = "",
+	  .max = 255, .flags = CONF_RELOAD,
+	  .help = "How long a task rests after a failed attempt, unless it says so itself: polynomial; exponential base=10s factor=2 cap=1h jitter=20%; fixed delay=1min jitter=20%; or a list of seconds, [5,60,600], whose last repeats. Jitter takes off up to that share. Empty: polynomial, n^4 + 15 s and up to 10 (n + 1) s." },
 	{ .section = "type:", .name = "max_output", .type = CONF_SIZE, .offset = T(max_output_bytes), .def = "1MiB",
 	  .min = KIB, .max = 4 * MIB, .flags = CONF_RELOAD,
 	  .help = "How much of standard output is kept as the result. More fails the attempt for good." },
@@ -453,9 +457,13 @@ check_listen(const char *key, const char *list, struct err *err)
 static int
 check_type(const struct type_settings *t, struct err *err)
 {
+	struct backoff backoff;
 	char **argv;
 	bool empty, absolute;
 
+	if (t->backoff[0] != '\0' &&
+	    backoff_parse_setting(t->backoff, &backoff, err) != 0)
+		return err_wrap(err, "type:%s.backoff", t->type);
 	if (t->handler != HANDLER_EXEC) {
 		if (t->command[0] != '\0')
 			return err_set(err, ERR_INVALID,

@@ -28,6 +28,7 @@ struct type_settings {
 	int64_t grace_ms;
 	int64_t concurrency;  /* at a time on each worker; 0: node.exec_slots */
 	int64_t max_attempts; /* 0: tasks.max_attempts */
+	char *backoff;	      /* as model/backoff.h reads it; "": the default rule */
 	int64_t max_output_bytes;
 	char *directory;
 	char *environment; /* NAME=VALUE words, split like a command */

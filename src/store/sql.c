@@ -116,7 +116,12 @@ const struct pgstmt sql_mark_dead = {
 
 const struct pgstmt sql_take = {
     "take",
-    "SELECT * FROM shoal.take_tasks($1::uuid[])",
+    "SELECT * FROM shoal.take_tasks($1::uuid[], $2::uuid[])",
+};
+
+const struct pgstmt sql_suspects = {
+    "suspects",
+    "SELECT * FROM shoal.suspects($1::int[], $2::uuid[])",
 };
 
 const struct pgstmt sql_strays = {

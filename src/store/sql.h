@@ -16,7 +16,7 @@ extern const struct pgstmt sql_submit;
 /* the same, me, batch, which to adopt; as sql_submit */
 extern const struct pgstmt sql_submit_adopt;
 /* me, batch, apps, ids, types; app, id, attempt, type, queue, failures, max_attempts,
- * timeout_ms, payload */
+ * timeout_ms, payload, backoff, deadline */
 extern const struct pgstmt sql_claim;
 extern const struct pgstmt sql_claimed; /* me, batch; as sql_claim */
 extern const struct pgstmt
@@ -25,9 +25,11 @@ extern const struct pgstmt sql_finish; /* see finish_tasks; app, id, state, wait
 extern const struct pgstmt
     sql_finished; /* me, apps, ids, attempts, claims; app, id, state, waiter */
 extern const struct pgstmt sql_mark_dead; /* ids; ids that were alive */
-extern const struct pgstmt sql_take;	  /* owners; app, id, type, owner, attempt */
-extern const struct pgstmt sql_strays;	  /* ; owners as an array */
-extern const struct pgstmt sql_held;	  /* me, before; app, id, attempt, claim */
+/* owners, those of them that crashed; app, id, type, owner, attempt, state, waiter */
+extern const struct pgstmt sql_take;
+extern const struct pgstmt sql_suspects; /* apps, ids; app, id of those that are */
+extern const struct pgstmt sql_strays;	 /* ; owners as an array */
+extern const struct pgstmt sql_held;	 /* me, before; app, id, attempt, claim */
 extern const struct pgstmt
     sql_register; /* id, host, version, slots; now in microseconds, database id, cluster
 		     name, epoch */

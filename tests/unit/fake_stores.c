@@ -318,7 +318,7 @@ answer(const struct pgstmt *st, struct pgrows *rows)
 void
 answer_nothing(const struct pgstmt *st)
 {
-	answer(st, rows_new("iiiiiiiii"));
+	answer(st, rows_new("iiiiiiiiiii"));
 }
 
 void

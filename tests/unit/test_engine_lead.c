@@ -37,8 +37,8 @@ recovery_marks_before_it_takes(void **state)
 	answer(&sql_mark_dead, rows_new("u"));
 	answer(&sql_unlead, rows_new("u"));
 	task_id(5, &id);
-	rows = rows_new("iuiui");
-	rows_add(rows, "iuiui", 1, &id, 1, &other, 1);
+	rows = rows_new("iuiuihu");
+	rows_add(rows, "iuiuihn", 1, &id, 1, &other, 1, TASK_QUEUED);
 	answer(&sql_take, rows);
 	assert_true(listed(&fakes.pushed_first, 5));
 	assert_non_null(strstr(fakes.published, " sweep"));
@@ -50,12 +50,12 @@ recovery_marks_before_it_takes(void **state)
 static void
 start_task(int n)
 {
-	struct pgrows *rows = rows_new("iuiiiiiit");
+	struct pgrows *rows = rows_new("iuiiiiiittl");
 	struct uuid id;
 
 	pop_id(n, 1);
 	task_id(n, &id);
-	rows_add(rows, "iuiiiiint", 1, &id, 1, 1, 1, 0, 25, "null");
+	rows_add(rows, "iuiiiiintnn", 1, &id, 1, 1, 1, 0, 25, "null");
 	answer(&sql_claim, rows);
 	if (waiting(&sql_queues_by_id) > 0) {
 		rows = rows_new("iit");

@@ -15,7 +15,7 @@
 #include "base/mem.h"
 #include "fake_stores.h"
 
-#define CLAIM_COLS "iuiiiiiit"
+#define CLAIM_COLS "iuiiiiiittl"
 #define DONE_COLS  "iuhu"
 
 static void
@@ -24,7 +24,7 @@ add_claimed(struct pgrows *rows, int n, int attempt, int type_id, int queue_id)
 	struct uuid id;
 
 	task_id(n, &id);
-	rows_add(rows, "iuiiiiint", 1, &id, attempt, type_id, queue_id, 0, 25, "null");
+	rows_add(rows, "iuiiiiintnn", 1, &id, attempt, type_id, queue_id, 0, 25, "null");
 }
 
 /* queue 1 is known from here on */
@@ -542,7 +542,7 @@ adopted_batch_whose_answer_was_lost_is_asked_for(void **state)
 	UNTIL(waiting(&sql_claimed) == 1);
 	assert_int_equal(param_int(&sql_claimed, 1), 1);
 	rows = rows_new(CLAIM_COLS);
-	rows_add(rows, "iuiiiiint", 1, &adoptees[1].id, 1, 1, 1, 0, 25, "null");
+	rows_add(rows, "iuiiiiintnn", 1, &adoptees[1].id, 1, 1, 1, 0, 25, "null");
 	answer(&sql_claimed, rows);
 	learn_queue(1);
 	assert_int_equal(started_count, 1);

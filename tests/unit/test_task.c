@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "base/attr.h"
-#include "model/backoff.h"
 #include "model/task.h"
 
 #define NO TASK_FORBIDDEN
@@ -100,24 +99,6 @@ an_owner_names_node_and_worker(void **state)
 	assert_memory_equal(whole, worker, strlen(worker));
 }
 
-static void
-rests_grow_and_end_at_a_month(void **state)
-{
-	(void)state;
-	assert_true(backoff_ms(0, 0) == 15000);
-	assert_true(backoff_ms(1, 0) == 16000);
-	assert_true(backoff_ms(3, 0) == 96000);
-	assert_true(backoff_ms(-5, 0) == 15000);
-	for (int n = 0; n < 100; n++) {
-		int64_t least = backoff_ms(n, 0),
-			most = backoff_ms(n, (uint64_t)(10000 * (n + 1) - 1));
-
-		assert_true(least <= most && most <= BACKOFF_MAX_MS);
-		assert_true(most - least < 10000 * (n + 1));
-	}
-	assert_true(backoff_ms(2000, UINT64_MAX) == BACKOFF_MAX_MS);
-}
-
 int
 main(void)
 {
@@ -127,7 +108,6 @@ main(void)
 	    cmocka_unit_test(names_of_states_lead_back),
 	    cmocka_unit_test(an_id_tells_when_it_was_made),
 	    cmocka_unit_test(an_owner_names_node_and_worker),
-	    cmocka_unit_test(rests_grow_and_end_at_a_month),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -63,6 +63,58 @@ durations_are_whole_numbers_with_a_unit(void **state)
 }
 
 static void
+iso_durations_are_exact(void **state)
+{
+	static const struct row rows[] = {
+	    {"PT0S", 0, 0},
+	    {"PT5M", 0, 300000},
+	    {"P1D", 0, 86400000},
+	    {"P2W", 0, 1209600000},
+	    {"P1DT2H30M", 0, 95400000},
+	    {"P1W2DT3H4M5.678S", 0, 788645678},
+	    {"PT1.5S", 0, 1500},
+	    {"PT1,5S", 0, 1500},
+	    {"PT0.0010S", 0, 1},
+	    {"PT36H", 0, 129600000},
+	    {"PT9223372036854775.807S", 0, INT64_MAX},
+	    {"PT9223372036854775.808S", -1, 0},
+	    {"PT9223372036854776S", -1, 0},
+	    {"PT99999999999999999999S", -1, 0},
+	    {"P106751991167DT9999999999H", -1, 0},
+	    {"PT0.0001S", -1, 0},
+	    {"PT1.S", -1, 0},
+	    {"PT.5S", -1, 0},
+	    {"PT1.5M", -1, 0},
+	    {"P", -1, 0},
+	    {"PT", -1, 0},
+	    {"P1DT", -1, 0},
+	    {"P1", -1, 0},
+	    {"P1M", -1, 0},
+	    {"P1Y", -1, 0},
+	    {"P1H", -1, 0},
+	    {"PT1D", -1, 0},
+	    {"PT1M1H", -1, 0},
+	    {"PT1S1S", -1, 0},
+	    {"PT1HT1M", -1, 0},
+	    {"PTT1M", -1, 0},
+	    {"-PT1S", -1, 0},
+	    {"PT-1S", -1, 0},
+	    {"PT1S ", -1, 0},
+	    {"pt1s", -1, 0},
+	    {"1h", -1, 0},
+	    {"", -1, 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		int64_t n = 0;
+
+		if (units_iso8601_ms(rows[i].text, &n) != rows[i].rc || n != rows[i].n)
+			fail_msg("'%s' gave %lld", rows[i].text, (long long)n);
+	}
+}
+
+static void
 sizes_are_whole_numbers_with_a_binary_unit(void **state)
 {
 	static const struct row rows[] = {
@@ -140,6 +192,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(durations_are_whole_numbers_with_a_unit),
+	    cmocka_unit_test(iso_durations_are_exact),
 	    cmocka_unit_test(sizes_are_whole_numbers_with_a_binary_unit),
 	    cmocka_unit_test(spelling_is_the_shortest_exact_one),
 	    cmocka_unit_test(what_is_written_is_read_back),

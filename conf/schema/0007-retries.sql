@@ -1,0 +1,275 @@
+-- SPDX-License-Identifier: BSD-2-Clause
+--
+-- 0007-retries: what becomes of a task after an attempt: again, later, or never; deadlines; poison.
+--
+-- PostgreSQL decides, by the row and by its own clock, whether what a worker asks for may be: a retry that would
+-- begin too late is a failure, and a task that somebody wants cancelled is not tried again.  The state
+-- that a function returns is the one that was decided.
+--
+-- Attempts that did not succeed leave an event each.  detail: duration_ms; next_at of a retry; why of a failure:
+-- max_attempts, permanent, retry_until or deadline.
+
+-- How often a worker crashed by itself while it ran this task; NULL: never.  Two make it a suspect, which
+-- workers run alone (src/engine/suspect.c); a crash while nothing ran beside it is proof.
+ALTER TABLE shoal.task ADD COLUMN crashes smallint;
+
+-- Tasks whose outcome was recorded just now, while somebody follows an application's events; filled by a later
+-- step.  Those that did not succeed have their event already.
+CREATE FUNCTION shoal.note_ended(p_apps int[], p_ids uuid[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+END $$;
+
+-- a time as it is written in JSON
+CREATE FUNCTION shoal.time_text(p_at timestamptz) RETURNS text LANGUAGE sql STABLE AS $$
+	SELECT to_char(p_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+$$;
+
+-- ---------------------------------------------------------------------- finish
+
+-- p_states: 3 succeeded, 4 failed, 5 cancelled, 0 retry after p_delays ms, 1 given back at no cost; NULL: all
+-- succeeded, and have no result.  An attempt that is given back without a code never began, and is not told of.
+CREATE OR REPLACE FUNCTION shoal.finish_tasks(p_me uuid, p_apps int[], p_ids uuid[], p_attempts int[],
+	p_claims int[], p_states smallint[], p_delays bigint[], p_results text[], p_codes text[],
+	p_messages text[], p_done int[])
+RETURNS TABLE (app_id int, id uuid, state smallint, waiter uuid)
+LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
+SET enable_mergejoin = off SET enable_material = off AS $$
+#variable_conflict use_column
+DECLARE
+	places tid[];
+	spots int[];
+	n int;
+	good boolean := p_states IS NULL OR NOT p_states && '{0,1,4,5}'::smallint[];
+BEGIN
+	LOOP
+		SELECT array_agg(r.place), array_agg(u.spot::int) INTO places, spots
+		  FROM unnest(p_apps, p_ids, p_attempts, p_claims) WITH ORDINALITY
+			AS u (app_id, id, attempt, claim, spot), LATERAL (
+			SELECT t.ctid AS place FROM shoal.task t
+			 WHERE t.app_id = u.app_id AND t.id = u.id AND t.state = 2
+			   AND t.attempt = u.attempt AND t.owner = p_me AND t.claim = u.claim OFFSET 0) r;
+		EXIT WHEN places IS NULL;
+		IF p_states IS NULL THEN
+			RETURN QUERY
+			UPDATE shoal.task t
+			   SET state = 3, finished_at = clock_timestamp(), order_at = NULL, due_at = NULL,
+			       expire_at = NULL, result = NULL, error_code = NULL, error_message = NULL
+			 WHERE t.ctid = ANY (places) AND t.state = 2 AND t.owner = p_me
+			RETURNING t.app_id, t.id, t.state, t.waiter;
+		ELSIF good THEN
+			RETURN QUERY
+			UPDATE shoal.task t
+			   SET state = 3, finished_at = clock_timestamp(), order_at = NULL, due_at = NULL,
+			       expire_at = NULL, error_code = NULL, error_message = NULL,
+			       result = p_results[spots[array_position(places, t.ctid)]]
+			 WHERE t.ctid = ANY (places) AND t.state = 2 AND t.owner = p_me
+			RETURNING t.app_id, t.id, t.state, t.waiter;
+		ELSE
+			RETURN QUERY
+			WITH moved AS (
+				UPDATE shoal.task t
+				   SET (state, failures, finished_at, order_at, due_at, run_at, expire_at, owner,
+				        result, error_code, error_message) = (
+					SELECT d.state,
+					       t.failures + CASE WHEN d.state IN (0, 4) THEN 1 ELSE 0 END,
+					       CASE WHEN d.state >= 3 THEN clock_timestamp() END,
+					       CASE WHEN d.state = 1 THEN coalesce(t.order_at, t.run_at) END,
+					       CASE WHEN d.state = 0 THEN d.next END,
+					       CASE WHEN d.state = 0 THEN d.next ELSE t.run_at END,
+					       CASE WHEN d.state < 2 THEN t.deadline END,
+					       CASE WHEN d.state <> 1 THEN t.owner END,
+					       p_results[d.k],
+					       CASE d.state WHEN 1 THEN t.error_code WHEN 5 THEN 'cancelled'
+					            ELSE p_codes[d.k] END,
+					       CASE d.state WHEN 1 THEN t.error_message
+					            ELSE p_messages[d.k] END
+					  FROM (SELECT x.k, x.next, CASE
+							WHEN t.cancel_at IS NOT NULL AND p_states[x.k] < 2 THEN 5
+							WHEN p_states[x.k] = 0 AND (t.deadline <= x.next
+							  OR t.retry_until < x.next) THEN 4
+							ELSE p_states[x.k] END AS state
+						  FROM (SELECT s.k, now() + p_delays[s.k]
+								* interval '1 millisecond' AS next
+							  FROM (SELECT spots[array_position(places, t.ctid)] AS k
+							        OFFSET 0) s OFFSET 0) x OFFSET 0) d)
+				 WHERE t.ctid = ANY (places) AND t.state = 2 AND t.owner = p_me
+				RETURNING t.app_id, t.id, t.state, t.waiter, t.attempt, t.started_at, t.run_at,
+				          t.failures, t.max_attempts, t.deadline, t.error_code, t.error_message
+			), noted AS (
+				INSERT INTO shoal.event (app_id, task_id, kind, state, attempt, owner, code,
+				                         message, detail)
+				SELECT m.app_id, m.id, CASE m.state WHEN 0 THEN 4 WHEN 4 THEN 5 WHEN 1 THEN 6
+				       ELSE 8 END, m.state, m.attempt, p_me,
+				       CASE WHEN m.state = 1 THEN 'given_back' ELSE m.error_code END,
+				       CASE WHEN m.state <> 1 THEN right(m.error_message, 4096) END,
+				       '{"duration_ms":' || greatest(0, (date_part('epoch',
+					clock_timestamp() - m.started_at) * 1000)::bigint)
+				       || CASE m.state
+					WHEN 0 THEN ',"next_at":"' || shoal.time_text(m.run_at) || '"'
+					WHEN 4 THEN ',"why":"' || CASE
+						WHEN m.asked = 0 AND m.deadline <= m.next THEN 'deadline'
+						WHEN m.asked = 0 THEN 'retry_until'
+						WHEN m.failures >= m.max_attempts THEN 'max_attempts'
+						ELSE 'permanent' END || '"'
+					ELSE '' END || '}'
+				  FROM (SELECT o.*, p_states[o.k] AS asked, p_codes[o.k] AS told,
+					       now() + p_delays[o.k] * interval '1 millisecond' AS next
+					  FROM (SELECT v.*, array_position(p_ids, v.id) AS k
+						  FROM moved v WHERE v.state <> 3) o) m
+				 WHERE m.state <> 1 OR m.told IS NOT NULL
+			)
+			SELECT v.app_id, v.id, v.state, v.waiter FROM moved v;
+		END IF;
+		GET DIAGNOSTICS n = ROW_COUNT;
+		EXIT WHEN n = array_length(places, 1);
+	END LOOP;
+	IF EXISTS (SELECT 1 FROM shoal.watched) THEN
+		PERFORM shoal.note_ended(p_apps, p_ids);
+	END IF;
+	IF p_done IS NOT NULL THEN
+		DELETE FROM shoal.claim c WHERE c.owner = p_me AND c.batch = ANY (p_done);
+	END IF;
+END $$;
+
+-- ---------------------------------------------------------------------- recover
+
+-- All running tasks of these owners become queued again: a lost attempt keeps its number and costs
+-- no budget.  Their incarnations must have been marked in a statement before this one.  Those of p_crashed
+-- ended by themselves, by a signal or unexpectedly, on a node that lives on: that counts against what
+-- they ran.  Not queued again is what somebody wants cancelled, and a suspect that was alone in a crash: it fails
+-- for good.
+--
+-- owner is NULL here: nobody asks whose they were.
+DROP FUNCTION shoal.take_tasks(uuid[]);
+
+CREATE FUNCTION shoal.take_tasks(p_owners uuid[], p_crashed uuid[] DEFAULT '{}')
+RETURNS TABLE (app_id int, id uuid, type_id int, owner uuid, attempt int, state smallint, waiter uuid)
+LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
+SET enable_mergejoin = off SET enable_material = off AS $$
+#variable_conflict use_column
+DECLARE
+	batches shoal.claim[];
+	places tid[];
+	n int;
+	o uuid;
+	crash boolean;
+	alone boolean;
+BEGIN
+	FOR o IN SELECT DISTINCT u.id FROM unnest(p_owners) AS u (id) ORDER BY u.id LOOP
+		batches := ARRAY(SELECT c FROM shoal.claim c WHERE c.owner = o);
+		CONTINUE WHEN batches = '{}';
+		crash := o = ANY (p_crashed);
+		alone := NULL;
+		LOOP
+			places := ARRAY(SELECT r.place
+				  FROM unnest(batches) b, LATERAL unnest(b.apps, b.ids) AS x (app_id, id), LATERAL (
+					SELECT t.ctid AS place FROM shoal.task t
+					 WHERE t.app_id = x.app_id AND t.id = x.id AND t.state = 2
+					   AND t.owner = b.owner AND t.claim = b.batch OFFSET 0) r);
+			EXIT WHEN places = '{}';
+			alone := coalesce(alone, crash AND array_length(places, 1) = 1);
+			RETURN QUERY
+			WITH moved AS (
+				UPDATE shoal.task t
+				   SET (state, owner, order_at, finished_at, expire_at, failures, crashes,
+				        error_code, error_message) = (
+					SELECT d.state,
+					       CASE WHEN d.state <> 1 THEN t.owner END,
+					       CASE WHEN d.state = 1 THEN coalesce(t.order_at, t.run_at) END,
+					       CASE WHEN d.state <> 1 THEN clock_timestamp() END,
+					       CASE WHEN d.state = 1 THEN t.deadline END,
+					       t.failures + CASE WHEN d.state = 4 THEN 1 ELSE 0 END,
+					       CASE WHEN crash THEN coalesce(t.crashes, 0) + 1 ELSE t.crashes END,
+					       CASE d.state WHEN 4 THEN 'poison' WHEN 5 THEN 'cancelled'
+					            ELSE t.error_code END,
+					       CASE d.state
+						WHEN 4 THEN 'its worker crashed ' || t.crashes + 1
+							|| ' times while it ran, the last time with nothing beside it'
+						WHEN 5 THEN 'its worker was gone when it was to be cancelled'
+						ELSE t.error_message END
+					  FROM (SELECT CASE WHEN t.cancel_at IS NOT NULL THEN 5
+					                    WHEN alone AND t.crashes >= 2 THEN 4
+					                    ELSE 1 END AS state OFFSET 0) d)
+				 WHERE t.ctid = ANY (places) AND t.state = 2
+				RETURNING t.app_id, t.id, t.type_id, t.attempt, t.state, t.waiter, t.started_at,
+				          t.error_code, t.error_message
+			), noted AS (
+				INSERT INTO shoal.event (app_id, task_id, kind, state, attempt, owner, code,
+				                         message, detail)
+				SELECT m.app_id, m.id, CASE m.state WHEN 1 THEN 6 WHEN 4 THEN 5 ELSE 8 END, m.state,
+				       m.attempt, o, CASE WHEN m.state <> 1 THEN m.error_code
+					WHEN crash THEN 'crashed' ELSE 'lost' END,
+				       CASE WHEN m.state <> 1 THEN m.error_message END,
+				       '{"duration_ms":' || greatest(0, (date_part('epoch',
+					clock_timestamp() - m.started_at) * 1000)::bigint) || '}'
+				  FROM moved m
+			)
+			SELECT m.app_id, m.id, m.type_id, NULL::uuid, m.attempt, m.state, m.waiter FROM moved m;
+			GET DIAGNOSTICS n = ROW_COUNT;
+			EXIT WHEN n = array_length(places, 1);
+		END LOOP;
+		DELETE FROM shoal.claim c USING unnest(batches) b WHERE c.owner = b.owner AND c.batch = b.batch;
+	END LOOP;
+END $$;
+
+-- which of these tasks are suspects
+CREATE FUNCTION shoal.suspects(p_apps int[], p_ids uuid[]) RETURNS TABLE (app_id int, id uuid)
+LANGUAGE plpgsql STABLE
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
+SET enable_mergejoin = off SET enable_material = off AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+	SELECT r.app_id, r.id
+	  FROM unnest(p_apps, p_ids) AS u (app_id, id), LATERAL (
+		SELECT t.app_id, t.id FROM shoal.task t
+		 WHERE t.app_id = u.app_id AND t.id = u.id AND t.crashes >= 2 OFFSET 0) r;
+END $$;
+
+-- ---------------------------------------------------------------------- deadlines
+
+-- What waits past its deadline has expired.  A claim leaves expire_at alone, since it may change no column that an
+-- index mentions: what runs past it, or has ended, is only taken out of the index, once.  Whoever waits for
+-- such a task asks every 2 s.
+CREATE OR REPLACE FUNCTION shoal.expire(p_most int) RETURNS void LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
+SET enable_mergejoin = off SET enable_material = off AS $$
+DECLARE
+	places tid[];
+BEGIN
+	-- now() and not clock_timestamp(), which is volatile: no index can be searched for it
+	places := ARRAY(SELECT t.ctid FROM shoal.task t WHERE t.expire_at <= now()
+	                 ORDER BY t.expire_at LIMIT p_most);
+	IF places = '{}' THEN
+		RETURN;
+	END IF;
+	UPDATE shoal.task t SET expire_at = NULL
+	 WHERE t.ctid = ANY (places) AND t.state >= 2 AND coalesce(t.expire_at <= now(), false);
+	WITH moved AS (
+		UPDATE shoal.task t
+		   SET state = 6, finished_at = clock_timestamp(), expire_at = NULL, due_at = NULL,
+		       order_at = NULL, error_code = 'deadline',
+		       error_message = 'its deadline passed before it could begin'
+		 WHERE t.ctid = ANY (places) AND t.state < 2 AND coalesce(t.expire_at <= now(), false)
+		RETURNING t.app_id, t.id, t.attempt, t.deadline, t.error_code, t.error_message
+	)
+	INSERT INTO shoal.event (app_id, task_id, kind, state, attempt, code, message, detail)
+	SELECT m.app_id, m.id, 9, 6, m.attempt, m.error_code, m.error_message,
+	       '{"deadline":"' || shoal.time_text(m.deadline) || '"}'
+	  FROM moved m;
+END $$;
+
+-- see the end of 0001
+DO $$
+DECLARE
+	f regprocedure;
+BEGIN
+	IF current_setting('server_version_num')::int >= 110000 THEN
+		FOR f IN SELECT p.oid FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+		          WHERE n.nspname = 'shoal' LOOP
+			EXECUTE 'ALTER FUNCTION ' || f || ' SET jit = off';
+		END LOOP;
+	END IF;
+END $$;
