@@ -264,7 +264,7 @@ END $$;
 -- ---------------------------------------------------------------------- by filter
 
 -- A filter walks an application's tasks in the order of their ids, from the time of a submit to another, and
--- never beyond the moment of the operation's creation.  Each batch is one transaction that changes its tasks, counts them
+-- never beyond the operation's own: an id begins with the millisecond of its making.  Each batch is one transaction that changes its tasks, counts them
 -- and moves "at": whoever leads goes on there, and no task is counted twice or left out.
 CREATE TABLE shoal.operation (
 	id          uuid PRIMARY KEY,
@@ -298,12 +298,6 @@ BEGIN
 	SELECT y.id INTO type_id FROM shoal.task_type y WHERE y.name = p_type;
 	known := (p_queue IS NULL OR queue_id IS NOT NULL) AND (p_type IS NULL OR type_id IS NOT NULL);
 END $$;
-
--- the lowest id of the millisecond after this one: all that were submitted so far are below it
-CREATE FUNCTION shoal.id_now() RETURNS uuid LANGUAGE sql VOLATILE AS $$
-	SELECT rpad(lpad(to_hex(floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint + 1), 12, '0'),
-		32, '0')::uuid
-$$;
 
 -- The next p_look tasks behind p_at and below p_below: of all, or of p_ids.  looked: how many there were; last: the
 -- last of them; fit: those that the filter means.
@@ -353,7 +347,7 @@ BEGIN
 		RETURN;
 	END IF;
 	SELECT * INTO l FROM shoal.look_through(p_app, p_states, names.queue_id, names.type_id, p_ids, p_at,
-		least(p_below, shoal.id_now()), p_look);
+		p_below, p_look);
 	RETURN QUERY SELECT coalesce(array_length(l.fit, 1), 0)::bigint,
 		CASE WHEN l.looked = p_look THEN l.last END;
 END $$;
@@ -381,7 +375,7 @@ BEGIN
 	INSERT INTO shoal.operation (id, app_id, action, filter, detail, states, queue_id, type_id, ids, attempts,
 		at, below, state, finished_at)
 	VALUES (p_id, p_app, p_action, p_filter, p_detail, p_states, names.queue_id, names.type_id, p_ids,
-		p_attempts, p_at, least(p_below, shoal.id_now()), CASE WHEN names.known THEN 0 ELSE 1 END,
+		p_attempts, p_at, p_below, CASE WHEN names.known THEN 0 ELSE 1 END,
 		CASE WHEN NOT names.known THEN clock_timestamp() END);
 	RETURN true;
 END $$;

@@ -74,7 +74,7 @@ operation_json(struct jsonw *w, const struct operation_row *o)
 	jsonw_string(w, o->error);
 	jsonw_key(w, "detail");
 	jsonw_raw(w, o->detail, o->detail_len);
-	key_time(w, "created_at", o->created_us);
+	key_time(w, "created_at", task_created_us(&o->id));
 	key_time(w, "finished_at", o->finished_us);
 	jsonw_end(w);
 }
@@ -159,7 +159,7 @@ on_count(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		og->count += pgrows_int(rows, 0, 0);
 		if (pgrows_is_null(rows, 0, 1)) {
 			reply_count(c, true);
-		} else if (og->count >= COUNT_MOST ||
+		} else if (og->count > COUNT_MOST ||
 			   loop_now_ms(api->loop) - c->since_ms >= COUNT_MS) {
 			reply_count(c, false);
 		} else {
@@ -255,6 +255,7 @@ operations_post(struct api *api, struct httpreq *req, int app_id)
 	static const char *const known[] = {NULL};
 	struct call *c = call_begin(api, req, app_id);
 	struct operating *og;
+	struct uuid end;
 	struct err err = {ERR_NOMEM, ""};
 	struct refusal why;
 	const char *body;
@@ -276,6 +277,10 @@ operations_post(struct api *api, struct httpreq *req, int app_id)
 	}
 	og->at = og->request.filter.from;
 	uuid_v7(engine_now_us(api->engine) / 1000, &c->id);
+	/* what is submitted from the next millisecond on is left alone */
+	task_first_id(task_created_us(&c->id) + 1000, &end);
+	if (uuid_cmp(&end, &og->request.filter.below) < 0)
+		og->request.filter.below = end;
 	call_ask(c, og->request.dry_run ? ask_count : ask_new);
 }
 

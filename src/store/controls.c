@@ -144,7 +144,7 @@ const struct pgstmt controls_operate = {
 
 #define OPERATION_COLUMNS                                                              \
 	"o.id, o.action, o.filter, o.detail, o.state, o.matched, o.done, "             \
-	"o.error, " MICROS("o.created_at") ", " MICROS("o.finished_at")
+	"o.error, " MICROS("o.finished_at")
 
 const struct pgstmt controls_operation = {
     "controls_operation",
@@ -255,6 +255,5 @@ operation_row_get(const struct pgrows *rows, int row, struct operation_row *o)
 	o->done = pgrows_int(rows, row, 6);
 	if (!pgrows_is_null(rows, row, 7))
 		o->error = pgrows_text(rows, row, 7, NULL);
-	o->created_us = pgrows_int(rows, row, 8);
-	o->finished_us = pgrows_int(rows, row, 9);
+	o->finished_us = pgrows_int(rows, row, 8);
 }

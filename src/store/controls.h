@@ -97,8 +97,8 @@ struct operation_row {
 	size_t detail_len;
 	enum operation_state state;
 	int64_t matched, done;
-	const char *error;		 /* NULL: none */
-	int64_t created_us, finished_us; /* 0: not yet */
+	const char *error;   /* NULL: none */
+	int64_t finished_us; /* 0: not yet */
 };
 void operation_row_get(const struct pgrows *rows, int row, struct operation_row *o);
 
