@@ -22,6 +22,7 @@
 
 #define COUNT_MOST    100000
 #define COUNT_MS      10000 /* after so long it tells what it has */
+#define DETAIL_MAX    (6 * CONTROL_REASON_MAX + 200) /* all of it escaped */
 #define LIMIT_DEFAULT 50
 #define LIMIT_MAX     100
 
@@ -30,6 +31,7 @@ struct operating {
 	struct operation_request request;
 	struct uuid at; /* counting: the last task that was looked at */
 	int64_t count;
+	char detail[DETAIL_MAX]; /* JSON for the events */
 };
 
 static void
@@ -80,21 +82,36 @@ operation_json(struct jsonw *w, const struct operation_row *o)
 }
 
 static void
-reply_operation(struct call *c, int status, const struct pgrows *rows)
+reply_operation(struct call *c, int status, const struct operation_row *o)
 {
 	char location[sizeof("/v1/operations/") + UUID_TEXT_SIZE] = "/v1/operations/";
-	struct operation_row o;
 	struct jsonw w;
 
-	operation_row_get(rows, 0, &o);
 	call_body(c, &w);
-	operation_json(&w, &o);
+	operation_json(&w, o);
 	httpreq_set_header(c->req, "Cache-Control", "no-store");
 	if (status == 202) {
-		uuid_format(&o.id, location + sizeof("/v1/operations/") - 1);
+		uuid_format(&o->id, location + sizeof("/v1/operations/") - 1);
 		httpreq_set_header(c->req, "Location", location);
 	}
 	call_reply(c, status);
+}
+
+/* it is committed, and cannot be read just now: shown as it was written */
+static void
+reply_fresh(struct call *c)
+{
+	const struct operating *og = c->more;
+	const struct operation_row o = {
+	    .id = c->id,
+	    .action = og->request.filter.action,
+	    .filter = og->request.filter_json.at,
+	    .filter_len = og->request.filter_json.len,
+	    .detail = og->detail,
+	    .detail_len = strlen(og->detail),
+	};
+
+	reply_operation(c, 202, &o);
 }
 
 static void
@@ -102,13 +119,18 @@ on_operation(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 {
 	struct call *c = arg;
 	struct api *api = c->api;
+	struct operation_row o;
 
-	if (pe != NULL)
+	if (pe != NULL && c->more != NULL) {
+		reply_fresh(c);
+	} else if (pe != NULL) {
 		call_read_failed(c, pe);
-	else if (pgrows_count(rows) == 0)
+	} else if (pgrows_count(rows) == 0) {
 		not_found(c);
-	else
-		reply_operation(c, c->more != NULL ? 202 : 200, rows);
+	} else {
+		operation_row_get(rows, 0, &o);
+		reply_operation(c, c->more != NULL ? 202 : 200, &o);
+	}
 	call_answered(api);
 }
 
@@ -121,7 +143,10 @@ ask_operation(struct call *c)
 	if (store_exec(c->api->store, STORE_READ, &controls_operation, &c->api->params,
 		on_operation, c, &err) == 0)
 		return true;
-	call_problem(c, &err, NULL);
+	if (c->more != NULL)
+		reply_fresh(c);
+	else
+		call_problem(c, &err, NULL);
 	return false;
 }
 
@@ -208,12 +233,13 @@ on_made(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	call_answered(api);
 }
 
-/* by whom, why, and by which operation, as JSON for the events */
-static void
+/* by whom, why, and by which operation */
+static int
 write_detail(struct call *c)
 {
-	const struct operating *og = c->more;
+	struct operating *og = c->more;
 	char key[APIKEY_PUBLIC + 1], id[UUID_TEXT_SIZE];
+	struct strbuf *out = &c->api->out;
 	struct jsonw w;
 
 	call_body(c, &w);
@@ -227,6 +253,10 @@ write_detail(struct call *c)
 		jsonw_string(&w, og->request.common.reason);
 	}
 	jsonw_end(&w);
+	if (strbuf_failed(out) || out->len >= sizeof(og->detail))
+		return -1;
+	memcpy(og->detail, out->data, out->len + 1);
+	return 0;
 }
 
 static bool
@@ -236,11 +266,10 @@ ask_new(struct call *c)
 	struct api *api = c->api;
 	struct err err = {ERR_NOMEM, ""};
 
-	write_detail(c);
-	if (!strbuf_failed(&api->out)) {
+	if (write_detail(c) == 0) {
 		controls_operate_params(&api->params, c->app_id, &c->id,
 		    &og->request.filter, og->request.filter_json.at,
-		    og->request.filter_json.len, api->out.data);
+		    og->request.filter_json.len, og->detail);
 		if (store_exec(api->store, STORE_READ, &controls_operate, &api->params,
 			on_made, c, &err) == 0)
 			return true;
@@ -394,13 +423,16 @@ on_stopped(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 {
 	struct call *c = arg;
 	struct api *api = c->api;
+	struct operation_row o;
 
-	if (pe != NULL)
+	if (pe != NULL) {
 		call_change_failed(c, pe);
-	else if (pgrows_count(rows) == 0) /* never there, or done at this moment */
-		call_ask(c, ask_operation);
-	else
-		reply_operation(c, 200, rows);
+	} else if (pgrows_count(rows) == 0) {
+		call_ask(c, ask_operation); /* never there, or done at this moment */
+	} else {
+		operation_row_get(rows, 0, &o);
+		reply_operation(c, 200, &o);
+	}
 	call_answered(api);
 }
 

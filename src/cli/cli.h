@@ -80,6 +80,6 @@ int cli_operands(const struct cli *cli, int min, int max);
 void cli_put_json(const char *bytes, size_t len);
 
 extern const struct cli_command cli_submit, cli_get, cli_wait, cli_list, cli_apps,
-    cli_keys, cli_bench, cli_help, cli_version;
+    cli_keys, cli_bench, cli_help, cli_version, cli_cancel, cli_retry, cli_operations;
 
 #endif
