@@ -272,11 +272,10 @@ read_deadline(const struct place *at, const char *name, const struct jspan *valu
 		return refuse_field(at, name, value,
 		    "it must be a time as RFC 3339 writes it, or a duration of at most "
 		    "366 days, as a number of seconds or as ISO 8601 writes it");
-	if (us <= at->now_us)
-		return refuse_field(at, name, value, "it is not in the future");
 	if (us > at->now_us + 2 * TASK_DELAY_MAX_MS * 1000)
 		return refuse_field(at, name, value, "it is more than 732 days away");
-	tr->deadline_us = us;
+	/* one that is past already: the task is stored, and expires */
+	tr->deadline_us = us > 0 ? us : 1;
 	return 0;
 }
 

@@ -145,6 +145,7 @@ suspect_look(struct dispatch *d, bool may_ask)
 	if (d->stopped || is_alone(d)) {
 		d->suspect_begun = true;
 		claim_ready(d, a);
+		dispatch_wake(d); /* its queue's name may have to be asked for */
 	}
 }
 

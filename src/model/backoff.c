@@ -209,6 +209,8 @@ read_option(const struct jspan *key, const struct jspan *value, struct backoff *
 	option = find_option(b, name, err);
 	if (option == 0)
 		return -1;
+	if ((*seen & option) != 0)
+		return err_set(err, ERR_INVALID, "%s is said twice", name);
 	*seen |= option;
 	if (option == OPTION_FACTOR || option == OPTION_JITTER) {
 		if (value->kind != JSON_NUMBER || jspan_double(value, &n, NULL) != 0)
@@ -242,9 +244,12 @@ backoff_read(const struct jspan *value, struct backoff *b, struct err *err)
 		return -1;
 	jwalk_start(&walk, value);
 	while (jwalk_member(&walk, &key, &member)) {
-		if (!jspan_is(&key, "kind") &&
-		    read_option(&key, &member, &made, &seen, err) != 0)
-			return -1;
+		if (!jspan_is(&key, "kind")) {
+			if (read_option(&key, &member, &made, &seen, err) != 0)
+				return -1;
+		} else if (member.at != kind.at) {
+			return err_set(err, ERR_INVALID, "kind is said twice");
+		}
 	}
 	if (check_rule(&made, seen, err) != 0)
 		return -1;

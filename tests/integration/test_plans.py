@@ -86,6 +86,13 @@ def calls(table):
                      " %s::bigint[], %s::text[], %s::text[], %s::text[], NULL)",
             lambda ids: (OWNER, *arrays(ids), [1] * len(ids), [1] * len(ids), [3] * len(ids),
                          [None] * len(ids), ["1"] * len(ids), [None] * len(ids), [None] * len(ids))),
+        "finish failing": (
+            RUNNING, "SELECT * FROM shoal.finish_tasks(%s, %s, %s::uuid[], %s, %s, %s::smallint[],"
+                     " %s::bigint[], %s::text[], %s::text[], %s::text[], NULL)",
+            lambda ids: (OWNER, *arrays(ids), [1] * len(ids), [1] * len(ids),
+                         [(0, 1, 3, 4)[i % 4] for i in range(len(ids))], [1000] * len(ids),
+                         [None] * len(ids), ["failed"] * len(ids), ["text"] * len(ids))),
+        "suspects": (RUNNING, "SELECT * FROM shoal.suspects(%s, %s::uuid[])", arrays),
         "finished": (SUCCEEDED, "SELECT * FROM shoal.finished_tasks(%s, %s, %s::uuid[], %s, %s)",
                      lambda ids: (OWNER, *arrays(ids), [1] * len(ids), [1] * len(ids))),
         "ended": (SUCCEEDED, "SELECT * FROM shoal.ended_tasks(%s, %s::uuid[])", arrays),
@@ -93,7 +100,8 @@ def calls(table):
     }
 
 
-@pytest.mark.parametrize("name", ["claim", "finish", "finish with results", "finished", "ended", "one task"])
+@pytest.mark.parametrize("name", ["claim", "finish", "finish with results", "finish failing", "suspects",
+                                  "finished", "ended", "one task"])
 def test_batches_go_by_the_primary_key(db, table, name):
     state, sql, params = calls(table)[name]
     db.rows("ANALYZE shoal.task")  # known to be empty
@@ -103,7 +111,7 @@ def test_batches_go_by_the_primary_key(db, table, name):
         ids = table.fill(state, 3000)
         rows, found = session.call(sql, params(ids[:BATCH]))
         check(found, BATCH)
-        assert rows or name == "finished"
+        assert rows or name in ("finished", "suspects")
         db.rows("ANALYZE shoal.task")
         db.rows("DELETE FROM shoal.claim")  # the same batch is claimed again
         rows, found = session.call(sql, params(ids[BATCH:2 * BATCH]))

@@ -45,6 +45,59 @@ recovery_marks_before_it_takes(void **state)
 	assert_true(recover_idle(test_engine->recover));
 }
 
+static void
+open_burial(int n, const struct uuid *owner, bool crashed)
+{
+	struct score_burial *bu = &test_engine->board->burials[n];
+
+	score_set_uuid(bu->incarnation, owner);
+	atomic_store(&bu->crashed, crashed);
+	atomic_store(&bu->state, BURIAL_OPEN);
+}
+
+static void
+crash_counts_and_being_told_to_end_does_not(void **state)
+{
+	static const struct uuid fell = {{8, 8, 8}}, left = {{7, 7, 7}};
+	struct pgrows *rows;
+	struct uuid id, owner;
+
+	(void)state;
+	open_burial(0, &fell, true);
+	open_burial(1, &left, false);
+	recover_burials(test_engine->recover);
+	answer(&sql_mark_dead, rows_new("u"));
+	answer(&sql_unlead, rows_new("u"));
+	if (waiting(&sql_take) == 0) { /* the first went alone */
+		answer(&sql_mark_dead, rows_new("u"));
+		answer(&sql_unlead, rows_new("u"));
+	}
+	assert_int_equal(array_count(&sql_take, 1), 1);
+	array_uuid(&sql_take, 1, 0, &owner);
+	assert_true(uuid_eq(&owner, &fell));
+	/* what has ended is not queued again */
+	rows = rows_new("iuiuihu");
+	task_id(5, &id);
+	rows_add(rows, "iuiuihn", 1, &id, 1, &other, 1, TASK_FAILED);
+	task_id(6, &id);
+	rows_add(rows, "iuiuihn", 1, &id, 1, &other, 1, TASK_CANCELLED);
+	task_id(7, &id);
+	rows_add(rows, "iuiuihn", 1, &id, 1, &other, 1, TASK_QUEUED);
+	answer(&sql_take, rows);
+	assert_false(listed(&fakes.pushed_first, 5));
+	assert_false(listed(&fakes.pushed_first, 6));
+	assert_true(listed(&fakes.pushed_first, 7));
+	assert_int_equal(score_total(test_engine->board, SCORE_tasks_failed_total), 1);
+	assert_int_equal(score_total(test_engine->board, SCORE_tasks_lost_total), 1);
+	if (waiting(&sql_mark_dead) > 0) {
+		answer(&sql_mark_dead, rows_new("u"));
+		answer(&sql_unlead, rows_new("u"));
+		assert_int_equal(array_count(&sql_take, 1), 0);
+		answer(&sql_take, rows_new("iuiuihu"));
+	}
+	assert_true(recover_idle(test_engine->recover));
+}
+
 /* ---------------------------------------------------------------- the audit */
 
 static void
@@ -593,6 +646,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    ENGINE_TEST(recovery_marks_before_it_takes),
+	    ENGINE_TEST(crash_counts_and_being_told_to_end_does_not),
 	    ENGINE_TEST(audit_leaves_out_what_has_a_request_under_way),
 	    ENGINE_TEST(idle_worker_is_audited_each_time),
 	    ENGINE_TEST(feeder_keeps_the_order_on_both_sides),

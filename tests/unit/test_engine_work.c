@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * test_engine_work.c - what a worker does with ids, claims and outcomes when answers
- * are lost, late or refused: dispatch.c, finish.c, audit.c, submit.c and adopt.c over
- * fake stores.
+ * are lost, late or refused: dispatch.c, finish.c, suspect.c, audit.c, submit.c and
+ * adopt.c over fake stores.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,7 +24,8 @@ add_claimed(struct pgrows *rows, int n, int attempt, int type_id, int queue_id)
 	struct uuid id;
 
 	task_id(n, &id);
-	rows_add(rows, "iuiiiiintnn", 1, &id, attempt, type_id, queue_id, 0, 25, "null");
+	rows_add(
+	    rows, "iuiiiiintnn", 1, &id, attempt, type_id, queue_id, 0, 25, "null");
 }
 
 /* queue 1 is known from here on */
@@ -324,6 +325,189 @@ outcome_that_always_fails_blocks_no_other(void **state)
 	assert_true(dispatch_idle(test_engine->dispatch));
 }
 
+/* ---------------------------------------------------------------- retries */
+
+/* task n is claimed under a rule of its own, and runs */
+static void
+run_with_backoff(int n, const char *rule)
+{
+	struct pgrows *rows = rows_new(CLAIM_COLS);
+	struct uuid id;
+
+	task_id(n, &id);
+	pop_id(n, 1);
+	rows_add(rows, "iuiiiiinttl", 1, &id, 1, 1, 1, 0, 25, "null", rule,
+	    (int64_t)1000000);
+	answer(&sql_claim, rows);
+	if (waiting(&sql_queues_by_id) > 0)
+		learn_queue(1);
+}
+
+static void
+task_rests_by_its_own_rule_or_its_types(void **state)
+{
+	struct type_entry *t = types_by_id(test_engine->types, 1);
+
+	(void)state;
+	assert_int_equal(
+	    backoff_parse_setting("fixed delay=7s", &t->own_backoff, NULL), 0);
+	t->backoff = &t->own_backoff;
+	run_with_backoff(1, "[5,60]");
+	run_with_backoff(2, "{\"kind\":\"none\"}"); /* somebody else wrote it */
+	assert_int_equal(started_count, 2);
+	/* a second of 1970, told since 2000 on the wire */
+	assert_true(started[0]->deadline_us == 946684800LL * 1000000 + 1000000);
+	attempt_failed(started[0], OUTCOME_RETRY, "failed", "", 0, -1);
+	attempt_failed(started[1], OUTCOME_RETRY, "failed", "", 0, -1);
+	turn();
+	assert_int_equal(array_int(&sql_finish, 6, 0), 5000);
+	assert_int_equal(array_int(&sql_finish, 6, 1), 7000);
+	record(&sql_finish, 1, 2, TASK_SCHEDULED);
+}
+
+static void
+outcome_is_what_the_database_decided(void **state)
+{
+	struct pgrows *rows = rows_new(DONE_COLS);
+	struct uuid id;
+
+	(void)state;
+	run_tasks(3);
+	for (int i = 0; i < 3; i++)
+		attempt_failed(started[i], OUTCOME_RETRY, "failed", "", 0, -1);
+	turn();
+	task_id(1, &id);
+	rows_add(rows, "iuhn", 1, &id, TASK_FAILED); /* the retry would be too late */
+	task_id(2, &id);
+	rows_add(rows, "iuhn", 1, &id, TASK_CANCELLED);
+	task_id(3, &id);
+	rows_add(rows, "iuhn", 1, &id, TASK_SCHEDULED);
+	answer(&sql_finish, rows);
+	assert_int_equal(counted(SCORE_tasks_failed_total), 1);
+	assert_int_equal(counted(SCORE_tasks_cancelled_total), 1);
+	assert_int_equal(counted(SCORE_tasks_retried_total), 1);
+	assert_true(dispatch_idle(test_engine->dispatch));
+}
+
+static void
+retry_that_was_recorded_and_moved_on_is_counted_as_one(void **state)
+{
+	(void)state;
+	run_tasks(1);
+	attempt_failed(started[0], OUTCOME_RETRY, "failed", "", 0, -1);
+	turn();
+	answer_error(&sql_finish, PGERR_LOST, "");
+	UNTIL(waiting(&sql_finish) == 1);
+	answer(&sql_finish, rows_new(DONE_COLS));
+	record(&sql_finished, 1, 1, TASK_EXPIRED);
+	assert_int_equal(counted(SCORE_tasks_retried_total), 1);
+}
+
+/* ---------------------------------------------------------------- suspects */
+
+/* these are suspects */
+static void
+suspect(int first, int last)
+{
+	struct pgrows *rows = rows_new("iu");
+	struct uuid id;
+
+	for (int n = first; n <= last; n++) {
+		task_id(n, &id);
+		rows_add(rows, "iu", 1, &id);
+	}
+	answer(&sql_suspects, rows);
+}
+
+static void
+suspect_runs_when_nothing_else_does(void **state)
+{
+	struct pgrows *rows;
+
+	(void)state;
+	run_tasks(1);
+	for (int n = 2; n <= 4; n++)
+		pop_id(n, 1);
+	rows = rows_new(CLAIM_COLS);
+	add_claimed(rows, 2, 3, 1, 1);
+	answer(&sql_claim, rows);
+	rows = rows_new(CLAIM_COLS);
+	add_claimed(rows, 3, 4, 1, 1);
+	add_claimed(rows, 4, 2, 1, 1); /* only one was lost: not asked about */
+	assert_int_equal(waiting(&sql_suspects), 1);
+	answer(&sql_claim, rows);
+	assert_int_equal(started_count, 2);
+	suspect(2, 2);
+	pop_id(5, 1); /* nothing else is taken */
+	assert_true(listed(&fakes.given_back, 5));
+	/* of the second one it is not known yet; it goes back */
+	suspect(3, 3);
+	assert_int_equal(array_int(&sql_finish, 5, 0), TASK_QUEUED);
+	assert_true(array_null(&sql_finish, 8, 0)); /* it never began */
+	record(&sql_finish, 3, 3, TASK_QUEUED);
+	assert_true(listed(&fakes.pushed_first, 3));
+	fakes.line_empty = true;
+	assert_false(adopt_may(test_engine->dispatch));
+	attempt_succeeded(started[0], NULL, 0);
+	turn();
+	record(&sql_finish, 1, 1, TASK_SUCCEEDED);
+	assert_int_equal(started_count, 2);
+	attempt_succeeded(started[1], NULL, 0);
+	turn();
+	assert_int_equal(started_count, 2); /* not before that is recorded */
+	record(&sql_finish, 4, 4, TASK_SUCCEEDED);
+	assert_int_equal(started_count, 3);
+	assert_int_equal(started[2]->number, 3);
+	assert_true(dispatch_has_suspect(test_engine->dispatch));
+	attempt_succeeded(started[2], NULL, 0);
+	turn();
+	record(&sql_finish, 2, 2, TASK_SUCCEEDED);
+	assert_false(dispatch_has_suspect(test_engine->dispatch));
+	assert_true(adopt_may(test_engine->dispatch));
+	pop_id(6, 1);
+	assert_int_equal(waiting(&sql_claim), 1);
+}
+
+static void
+task_that_was_lost_twice_and_is_no_suspect_runs_beside_others(void **state)
+{
+	struct pgrows *rows = rows_new(CLAIM_COLS);
+
+	(void)state;
+	run_tasks(1);
+	pop_id(2, 1);
+	add_claimed(rows, 2, 3, 1, 1);
+	answer(&sql_claim, rows);
+	assert_int_equal(started_count, 1);
+	answer_error(&sql_suspects, PGERR_BUSY, "57014");
+	UNTIL(waiting(&sql_suspects) == 1);
+	suspect(1, 0);
+	assert_int_equal(started_count, 2);
+	attempt_succeeded(started[0], NULL, 0);
+	attempt_succeeded(started[1], NULL, 0);
+}
+
+static void
+suspect_goes_back_when_the_worker_leaves(void **state)
+{
+	struct pgrows *rows = rows_new(CLAIM_COLS);
+
+	(void)state;
+	run_tasks(1);
+	pop_id(2, 1);
+	add_claimed(rows, 2, 3, 1, 1);
+	answer(&sql_claim, rows);
+	suspect(2, 2);
+	engine_drain(test_engine);
+	turn();
+	assert_int_equal(array_int(&sql_finish, 5, 0), TASK_QUEUED);
+	record(&sql_finish, 2, 2, TASK_QUEUED);
+	attempt_succeeded(started[0], NULL, 0);
+	turn();
+	record(&sql_finish, 1, 1, TASK_SUCCEEDED);
+	assert_true(dispatch_idle(test_engine->dispatch));
+}
+
 /* ---------------------------------------------------------------- submits */
 
 static int told_ok, told_invalid, told_unknown;
@@ -607,6 +791,12 @@ main(void)
 	    ENGINE_TEST(late_outcome_is_fenced_without_a_question),
 	    ENGINE_TEST(refused_data_fail_their_own_task_only),
 	    ENGINE_TEST(outcome_that_always_fails_blocks_no_other),
+	    ENGINE_TEST(task_rests_by_its_own_rule_or_its_types),
+	    ENGINE_TEST(outcome_is_what_the_database_decided),
+	    ENGINE_TEST(retry_that_was_recorded_and_moved_on_is_counted_as_one),
+	    ENGINE_TEST(suspect_runs_when_nothing_else_does),
+	    ENGINE_TEST(task_that_was_lost_twice_and_is_no_suspect_runs_beside_others),
+	    ENGINE_TEST(suspect_goes_back_when_the_worker_leaves),
 	    ENGINE_TEST(refused_submit_is_found_by_halving),
 	    ENGINE_TEST(under_load_a_batch_waits_for_the_callers_of_the_one_before),
 	    ENGINE_TEST(task_that_nothing_waits_before_runs_where_it_was_stored),

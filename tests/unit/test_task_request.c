@@ -176,6 +176,27 @@ static const struct refused {
     {"both ways to be late",
 	"{\"type\":\"a\",\"delay\":1,\"run_at\":\"2027-02-01T00:00:00Z\"}", 400,
 	"invalid_field", "exclude each other"},
+    {"a backoff of no kind", "{\"type\":\"a\",\"backoff\":{}}", 400, "invalid_field",
+	"backoff (at byte 22): kind must be \"polynomial\", \"exponential\" or "
+	"\"fixed\"."},
+    {"a backoff that says something twice",
+	"{\"type\":\"a\",\"backoff\":{\"kind\":\"fixed\",\"delay\":1,\"delay\":2}}",
+	400, "invalid_field", "delay is said twice"},
+    {"a backoff of two kinds",
+	"{\"type\":\"a\",\"backoff\":{\"kind\":\"fixed\",\"delay\":1,\"kind\":"
+	"\"fixed\"}}",
+	400, "invalid_field", "kind is said twice"},
+    {"no backoff at all", "{\"type\":\"a\",\"backoff\":null}", 400, "invalid_field",
+	"it must be an object with a kind, or a list of delays"},
+    {"a retry_until as a duration", "{\"type\":\"a\",\"retry_until\":\"PT5M\"}", 400,
+	"invalid_field", "RFC 3339"},
+    {"a deadline in words", "{\"type\":\"a\",\"deadline\":\"tomorrow\"}", 400,
+	"invalid_field", "deadline (at byte 23): it must be a time as RFC 3339 writes"},
+    {"a deadline of 367 days", "{\"type\":\"a\",\"deadline\":\"P367D\"}", 400,
+	"invalid_field", "at most 366 days"},
+    {"a deadline in three years",
+	"{\"type\":\"a\",\"deadline\":\"2030-01-15T08:00:00Z\"}", 400, "invalid_field",
+	"more than 732 days away"},
     {"metadata as a list", "{\"type\":\"a\",\"metadata\":[]}", 400, "invalid_field",
 	"object"},
     {"metadata as text", "{\"type\":\"a\",\"metadata\":\"{}\"}", 400, "invalid_field",
@@ -268,6 +289,38 @@ reads_every_field_at_its_limits(void **state)
 		&tr, &why),
 	    0);
 	assert_true(tr.run_at_us == us);
+}
+
+static void
+reads_what_follows_a_failure(void **state)
+{
+	struct task_request tr;
+	struct refusal why;
+	int64_t us;
+
+	assert_int_equal(parse(*state, "{\"type\":\"a\"}", &tr, &why), 0);
+	assert_string_equal(tr.backoff, "");
+	assert_true(tr.deadline_us == 0 && tr.retry_until_us == 0);
+	assert_int_equal(
+	    parse(*state,
+		"{\"type\":\"a\",\"backoff\": [ 5, \"PT1M\" ],"
+		"\"retry_until\":\"2027-02-01T01:00:00+01:00\",\"deadline\":1.5}",
+		&tr, &why),
+	    0);
+	assert_string_equal(tr.backoff, "[5,60]"); /* in the one way */
+	assert_int_equal(clock_parse("2027-02-01T01:00:00+01:00", &us), 0);
+	assert_true(tr.retry_until_us == us);
+	assert_true(tr.deadline_us == NOW_US + 1500000);
+	assert_int_equal(
+	    parse(*state, "{\"type\":\"a\",\"deadline\":\"P1D\"}", &tr, &why), 0);
+	assert_true(tr.deadline_us == NOW_US + 86400LL * 1000000);
+	/* what is past is not forgotten: the one expires, the other runs once */
+	assert_int_equal(parse(*state,
+			     "{\"type\":\"a\",\"deadline\":\"1970-01-01T00:00:00Z\","
+			     "\"retry_until\":\"1970-01-01T00:00:00Z\"}",
+			     &tr, &why),
+	    0);
+	assert_true(tr.deadline_us == 1 && tr.retry_until_us == 1);
 }
 
 static void
@@ -490,6 +543,7 @@ main(void)
 	    cmocka_unit_test(fills_what_is_not_said),
 	    cmocka_unit_test(takes_defaults_of_the_queue_and_the_type),
 	    cmocka_unit_test(reads_every_field_at_its_limits),
+	    cmocka_unit_test(reads_what_follows_a_failure),
 	    cmocka_unit_test(a_date_in_the_past_is_now),
 	    cmocka_unit_test(keeps_payload_and_metadata_as_they_came),
 	    cmocka_unit_test(sizes_end_where_they_are_said_to),
