@@ -64,9 +64,10 @@ BEGIN
 		  INTO ids, states, attempts, claims, owners, waiters FROM changed c;
 		-- what somebody changed between the two steps is looked at again
 		CONTINUE WHEN ids IS NULL;
-		PERFORM shoal.add_event(p_app, u.id, CASE WHEN u.state = 2 THEN 7 ELSE 8 END, u.state,
-				u.attempt, CASE WHEN u.state = 2 THEN u.owner END, 'cancelled', NULL, p_detail)
-		   FROM unnest(ids, states, attempts, owners) AS u (id, state, attempt, owner);
+		INSERT INTO shoal.event (app_id, task_id, kind, state, attempt, owner, code, detail)
+		SELECT p_app, u.id, CASE WHEN u.state = 2 THEN 7 ELSE 8 END, u.state, u.attempt,
+		       CASE WHEN u.state = 2 THEN u.owner END, 'cancelled', p_detail
+		  FROM unnest(ids, states, attempts, owners) AS u (id, state, attempt, owner);
 		INSERT INTO shoal.cancel_request (owner, app_id, task_id, attempt, claim)
 		SELECT u.owner, p_app, u.id, u.attempt, u.claim
 		  FROM unnest(ids, states, attempts, claims, owners) AS u (id, state, attempt, claim, owner)
@@ -138,7 +139,12 @@ BEGIN
 			SELECT t.ctid AS place FROM shoal.task t
 			 WHERE t.app_id = p_app AND t.id = u.id AND t.state = ANY (p_states)
 			   AND t.state IN (4, 5, 6) OFFSET 0) r
-			 WHERE NOT shoal.is_erased(p_app, u.id));
+			  LEFT JOIN LATERAL (
+				SELECT true AS erased FROM (
+					SELECT e.kind FROM shoal.event e
+					 WHERE e.app_id = p_app AND e.task_id = u.id ORDER BY e.seq OFFSET 0) k
+				 WHERE k.kind = 14 LIMIT 1) x ON true
+			 WHERE x.erased IS NULL);
 		EXIT WHEN places = '{}';
 		-- the last digits of the id as in promote_since: many at once do not share one place in the lane
 		WITH changed AS (
@@ -157,14 +163,14 @@ BEGIN
 			RETURNING t.id, t.attempt)
 		SELECT array_agg(c.id), array_agg(c.attempt) INTO ids, attempts FROM changed c;
 		CONTINUE WHEN ids IS NULL;
-		PERFORM shoal.add_event(p_app, u.id, 10, 1, u.attempt, NULL, NULL, NULL, p_detail)
-		   FROM unnest(ids, attempts) AS u (id, attempt);
+		INSERT INTO shoal.event (app_id, task_id, kind, state, attempt, detail)
+		SELECT p_app, u.id, 10, 1, u.attempt, p_detail FROM unnest(ids, attempts) AS u (id, attempt);
 		RETURN QUERY SELECT u.id FROM unnest(ids) AS u (id);
 		EXIT WHEN array_length(ids, 1) = array_length(places, 1);
 	END LOOP;
 END $$;
 
--- was the payload erased?  By the event of that, which stays as long as the task.
+-- was the payload erased?  The event of that says it, which stays as long as the task.
 CREATE FUNCTION shoal.is_erased(p_app int, p_id uuid) RETURNS boolean
 LANGUAGE plpgsql STABLE SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 BEGIN
