@@ -10,8 +10,10 @@
 -- max_attempts, permanent, retry_until or deadline.
 
 -- How often a worker crashed by itself while it ran this task; NULL: never.  Two make it a suspect, which
--- workers run alone (src/engine/suspect.c); a crash while nothing ran beside it is proof.
+-- workers run alone (src/engine/suspect.c); a crash while nothing ran beside it is proof (shoal.is_poison).
 ALTER TABLE shoal.task ADD COLUMN crashes smallint;
+
+ALTER TABLE shoal.incarnation ADD COLUMN crashed_at timestamptz;
 
 -- Tasks whose outcome was recorded just now, while somebody follows an application's events; filled by a later
 -- step.  Those that did not succeed have their event already.
@@ -134,16 +136,42 @@ END $$;
 
 -- ---------------------------------------------------------------------- recover
 
+-- A suspect was all that its worker held when that crashed: is this proof?  It is, unless the worker got a KILL.
+-- That comes from outside as often as not: from the kernel when a task takes all memory, and from people and
+-- machines that kill workers, whatever they run.  So it has to have been there in five crashes, and no other
+-- worker has crashed without it meanwhile; or in twenty.
+CREATE FUNCTION shoal.is_poison(p_app int, p_id uuid, p_owner uuid, p_killed boolean, p_crashes int)
+RETURNS boolean LANGUAGE plpgsql STABLE
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE
+	owners uuid[];
+	since timestamptz;
+BEGIN
+	IF NOT p_killed OR p_crashes >= 20 THEN
+		RETURN true;
+	END IF;
+	owners := ARRAY(SELECT e.owner FROM shoal.event e
+	                 WHERE e.app_id = p_app AND e.task_id = p_id AND e.kind = 6
+	                   AND e.code IN ('crashed', 'killed')
+	                 ORDER BY e.seq DESC LIMIT 4);
+	IF array_length(owners, 1) IS DISTINCT FROM 4 THEN
+		RETURN false;
+	END IF;
+	since := (SELECT min(i.crashed_at) FROM shoal.incarnation i WHERE i.id = ANY (owners));
+	RETURN NOT EXISTS (
+		SELECT 1 FROM shoal.incarnation i
+		 WHERE i.crashed_at >= since AND i.id <> p_owner AND i.id <> ALL (owners));
+END $$;
+
 -- All running tasks of these owners become queued again: a lost attempt keeps its number and costs
 -- no budget.  Their incarnations must have been marked in a statement before this one.  Those of p_crashed
--- ended by themselves, by a signal or unexpectedly, on a node that lives on: that counts against what
--- they ran.  Not queued again is what somebody wants cancelled, and a suspect that was alone in a crash: it fails
--- for good.
+-- ended by themselves, unexpectedly, on a node that lives on, and those of p_killed by a KILL: that counts
+-- against what they ran.  Not queued again is what somebody wants cancelled, and poison: it fails for good.
 --
 -- owner is NULL here: nobody asks whose they were.
 DROP FUNCTION shoal.take_tasks(uuid[]);
 
-CREATE FUNCTION shoal.take_tasks(p_owners uuid[], p_crashed uuid[] DEFAULT '{}')
+CREATE FUNCTION shoal.take_tasks(p_owners uuid[], p_crashed uuid[] DEFAULT '{}', p_killed uuid[] DEFAULT '{}')
 RETURNS TABLE (app_id int, id uuid, type_id int, owner uuid, attempt int, state smallint, waiter uuid)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
@@ -155,12 +183,17 @@ DECLARE
 	n int;
 	o uuid;
 	crash boolean;
+	killed boolean;
 	alone boolean;
 BEGIN
 	FOR o IN SELECT DISTINCT u.id FROM unnest(p_owners) AS u (id) ORDER BY u.id LOOP
+		IF o = ANY (p_crashed || p_killed) THEN
+			UPDATE shoal.incarnation i SET crashed_at = now() WHERE i.id = o AND i.crashed_at IS NULL;
+		END IF;
 		batches := ARRAY(SELECT c FROM shoal.claim c WHERE c.owner = o);
 		CONTINUE WHEN batches = '{}';
-		crash := o = ANY (p_crashed);
+		killed := o = ANY (p_killed);
+		crash := killed OR o = ANY (p_crashed);
 		alone := NULL;
 		LOOP
 			places := ARRAY(SELECT r.place
@@ -190,7 +223,9 @@ BEGIN
 						WHEN 5 THEN 'its worker was gone when it was to be cancelled'
 						ELSE t.error_message END
 					  FROM (SELECT CASE WHEN t.cancel_at IS NOT NULL THEN 5
-					                    WHEN alone AND t.crashes >= 2 THEN 4
+					                    WHEN alone AND t.crashes >= 2
+					                     AND shoal.is_poison(t.app_id, t.id, o, killed,
+								t.crashes + 1) THEN 4
 					                    ELSE 1 END AS state OFFSET 0) d)
 				 WHERE t.ctid = ANY (places) AND t.state = 2
 				RETURNING t.app_id, t.id, t.type_id, t.attempt, t.state, t.waiter, t.started_at,
@@ -200,7 +235,7 @@ BEGIN
 				                         message, detail)
 				SELECT m.app_id, m.id, CASE m.state WHEN 1 THEN 6 WHEN 4 THEN 5 ELSE 8 END, m.state,
 				       m.attempt, o, CASE WHEN m.state <> 1 THEN m.error_code
-					WHEN crash THEN 'crashed' ELSE 'lost' END,
+					WHEN killed THEN 'killed' WHEN crash THEN 'crashed' ELSE 'lost' END,
 				       CASE WHEN m.state <> 1 THEN m.error_message END,
 				       '{"duration_ms":' || greatest(0, (date_part('epoch',
 					clock_timestamp() - m.started_at) * 1000)::bigint) || '}'
@@ -215,16 +250,16 @@ BEGIN
 END $$;
 
 -- which of these tasks are suspects
-CREATE FUNCTION shoal.suspects(p_apps int[], p_ids uuid[]) RETURNS TABLE (app_id int, id uuid)
+CREATE FUNCTION shoal.suspects(p_apps int[], p_ids uuid[]) RETURNS TABLE (app_id int, id uuid, crashes int)
 LANGUAGE plpgsql STABLE
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
 SET enable_mergejoin = off SET enable_material = off AS $$
 #variable_conflict use_column
 BEGIN
 	RETURN QUERY
-	SELECT r.app_id, r.id
+	SELECT r.app_id, r.id, r.crashes::int
 	  FROM unnest(p_apps, p_ids) AS u (app_id, id), LATERAL (
-		SELECT t.app_id, t.id FROM shoal.task t
+		SELECT t.app_id, t.id, t.crashes FROM shoal.task t
 		 WHERE t.app_id = u.app_id AND t.id = u.id AND t.crashes >= 2 OFFSET 0) r;
 END $$;
 

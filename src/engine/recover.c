@@ -28,8 +28,7 @@ struct recover {
 	struct engine *engine;
 	struct uuid owners[OWNERS_MOST]; /* waiting or under way */
 	bool mark[OWNERS_MOST];
-	bool crashed[OWNERS_MOST]; /* it ended by itself: that counts against its tasks
-				    */
+	enum burial_end end[OWNERS_MOST];
 	size_t count;
 	size_t open; /* the first so many are under way */
 	enum step step;
@@ -86,7 +85,7 @@ recover_idle(const struct recover *r)
 }
 
 static void
-add_owner(struct recover *r, const struct uuid *owner, bool mark, bool crashed)
+add_owner(struct recover *r, const struct uuid *owner, bool mark, enum burial_end end)
 {
 	for (size_t k = 0; k < r->count; k++) {
 		if (uuid_eq(&r->owners[k], owner))
@@ -96,14 +95,14 @@ add_owner(struct recover *r, const struct uuid *owner, bool mark, bool crashed)
 		return;
 	r->owners[r->count] = *owner;
 	r->mark[r->count] = mark;
-	r->crashed[r->count++] = crashed;
+	r->end[r->count++] = end;
 }
 
 void
 recover_owners(struct recover *r, const struct uuid *owners, size_t count, bool mark)
 {
 	for (size_t i = 0; i < count; i++)
-		add_owner(r, &owners[i], mark, false);
+		add_owner(r, &owners[i], mark, BURIAL_TOLD);
 	go_on(r);
 }
 
@@ -128,7 +127,7 @@ recover_burials(struct recover *r)
 			atomic_store(&bu->state, BURIAL_FREE);
 			continue;
 		}
-		add_owner(r, &owner, true, atomic_load(&bu->crashed) != 0);
+		add_owner(r, &owner, true, (enum burial_end)atomic_load(&bu->end));
 		go_on(r);
 	}
 }
@@ -158,8 +157,7 @@ finish(struct recover *r)
 	memmove(r->owners, r->owners + r->open,
 	    (r->count - r->open) * sizeof(r->owners[0]));
 	memmove(r->mark, r->mark + r->open, (r->count - r->open) * sizeof(r->mark[0]));
-	memmove(r->crashed, r->crashed + r->open,
-	    (r->count - r->open) * sizeof(r->crashed[0]));
+	memmove(r->end, r->end + r->open, (r->count - r->open) * sizeof(r->end[0]));
 	r->count -= r->open;
 	r->open = 0;
 	r->step = STEP_NONE;
@@ -256,6 +254,18 @@ on_step(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	engine_check_drained(r->engine);
 }
 
+/* of those under way the ones that ended so */
+static void
+put_owners(const struct recover *r, struct pgparam *p, enum burial_end end)
+{
+	pgparam_array(p, PGTYPE_UUID);
+	for (size_t i = 0; i < r->open; i++) {
+		if (r->end[i] == end)
+			pgparam_elem_uuid(p, &r->owners[i]);
+	}
+	pgparam_array_end(p);
+}
+
 static void
 send_step(struct recover *r)
 {
@@ -274,12 +284,8 @@ send_step(struct recover *r)
 	}
 	pgparam_array_end(&p);
 	if (r->step == STEP_TAKE) {
-		pgparam_array(&p, PGTYPE_UUID);
-		for (size_t i = 0; i < r->open; i++) {
-			if (r->crashed[i])
-				pgparam_elem_uuid(&p, &r->owners[i]);
-		}
-		pgparam_array_end(&p);
+		put_owners(r, &p, BURIAL_CRASHED);
+		put_owners(r, &p, BURIAL_KILLED);
 	}
 	r->sent = store_exec(r->engine->store, STORE_WORK, stmts[r->step], &p, on_step,
 		      r, NULL) == 0;

@@ -5,15 +5,16 @@
  * One of those that run in a worker when it crashes may be the cause, and nobody can
  * tell which.  Recovery counts a crash against all of them (shoal.take_tasks); from
  * the second on each runs alone: nothing else is taken, what runs is awaited, and only
- * then is it started.  A crash while it is all that its worker holds proves it, and
- * PostgreSQL fails it for good.  An innocent one runs alone once and is done.
+ * then is it started.  A crash while it is all that its worker holds proves it
+ * (shoal.is_poison), and PostgreSQL fails it for good.  An innocent one runs alone once
+ * and is done.
  *
  * A claim does not tell suspects from others, since nearly all its tasks are none.  But
  * two crashes have used up two attempts and no budget, so only what has lost two
  * attempts is asked about, before it starts.
  *
- * Of several suspects one is kept and the others go back: while they were held, a crash
- * would prove nothing.
+ * Of several suspects the one with most crashes is kept and the others go back: while
+ * they were held, a crash would prove nothing.
  */
 #include <string.h>
 
@@ -48,8 +49,9 @@ keep(struct dispatch *d, struct attempt *a)
 	engine_places_changed(d->engine, false);
 }
 
-static bool
-is_named(const struct pgrows *rows, const struct attempt *a)
+/* 0: it is no suspect */
+static int64_t
+crashes_of(const struct pgrows *rows, const struct attempt *a)
 {
 	struct uuid id;
 
@@ -57,9 +59,26 @@ is_named(const struct pgrows *rows, const struct attempt *a)
 		pgrows_uuid(rows, i, 1, &id);
 		if (pgrows_int(rows, i, 0) == a->elem.app_id &&
 		    uuid_eq(&id, &a->elem.id))
-			return true;
+			return pgrows_int(rows, i, 2);
 	}
-	return false;
+	return 0;
+}
+
+/* the most suspicious of those that were asked about; NULL: none */
+static struct attempt *
+worst_of(const struct attempts *asked, const struct pgrows *rows)
+{
+	struct attempt *a, *worst = NULL;
+	int64_t n, most = 0;
+
+	TAILQ_FOREACH (a, asked, link) {
+		n = crashes_of(rows, a);
+		if (n > most) {
+			most = n;
+			worst = a;
+		}
+	}
+	return worst;
 }
 
 static void
@@ -67,7 +86,7 @@ on_suspects(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 {
 	struct dispatch *d = arg;
 	struct attempts asked = TAILQ_HEAD_INITIALIZER(asked);
-	struct attempt *a;
+	struct attempt *a, *worst;
 
 	TAILQ_CONCAT(&asked, &d->asking, link);
 	if (pe != NULL) {
@@ -76,14 +95,15 @@ on_suspects(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		dispatch_claim_later(d);
 		return;
 	}
+	worst = d->suspect == NULL ? worst_of(&asked, rows) : NULL;
 	while ((a = TAILQ_FIRST(&asked)) != NULL) {
 		TAILQ_REMOVE(&asked, a, link);
-		if (!is_named(rows, a))
-			claim_ready(d, a);
-		else if (d->suspect != NULL)
+		if (a == worst)
+			keep(d, a);
+		else if (crashes_of(rows, a) > 0)
 			give_back(a);
 		else
-			keep(d, a);
+			claim_ready(d, a);
 	}
 	dispatch_wake(d);
 }

@@ -241,7 +241,7 @@ kill_group(const struct master *m, size_t i, pid_t group)
 }
 
 static bool
-bury(struct master *m, size_t i, bool crashed)
+bury(struct master *m, size_t i, enum burial_end end)
 {
 	struct uuid incarnation;
 	char text[UUID_TEXT_SIZE];
@@ -255,7 +255,7 @@ bury(struct master *m, size_t i, bool crashed)
 			continue;
 		atomic_store(&burial->state, BURIAL_FILLING);
 		atomic_store(&burial->taker, 0);
-		atomic_store(&burial->crashed, crashed);
+		atomic_store(&burial->end, (uint8_t)end);
 		score_set_uuid(burial->incarnation, &incarnation);
 		atomic_store(&burial->state, BURIAL_OPEN);
 		m->suspect[b] = false;
@@ -303,6 +303,17 @@ tell_end(struct master *m, size_t i, enum slot_end end, int64_t lived_ms)
 				     : -1LL);
 }
 
+/* a hang that we end is a crash; other KILLs come from we do not know where */
+static enum burial_end
+death_of(const struct slot *s, int status)
+{
+	bool ours = s->state == SLOT_ABORTED || s->state == SLOT_KILLED;
+
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !ours
+		   ? BURIAL_KILLED
+		   : BURIAL_CRASHED;
+}
+
 static void
 worker_ended(struct master *m, size_t i, int status)
 {
@@ -310,9 +321,12 @@ worker_ended(struct master *m, size_t i, int status)
 	struct score_slot *score = &m->board->slots[i];
 	int64_t lived_ms = m->now_ms - w->slot.started_ms;
 	enum slot_end end = SLOT_END_CRASH;
-	/* who was told to leave and did not manage did not crash by itself */
-	bool wanted = w->slot.wanted, news = false;
+	enum burial_end how = BURIAL_TOLD;
+	bool news = false;
 
+	/* who was told to leave and did not manage did not crash by itself */
+	if (w->slot.wanted)
+		how = death_of(&w->slot, status);
 	(void)slot_on_exit(&w->slot, status, m->now_ms, &end);
 	for (size_t g = 0; g < SCORE_GROUPS; g++) {
 		pid_t group = atomic_exchange(&score->groups[g], 0);
@@ -321,7 +335,7 @@ worker_ended(struct master *m, size_t i, int status)
 			kill_group(m, i, group);
 	}
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != WORKER_EXIT_OK)
-		news = bury(m, i, wanted && end == SLOT_END_CRASH);
+		news = bury(m, i, end == SLOT_END_CRASH ? how : BURIAL_TOLD);
 	atomic_store(&score->incarnation[0], 0);
 	atomic_store(&score->incarnation[1], 0);
 	score_retire(m->board, score);

@@ -95,14 +95,21 @@ struct score_slot {
 
 enum burial_state { BURIAL_FREE = 0, BURIAL_FILLING, BURIAL_OPEN, BURIAL_TAKEN };
 
+/* how it ended; only a crash counts against what it ran */
+enum burial_end {
+	BURIAL_TOLD = 0, /* it had been told to, or knew itself that it had to */
+	BURIAL_CRASHED,
+	BURIAL_KILLED, /* by a KILL that was not the master's */
+};
+
 /* an incarnation that died on this node and waits to be recovered */
 struct score_burial {
 	/* master: FREE -> FILLING -> OPEN; a worker: OPEN -> TAKEN (by
 	 * compare-and-swap) -> FREE (or OPEN again) */
 	_Atomic uint8_t state;
-	_Atomic int32_t taker;	 /* pid of the worker that has it; master reopens it if
-				    that one dies */
-	_Atomic uint8_t crashed; /* master, FILLING: nobody had told it to end */
+	_Atomic int32_t taker; /* pid of the worker that has it; master reopens it if
+				  that one dies */
+	_Atomic uint8_t end;   /* enum burial_end; master, FILLING */
 	_Atomic uint64_t incarnation[2];
 };
 

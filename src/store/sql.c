@@ -116,7 +116,7 @@ const struct pgstmt sql_mark_dead = {
 
 const struct pgstmt sql_take = {
     "take",
-    "SELECT * FROM shoal.take_tasks($1::uuid[], $2::uuid[])",
+    "SELECT * FROM shoal.take_tasks($1::uuid[], $2::uuid[], $3::uuid[])",
 };
 
 const struct pgstmt sql_suspects = {

@@ -25,9 +25,10 @@ extern const struct pgstmt sql_finish; /* see finish_tasks; app, id, state, wait
 extern const struct pgstmt
     sql_finished; /* me, apps, ids, attempts, claims; app, id, state, waiter */
 extern const struct pgstmt sql_mark_dead; /* ids; ids that were alive */
-/* owners, those of them that crashed; app, id, type, owner, attempt, state, waiter */
+/* owners, those of them that crashed, and that were killed; app, id, type, owner,
+ * attempt, state, waiter */
 extern const struct pgstmt sql_take;
-extern const struct pgstmt sql_suspects; /* apps, ids; app, id of those that are */
+extern const struct pgstmt sql_suspects; /* apps, ids; app, id, crashes of those that are */
 extern const struct pgstmt sql_strays;	 /* ; owners as an array */
 extern const struct pgstmt sql_held;	 /* me, before; app, id, attempt, claim */
 extern const struct pgstmt

@@ -46,25 +46,25 @@ recovery_marks_before_it_takes(void **state)
 }
 
 static void
-open_burial(int n, const struct uuid *owner, bool crashed)
+open_burial(int n, const struct uuid *owner, enum burial_end end)
 {
 	struct score_burial *bu = &test_engine->board->burials[n];
 
 	score_set_uuid(bu->incarnation, owner);
-	atomic_store(&bu->crashed, crashed);
+	atomic_store(&bu->end, (uint8_t)end);
 	atomic_store(&bu->state, BURIAL_OPEN);
 }
 
 static void
-crash_counts_and_being_told_to_end_does_not(void **state)
+recovery_says_which_crashed_and_which_were_killed(void **state)
 {
-	static const struct uuid fell = {{8, 8, 8}}, left = {{7, 7, 7}};
+	static const struct uuid fell = {{8, 8, 8}}, killed = {{7, 7, 7}};
 	struct pgrows *rows;
 	struct uuid id, owner;
 
 	(void)state;
-	open_burial(0, &fell, true);
-	open_burial(1, &left, false);
+	open_burial(0, &fell, BURIAL_CRASHED);
+	open_burial(1, &killed, BURIAL_KILLED);
 	recover_burials(test_engine->recover);
 	answer(&sql_mark_dead, rows_new("u"));
 	answer(&sql_unlead, rows_new("u"));
@@ -73,6 +73,7 @@ crash_counts_and_being_told_to_end_does_not(void **state)
 		answer(&sql_unlead, rows_new("u"));
 	}
 	assert_int_equal(array_count(&sql_take, 1), 1);
+	assert_int_equal(array_count(&sql_take, 2), 0);
 	array_uuid(&sql_take, 1, 0, &owner);
 	assert_true(uuid_eq(&owner, &fell));
 	/* what has ended is not queued again */
@@ -93,6 +94,7 @@ crash_counts_and_being_told_to_end_does_not(void **state)
 		answer(&sql_mark_dead, rows_new("u"));
 		answer(&sql_unlead, rows_new("u"));
 		assert_int_equal(array_count(&sql_take, 1), 0);
+		assert_int_equal(array_count(&sql_take, 2), 1);
 		answer(&sql_take, rows_new("iuiuihu"));
 	}
 	assert_true(recover_idle(test_engine->recover));
@@ -646,7 +648,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    ENGINE_TEST(recovery_marks_before_it_takes),
-	    ENGINE_TEST(crash_counts_and_being_told_to_end_does_not),
+	    ENGINE_TEST(recovery_says_which_crashed_and_which_were_killed),
 	    ENGINE_TEST(audit_leaves_out_what_has_a_request_under_way),
 	    ENGINE_TEST(idle_worker_is_audited_each_time),
 	    ENGINE_TEST(feeder_keeps_the_order_on_both_sides),

@@ -409,12 +409,12 @@ retry_that_was_recorded_and_moved_on_is_counted_as_one(void **state)
 static void
 suspect(int first, int last)
 {
-	struct pgrows *rows = rows_new("iu");
+	struct pgrows *rows = rows_new("iui");
 	struct uuid id;
 
 	for (int n = first; n <= last; n++) {
 		task_id(n, &id);
-		rows_add(rows, "iu", 1, &id);
+		rows_add(rows, "iui", 1, &id, 2);
 	}
 	answer(&sql_suspects, rows);
 }
