@@ -28,6 +28,9 @@ $$;
 
 -- ---------------------------------------------------------------------- finish
 
+-- A server that looks again at a row which was changed meanwhile may find it at another place than was listed: that is
+-- for the next round, since what belongs to a row is found by its place.
+--
 -- special: what of the task concerns others, so that the leader looks at once.
 --
 -- p_states: 3 succeeded, 4 failed, 5 cancelled, 0 retry after p_delays ms, 1 given back at no cost; NULL: all
@@ -70,6 +73,7 @@ BEGIN
 			       expire_at = NULL, error_code = NULL, error_message = NULL,
 			       result = p_results[spots[array_position(places, t.ctid)]]
 			 WHERE t.ctid = ANY (places) AND t.state = 2 AND t.owner = p_me
+			   AND array_position(places, t.ctid) IS NOT NULL
 			RETURNING t.app_id, t.id, t.state, t.waiter, t.special;
 		ELSE
 			RETURN QUERY
@@ -100,6 +104,7 @@ BEGIN
 							  FROM (SELECT spots[array_position(places, t.ctid)] AS k
 							        OFFSET 0) s OFFSET 0) x OFFSET 0) d)
 				 WHERE t.ctid = ANY (places) AND t.state = 2 AND t.owner = p_me
+			   AND array_position(places, t.ctid) IS NOT NULL
 				RETURNING t.app_id, t.id, t.state, t.waiter, t.attempt, t.started_at, t.run_at,
 				          t.failures, t.max_attempts, t.deadline, t.error_code, t.error_message,
 				          t.special

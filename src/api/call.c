@@ -138,6 +138,65 @@ call_read_failed(struct call *c, const struct pgerr *pe)
 	call_problem(c, &err, NULL);
 }
 
+void
+call_change_failed(struct call *c, const struct pgerr *pe)
+{
+	struct err err = ERR_INIT;
+
+	if (pe->class != PGERR_LOST) {
+		call_read_failed(c, pe);
+		return;
+	}
+	err_set(&err, ERR_TIMEOUT, "%s", pe->text);
+	call_problem(c, &err, NULL);
+}
+
+void
+call_conflict(
+    struct call *c, const char *code, enum task_state state, const char *detail)
+{
+	struct strbuf *out = &c->api->out;
+	struct httpreq *req = c->req;
+	struct jsonw w;
+
+	call_body(c, &w);
+	jsonw_object(&w);
+	jsonw_key(&w, "type");
+	jsonw_string(&w, "about:blank");
+	jsonw_key(&w, "title");
+	jsonw_string(&w, "Conflict");
+	jsonw_key(&w, "status");
+	jsonw_int(&w, 409);
+	jsonw_key(&w, "code");
+	jsonw_string(&w, code);
+	jsonw_key(&w, "detail");
+	jsonw_string(&w, detail);
+	jsonw_key(&w, "state");
+	jsonw_string(&w, task_state_name(state));
+	jsonw_end(&w);
+	call_end(c);
+	if (strbuf_failed(out))
+		problem_unavailable(
+		    req, "overloaded", "The server is out of memory for this answer.");
+	else
+		httpreq_reply(
+		    req, 409, "application/problem+json", out->data, out->len);
+}
+
+char *
+call_key(const struct call *c, char buf[APIKEY_PUBLIC + 1])
+{
+	const char *header = httpreq_header(c->req, "Authorization");
+	struct apikey key;
+
+	buf[0] = '\0';
+	/* the door has checked its form */
+	if (header != NULL && (header = strrchr(header, ' ')) != NULL &&
+	    apikey_parse(header + 1, strlen(header + 1), &key))
+		memcpy(buf, key.public_id, sizeof(key.public_id));
+	return buf;
+}
+
 /* ---------------------------------------------------------------- questions */
 
 static void

@@ -84,7 +84,7 @@ struct call {
 	call_question *question; /* in the line of api->asks */
 	TAILQ_ENTRY(call) ask_link;
 
-	struct uuid id;		   /* GET: the task that was asked for */
+	struct uuid id;		   /* the task, or operation, that was asked for */
 	struct task_filter filter; /* a list; its texts belong to req */
 	/* a page of a task's events: behind this place in its life */
 	int64_t after_sort, after_seq;
@@ -116,6 +116,13 @@ void call_refuse(struct call *c, const struct refusal *why);
 void call_problem(struct call *c, const struct err *err, const char *detail);
 void call_read_failed(
     struct call *c, const struct pgerr *pe); /* a statement that changes nothing */
+/* a statement that changes something: lost, nobody knows whether it did */
+void call_change_failed(struct call *c, const struct pgerr *pe);
+/* 409 with the state that the task is in, as a member of the problem document too */
+void call_conflict(
+    struct call *c, const char *code, enum task_state state, const char *detail);
+/* the public id of the request's key, for the record; returns buf */
+char *call_key(const struct call *c, char buf[APIKEY_PUBLIC + 1]);
 /* begins the body in api->out, emptied */
 void call_body(struct call *c, struct jsonw *w);
 
@@ -143,5 +150,7 @@ api_handler tasks_events, tasks_log, events_stream;
 api_handler tasks_why;
 api_handler queues_get_list, queues_get, queues_put, queues_pause_post,
     queues_resume_post;
+api_handler tasks_cancel, tasks_retry, tasks_delete, tasks_erase;
+api_handler operations_post, operations_list, operations_get, operations_stop;
 
 #endif

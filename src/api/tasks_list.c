@@ -18,17 +18,6 @@
 #define LIMIT_DEFAULT 50
 #define LIMIT_MAX     100
 
-/* the lowest id of the first millisecond that is not before the time */
-static void
-id_at(int64_t us, struct uuid *id)
-{
-	uint64_t ms = (uint64_t)(us + 999) / 1000;
-
-	memset(id, 0, sizeof(*id));
-	for (int i = 5; i >= 0; i--, ms >>= 8)
-		id->b[i] = (uint8_t)ms;
-}
-
 static int
 read_time(
     const struct httpreq *req, const char *name, struct uuid *id, struct refusal *why)
@@ -44,7 +33,7 @@ read_time(
 		    "2030-01-31T09:30:00Z (a + in "
 		    "a URL is written %%2B).",
 		    name);
-	id_at(us, id);
+	task_first_id(us, id);
 	return 0;
 }
 

@@ -270,8 +270,13 @@ ended(struct attempt *a)
 		dispatch_release(d, a);
 		return;
 	}
-	if (a->giving_up && a->outcome != OUTCOME_SUCCEEDED)
+	if (a->cancelled && a->outcome != OUTCOME_SUCCEEDED) {
+		/* whatever its handler calls it; what it said last is kept */
+		a->outcome = OUTCOME_CANCELLED;
+		memcpy(a->error_code, "cancelled", sizeof("cancelled"));
+	} else if (a->giving_up && a->outcome != OUTCOME_SUCCEEDED) {
 		a->outcome = OUTCOME_BACK;
+	}
 	finish_add(d->engine->finish, a);
 }
 

@@ -192,6 +192,10 @@ claim_start(struct dispatch *d, struct attempt *a)
 	}
 	a->state = ATTEMPT_RUNNING;
 	a->started_ms = loop_now_ms(e->loop);
+	if (a->cancelled) { /* while it waited for its queue's name */
+		attempt_failed(a, OUTCOME_CANCELLED, "cancelled", "", 0, -1);
+		return;
+	}
 	a->queue_name = names_queue(e->names, a->queue_id);
 	score_set(e->slot, SCORE_tasks_running, (uint64_t)types_running(e->types));
 	if (h->ops->start(h->self, a, &err) != 0)

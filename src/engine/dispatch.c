@@ -388,6 +388,21 @@ dispatch_give_up(struct dispatch *d)
 }
 
 void
+dispatch_cancel(struct dispatch *d, struct attempt *a)
+{
+	if (a->cancelled)
+		return;
+	a->cancelled = true;
+	cancel(d, a); /* one that has not started yet is told by claim_start */
+}
+
+bool
+dispatch_is_claiming(const struct dispatch *d)
+{
+	return d->claim_state != CLAIM_NONE || d->adopting != 0;
+}
+
+void
 dispatch_lose(struct dispatch *d, struct attempt *a)
 {
 	if (a->lost)

@@ -178,6 +178,20 @@ take_queue(struct engine *e, const char *text, size_t len)
 	return true;
 }
 
+/* "cancel <incarnation> <application>/<id>", and it is us; what is meant PostgreSQL
+ * says */
+static bool
+is_cancel(const struct engine *e, const char *text, size_t len)
+{
+	static const char word[] = "cancel ";
+	const size_t skip = sizeof(word) - 1;
+	char name[OWNER_TEXT_SIZE];
+	size_t n = strlen(owner_text(&e->owner, name));
+
+	return len > skip + n && memcmp(text, word, skip) == 0 &&
+	       memcmp(text + skip, name, n) == 0 && text[skip + n] == ' ';
+}
+
 static void
 on_ctl(const char *text, size_t len, void *arg)
 {
@@ -197,6 +211,10 @@ on_ctl(const char *text, size_t len, void *arg)
 		leader_schedules(e->leader);
 	else if (is_word(text, len, "lead"))
 		leader_campaign(e->leader);
+	else if (is_word(text, len, "operate"))
+		leader_operate(e->leader);
+	else if (is_cancel(e, text, len))
+		cancels_look(e->cancels);
 	else if (!take_queue(e, text, len)) /* a newer node may say more */
 		log_debug(NULL, "unknown message left alone", "bytes=%zu", len);
 }
@@ -264,6 +282,7 @@ engine_create(struct loop *l, struct resolver *rv, const struct engine_opts *opt
 	    (e->recover = recover_create(e, err)) == NULL ||
 	    (e->audit = audit_create(e, err)) == NULL ||
 	    (e->reports = reports_create(e, err)) == NULL ||
+	    (e->cancels = cancels_create(e, err)) == NULL ||
 	    (e->broker = broker_create(l, rv, &bo, err)) == NULL ||
 	    (e->store = store_create(l, rv, e->settings, on_store, e, err)) == NULL ||
 	    (e->names = names_create(l, e->store, err)) == NULL)
@@ -302,6 +321,7 @@ engine_free(struct engine *e)
 	recover_free(e->recover);
 	audit_free(e->audit);
 	reports_free(e->reports);
+	cancels_free(e->cancels);
 	types_free(e->types);
 	loop_timer_free(e->start_timer);
 	loop_defer_free(e->hint_defer);
@@ -474,6 +494,30 @@ engine_hint(struct engine *e)
 {
 	e->hint = true;
 	loop_defer_start(e->hint_defer);
+}
+
+void
+engine_cancel(
+    struct engine *e, const struct uuid *owner, int app_id, const struct uuid *id)
+{
+	char text[128], name[OWNER_TEXT_SIZE], id_text[UUID_TEXT_SIZE];
+
+	if (uuid_eq(owner, &e->owner)) {
+		cancels_look(e->cancels); /* no message to ourselves */
+		return;
+	}
+	snprintf(text, sizeof(text), "cancel %s %d/%s", owner_text(owner, name), app_id,
+	    uuid_format(id, id_text));
+	broker_publish(e->broker, text);
+}
+
+void
+engine_operate(struct engine *e)
+{
+	if (leader_is(e->leader))
+		leader_operate(e->leader);
+	else
+		broker_publish(e->broker, "operate");
 }
 
 void

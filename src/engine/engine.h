@@ -57,6 +57,13 @@ void engine_bury(struct engine *e);
 /* somebody has paused, resumed or changed this queue: all workers and the feeder shall
  * look */
 void engine_queue_changed(struct engine *e, int queue_id);
+/* the leader shall look now; sent to whoever leads, at most once a turn */
+void engine_hint(struct engine *e);
+/* somebody asked for the end of a task that owner runs, committed: it shall look now */
+void engine_cancel(
+    struct engine *e, const struct uuid *owner, int app_id, const struct uuid *id);
+/* there is an operation to work at, committed */
+void engine_operate(struct engine *e);
 
 struct submit *engine_submit(struct engine *e);
 struct each *engine_each(struct engine *e);

@@ -139,6 +139,8 @@ event_of(const struct attempt *a)
 							 : TASK_EV_EXHAUSTED;
 	case OUTCOME_FAILED:
 		return TASK_EV_EXHAUSTED;
+	case OUTCOME_CANCELLED:
+		return TASK_EV_CANCELLED;
 	case OUTCOME_BACK:
 		break;
 	}

@@ -37,9 +37,11 @@ enum attempt_state {
 
 enum attempt_outcome {
 	OUTCOME_SUCCEEDED = 1,
-	OUTCOME_RETRY,	/* failed; may be tried again if its budget allows */
-	OUTCOME_FAILED, /* failed for good */
-	OUTCOME_BACK,	/* not our doing: given back at no cost */
+	OUTCOME_RETRY,	   /* failed; may be tried again if its budget allows */
+	OUTCOME_FAILED,	   /* failed for good */
+	OUTCOME_BACK,	   /* not our doing: given back at no cost */
+	OUTCOME_CANCELLED, /* it was told to end, and did; the engine's word, not a
+			      handler's */
 };
 
 /* one try at running one task; read by handlers, written by the engine */
@@ -63,6 +65,7 @@ struct attempt {
 	bool placed;	/* it has a place of its type, until its handler has ended it */
 	bool in_list;	/* its id lies in our processing list */
 	bool giving_up; /* the worker leaves: unless it succeeds it is given back */
+	bool cancelled; /* somebody asked for its end: unless it succeeds that is it */
 	bool lost;	/* no longer ours: its end is recorded nowhere */
 	bool ghost;	/* never ran here: only to be given back */
 	bool accepted;	/* finish.c: the database took the outcome */

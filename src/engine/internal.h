@@ -20,12 +20,14 @@
 #include "store/store.h"
 
 struct audit;
+struct cancels;
 struct types;
 struct dispatch;
 struct finish;
 struct beat;
 struct feeder;
 struct leader;
+struct operate;
 struct prune;
 struct recover;
 struct schedules;
@@ -58,6 +60,7 @@ struct engine {
 	struct recover *recover;
 	struct audit *audit;
 	struct reports *reports;
+	struct cancels *cancels;
 
 	/* schema and registration, again after a failure */
 	struct loop_timer *start_timer;
@@ -74,8 +77,6 @@ struct engine {
 	int64_t peers;		/* living workers of the cluster, at least 1 */
 };
 
-/* the leader shall look now; sent to whoever leads, at most once a turn */
-void engine_hint(struct engine *e);
 /* free places of metered types changed: told to the feeder once a turn; hint: and it
  * shall look */
 void engine_places_changed(struct engine *e, bool hint);
@@ -154,6 +155,10 @@ int attempt_by_key(const void *x, const void *y);
 struct attempt *dispatch_find(struct dispatch *d, const struct uuid *id);
 struct attempt *dispatch_next(
     struct dispatch *d, size_t *cursor); /* walks what is held */
+void dispatch_cancel(struct dispatch *d,
+    struct attempt *a); /* its end was asked for: tell its handler */
+/* a claim is under way: what it brings is not known here yet */
+bool dispatch_is_claiming(const struct dispatch *d);
 void dispatch_lose(
     struct dispatch *d, struct attempt *a); /* not ours any more: stop it */
 void dispatch_release(
@@ -187,6 +192,11 @@ struct audit *audit_create(struct engine *e, struct err *err) ATTR_CHECK;
 void audit_free(struct audit *au);
 void audit_now(struct audit *au);
 
+/* cancels.c: running attempts whose end somebody has asked for */
+struct cancels *cancels_create(struct engine *e, struct err *err) ATTR_CHECK;
+void cancels_free(struct cancels *c);
+void cancels_look(struct cancels *c); /* there may be one for us */
+
 /* finish.c: outcomes into PostgreSQL */
 struct finish *finish_create(struct engine *e, struct err *err) ATTR_CHECK;
 void finish_free(struct finish *f);
@@ -195,10 +205,6 @@ void finish_store_up(struct finish *f);
 bool finish_idle(const struct finish *f);
 
 /* waiters.c */
-/* a task has ended, and its row names this incarnation (all zeros: everyone) to be told
- */
-void waiters_tell(
-    struct waiters *ws, const struct uuid *waiter, int app_id, const struct uuid *id);
 struct waiters *waiters_create(struct engine *e, struct err *err) ATTR_CHECK;
 void waiters_free(struct waiters *ws);
 void waiters_done(struct waiters *ws, int app_id, const struct uuid *id);
@@ -219,6 +225,7 @@ void leader_broker(struct leader *ld, bool up);
 void leader_lost(struct leader *ld);	   /* PostgreSQL says that another leads */
 void leader_hint(struct leader *ld);	   /* somebody asks for a pass */
 void leader_schedules(struct leader *ld);  /* a schedule has changed */
+void leader_operate(struct leader *ld);	   /* there may be an operation */
 void leader_sweep_soon(struct leader *ld); /* an incarnation was buried */
 void leader_step_down(struct leader *ld);
 bool leader_is(const struct leader *ld);
@@ -262,6 +269,12 @@ void report_add(struct reports *rs, struct attempt *a, const char *progress,
     const char *line, size_t line_len);
 void report_end(struct reports *rs, struct attempt *a); /* its last words are written */
 bool reports_idle(const struct reports *rs);		/* all last words are written */
+/* operate.c: works at what was asked for by filter */
+struct operate *operate_create(struct engine *e, struct err *err) ATTR_CHECK;
+void operate_free(struct operate *o);
+void operate_start(struct operate *o); /* this worker leads, and has PostgreSQL */
+void operate_stop(struct operate *o);
+void operate_look(struct operate *o); /* there may be a new one */
 
 #define LEASE_MS 9000
 

@@ -50,6 +50,7 @@ struct leader {
 	struct prune *prune;
 	struct schedules *schedules;
 	struct tidy *tidy;
+	struct operate *operate;
 	bool leading;
 	bool asking;
 	struct hmap *watched;
@@ -87,9 +88,10 @@ leader_create(struct engine *e, struct err *err)
 	ld->prune = prune_create(e, err);
 	ld->schedules = schedules_create(e, err);
 	ld->tidy = tidy_create(e, err);
+	ld->operate = operate_create(e, err);
 	if (ld->redis_timer == NULL || ld->watched == NULL || ld->watch_timer == NULL ||
 	    ld->sweep_timer == NULL || ld->feeder == NULL || ld->prune == NULL ||
-	    ld->schedules == NULL || ld->tidy == NULL) {
+	    ld->schedules == NULL || ld->tidy == NULL || ld->operate == NULL) {
 		leader_free(ld);
 		err_set(err, ERR_NOMEM, "leader");
 		return NULL;
@@ -124,6 +126,7 @@ leader_free(struct leader *ld)
 	prune_free(ld->prune);
 	schedules_free(ld->schedules);
 	tidy_free(ld->tidy);
+	operate_free(ld->operate);
 	mem_free(ld);
 }
 
@@ -214,6 +217,7 @@ stop(struct leader *ld)
 	prune_stop(ld->prune);
 	schedules_stop(ld->schedules);
 	tidy_stop(ld->tidy);
+	operate_stop(ld->operate);
 	forget_watched(ld);
 	loop_timer_stop(ld->watch_timer);
 	loop_timer_stop(ld->sweep_timer);
@@ -228,6 +232,7 @@ leader_quit(struct leader *ld)
 	prune_stop(ld->prune);
 	schedules_stop(ld->schedules);
 	tidy_stop(ld->tidy);
+	operate_stop(ld->operate);
 }
 
 void
@@ -293,6 +298,7 @@ leader_store(struct leader *ld, bool up)
 		prune_start(ld->prune);
 		schedules_start(ld->schedules);
 		tidy_start(ld->tidy);
+		operate_start(ld->operate);
 		loop_timer_start_ms(ld->watch_timer, 0);
 		leader_sweep_soon(ld);
 	} else {
@@ -300,6 +306,7 @@ leader_store(struct leader *ld, bool up)
 		prune_stop(ld->prune);
 		schedules_stop(ld->schedules);
 		tidy_stop(ld->tidy);
+		operate_stop(ld->operate);
 		forget_watched(ld);
 		loop_timer_stop(ld->watch_timer);
 		loop_timer_stop(ld->sweep_timer);
@@ -318,6 +325,13 @@ leader_schedules(struct leader *ld)
 {
 	if (ld->leading)
 		schedules_hint(ld->schedules);
+}
+
+void
+leader_operate(struct leader *ld)
+{
+	if (ld->leading)
+		operate_look(ld->operate);
 }
 
 /* ---------------------------------------------------------------- the watch */
@@ -363,6 +377,8 @@ on_watch(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		pgrows_uuid(rows, i, 0, &id);
 		see(ld, &id, pgrows_int(rows, i, 1), now_ms);
 	}
+	if (pgrows_count(rows) > 0 && pgrows_bool(rows, 0, 2))
+		operate_look(ld->operate);
 	while ((w = hmap_next(ld->watched, &cursor)) != NULL) {
 		/*
 		 * A count was seen to stand still until the question left, not until

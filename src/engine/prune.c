@@ -31,7 +31,8 @@
  * All that is remembered are the walks; a new leader begins with a lap.  Of two leaders
  * one removes a row and the other finds it gone.
  *
- * New table with rows for tasks?  They must go with their task, in shoal.prune.
+ * New table with rows for tasks?  They must go with their task, in shoal.prune and
+ * shoal.delete_tasks.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -33,6 +33,10 @@ struct waiter *waiters_add(struct waiters *ws, int app_id, const struct uuid *id
     int64_t timeout_ms, bool marked, waiter_cb *cb, void *arg,
     struct err *err) ATTR_CHECK;
 void waiters_cancel(struct waiter *w); /* no callback after this; NULL is fine */
+/* a task has ended, and its row names this incarnation (all zeros: everyone) to be told
+ */
+void waiters_tell(
+    struct waiters *ws, const struct uuid *waiter, int app_id, const struct uuid *id);
 size_t waiters_count(const struct waiters *ws);
 
 #endif

@@ -124,6 +124,16 @@ task_created_us(const struct uuid *id)
 }
 
 void
+task_first_id(int64_t wall_us, struct uuid *id)
+{
+	uint64_t ms = wall_us > 0 ? (uint64_t)(wall_us + 999) / 1000 : 0;
+
+	memset(id, 0, sizeof(*id));
+	for (int i = 5; i >= 0; i--, ms >>= 8)
+		id->b[i] = (uint8_t)ms;
+}
+
+void
 owner_make(const uint8_t node[6], unsigned worker, struct uuid *owner)
 {
 	memcpy(owner->b, node, 6);

@@ -65,6 +65,9 @@ int task_state_parse(const char *name, enum task_state *state) ATTR_CHECK;
 /* UUIDv7: the time of the submit, microseconds since 1970 (whole milliseconds) */
 int64_t task_created_us(const struct uuid *id);
 
+/* the lowest id of the first millisecond that is not before the time */
+void task_first_id(int64_t wall_us, struct uuid *id);
+
 #define TASK_PRIORITY_NORMAL 5
 #define TASK_PRIORITY_MAX    9
 #define TASK_DELAY_MAX_MS    (366LL * 86400 * 1000)

@@ -192,12 +192,17 @@ const struct pgstmt sql_feed = {
 
 const struct pgstmt sql_watch = {
     "watch",
-    "SELECT id, beat FROM shoal.incarnation WHERE state = 0",
+    /* and, since it comes by every few seconds, whether an operation is open */
+    "SELECT id, beat, EXISTS (SELECT 1 FROM shoal.operation WHERE finished_at IS NULL)"
+    " FROM shoal.incarnation WHERE state = 0",
 };
 
 const struct pgstmt sql_forget = {
     "forget",
-    "DELETE FROM shoal.incarnation i WHERE i.state <> 0 AND i.ended_at < now() - "
+    "WITH deaf AS (DELETE FROM shoal.cancel_request r"
+    " WHERE r.at < now() - interval '1 hour' AND NOT EXISTS"
+    " (SELECT 1 FROM shoal.incarnation i WHERE i.id = r.owner AND i.state = 0))"
+    " DELETE FROM shoal.incarnation i WHERE i.state <> 0 AND i.ended_at < now() - "
     "interval '1 day'"
     " AND NOT EXISTS (SELECT 1 FROM shoal.claim c WHERE c.owner = i.id)",
 };
@@ -232,6 +237,30 @@ const struct pgstmt sql_wait = {
 const struct pgstmt sql_ended = {
     "ended",
     "SELECT * FROM shoal.ended_tasks($1::int[], $2::uuid[])",
+};
+
+const struct pgstmt sql_cancels = {
+    "cancels",
+    "SELECT * FROM shoal.cancels_of($1::uuid)",
+};
+
+/* ---------------------------------------------------------------- operations */
+
+const struct pgstmt sql_operations = {
+    "operations",
+    "SELECT id FROM shoal.operation WHERE finished_at IS NULL ORDER BY id LIMIT "
+    "$1::int",
+};
+
+const struct pgstmt sql_operate = {
+    "operate",
+    "SELECT * FROM shoal.operate($1::uuid, $2::int, $3::int)",
+};
+
+const struct pgstmt sql_operation_failed = {
+    "operation_failed",
+    "UPDATE shoal.operation SET state = 2, error = $2::text, finished_at = "
+    "clock_timestamp() WHERE id = $1::uuid AND finished_at IS NULL",
 };
 
 /* ---------------------------------------------------------------- prune */

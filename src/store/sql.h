@@ -50,7 +50,8 @@ extern const struct pgstmt
  * begin, where to begin with what comes due; kind, app, id, type, age ms, next due ms,
  * beat, epoch, queue, order us */
 extern const struct pgstmt sql_feed;
-extern const struct pgstmt sql_watch;  /* ; id, beat of all that are alive */
+/* ; id, beat of all that are alive, and whether an operation is open */
+extern const struct pgstmt sql_watch;
 extern const struct pgstmt sql_forget; /* ; removes incarnations that ended a day ago */
 extern const struct pgstmt
     sql_next_epoch; /* the epoch that was seen; the epoch now, database id */
@@ -63,6 +64,13 @@ extern const struct pgstmt sql_serve;
 extern const struct pgstmt sql_wait; /* app, id, me; state */
 extern const struct pgstmt
     sql_ended; /* apps, ids; app, id of those that ended or are missing */
+
+extern const struct pgstmt sql_cancels; /* me; app, id, attempt, claim to be ended */
+
+/* operate.c */
+extern const struct pgstmt sql_operations; /* most; ids of those that are open */
+extern const struct pgstmt sql_operate;	   /* id, most, aging; see shoal.operate */
+extern const struct pgstmt sql_operation_failed; /* id, reason */
 
 /* prune.c */
 /* ; numbers of applications in order, the shortest time that a queue of each keeps

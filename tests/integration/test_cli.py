@@ -462,3 +462,55 @@ def test_bench_agrees_with_the_node(node, env):
         done = shoal("bench", *words, "-n", "500", "--hold", "3s", "--json", env=env, timeout=60)
         assert done.status == OK, done.err
         assert done.json["loaded"] == 500 and done.json["finished"] == done.json["accepted"]
+
+
+def test_a_task_is_cancelled_and_run_again(env):
+    later = shoal("submit", "shoal.echo", "5", "--delay", "1h", env=env).out.strip()
+    done = shoal("cancel", later, "--reason", "a mistake", env=env)
+    assert (done.status, done.out) == (OK, "cancelled\n"), done.err
+    assert shoal("cancel", later, "--json", env=env).json["state"] == "cancelled"
+    assert shoal("retry", later, "--wait=20s", env=env).json == 5
+    done = shoal("cancel", later, env=env)
+    assert done.status == FAILED and "already_ended" in done.err
+    done = shoal("retry", later, env=env)
+    assert done.status == FAILED and "succeeded" in done.err
+    running = shoal("submit", "shoal.sleep", '{"seconds":60}', env=env).out.strip()
+    deadline = time.monotonic() + 10
+    while "running" not in shoal("get", running, env=env).out:
+        assert time.monotonic() < deadline
+    done = shoal("cancel", running, "--wait=20s", env=env)
+    assert (done.status, done.out) == (OK, "cancelled\n"), done.err
+    assert shoal("retry", running, "--attempts", "2", env=env).out == "queued\n"
+    assert shoal("cancel", running, "--wait", env=env).status == OK
+    assert shoal("cancel", ID, env=env).status == shoal("retry", ID, env=env).status == NOT_FOUND
+    assert shoal("cancel", env=env).status == shoal("retry", "a", "b", env=env).status == USAGE
+    assert shoal("retry", running, "--attempts", "0", env=env).status == USAGE
+
+
+def test_many_tasks_are_cancelled_deleted_and_run_again_by_filter(env):
+    for queue in ("mail", "mail", "news"):
+        shoal("submit", "shoal.noop", "--delay", "1h", "--queue", queue, env=env)
+    done = shoal("operations", "cancel", "--queue", "mail", env=env, text="")
+    assert done.status == USAGE and "--yes" in done.err
+    assert shoal("operations", "cancel", "-y", env=env).status == USAGE  # which tasks?
+    assert shoal("operations", "explode", "--all", "-y", env=env).status == USAGE
+    done = shoal("operations", "cancel", "--queue", "mail", "-y", "--reason", "no", env=env)
+    assert done.status == OK and "2 tasks to cancel" in done.err, done.err
+    assert done.out.endswith(" done: 2 of 2\n")
+    first = done.out.split()[0]
+    done = shoal("operations", "retry", "--state", "cancelled", "--state", "failed", "-y", "--json",
+                 env=env)
+    assert (done.status, done.json["done"], done.json["state"]) == (OK, 2, "done"), done.err
+    assert "scheduled" in shoal("list", "--queue", "news", env=env).out
+    done = shoal("operations", "delete", "--state", "queued", "-y", env=env)
+    assert done.status == FAILED and "invalid_field" in done.err
+    deadline = time.monotonic() + 10
+    while shoal("list", "--state", "succeeded", env=env).out.count("\n") < 3:
+        assert time.monotonic() < deadline
+    assert shoal("operations", "delete", "--all", "-y", env=env).out.endswith(" done: 2 of 2\n")
+    assert shoal("list", env=env).out.count("\n") == 2  # the head, and the one of news
+    listed = shoal("operations", "list", env=env).out.splitlines()
+    assert len(listed) == 4 and first in listed[-1]
+    assert shoal("operations", "get", first, env=env).out.endswith(" done: 2 of 2\n")
+    assert shoal("operations", "stop", first, "--json", env=env).json["state"] == "done"
+    assert shoal("operations", "get", ID, env=env).status == NOT_FOUND

@@ -22,7 +22,7 @@ SELECT ('01900000-0000-7000-8000-' || lpad(to_hex(%(first)s + g), 12, '0'))::uui
        CASE WHEN %(state)s > 2 THEN now() END, '{}'
   FROM generate_series(1, %(count)s) g
 """
-QUEUED, RUNNING, SCHEDULED, SUCCEEDED = 1, 2, 0, 3
+QUEUED, RUNNING, SCHEDULED, SUCCEEDED, FAILED = 1, 2, 0, 3, 4
 
 
 class Table:
@@ -96,12 +96,31 @@ def calls(table):
         "finished": (SUCCEEDED, "SELECT * FROM shoal.finished_tasks(%s, %s, %s::uuid[], %s, %s)",
                      lambda ids: (OWNER, *arrays(ids), [1] * len(ids), [1] * len(ids))),
         "ended": (SUCCEEDED, "SELECT * FROM shoal.ended_tasks(%s, %s::uuid[])", arrays),
+        "cancel": (QUEUED, "SELECT * FROM shoal.cancel_tasks(%s, %s::uuid[], '{0,1,2}', '{}')",
+                   lambda ids: (app, ids)),
+        "cancel what runs": (RUNNING, "SELECT * FROM shoal.cancel_tasks(%s, %s::uuid[], '{0,1,2}', '{}')",
+                             lambda ids: (app, ids)),
+        "retry": (FAILED, "SELECT * FROM shoal.retry_tasks(%s, %s::uuid[], '{4}', 1, 30000, '{}')",
+                  lambda ids: (app, ids)),
+        "delete": (SUCCEEDED, "SELECT * FROM shoal.delete_tasks(%s, %s::uuid[], '{3}')",
+                   lambda ids: (app, ids)),
+        "erase": (SUCCEEDED, "SELECT * FROM shoal.erase_task(%s, %s, '{}')", lambda ids: (app, ids[0])),
+        "filter by ids": (
+            FAILED, "SELECT unnest(fit) FROM shoal.look_through(%s, '{4}', NULL, NULL, %s::uuid[],"
+                    " '00000000-0000-0000-0000-000000000000', 'ffffffff-ffff-ffff-ffff-ffffffffffff', 100)",
+            lambda ids: (app, ids)),
+        "filter": (
+            FAILED, "SELECT unnest(fit) FROM shoal.look_through(%s, '{4}', NULL, 1, NULL,"
+                    " (%s::uuid[])[1], 'ffffffff-ffff-ffff-ffff-ffffffffffff', 64)",
+            lambda ids: (app, ids)),
         "one task": (SUCCEEDED, "SELECT * FROM shoal.task_of(%s, %s)", lambda ids: (app, ids[0])),
     }
 
 
 @pytest.mark.parametrize("name", ["claim", "finish", "finish with results", "finish failing", "suspects",
-                                  "finished", "ended", "one task"])
+                                  "finished", "ended", "cancel",
+                                  "cancel what runs", "retry", "delete", "erase", "filter by ids", "filter",
+                                  "one task"])
 def test_batches_go_by_the_primary_key(db, table, name):
     state, sql, params = calls(table)[name]
     db.rows("ANALYZE shoal.task")  # known to be empty
@@ -255,3 +274,27 @@ def test_questions_about_queues_look_at_what_they_count(db, table):
         rows, found = session.call("SELECT * FROM shoal.why_task(%s, %s, 1001)", (table.app, ids[2500]))
         assert rows[0][25] == 1001
         assert rows_seen(found) <= 1010
+def test_cancels_and_events_are_found_by_their_own_indexes(db, table):
+    """Beside many of both, and with plans from a time when there were none."""
+    with watched(db) as session:
+        for _ in range(7):
+            session.call("SELECT * FROM shoal.cancels_of(%s)", (OWNER,))
+            session.call("SELECT * FROM shoal.delete_tasks(%s, %s::uuid[], '{3}')",
+                         (table.app, [str(uuid.uuid4())]))
+        ids = table.fill(RUNNING, 1000)
+        gone = table.fill(SUCCEEDED, 10)
+        with db.server.connect(db.name) as c, c.cursor() as cursor:
+            cursor.execute("INSERT INTO shoal.cancel_request (owner, app_id, task_id, attempt, claim)"
+                           " SELECT CASE WHEN n <= 5 THEN %s::uuid ELSE md5(n::text)::uuid END, %s, u.id, 1, 1"
+                           " FROM unnest(%s::uuid[]) WITH ORDINALITY AS u (id, n)", (OWNER, table.app, ids))
+            cursor.execute("INSERT INTO shoal.event (app_id, task_id, kind) SELECT %s, id, 4 FROM shoal.task,"
+                           " generate_series(1, 3)", (table.app,))
+            c.commit()
+        rows, found = session.call("SELECT * FROM shoal.cancels_of(%s)", (OWNER,))
+        assert len(rows) == 5
+        check(found, 5)
+        rows, _ = session.call("SELECT * FROM shoal.delete_tasks(%s, %s::uuid[], '{3}')",
+                               (table.app, gone[:5]))
+        assert len(rows) == 5
+        assert session.told("shoal.event") <= 15
+        session.connection.rollback()

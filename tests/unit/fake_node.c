@@ -318,6 +318,42 @@ engine_now_us(struct engine *e)
 	return 1800000000000000;
 }
 
+void
+engine_hint(struct engine *e)
+{
+	(void)e;
+	fake.hints++;
+}
+
+void
+engine_cancel(
+    struct engine *e, const struct uuid *owner, int app_id, const struct uuid *id)
+{
+	(void)e;
+	(void)owner;
+	(void)app_id;
+	(void)id;
+	fake.cancels++;
+}
+
+void
+engine_operate(struct engine *e)
+{
+	(void)e;
+	fake.operates++;
+}
+
+void
+waiters_tell(
+    struct waiters *ws, const struct uuid *waiter, int app_id, const struct uuid *id)
+{
+	(void)ws;
+	(void)app_id;
+	(void)id;
+	(void)waiter;
+	fake.tells++;
+}
+
 int
 submit_add(struct submit *s, struct submit_group *g, struct err *err)
 {

@@ -71,6 +71,8 @@ struct fake_node {
 	size_t names_asked; /* names in the last question */
 	void (*names_cb)(const struct err *err, void *arg);
 	void *names_arg;
+	size_t hints, operates; /* told to the leader */
+	size_t cancels, tells;	/* told to a holder, to a waiter */
 };
 extern struct fake_node fake;
 

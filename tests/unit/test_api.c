@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "fake_node.h"
 #include "store/apikey.h"
+#include "store/controls.h"
 #include "store/queues.h"
 #include "store/reads.h"
 
@@ -761,6 +762,180 @@ a_queue_that_was_changed_is_told_to_all(void **state)
 	expect(&put, 503, "outcome_unknown");
 }
 
+/* ---------------------------------------------------------------- changes */
+
+static struct httpreq
+change(struct bench *b, enum http_method method, const char *path)
+{
+	struct httpreq req = request(b, method, path, NULL);
+
+	req.segment = "01900000-0000-7000-8000-000000000001";
+	return req;
+}
+
+/* changed, state; of a cancel whom to tell, of a retry whether it was erased */
+static PGresult *
+changed_rows(bool changed, int state, const uint8_t *tell)
+{
+	PGresult *res = fake_rows(3);
+
+	fake_int(res, 0, 0, 1, changed);
+	fake_int(res, 0, 1, 2, state);
+	fake_text(res, 0, 2, tell, tell != NULL ? 16 : 0);
+	return res;
+}
+
+static void
+a_cancel_tells_those_concerned_and_shows_the_task(void **state)
+{
+	static const struct uuid id = {{1}}, holder = {{2}};
+	struct bench *b = *state;
+	struct httpreq req;
+
+	learn_key(b);
+	req = change(b, HTTP_POST, "/v1/tasks/{id}/cancel");
+	fake_request(&b->opts, &req);
+	assert_ptr_equal(fake.questions[0].stmt, &controls_cancel);
+	fake_answer(changed_rows(true, TASK_CANCELLED, holder.b));
+	assert_int_equal(fake.tells, 1);
+	fake_answer(task_rows(&id, TASK_CANCELLED, false));
+	expect(&req, 200, "\"state\":\"cancelled\"");
+
+	req = change(b, HTTP_POST, "/v1/tasks/{id}/cancel");
+	fake_request(&b->opts, &req);
+	fake_answer(changed_rows(true, TASK_RUNNING, holder.b));
+	assert_int_equal(fake.cancels, 1);
+	fake_answer(task_rows(&id, TASK_RUNNING, false));
+	expect(&req, 202, "\"state\":\"running\"");
+
+	/* it ended well before it heard */
+	req = change(b, HTTP_POST, "/v1/tasks/{id}/cancel");
+	req.query[0][0] = "wait";
+	req.query[0][1] = "5";
+	fake_request(&b->opts, &req);
+	fake_answer(changed_rows(false, TASK_RUNNING, holder.b));
+	assert_int_equal(fake.cancels, 2);
+	assert_true(fake.waiters[0].open);
+	fake.waiters[0].open = false;
+	fake.waiters[0].cb(true, fake.waiters[0].arg);
+	fake_answer(task_rows(&id, TASK_SUCCEEDED, false));
+	expect(&req, 409, "\"code\":\"already_ended\"");
+
+	req = change(b, HTTP_POST, "/v1/tasks/{id}/cancel");
+	fake_request(&b->opts, &req);
+	fake_answer(changed_rows(false, TASK_FAILED, NULL));
+	expect(&req, 409, "\"state\":\"failed\"");
+	req = change(b, HTTP_POST, "/v1/tasks/{id}/cancel");
+	fake_request(&b->opts, &req);
+	fake_answer(fake_rows(3));
+	expect(&req, 404, "not_found");
+}
+
+static void
+a_change_that_is_committed_is_never_answered_with_a_failure(void **state)
+{
+	struct bench *b = *state;
+	struct httpreq req;
+
+	learn_key(b);
+	req = change(b, HTTP_POST, "/v1/tasks/{id}/retry");
+	fake_request(&b->opts, &req);
+	assert_ptr_equal(fake.questions[0].stmt, &controls_retry);
+	fake_answer(changed_rows(true, TASK_QUEUED, NULL));
+	assert_int_equal(fake.hints, 1);
+	fake_answer(NULL); /* the row cannot be read */
+	expect(&req, 200, "\"state\":\"queued\"");
+	/* but one whose answer is lost may not have happened */
+	req = change(b, HTTP_POST, "/v1/tasks/{id}/retry");
+	fake_request(&b->opts, &req);
+	fake_answer(NULL);
+	expect(&req, 503, "outcome_unknown");
+	fake.database_away = true;
+	req = change(b, HTTP_DELETE, "/v1/tasks/{id}");
+	fake_request(&b->opts, &req);
+	expect(&req, 503, "unavailable");
+}
+
+static void
+what_the_state_forbids_is_named(void **state)
+{
+	static const struct {
+		enum http_method method;
+		const char *path;
+		int state;
+		const char *code;
+	} cases[] = {
+	    {HTTP_POST, "/v1/tasks/{id}/retry", TASK_RUNNING, "not_ended"},
+	    {HTTP_POST, "/v1/tasks/{id}/retry", TASK_SUCCEEDED, "succeeded"},
+	    {HTTP_DELETE, "/v1/tasks/{id}", TASK_QUEUED, "not_ended"},
+	    {HTTP_DELETE, "/v1/tasks/{id}/payload", TASK_SCHEDULED, "not_ended"},
+	};
+	struct bench *b = *state;
+	struct httpreq req;
+
+	learn_key(b);
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		req = change(b, cases[i].method, cases[i].path);
+		fake_request(&b->opts, &req);
+		fake_answer(changed_rows(false, cases[i].state, NULL));
+		expect(&req, 409, cases[i].code);
+	}
+	req = change(b, HTTP_DELETE, "/v1/tasks/{id}");
+	fake_request(&b->opts, &req);
+	fake_answer(changed_rows(true, 0, NULL));
+	expect(&req, 204, "");
+}
+
+static void
+a_count_is_taken_window_by_window(void **state)
+{
+	static const struct uuid last = {{1}};
+	struct bench *b = *state;
+	struct httpreq req = request(b, HTTP_POST, "/v1/operations",
+	    "{\"action\":\"cancel\",\"filter\":{},\"dry_run\":true}");
+	PGresult *res;
+
+	learn_key(b);
+	fake_request(&b->opts, &req);
+	for (int i = 0; i < 3; i++) {
+		assert_false(req.ended);
+		assert_ptr_equal(fake.questions[0].stmt, &controls_count);
+		res = fake_rows(2);
+		fake_int(res, 0, 0, 8, 10000 - i);
+		fake_text(res, 0, 1, i < 2 ? last.b : NULL, i < 2 ? 16 : 0);
+		fake_answer(res);
+	}
+	expect(&req, 200, "{\"count\":29997,\"exact\":true}");
+	assert_int_equal(fake.operates, 0);
+}
+
+static void
+an_operation_is_written_down_and_told_to_the_leader(void **state)
+{
+	struct bench *b = *state;
+	struct httpreq req = request(
+	    b, HTTP_POST, "/v1/operations", "{\"action\":\"cancel\",\"filter\":{}}");
+	PGresult *res = fake_rows(1);
+
+	learn_key(b);
+	fake_request(&b->opts, &req);
+	assert_ptr_equal(fake.questions[0].stmt, &controls_operate);
+	fake_int(res, 0, 0, 1, true);
+	fake_answer(res);
+	assert_int_equal(fake.operates, 1);
+	assert_ptr_equal(fake.questions[0].stmt, &controls_operation);
+	fake_answer(NULL); /* it cannot be read, and is committed all the same */
+	expect(&req, 202, "\"filter\":{},\"state\":\"running\"");
+	req = request(
+	    b, HTTP_POST, "/v1/operations", "{\"action\":\"cancel\",\"filter\":{}}");
+	fake_request(&b->opts, &req);
+	res = fake_rows(1);
+	fake_int(res, 0, 0, 1, false);
+	fake_answer(res);
+	expect(&req, 429, "too_many_operations");
+	assert_int_equal(fake.operates, 1);
+}
+
 int
 main(void)
 {
@@ -787,6 +962,11 @@ main(void)
 	    TEST(a_full_queue_counts_what_is_on_its_way_from_here),
 	    TEST(a_queue_that_was_changed_is_told_to_all),
 	    TEST(requests_at_every_stage_end_with_the_api),
+	    TEST(a_cancel_tells_those_concerned_and_shows_the_task),
+	    TEST(a_change_that_is_committed_is_never_answered_with_a_failure),
+	    TEST(what_the_state_forbids_is_named),
+	    TEST(a_count_is_taken_window_by_window),
+	    TEST(an_operation_is_written_down_and_told_to_the_leader),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

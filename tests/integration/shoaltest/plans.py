@@ -36,6 +36,20 @@ class Plans:
         return rows, [p["Plan"] for p in found if "shoal.task " in p["Query Text"]]
 
 
+    def told(self, table):
+        """How many rows of another table one statement of the last call read at most."""
+        most = 0
+        for notice in self.connection.notices:
+            if "plan:" not in notice:
+                continue
+            plan = json.loads(re.search(r"plan:\s*(\{.*\})", notice, re.S).group(1))["Plan"]
+            for node in nodes_of(plan):
+                if "shoal.%s" % node.get("Relation Name") == table and "Scan" in node["Node Type"]:
+                    most = max(most, (node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
+                               * node["Actual Loops"])
+        return most
+
+
 @contextlib.contextmanager
 def watched(db):
     with contextlib.closing(db.server.connect(db.name)) as c:
