@@ -28,9 +28,10 @@ extern const struct pgstmt sql_mark_dead; /* ids; ids that were alive */
 /* owners, those of them that crashed, and that were killed; app, id, type, owner,
  * attempt, state, waiter */
 extern const struct pgstmt sql_take;
-extern const struct pgstmt sql_suspects; /* apps, ids; app, id, crashes of those that are */
-extern const struct pgstmt sql_strays;	 /* ; owners as an array */
-extern const struct pgstmt sql_held;	 /* me, before; app, id, attempt, claim */
+extern const struct pgstmt
+    sql_suspects; /* apps, ids; app, id, crashes of those that are */
+extern const struct pgstmt sql_strays; /* ; owners as an array */
+extern const struct pgstmt sql_held;   /* me, before; app, id, attempt, claim */
 extern const struct pgstmt
     sql_register; /* id, host, version, slots; now in microseconds, database id, cluster
 		     name, epoch */
