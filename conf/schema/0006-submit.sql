@@ -53,6 +53,7 @@ CREATE TABLE shoal.task_group (
 	ended_at      timestamptz,
 	PRIMARY KEY (app_id, id)
 ) WITH (fillfactor = 50);
+CREATE INDEX task_group_ended ON shoal.task_group (ended_at) WHERE ended_at IS NOT NULL;
 
 CREATE TABLE shoal.dependency (
 	app_id int NOT NULL,
@@ -65,11 +66,13 @@ CREATE INDEX dependency_child ON shoal.dependency (app_id, child);
 
 -- Tasks of one concurrency_key stand in a line of their own; so many at a time are admitted to their lane.
 CREATE TABLE shoal.key_limit (
-	app_id int NOT NULL,
-	key    text NOT NULL,
-	most   int NOT NULL,
+	app_id  int NOT NULL,
+	key     text NOT NULL,
+	most    int NOT NULL,
+	used_at timestamptz NOT NULL DEFAULT now(),  -- to the hour
 	PRIMARY KEY (app_id, key)
 );
+CREATE INDEX key_limit_used ON shoal.key_limit (used_at);
 CREATE TABLE shoal.key_line (
 	app_id   int NOT NULL,
 	key      text NOT NULL,
@@ -325,9 +328,10 @@ BEGIN
 	END IF;
 	IF mark & 1 <> 0 THEN
 		PERFORM shoal.lock_keys(ARRAY[shoal.lock_name('k', p_app, x.concurrency_key)]);
-		UPDATE shoal.key_limit l SET most = x.concurrency_limit
+		UPDATE shoal.key_limit l SET most = coalesce(x.concurrency_limit, l.most), used_at = now()
 		 WHERE l.app_id = p_app AND l.key = x.concurrency_key
-		   AND l.most <> coalesce(x.concurrency_limit, l.most);
+		   AND (l.most <> coalesce(x.concurrency_limit, l.most)
+		     OR l.used_at < now() - interval '1 hour');
 		IF NOT FOUND THEN
 			INSERT INTO shoal.key_limit (app_id, key, most)
 			SELECT p_app, x.concurrency_key, coalesce(x.concurrency_limit, 1)
@@ -786,22 +790,58 @@ END $$;
 
 -- ---------------------------------------------------------------------- tidying
 
--- keys whose time is over, and groups without tasks; a few thousand rows at a time
-CREATE FUNCTION shoal.prune_keys(p_most int, p_keep_ms bigint) RETURNS int
+-- A walk over the unique keys from behind (p_app, p_key) on, p_look of them, which removes those that are free again; at
+-- its end (app_id is NULL) also what else is over: Idempotency-Keys after their day, groups that ended and limits of
+-- keys that nobody has used for p_keep_ms, NULL: for ever.
+CREATE FUNCTION shoal.prune_keys(p_app int, p_key text, p_look int, p_keep_ms bigint,
+	OUT app_id int, OUT key text, OUT removed int)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
-SET enable_mergejoin = off SET enable_material = off SET lock_timeout = '2s' AS $$
+SET enable_mergejoin = off SET enable_material = off SET enable_sort = off SET lock_timeout = '2s' AS $$
+#variable_conflict use_column
 DECLARE
+	kept_from timestamptz := now() - p_keep_ms * interval '1 millisecond';
 	n int;
-	total int := 0;
+	k record;
 BEGIN
 	PERFORM set_config('synchronous_commit', 'off', true);
+	removed := 0;
+	n := 0;
+	FOR k IN SELECT u.app_id AS app, u.key AS name, u.ctid AS place, u.scope, u.until,
+	                (SELECT t.state FROM shoal.task t
+	                  WHERE t.app_id = u.app_id AND t.id = u.task_id) AS state
+	           FROM shoal.unique_key u
+	          WHERE (u.app_id, u.key) > (p_app, p_key)
+	          ORDER BY u.app_id, u.key LIMIT p_look LOOP
+		n := n + 1;
+		app_id := k.app;
+		key := k.name;
+		-- the row of a key that is taken again meanwhile lies at another place
+		IF (CASE k.scope WHEN 2 THEN k.until < now() ELSE coalesce(k.state >= 3, true) END) THEN
+			DELETE FROM shoal.unique_key u WHERE u.ctid = k.place AND u.key = k.name;
+			removed := removed + 1;
+		END IF;
+	END LOOP;
+	IF n = p_look THEN
+		RETURN;
+	END IF;
+	app_id := NULL;
 	DELETE FROM shoal.idempotency i WHERE i.ctid = ANY (ARRAY(
 		SELECT o.ctid FROM shoal.idempotency o WHERE o.at < now() - interval '24 hours'
-		 ORDER BY o.at LIMIT p_most));
+		 ORDER BY o.at LIMIT p_look * 10));
 	GET DIAGNOSTICS n = ROW_COUNT;
-	total := total + n;
-	RETURN total;
+	removed := removed + n;
+	DELETE FROM shoal.task_group g WHERE g.ctid = ANY (ARRAY(
+		SELECT o.ctid FROM shoal.task_group o WHERE o.ended_at < kept_from
+		 ORDER BY o.ended_at LIMIT p_look));
+	GET DIAGNOSTICS n = ROW_COUNT;
+	removed := removed + n;
+	DELETE FROM shoal.key_limit l WHERE l.ctid = ANY (ARRAY(
+		SELECT o.ctid FROM shoal.key_limit o WHERE o.used_at < kept_from
+		   AND NOT EXISTS (SELECT 1 FROM shoal.key_line e WHERE e.app_id = o.app_id AND e.key = o.key)
+		 ORDER BY o.used_at LIMIT p_look));
+	GET DIAGNOSTICS n = ROW_COUNT;
+	removed := removed + n;
 END $$;
 
 -- see the end of 0001

@@ -5,7 +5,8 @@
  *
  * Events stay as long as failed tasks do.  A pass looks at each application that has
  * events, from its oldest on, then walks over all reports and removes those whose task
- * is gone, however it went.  It shares the connection of prune.c, where nobody waits:
+ * is gone, however it went, then over the keys of tasks and requests and removes those
+ * that are free again.  It shares the connection of prune.c, where nobody waits:
  * one statement at a time, and a rest of three times as long behind each.
  *
  * Where a pass stands is remembered nowhere else; a new leader begins one.
@@ -28,12 +29,13 @@ struct tidy {
 	struct loop_timer *timer;
 	struct pgparam params;
 	bool running;
-	bool open; /* a statement is under way */
-	bool of_reports;
+	bool open;			     /* a statement is under way */
+	enum { EVENTS, REPORTS, KEYS } part; /* of the pass */
 	int64_t asked_ms;
 	/* where the pass stands */
 	int app_id;
 	struct uuid id;
+	char *key; /* owned; NULL: the beginning */
 	int64_t removed;
 };
 
@@ -60,14 +62,17 @@ tidy_free(struct tidy *t)
 	if (t == NULL)
 		return;
 	loop_timer_free(t->timer);
+	mem_free(t->key);
 	pgparam_fini(&t->params);
 	mem_free(t);
 }
 
 static void
-begin(struct tidy *t, bool of_reports)
+begin(struct tidy *t, int part)
 {
-	t->of_reports = of_reports;
+	t->part = part;
+	mem_free(t->key);
+	t->key = NULL;
 	t->app_id = 0;
 	memset(&t->id, 0, sizeof(t->id));
 }
@@ -76,7 +81,7 @@ void
 tidy_start(struct tidy *t)
 {
 	t->running = true;
-	begin(t, false);
+	begin(t, EVENTS);
 	t->removed = 0;
 	loop_timer_start_ms(t->timer, AGAIN_MS);
 }
@@ -96,7 +101,7 @@ end_pass(struct tidy *t)
 	log_debug(NULL, "looked for events and reports whose time is over",
 	    "removed=%lld", (long long)t->removed);
 	t->removed = 0;
-	begin(t, false);
+	begin(t, EVENTS);
 	if (ms < PASS_MS_MIN)
 		ms = PASS_MS_MIN;
 	loop_timer_start_ms(t->timer, ms < PASS_MS ? ms : PASS_MS);
@@ -135,7 +140,7 @@ on_events(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		return;
 	t->removed += pgrows_int(rows, 0, 1);
 	if (pgrows_is_null(rows, 0, 0))
-		begin(t, true);
+		begin(t, REPORTS);
 	else if (!pgrows_bool(rows, 0, 2))
 		t->app_id = (int)pgrows_int(rows, 0, 0);
 	rest(t);
@@ -150,12 +155,44 @@ on_reports(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		return;
 	t->removed += pgrows_int(rows, 0, 2);
 	if (pgrows_is_null(rows, 0, 0)) {
-		end_pass(t);
-		return;
+		begin(t, KEYS);
+	} else {
+		t->app_id = (int)pgrows_int(rows, 0, 0);
+		pgrows_uuid(rows, 0, 1, &t->id);
 	}
-	t->app_id = (int)pgrows_int(rows, 0, 0);
-	pgrows_uuid(rows, 0, 1, &t->id);
 	rest(t);
+}
+
+static void
+on_keys(const struct pgrows *rows, const struct pgerr *pe, void *arg)
+{
+	struct tidy *t = arg;
+
+	if (!answered(t, pe))
+		return;
+	t->removed += pgrows_int(rows, 0, 2);
+	mem_free(t->key);
+	t->key = NULL;
+	if (!pgrows_is_null(rows, 0, 0)) {
+		t->app_id = (int)pgrows_int(rows, 0, 0);
+		t->key = mem_strdup(pgrows_text(rows, 0, 1, NULL));
+	}
+	/* without memory for the place the next pass begins anew */
+	if (t->key == NULL)
+		end_pass(t);
+	else
+		rest(t);
+}
+
+static void
+put_keep(const struct tidy *t, struct pgparam *p)
+{
+	int64_t keep_ms = t->engine->settings->tasks_keep_failed_ms;
+
+	if (keep_ms == 0)
+		pgparam_null(p, PGTYPE_INT8);
+	else
+		pgparam_int8(p, keep_ms);
 }
 
 static void
@@ -163,23 +200,31 @@ on_time(void *arg)
 {
 	struct tidy *t = arg;
 	struct pgparam *p = &t->params;
-	int64_t keep_ms = t->engine->settings->tasks_keep_failed_ms;
+	static const struct {
+		const struct pgstmt *stmt;
+		pgconn_done_cb *cb;
+	} parts[] = {
+	    [EVENTS] = {&events_prune, on_events},
+	    [REPORTS] = {&events_prune_reports, on_reports},
+	    [KEYS] = {&sql_prune_keys, on_keys},
+	};
 
 	if (t->open || !t->running)
 		return;
 	pgparam_reset(p);
 	pgparam_int4(p, t->app_id);
-	if (t->of_reports)
+	if (t->part == REPORTS)
 		pgparam_uuid(p, &t->id);
-	else if (keep_ms == 0)
-		pgparam_null(p, PGTYPE_INT8);
+	else if (t->part == EVENTS)
+		put_keep(t, p);
 	else
-		pgparam_int8(p, keep_ms);
+		pgparam_text(p, t->key != NULL ? t->key : "");
 	pgparam_int4(p, LOOK);
+	if (t->part == KEYS)
+		put_keep(t, p);
 	t->asked_ms = loop_now_ms(t->engine->loop);
-	t->open = store_exec(t->engine->store, STORE_TIDY,
-		      t->of_reports ? &events_prune_reports : &events_prune, p,
-		      t->of_reports ? on_reports : on_events, t, NULL) == 0;
+	t->open = store_exec(t->engine->store, STORE_TIDY, parts[t->part].stmt, p,
+		      parts[t->part].cb, t, NULL) == 0;
 	if (!t->open) /* the connection is not there yet */
 		loop_timer_start_ms(t->timer, AGAIN_MS);
 }

@@ -279,3 +279,8 @@ const struct pgstmt sql_prune = {
     "SELECT * FROM shoal.prune($1::int[], $2::uuid[], $3::uuid, $4::int8, $5::int8, "
     "$6::int)",
 };
+
+const struct pgstmt sql_prune_keys = {
+    "prune_keys",
+    "SELECT * FROM shoal.prune_keys($1::int, $2::text, $3::int, $4::int8)",
+};

@@ -80,4 +80,7 @@ extern const struct pgstmt sql_prune_apps;
  * looked at, rows removed */
 extern const struct pgstmt sql_prune;
 
+/* app, key, look, how long groups are kept; where it stands: app, key; removed */
+extern const struct pgstmt sql_prune_keys;
+
 #endif

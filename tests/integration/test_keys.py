@@ -297,3 +297,26 @@ def test_a_killed_worker_s_keyed_tasks_go_on(cluster, key, db):
     node.kill_worker()
     for id in ids:
         assert client.wait(id, 40)["state"] == "succeeded"
+
+
+# --------------------------------------------------------------------- tidying
+
+
+def test_keys_that_are_free_again_are_removed(client, db):
+    taken = post(client, {"type": "shoal.noop", "unique_key": "taken", "delay": 600}).json()["id"]
+    client.wait(post(client, {"type": "shoal.noop", "unique_key": "done"}).json()["id"])
+    post(client, {"type": "shoal.noop", "unique_key": "over", "unique_for": 60})
+    post(client, {"type": "shoal.noop"}, "old")
+    post(client, {"type": "shoal.noop"}, "young")
+    client.run("shoal.noop", concurrency_key="unused")
+    db.rows("UPDATE shoal.unique_key SET until = now() - interval '1 s' WHERE scope = 2 RETURNING 1")
+    db.rows("UPDATE shoal.idempotency SET at = now() - interval '25 h' WHERE key = 'old' RETURNING 1")
+    db.rows("UPDATE shoal.key_limit SET used_at = now() - interval '40 d' RETURNING 1")
+    place, removed = (0, ""), 0
+    while place[0] is not None:  # the walk, one key at a time
+        app, key, n = db.rows("SELECT * FROM shoal.prune_keys(%s, %s, 1, 2592000000)", *place)[0]
+        place, removed = (app, key), removed + n
+    assert removed == 4
+    assert db.rows("SELECT key, task_id::text FROM shoal.unique_key") == [("taken", taken)]
+    assert db.rows("SELECT key FROM shoal.idempotency") == [("young",)]
+    assert db.value("SELECT count(*) FROM shoal.key_limit") == 0
