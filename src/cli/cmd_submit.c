@@ -31,6 +31,10 @@ static const struct args_option options[] = {
 	"How long one attempt may take, if less than its type allows."},
     {0, "max-attempts", ARGS_VALUE, "N", "How often to try. Default: the type's."},
     {0, "metadata", ARGS_VALUE, "JSON", "An object that is kept with the task."},
+    {0, "backoff", ARGS_VALUE, "JSON",
+	"How long it rests between attempts: [5, 60], or an object."},
+    {0, "retry-until", ARGS_VALUE, "WHEN", "No attempt but the first begins later."},
+    {0, "deadline", ARGS_VALUE, "WHEN", "No attempt begins later; may be PT1H."},
     {0, "unique-key", ARGS_VALUE, "KEY", "One task of this key at a time."},
     {0, "unique-until", ARGS_VALUE, "start|finish", "When the key is free again."},
     {0, "unique-for", ARGS_VALUE, "DURATION",
@@ -93,6 +97,8 @@ put_options(const struct args *a, struct jsonw *w, struct err *err)
 static const struct {
 	const char *option, *field;
 } texts[] = {
+    {"retry-until", "retry_until"},
+    {"deadline", "deadline"},
     {"unique-key", "unique_key"},
     {"unique-until", "unique_until"},
     {"on-conflict", "on_conflict"},
@@ -111,6 +117,12 @@ put_keys(const struct args *a, struct jsonw *w, struct err *err)
 			continue;
 		jsonw_key(w, texts[i].field);
 		jsonw_string(w, text);
+	}
+	if ((text = args_text(a, "backoff")) != NULL) {
+		if (input_check("--backoff", text, strlen(text), err) != 0)
+			return -1;
+		jsonw_key(w, "backoff");
+		jsonw_raw(w, text, strlen(text));
 	}
 	if ((text = args_text(a, "unique-for")) != NULL) {
 		jsonw_key(w, "unique_for");

@@ -58,3 +58,13 @@ def test_schedule_dst_shows_both_nights(run):
     for decision in ("gap: run at its end", "gap: skipped", "overlap: first", "overlap: second", "normal"):
         assert decision in text
     assert "2027-03-14T03:00:00-04:00" in text and "2027-11-07T01:30:00-05:00" in text
+
+
+def test_retries_rest_and_leave_events(run):
+    assert "retrying" in run("retries")
+
+
+def test_schedule_over_both_nights_by_computation(run):
+    text = run("schedule-dst")
+    assert "gap: run at its end" in text
+    assert "overlap: both" in text
