@@ -222,6 +222,10 @@ BEGIN
 			SELECT r.place FROM unnest(ids) AS u (id), LATERAL (
 				SELECT x.ctid AS place FROM shoal.event x
 				 WHERE x.app_id = p_app AND x.task_id = u.id ORDER BY x.seq OFFSET 0) r));
+		DELETE FROM shoal.task_report e WHERE e.ctid = ANY (ARRAY(
+			SELECT r.place FROM unnest(ids) AS u (id), LATERAL (
+				SELECT x.ctid AS place FROM shoal.task_report x
+				 WHERE x.app_id = p_app AND x.id = u.id OFFSET 0) r));
 		RETURN QUERY SELECT u.id FROM unnest(ids) AS u (id);
 		EXIT WHEN array_length(ids, 1) = array_length(places, 1);
 	END LOOP;
@@ -258,6 +262,8 @@ BEGIN
 		       detail = CASE WHEN e.kind IN (7, 8, 10, 14) THEN e.detail END
 		 WHERE e.ctid = ANY (ARRAY(SELECT x.ctid FROM shoal.event x
 			WHERE x.app_id = p_app AND x.task_id = p_id ORDER BY x.seq));
+		-- what it reported while it ran
+		DELETE FROM shoal.task_report r WHERE r.app_id = p_app AND r.id = p_id;
 		IF NOT shoal.is_erased(p_app, p_id) THEN
 			PERFORM shoal.add_event(p_app, p_id, 14, ended, number, NULL, NULL, NULL, p_detail);
 		END IF;

@@ -256,6 +256,8 @@ void schedules_free(struct schedules *s);
 void schedules_start(struct schedules *s); /* this worker leads, and has PostgreSQL */
 void schedules_stop(struct schedules *s);
 void schedules_hint(struct schedules *s); /* one has changed */
+/* the first one is to be looked at in so long */
+void schedules_told(struct schedules *s, int64_t wait_ms);
 /* tidy.c: removes old events, and reports of tasks that are gone */
 struct tidy *tidy_create(struct engine *e, struct err *err) ATTR_CHECK;
 void tidy_free(struct tidy *t);

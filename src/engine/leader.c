@@ -379,6 +379,8 @@ on_watch(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	}
 	if (pgrows_count(rows) > 0 && pgrows_bool(rows, 0, 2))
 		operate_look(ld->operate);
+	if (pgrows_count(rows) > 0 && !pgrows_is_null(rows, 0, 3))
+		schedules_told(ld->schedules, pgrows_int(rows, 0, 3));
 	while ((w = hmap_next(ld->watched, &cursor)) != NULL) {
 		/*
 		 * A count was seen to stand still until the question left, not until

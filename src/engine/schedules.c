@@ -8,8 +8,8 @@
  * by the row of each fire.  Nothing is remembered here, so a leader that goes takes
  * nothing with it, and two of them fire nothing twice.
  *
- * A change of a schedule, on any node, comes as a message; whoever missed it sees it
- * at the next look, after LOOK_MS, or LOOK_ALONE_MS while Redis is away.
+ * A change of a schedule, on any node, comes as a message; whoever missed it is told by
+ * the leader's watch, each few seconds, or looks by itself while Redis is away.
  *
  * A schedule that cannot be computed (this node has no such zone any more) keeps its
  * instant and says what is wrong; it is tried again each minute, and what it missed
@@ -24,7 +24,7 @@
 #include "model/rule.h"
 #include "store/schedules.h"
 
-#define LOOK_MS	      5000
+#define LOOK_MS	      60000 /* schedules_told comes before */
 #define LOOK_ALONE_MS 1000
 #define AGAIN_MS      500 /* after an error */
 #define SCHEDULES_DUE 50  /* schedules in one statement */
@@ -40,6 +40,7 @@ struct schedules {
 	bool hinted; /* look again when it has ended */
 	bool full;   /* there was more than one statement takes */
 	int64_t asked_ms;
+	int64_t at_ms;	 /* the timer runs until then */
 	int64_t wait_ms; /* until another is due, when last asked; -1: none */
 	struct rule_due due;
 };
@@ -128,6 +129,22 @@ schedules_hint(struct schedules *s)
 /* ---------------------------------------------------------------- pace */
 
 static void
+look_in(struct schedules *s, int64_t ms)
+{
+	s->at_ms = loop_now_ms(s->engine->loop) + ms;
+	loop_timer_start_ms(s->timer, ms);
+}
+
+void
+schedules_told(struct schedules *s, int64_t wait_ms)
+{
+	if (wait_ms < HINT_GAP_MS)
+		wait_ms = HINT_GAP_MS;
+	if (s->running && !s->open && loop_now_ms(s->engine->loop) + wait_ms < s->at_ms)
+		look_in(s, wait_ms);
+}
+
+static void
 rest(struct schedules *s)
 {
 	int64_t most_ms = broker_is_up(s->engine->broker) ? LOOK_MS : LOOK_ALONE_MS;
@@ -140,7 +157,7 @@ rest(struct schedules *s)
 		ms = s->wait_ms - (loop_now_ms(s->engine->loop) - s->asked_ms);
 		ms = ms < HINT_GAP_MS ? HINT_GAP_MS : ms > most_ms ? most_ms : ms;
 	}
-	loop_timer_start_ms(s->timer, ms);
+	look_in(s, ms);
 }
 
 static void
@@ -150,7 +167,7 @@ fail(struct schedules *s, const struct pgerr *pe)
 		log_warn(NULL, "schedules could not be fired",
 		    "class=%s sqlstate=%s reason=\"%.200s\"",
 		    pgerr_class_name(pe->class), pe->sqlstate, pe->text);
-	loop_timer_start_ms(s->timer, AGAIN_MS);
+	look_in(s, AGAIN_MS);
 }
 
 static void
@@ -169,7 +186,7 @@ on_time(void *arg)
 		      on_due, s, NULL) == 0;
 	pgparam_fini(&p);
 	if (!s->open) /* the connection is not there yet */
-		loop_timer_start_ms(s->timer, AGAIN_MS);
+		look_in(s, AGAIN_MS);
 }
 
 /* ---------------------------------------------------------------- what to fire */
@@ -393,5 +410,5 @@ on_fired(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		engine_hint(s->engine); /* they are committed: let them be pushed */
 	}
 	/* their next instants are known to PostgreSQL alone */
-	loop_timer_start_ms(s->timer, HINT_GAP_MS);
+	look_in(s, HINT_GAP_MS);
 }

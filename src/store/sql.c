@@ -192,8 +192,11 @@ const struct pgstmt sql_feed = {
 
 const struct pgstmt sql_watch = {
     "watch",
-    /* and, since it comes by every few seconds, whether an operation is open */
-    "SELECT id, beat, EXISTS (SELECT 1 FROM shoal.operation WHERE finished_at IS NULL)"
+    /* and, since it comes by every few seconds, whether an operation is open, and when
+       the first schedule is to be looked at */
+    "SELECT id, beat, EXISTS (SELECT 1 FROM shoal.operation WHERE finished_at IS NULL),"
+    " (SELECT (date_part('epoch', s.look_at - clock_timestamp()) * 1000)::int8"
+    " FROM shoal.schedule s WHERE s.look_at IS NOT NULL ORDER BY s.look_at LIMIT 1)"
     " FROM shoal.incarnation WHERE state = 0",
 };
 

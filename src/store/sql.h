@@ -50,7 +50,8 @@ extern const struct pgstmt
  * begin, where to begin with what comes due; kind, app, id, type, age ms, next due ms,
  * beat, epoch, queue, order us */
 extern const struct pgstmt sql_feed;
-/* ; id, beat of all that are alive, and whether an operation is open */
+/* ; id, beat of all that are alive, whether an operation is open, and in how many
+ * milliseconds the first schedule is to be looked at */
 extern const struct pgstmt sql_watch;
 extern const struct pgstmt sql_forget; /* ; removes incarnations that ended a day ago */
 extern const struct pgstmt

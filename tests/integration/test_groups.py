@@ -103,6 +103,19 @@ def test_ten_thousand_tasks_in_one_group(cluster, key, db):
     assert db.value("SELECT count(*) FROM shoal.ended") == 0
 
 
+def test_a_task_that_is_taken_up_again_counts_as_not_ended(client):
+    fails_once = {"type": "shoal.fail", "payload": {"times": 1, "message": "x"}, "max_attempts": 1}
+    made = group(client, [fails_once], on_completion={"type": "shoal.noop"})
+    g = ended(client, made["id"])
+    assert (g["failed"], g["succeeded"]) == (1, 0)
+    client.retry(made["tasks"][0]["id"])
+    client.wait(made["tasks"][0]["id"])
+    after = wait_for(lambda: read(client, made["id"])["succeeded"] == 1 and read(client, made["id"]))
+    assert (after["failed"], after["pending"]) == (0, 0)
+    # what followed once does not follow again
+    assert after["completion_task"] == g["completion_task"]
+
+
 def test_groups_are_an_application_s_own(client, node, db):
     from shoaltest import apps
 

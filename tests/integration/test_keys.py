@@ -287,6 +287,18 @@ def test_a_resting_task_leaves_its_place(client):
     assert client.run("shoal.noop", concurrency_key="k", at_most=5)["state"] == "succeeded"
 
 
+def test_a_task_taken_up_again_stands_in_the_line_of_its_key(client):
+    failed = client.wait(client.submit("shoal.fail", {"times": 1, "message": "x"}, max_attempts=1,
+                                       concurrency_key="k")["id"])
+    assert failed["state"] == "failed"
+    client.wait_state(client.submit("shoal.sleep", {"seconds": 1}, concurrency_key="k")["id"], "running")
+    client.retry(failed["id"])
+    assert client.get(failed["id"])["state"] == "queued"
+    why = client.why(failed["id"])
+    assert why["reason"] == "concurrency_key", why
+    assert client.wait(failed["id"])["state"] == "succeeded"
+
+
 def test_a_killed_worker_s_keyed_tasks_go_on(cluster, key, db):
     node = cluster(1)[0]
     client = Client(node.url, key)
