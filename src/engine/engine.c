@@ -163,6 +163,8 @@ on_ctl(const char *text, size_t len, void *arg)
 
 	if (is_word(text, len, "feed"))
 		leader_hint(e->leader);
+	else if (is_word(text, len, "requeue"))
+		leader_requeue(e->leader);
 	else if (is_word(text, len, "spill"))
 		e->spill_until_ms = e->fed_until_ms = loop_now_ms(e->loop) + SPILL_MS;
 	else if (is_word(text, len, "flow"))
@@ -421,6 +423,15 @@ engine_hint(struct engine *e)
 {
 	e->hint = true;
 	loop_defer_start(e->hint_defer);
+}
+
+void
+engine_requeue(struct engine *e)
+{
+	if (leader_is(e->leader))
+		leader_requeue(e->leader);
+	else
+		broker_publish_requeue(e->broker);
 }
 
 void

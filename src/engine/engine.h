@@ -53,6 +53,10 @@ void engine_give_up(struct engine *e);
 /* the master says that a worker of this node died */
 void engine_bury(struct engine *e);
 
+/* what may run, or in which order, has changed (a pause, a priority, a weight, a
+ * limit): the leader shall make the list anew.  After the commit. */
+void engine_requeue(struct engine *e);
+
 struct submit *engine_submit(struct engine *e);
 struct names *engine_names(struct engine *e);
 struct waiters *engine_waiters(struct engine *e);

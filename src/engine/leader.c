@@ -298,6 +298,13 @@ leader_hint(struct leader *ld)
 		feeder_hint(ld->feeder);
 }
 
+void
+leader_requeue(struct leader *ld)
+{
+	if (ld->leading)
+		feeder_requeue(ld->feeder);
+}
+
 /* ---------------------------------------------------------------- the watch */
 
 static void
