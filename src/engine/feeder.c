@@ -20,9 +20,9 @@
  * room for.  So a task of a backlog is read about once, and neither the depth of the
  * backlog nor what was claimed since the last vacuum costs anything.  Even where the
  * list is full they read a few: what an application that has nothing in the list has
- * submitted belongs in front, at once.  A whole pass comes at least each WHOLE_MS, so
- * that what must go in front, or was lost, is seen; less often only where a whole one
- * is slow.
+ * submitted belongs in front, at once, and so does what is more urgent than the list.
+ * A whole pass comes at least each WHOLE_MS, so that what must go in front, or was
+ * lost, is seen; less often only where a whole one is slow.
  *
  * Beside a transaction that has been open for long, what was claimed since stays in the
  * index, and a look from the head walks over it.  Where that has been slow, whole
@@ -64,6 +64,10 @@
 #define HEAD_MS	     1000
 /* how long a transaction may take until its rows are seen, where the heads are slow */
 #define LATE_MS 2000
+/* short passes look for urgent ones of so many lanes, that came in since the one before
+ * and so long before it */
+#define FRESH_LANES 32
+#define FRESH_MS    200
 /* lanes without tasks are known so long; longer where a look at them is slow */
 #define IDLE_MS	     2000
 #define IDLE_SLOW_MS 600000
@@ -400,6 +404,8 @@ ask_rows(struct feeder *f)
 		pgparam_null(p, PGTYPE_INT8);
 	if (f->from_low)
 		pgparam_int4(p, (int32_t)(now_ms - f->whole_ms) + LATE_MS);
+	else if (f->kind == PASS_BRIEF && f->lanes.count <= FRESH_LANES)
+		pgparam_int4(p, (int32_t)(now_ms - f->started_ms) + FRESH_MS);
 	else
 		pgparam_null(p, PGTYPE_INT4);
 	f->started_ms = now_ms;

@@ -35,6 +35,7 @@ struct row {
 	size_t ties;	     /* as early as this one, and behind it */
 	size_t at;	     /* in the list, if listed */
 	bool fresh;	     /* came due in this pass */
+	bool early;	     /* belongs in front of what its lane has in the list */
 	bool listed, placed; /* placed: it is in the list, or on its way to a claim */
 };
 

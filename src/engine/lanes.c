@@ -88,8 +88,10 @@ lanes_note(struct lanes *ls, int queue_id, int type_id)
 void
 lanes_rewind(struct lanes *ls)
 {
-	for (size_t i = 0; i < ls->count; i++)
+	for (size_t i = 0; i < ls->count; i++) {
 		ls->all[i].from_us = 0;
+		ls->all[i].ties = 0;
+	}
 }
 
 void
@@ -210,7 +212,11 @@ lanes_put(const struct lanes *ls, enum lanes_from from, struct pgparam *p)
 		put_from(&ls->all[i], from, p);
 	pgparam_array_end(p);
 	pgparam_array(p, PGTYPE_INT4);
-	for (size_t i = 0; i < ls->count; i++)
-		pgparam_elem_int4(p, ls->all[i].take);
+	for (size_t i = 0; i < ls->count; i++) {
+		const struct lane *l = &ls->all[i];
+
+		pgparam_elem_int4(
+		    p, l->take > 0 && from == LANES_ON ? l->take + l->ties : l->take);
+	}
 	pgparam_array_end(p);
 }

@@ -25,6 +25,7 @@ struct lane {
 	int queue_id, type_id, app_id, weight;
 	int64_t
 	    from_us; /* order_at of the last task in the list; 0: read from the head */
+	int ties;    /* tasks in the list that are as late: they are read again */
 	int64_t low_us;	 /* of the first that was queued when last looked at; 0: none */
 	int64_t next_us; /* of the first behind from_us that was seen; 0: unknown */
 	int64_t busy_ms; /* when it last had anything */

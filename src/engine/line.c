@@ -13,7 +13,8 @@
  * another order than the fair one, it is made anew by the next pass that may.
  *
  * A lane that was not read to its end may hide rows in front of those of another lane:
- * rows of its application behind its last one wait for the next pass.
+ * rows of its application behind its last one wait for the next pass, and so do those
+ * of others that would come behind them.
  */
 #include <limits.h>
 #include <stdlib.h>
@@ -61,7 +62,7 @@ is_cut(struct feeder *f, const struct row *rows, size_t count)
 }
 
 static void
-note_lane(struct feeder *f, const struct row *rows, size_t count)
+note_lane(struct feeder *f, struct row *rows, size_t count)
 {
 	struct lane *l = lanes_note(&f->lanes, rows[0].queue_id, rows[0].el.type_id);
 	struct share *s = shares_of(&f->shares, rows[0].el.app_id);
@@ -80,13 +81,15 @@ note_lane(struct feeder *f, const struct row *rows, size_t count)
 	l->weight = rows[0].weight;
 	l->busy = true;
 	l->busy_ms = f->started_ms;
+	for (size_t i = 0; f->kind == PASS_BRIEF && i < count; i++)
+		rows[i].early = rows[i].order_us < l->from_us;
 	/* what came in lately, far in front of it, is no reason to begin there */
 	if (f->kind != PASS_BRIEF && (!f->from_low || rows[0].order_us >= l->low_us))
 		l->low_us = rows[0].order_us;
 }
 
 static void
-note_lanes(struct feeder *f, const struct row *rows, size_t count)
+note_lanes(struct feeder *f, struct row *rows, size_t count)
 {
 	struct share *s;
 
@@ -122,12 +125,17 @@ move_on(struct feeder *f, const struct row *rows, size_t count)
 		size_t k = 0;
 
 		n = lane_length(rows + i, count - i);
-		if (l == NULL)
+		if (l == NULL || rows[i].early)
 			continue;
 		while (k < n && rows[i + k].placed)
 			k++;
-		if (k > 0 && rows[i + k - 1].order_us > l->from_us)
+		if (k > 0 && rows[i + k - 1].order_us >= l->from_us) {
 			l->from_us = rows[i + k - 1].order_us;
+			l->ties = 0;
+			for (size_t t = k;
+			     t > 0 && rows[i + t - 1].order_us == l->from_us; t--)
+				l->ties++;
+		}
 		l->next_us = rows[i + (k < n ? k : n - 1)].order_us;
 	}
 }
@@ -184,6 +192,22 @@ put_tags(struct feeder *f, struct row **order, size_t count)
 		r->tag = s->base + s->rows++ * share_cost(s);
 		r->rivals = s->listed;
 	}
+}
+
+/* the place of the first row that was not read: nothing may go behind it yet */
+static int64_t
+hidden_tag(const struct feeder *f)
+{
+	int64_t least = INT64_MAX;
+
+	for (size_t i = 0; i < f->shares.count; i++) {
+		const struct share *s = &f->shares.all[i];
+		int64_t tag = s->base + s->rows * share_cost(s);
+
+		if (s->seen_to_us != INT64_MAX && tag < least)
+			least = tag;
+	}
+	return least;
 }
 
 struct limit {
@@ -245,6 +269,7 @@ make_order(struct feeder *f, struct row *rows, size_t count, struct row **order,
 	size_t n = 0, kept = 0, limit_count = 0;
 	bool limited = false;
 	struct share *s;
+	int64_t hidden;
 
 	for (size_t i = 0; i < count; i++) {
 		struct row *r = &rows[i];
@@ -266,8 +291,11 @@ make_order(struct feeder *f, struct row *rows, size_t count, struct row **order,
 	qsort(order, n, sizeof(*order), by_place);
 	put_tags(f, order, n);
 	qsort(order, n, sizeof(*order), by_tag);
+	hidden = hidden_tag(f);
 	for (size_t i = 0; i < n; i++) {
-		if (take_place(f, order[i], limits, limit_count))
+		if (order[i]->tag > hidden)
+			*left_out |= !is_metered(f, order[i]->el.type_id);
+		else if (take_place(f, order[i], limits, limit_count))
 			order[kept++] = order[i];
 	}
 	return kept;
@@ -297,8 +325,8 @@ charge(struct feeder *f, const struct row *r, bool ahead)
 	s->first_pushed += ahead;
 }
 
-/* a short pass does not see the list: who is owed half of its length belongs in front
- */
+/* a short pass does not see the list: who is owed half of its length belongs in front,
+ * and so does what is more urgent than all that its lane has in it */
 static bool
 is_owed(const struct feeder *f, const struct row *r)
 {
@@ -312,7 +340,7 @@ place_in_brief(struct feeder *f, const struct row *r, int64_t room)
 {
 	const struct share *s = shares_of(&f->shares, r->el.app_id);
 
-	if (is_owed(f, r)) {
+	if (r->early || is_owed(f, r)) {
 		if (s != NULL && s->first_pushed < FIRST_MOST)
 			return PLACE_FIRST;
 		f->requeue = true;

@@ -17,7 +17,8 @@ SLOTS = 64  # of each of two workers: a full list has 256 ids
 TASKS = """
 INSERT INTO shoal.task (id, app_id, queue_id, type_id, state, priority, max_attempts, run_at, order_at, payload)
 SELECT ('01900000-0000-7000-8000-' || lpad(to_hex(%(first)s + g), 12, '0'))::uuid, q.app_id, q.id, %(type)s, 1, p, 25,
-       now() + g * interval '1 microsecond', now() + g * interval '1 microsecond' + p * interval '30 s', %(payload)s
+       now() + g * interval '1 microsecond', now() + g * interval '1 microsecond' + p * interval '30 s',
+       '{"seconds":' || %(seconds)s * (500 + g * 7919 %% 1000) / 1000 || '}'
   FROM generate_series(1, %(count)s) g,
        LATERAL (SELECT (%(queues)s::int[])[1 + g %% array_length(%(queues)s::int[], 1)] AS queue_id) k,
        LATERAL (SELECT (%(priorities)s::int[])[1 + g %% array_length(%(priorities)s::int[], 1)] AS p) x
@@ -44,12 +45,12 @@ class Backlog:
         return app, key, ids
 
     def fill(self, queues, count, seconds, priorities=(5,)):
-        """so many tasks that sleep so long, spread over these queues and priorities"""
+        """so many tasks that sleep about so long, not all as long, spread over these queues and priorities"""
         type_id = self.db.value("SELECT id FROM shoal.task_type WHERE name = 'shoal.sleep'")
         Backlog.first += 10000000
         with self.db.server.connect(self.db.name) as c, c.cursor() as cursor:
             cursor.execute(TASKS, {"first": self.first, "type": type_id, "queues": queues, "count": count,
-                                   "payload": '{"seconds":%g}' % seconds, "priorities": list(priorities)})
+                                   "seconds": seconds, "priorities": list(priorities)})
             c.commit()
 
     def started(self, app):
@@ -105,9 +106,10 @@ def test_one_task_does_not_wait_for_another_applications_100_000(nodes, backlog)
           % (1000 * waited[10], 1000 * waited[-1], max(overtaken)))
     # 640 tasks of A start in a second: a slot is free after 2 ms, and a place in the line behind A would
     # cost 256 of them and 400 ms
-    assert max(overtaken) <= 100
-    assert waited[10] <= patience(0.05)
-    assert waited[-1] <= patience(0.25)
+    assert sorted(overtaken)[10] <= 50
+    assert max(overtaken) <= 128
+    assert waited[10] <= patience(0.1)
+    assert waited[-1] <= patience(0.4)
 
 
 @pytest.mark.parametrize("weight", [1, 3])
