@@ -32,7 +32,7 @@ struct row {
 	int64_t order_us, age_ms;
 	int64_t tag;	     /* its place in the fair order */
 	int64_t rivals;	     /* how many its application has in the list */
-	size_t ties;	     /* as early as this one, and behind it */
+	size_t ties;	     /* behind it, and about as early */
 	size_t at;	     /* in the list, if listed */
 	bool fresh;	     /* came due in this pass */
 	bool early;	     /* belongs in front of what its lane has in the list */

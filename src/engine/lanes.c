@@ -91,6 +91,7 @@ lanes_rewind(struct lanes *ls)
 	for (size_t i = 0; i < ls->count; i++) {
 		ls->all[i].from_us = 0;
 		ls->all[i].ties = 0;
+		ls->all[i].dry = false;
 	}
 }
 
@@ -121,7 +122,7 @@ by_next(const void *x, const void *y)
 
 /* the busy ones in that order; *apps and *weights are of their applications */
 static size_t
-list_busy(struct lanes *ls, struct lane **busy, size_t *apps, int64_t *weights)
+list_busy(struct lanes *ls, struct lane **busy, bool on, size_t *apps, int64_t *weights)
 {
 	size_t count = 0;
 
@@ -129,7 +130,7 @@ list_busy(struct lanes *ls, struct lane **busy, size_t *apps, int64_t *weights)
 	*weights = 0;
 	for (size_t i = 0; i < ls->count; i++) {
 		ls->all[i].take = IDLE_TAKE;
-		if (ls->all[i].busy)
+		if (ls->all[i].busy && !(on && ls->all[i].dry))
 			busy[count++] = &ls->all[i];
 	}
 	qsort(busy, count, sizeof(*busy), by_next);
@@ -153,7 +154,7 @@ part_of(int64_t most, int64_t weight, int64_t weights, size_t lanes)
 }
 
 void
-lanes_share(struct lanes *ls, int most, bool few)
+lanes_share(struct lanes *ls, int most, bool on)
 {
 	struct lane **busy;
 	size_t count, apps, each, n;
@@ -168,10 +169,10 @@ lanes_share(struct lanes *ls, int most, bool few)
 			ls->all[i].take = IDLE_TAKE; /* slowly, then */
 		return;
 	}
-	count = list_busy(ls, busy, &apps, &weights);
+	count = list_busy(ls, busy, on, &apps, &weights);
 	if (count == 1)
 		busy[0]->take = most;
-	each = few && count > FEW_LANES ? FEW_LANES / apps : count;
+	each = on && count > FEW_LANES ? FEW_LANES / apps : count;
 	if (each < LEAST_TAKE)
 		each = LEAST_TAKE;
 	for (size_t i = 0; count > 1 && i < count; i += n) {

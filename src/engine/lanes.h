@@ -29,7 +29,8 @@ struct lane {
 	int64_t low_us;	 /* of the first that was queued when last looked at; 0: none */
 	int64_t next_us; /* of the first behind from_us that was seen; 0: unknown */
 	int64_t busy_ms; /* when it last had anything */
-	bool busy;	 /* it had something when it was last read */
+	bool busy;	 /* it had something when it was last read from its head */
+	bool dry;	 /* but nothing behind from_us */
 	int take;	 /* rows that this pass asks of it */
 };
 
@@ -56,10 +57,11 @@ void lanes_forget(struct lanes *ls, int64_t before_ms);
 /*
  * Shares most rows out: to each application by its weight, twice that if it has
  * several lanes or is not alone, since others may have less; to its lanes in like
- * parts. few: of an application with many lanes only those whose next tasks come first
- * are read; the others wait, and what is behind their next tasks with them.
+ * parts.  on: they are read on, so that dry ones have no share, and of an application
+ * with many lanes only those whose next tasks come first are read; the others wait, and
+ * with them what is behind their next tasks.
  */
-void lanes_share(struct lanes *ls, int most, bool few);
+void lanes_share(struct lanes *ls, int most, bool on);
 /* four arrays: queues, types, where to begin, how many rows */
 void lanes_put(const struct lanes *ls, enum lanes_from from, struct pgparam *p);
 

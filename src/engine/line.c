@@ -9,8 +9,9 @@
  * while there is room.
  *
  * Nothing can be put into the middle of a list.  A few tasks more at the popping end
- * than belong there do no harm; where it would be many, or where the list stands in
- * another order than the fair one, it is made anew by the next pass that may.
+ * than belong there do no harm; where it would be many, they go to the waiting end, if
+ * there is room.  Where the list stands in another order than the fair one, it is made
+ * anew by the next pass that may.
  *
  * A lane that was not read to its end may hide rows in front of those of another lane:
  * rows of its application behind its last one wait for the next pass, and so do those
@@ -26,7 +27,18 @@
 
 #define FIRST_MOST   16 /* so many may go to the popping end out of order */
 #define LIMITS_MOST  256
+#define NEAR_MOST_MS 1000
 #define ASTRAY_LEAST 32 /* so far behind its place an id is not worth a new list */
+
+/* tasks of an application that are nearer than this may change places: they came in at
+ * about the same time, and with the same priority */
+static int64_t
+near_us(const struct feeder *f)
+{
+	int64_t half_ms = f->engine->settings->tasks_priority_aging_ms / 2;
+
+	return 1000 * (half_ms < NEAR_MOST_MS ? half_ms : NEAR_MOST_MS) + 1;
+}
 
 static bool
 is_metered(struct feeder *f, int type_id)
@@ -80,9 +92,10 @@ note_lane(struct feeder *f, struct row *rows, size_t count)
 	l->app_id = rows[0].el.app_id;
 	l->weight = rows[0].weight;
 	l->busy = true;
+	l->dry = false;
 	l->busy_ms = f->started_ms;
 	for (size_t i = 0; f->kind == PASS_BRIEF && i < count; i++)
-		rows[i].early = rows[i].order_us < l->from_us;
+		rows[i].early = rows[i].order_us + near_us(f) < l->from_us;
 	/* what came in lately, far in front of it, is no reason to begin there */
 	if (f->kind != PASS_BRIEF && (!f->from_low || rows[0].order_us >= l->low_us))
 		l->low_us = rows[0].order_us;
@@ -97,10 +110,11 @@ note_lanes(struct feeder *f, struct row *rows, size_t count)
 		struct lane *l = &f->lanes.all[i];
 
 		if (l->take > 0) {
-			l->busy = false;
+			l->busy &= f->kind == PASS_BRIEF;
+			l->dry = f->kind == PASS_BRIEF;
 			continue;
 		}
-		if (!l->busy || feeder_take(f, l->type_id) == NULL ||
+		if (!l->busy || l->dry || feeder_take(f, l->type_id) == NULL ||
 		    is_metered(f, l->type_id))
 			continue;
 		/* it was not read this time */
@@ -125,7 +139,9 @@ move_on(struct feeder *f, const struct row *rows, size_t count)
 		size_t k = 0;
 
 		n = lane_length(rows + i, count - i);
-		if (l == NULL || rows[i].early)
+		/* what came in lately says nothing of those behind it */
+		if (l == NULL ||
+		    (f->kind == PASS_BRIEF && rows[i].order_us < l->from_us))
 			continue;
 		while (k < n && rows[i + k].placed)
 			k++;
@@ -171,14 +187,17 @@ static void
 put_tags(struct feeder *f, struct row **order, size_t count)
 {
 	struct share *s = NULL;
+	size_t behind = 0;
 
-	for (size_t i = count; i > 0; i--) {
-		struct row *r = order[i - 1], *next = i < count ? order[i] : NULL;
+	for (size_t i = 0; i < count; i++) {
+		struct row *r = order[i];
 
-		r->ties = next != NULL && next->el.app_id == r->el.app_id &&
-				  next->order_us == r->order_us
-			      ? next->ties + 1
-			      : 0;
+		if (behind < i + 1)
+			behind = i + 1;
+		while (behind < count && order[behind]->el.app_id == r->el.app_id &&
+		       order[behind]->order_us < r->order_us + near_us(f))
+			behind++;
+		r->ties = behind - i - 1;
 	}
 	for (size_t i = 0; i < count; i++) {
 		struct row *r = order[i];
@@ -344,7 +363,6 @@ place_in_brief(struct feeder *f, const struct row *r, int64_t room)
 		if (s != NULL && s->first_pushed < FIRST_MOST)
 			return PLACE_FIRST;
 		f->requeue = true;
-		return PLACE_LATER;
 	}
 	return room > 0 ? PLACE_LAST : PLACE_LATER;
 }
@@ -352,14 +370,14 @@ place_in_brief(struct feeder *f, const struct row *r, int64_t room)
 /* the listed ones among them, as they stand in the list */
 struct span {
 	size_t first, last; /* in the fair order; last is behind it */
-	size_t ahead;	    /* missing ones in front of a listed one */
-	bool mixed;	    /* some of these are behind a listed one */
+	bool mixed;	    /* some that are missing in front of the last are behind the
+			       first */
 };
 
 static struct span
 find_span(struct feeder *f, struct row *const *order, size_t count)
 {
-	struct span sp = {count, 0, 0, false};
+	struct span sp = {count, 0, false};
 
 	for (size_t i = 0; i < count; i++) {
 		if (!order[i]->listed)
@@ -368,12 +386,8 @@ find_span(struct feeder *f, struct row *const *order, size_t count)
 			sp.first = i;
 		sp.last = i + 1;
 	}
-	for (size_t i = 0; i < sp.last; i++) {
-		if (!may_push(f, order[i]))
-			continue;
-		sp.ahead++;
-		sp.mixed |= i > sp.first;
-	}
+	for (size_t i = sp.first; i < sp.last; i++)
+		sp.mixed |= may_push(f, order[i]);
 	return sp;
 }
 
@@ -382,9 +396,8 @@ static enum place
 place_in_whole(const struct feeder *f, const struct row *r, size_t i,
     const struct span *sp, size_t first_count, int64_t room)
 {
-	if (i < sp->last)
-		return sp->mixed && first_count >= FIRST_MOST ? PLACE_LATER
-							      : PLACE_FIRST;
+	if (i < sp->last && (!sp->mixed || first_count < FIRST_MOST))
+		return PLACE_FIRST;
 	if (room > 0)
 		return PLACE_LAST;
 	return r->age_ms >= YOUNG_MS && i < (size_t)f->slots ? PLACE_FIRST
@@ -412,8 +425,6 @@ pick(struct feeder *f, struct row **order, size_t count, struct elem *first,
 	bool left_out = false;
 	enum place place;
 
-	if (sp.mixed && sp.ahead > FIRST_MOST && f->kind == PASS_WHOLE)
-		f->requeue = true;
 	for (size_t i = 0; i < count; i++) {
 		struct row *r = order[i];
 
@@ -424,6 +435,8 @@ pick(struct feeder *f, struct row **order, size_t count, struct elem *first,
 			    : place_in_whole(f, r, i, &sp, *first_count, room);
 		if (place == PLACE_LATER) {
 			left_out = true;
+			/* it belongs in front of what is there */
+			f->requeue |= f->kind == PASS_WHOLE && i < sp.last;
 			continue;
 		}
 		if (place == PLACE_FIRST) {

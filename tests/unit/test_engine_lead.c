@@ -152,7 +152,8 @@ see_redis(int64_t epoch, const int ids[], size_t count, int type_id, const char 
 	cb(&view, NULL, fakes.look_arg);
 }
 
-#define QUEUE 4 /* of most tasks here */
+#define QUEUE 4		       /* of most tasks here */
+#define STEP  INT64_C(1000000) /* between two of them */
 
 static int64_t paused_set; /* what passes tell of it */
 static int lane_asked; /* rows that add_due's lane was asked for; 0: it has no more */
@@ -178,14 +179,12 @@ add_task(struct pgrows *rows, int n, int app, int weight, int asked)
 		rows_add(rows,
 		    "hiuilnnnilii"
 		    "nn",
-		    2, app, &id, 1, (int64_t)10, QUEUE + app, (int64_t)1000 * n, weight,
-		    asked);
+		    2, app, &id, 1, (int64_t)10, QUEUE + app, STEP * n, weight, asked);
 	else
 		rows_add(rows,
 		    "hiuilnnnili"
 		    "nnn",
-		    2, app, &id, 1, (int64_t)10, QUEUE + app, (int64_t)1000 * n,
-		    weight);
+		    2, app, &id, 1, (int64_t)10, QUEUE + app, STEP * n, weight);
 }
 
 static void
@@ -196,10 +195,10 @@ add_due(struct pgrows *rows, int kind, int n, int type_id, int64_t age_ms)
 	task_id(n, &id);
 	if (lane_asked > 0)
 		rows_add(rows, "hiuilnnniliinn", kind, 1, &id, type_id, age_ms, QUEUE,
-		    (int64_t)1000 * n, 1, lane_asked);
+		    STEP * n, 1, lane_asked);
 	else
 		rows_add(rows, "hiuilnnnilinnn", kind, 1, &id, type_id, age_ms, QUEUE,
-		    (int64_t)1000 * n, 1);
+		    STEP * n, 1);
 }
 
 /* the pass under way reads the lanes from their heads */
@@ -308,7 +307,7 @@ short_passes_read_on_for_what_the_list_has_room_for(void **state)
 	assert_int_equal(array_count(&sql_feed, 6), 1);
 	assert_int_equal(array_int(&sql_feed, 6, 0), QUEUE);
 	assert_int_equal(array_int(&sql_feed, 7, 0), 1);
-	assert_int_equal(array_int(&sql_feed, 8, 0), 64000);
+	assert_int_equal(array_int(&sql_feed, 8, 0), 64 * STEP);
 	assert_int_equal(param_int(&sql_feed, 5), 16);
 	/* no other is as late as that one, which may come again */
 	assert_int_equal(array_int(&sql_feed, 9, 0), 16 + 1);
@@ -330,7 +329,7 @@ short_passes_read_on_for_what_the_list_has_room_for(void **state)
 	next_pass();
 	list_length = 62;
 	see_redis(7, NULL, 0, 1, "8/8 1:-1");
-	assert_int_equal(array_int(&sql_feed, 8, 0), 68000);
+	assert_int_equal(array_int(&sql_feed, 8, 0), 68 * STEP);
 	rows = fed();
 	add_due(rows, 2, 67, 1, 10);
 	add_due(rows, 2, 68, 1, 10);
@@ -376,7 +375,7 @@ a_lost_list_is_filled_from_the_heads_of_the_lanes(void **state)
 	next_pass();
 	see_redis(8, NULL, 0, 1, "8/8 1:-1");
 	/* on from what this pass has seen, not from where the list once was */
-	assert_int_equal(array_int(&sql_feed, 8, 0), 65000);
+	assert_int_equal(array_int(&sql_feed, 8, 0), 65 * STEP);
 }
 
 static void
@@ -708,13 +707,13 @@ limits_leave_no_more_than_their_room(void **state)
 	for (int n = 1; n <= 6; n++) {
 		task_id(n, &id);
 		rows_add(rows, "hiuilnnnilinin", 2, 1, &id, n <= 3 ? 1 : 2,
-		    (int64_t)2000, QUEUE, (int64_t)1000 * n, 1, 3);
+		    (int64_t)2000, QUEUE, STEP * n, 1, 3);
 	}
 	/* two lanes of a type with two places */
 	for (int n = 11; n <= 14; n++) {
 		task_id(n, &id);
 		rows_add(rows, "hiuilnnnilinnn", 2, 1, &id, 50, (int64_t)2000,
-		    QUEUE + 1 + n / 13, (int64_t)1000 * n, 1);
+		    QUEUE + 1 + n / 13, STEP * n, 1);
 	}
 	answer(&sql_feed, rows);
 	assert_int_equal(fakes.pushed.count, 5);
