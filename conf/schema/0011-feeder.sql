@@ -61,7 +61,8 @@ BEGIN
 END $$;
 
 -- The first rows of each lane.  Known lanes, sorted by queue and type, are read from order_at p_from on (microseconds
--- since 1970; NULL: the head), p_lane_takes rows each; 0: not now, but no other lane is looked for in there.
+-- since 1970; NULL: the head), p_lane_takes rows each; 0: not now, but no other lane is looked for in there; -1: only
+-- for what came in for p_fresh_ms.
 -- p_types and p_takes: types that some node serves, and how many of each.  All other lanes are read from
 -- the head: each application is asked for its share of p_most rows, twice that if it has several lanes or is not
 -- alone, since others may have less; each of its lanes for a like part of it.
@@ -111,6 +112,8 @@ BEGIN
 					/ sum(f.weight::float8 / f.lanes) OVER ())))::int END),
 			       timestamptz '-infinity'
 			  FROM found f) n
+		-- not pulled up: the room is asked for once a lane, and not once a task
+		OFFSET 0
 	)
 	SELECT l.app_id, r.id, l.type_id, r.run_at, l.queue_id, r.order_at, l.weight,
 	       CASE WHEN l.room <= l.take THEN NULL ELSE l.take END, l.room
@@ -139,8 +142,8 @@ BEGIN
 		   AND t.order_at < least(f.behind, timestamptz 'epoch' + k.since * interval '1 microsecond',
 			f.first + (p_fresh_ms + 1000) * interval '1 millisecond')
 		   AND t.state = 1
-		 ORDER BY t.order_at LIMIT k.take) r
-	 WHERE k.take > 0 AND k.since IS NOT NULL;
+		 ORDER BY t.order_at LIMIT CASE WHEN k.take > 0 THEN k.take ELSE 16 END) r
+	 WHERE k.take <> 0 AND k.since IS NOT NULL;
 END $$;
 
 -- One pass of the leader, as in 0005.  p_most: rows wanted; for the lanes see select_lanes.  paused: a number that

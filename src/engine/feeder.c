@@ -49,7 +49,7 @@
 #define PASS_MS	      1000
 #define SPILL_PASS_MS 20
 #define SPILL_TELL_MS 500
-#define WHOLE_MS      100
+#define WHOLE_MS      150
 #define WHOLE_SHARE   10 /* whole passes take no more than a tenth of the time */
 #define REPLACE_MS    100
 #define HINT_GAP_MS   1
@@ -316,6 +316,14 @@ set_window(struct feeder *f)
 
 /* ---------------------------------------------------------------- the pass */
 
+/* a list that is nearly full is left to become shorter: what was read before is read
+ * again by short passes, so many of them would cost more than few */
+static bool
+is_full(const struct feeder *f)
+{
+	return 4 * (f->window - f->length) < f->window;
+}
+
 /*
  * How many rows this pass wants: what the list has room for; or all of the window, and
  * one more that tells whether there are more.  While the pool spills, short passes fill
@@ -324,10 +332,8 @@ set_window(struct feeder *f)
 static int32_t
 rows_wanted(const struct feeder *f)
 {
-	int64_t room = f->window - f->length;
-
 	if (f->kind == PASS_BRIEF)
-		return room > BRIEF_LEAST ? (int32_t)room : BRIEF_LEAST;
+		return is_full(f) ? BRIEF_LEAST : (int32_t)(f->window - f->length);
 	if (f->kind == PASS_REPLACE || !f->spilling)
 		return (int32_t)f->window + 1;
 	return (int32_t)least_window(f) + 1;
@@ -353,7 +359,10 @@ put_lanes(struct feeder *f, int most)
 	/* where the list ends is not known, or not any more */
 	if (!f->spilling || f->refill)
 		lanes_rewind(&f->lanes);
-	lanes_share(&f->lanes, most, f->kind == PASS_BRIEF);
+	if (f->kind == PASS_BRIEF && is_full(f))
+		lanes_rest(&f->lanes);
+	else
+		lanes_share(&f->lanes, most, f->kind == PASS_BRIEF);
 	for (size_t i = 0; i < f->lanes.count; i++) {
 		struct lane *l = &f->lanes.all[i];
 		const struct take *t = feeder_take(f, l->type_id);
@@ -604,7 +613,7 @@ feed(struct feeder *f, const struct pgrows *pg)
 	struct row *rows = mem_array((size_t)count, sizeof(*rows));
 	struct promoted pr;
 	size_t due = 0;
-	bool left_out, room = f->window > f->length;
+	bool left_out, room = !is_full(f);
 
 	if (rows == NULL)
 		return;

@@ -186,6 +186,16 @@ lanes_share(struct lanes *ls, int most, bool on)
 	mem_free(busy);
 }
 
+void
+lanes_rest(struct lanes *ls)
+{
+	for (size_t i = 0; i < ls->count; i++) {
+		struct lane *l = &ls->all[i];
+
+		l->take = l->busy && !l->dry ? LANE_FRESH : IDLE_TAKE;
+	}
+}
+
 static void
 put_from(const struct lane *l, enum lanes_from from, struct pgparam *p)
 {

@@ -21,6 +21,8 @@
 
 #define LANES_MOST 4096 /* more are not remembered: found anew by each pass */
 
+#define LANE_FRESH (-1)
+
 struct lane {
 	int queue_id, type_id, app_id, weight;
 	int64_t
@@ -31,7 +33,8 @@ struct lane {
 	int64_t busy_ms; /* when it last had anything */
 	bool busy;	 /* it had something when it was last read from its head */
 	bool dry;	 /* but nothing behind from_us */
-	int take;	 /* rows that this pass asks of it */
+	int take; /* rows that this pass asks of it; LANE_FRESH: only what came in
+		     lately */
 };
 
 struct lanes {
@@ -62,6 +65,8 @@ void lanes_forget(struct lanes *ls, int64_t before_ms);
  * with them what is behind their next tasks.
  */
 void lanes_share(struct lanes *ls, int most, bool on);
+/* the list is full: only those that have had nothing, and what came in lately */
+void lanes_rest(struct lanes *ls);
 /* four arrays: queues, types, where to begin, how many rows */
 void lanes_put(const struct lanes *ls, enum lanes_from from, struct pgparam *p);
 

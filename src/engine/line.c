@@ -449,7 +449,7 @@ pick(struct feeder *f, struct row **order, size_t count, struct elem *first,
 		recent_add(&f->recent, &r->el.id);
 		r->placed = true;
 	}
-	f->again = f->more && room > 0;
+	f->again = f->more && 4 * room >= f->window;
 	return left_out;
 }
 
