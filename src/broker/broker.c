@@ -38,7 +38,6 @@
 #define PING_MS	       1000
 #define JUDGE_AGAIN_MS 1000
 #define PLACES_TTL_S   "30"
-#define PUSH_MOST      500
 #define PROC_TTL_S     "86400" /* of our own list, should nobody ever bury us */
 
 #define REFUSED_TELL_MS 5000
@@ -619,6 +618,14 @@ void
 broker_publish_hint(struct broker *b)
 {
 	const char *argv[] = {"PUBLISH", b->k_feed, "feed"};
+
+	tell(b, NULL, 3, argv, NULL);
+}
+
+void
+broker_publish_requeue(struct broker *b)
+{
+	const char *argv[] = {"PUBLISH", b->k_feed, "requeue"};
 
 	tell(b, NULL, 3, argv, NULL);
 }

@@ -89,6 +89,8 @@ void broker_push(
     struct broker *b, const struct elem *elems, size_t count); /* at the waiting end */
 void broker_push_first(
     struct broker *b, const struct elem *elems, size_t count); /* at the popping end */
+/* the list becomes these, the first at the popping end, at once; the leader's */
+void broker_replace(struct broker *b, const struct elem *elems, size_t count);
 void broker_ack(struct broker *b, const struct elem *e);
 void broker_give_back(struct broker *b, const struct elem *e);
 void broker_drop(struct broker *b, const struct elem *e); /* out of the dispatch list */
@@ -98,6 +100,8 @@ void broker_publish(struct broker *b, const char *text);
 /* to the leader alone: whoever has called broker_hear_hints; heard as "feed" by
  * events->ctl */
 void broker_publish_hint(struct broker *b);
+/* to the leader too: what may run has changed, and the list is to be made anew */
+void broker_publish_requeue(struct broker *b);
 void broker_hear_hints(struct broker *b); /* from now on; again: nothing */
 void broker_set_places(struct broker *b, const char *text);
 /* all places go, and every worker is asked to tell its own again: what the dead left

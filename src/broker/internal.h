@@ -13,7 +13,8 @@
 struct rconn;
 struct redisReply;
 
-#define KEY_MAX 192
+#define KEY_MAX	  192
+#define PUSH_MOST 500 /* ids in one command */
 
 enum broker_lane { LANE_COMMAND = 0, LANE_POP, LANE_CHANNELS, LANE_COUNT };
 

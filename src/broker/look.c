@@ -274,6 +274,71 @@ broker_look(struct broker *b, int64_t beat, bool with_list, broker_view_cb *cb,
 	return 0;
 }
 
+/* ---------------------------------------------------------------- the list anew */
+
+/* what EXEC has done: the last push tells the length */
+static void
+on_replaced(
+    struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
+{
+	struct broker *b = arg;
+	const struct redisReply *last;
+
+	(void)rc;
+	if (err != NULL)
+		return;
+	if (reply->type == REDIS_REPLY_ERROR)
+		log_warn(NULL, "redis refuses a new dispatch list", "reason=\"%.100s\"",
+		    reply->str);
+	if (reply->type != REDIS_REPLY_ARRAY || reply->elements == 0)
+		return;
+	last = reply->element[reply->elements - 1];
+	/* alone it is the DEL, which tells whether there was one */
+	b->length = reply->elements > 1 && last->type == REDIS_REPLY_INTEGER
+			? last->integer
+			: 0;
+}
+
+/* at the waiting end in order, so that the first is popped first */
+static int
+send_elems(struct broker *b, const struct elem *elems, size_t count, struct err *err)
+{
+	char texts[PUSH_MOST][ELEM_TEXT_SIZE];
+	const char *argv[PUSH_MOST + 2] = {"LPUSH", b->k_dispatch};
+	size_t lens[PUSH_MOST + 2] = {5, strlen(b->k_dispatch)}, n;
+
+	for (; count > 0; elems += n, count -= n) {
+		n = count > PUSH_MOST ? PUSH_MOST : count;
+		for (size_t i = 0; i < n; i++) {
+			lens[i + 2] = elem_format(&elems[i], texts[i]);
+			argv[i + 2] = texts[i];
+		}
+		if (rconn_command(b->lanes[LANE_COMMAND], NULL, NULL, err, (int)n + 2,
+			argv, lens) != 0)
+			return -1;
+	}
+	return 0;
+}
+
+void
+broker_replace(struct broker *b, const struct elem *elems, size_t count)
+{
+	struct rconn *rc = b->lanes[LANE_COMMAND];
+	const char *multi[] = {"MULTI"}, *exec[] = {"EXEC"};
+	const char *del[] = {"DEL", b->k_dispatch};
+	struct err err = ERR_INIT;
+
+	if (!b->up || rconn_command(rc, NULL, NULL, &err, 1, multi, NULL) != 0)
+		return; /* the next pass sees the list as it is */
+	if (rconn_command(rc, NULL, NULL, &err, 2, del, NULL) != 0 ||
+	    send_elems(b, elems, count, &err) != 0 ||
+	    rconn_command(rc, on_replaced, b, &err, 1, exec, NULL) != 0)
+		/* what follows would wait for an EXEC that never comes */
+		rconn_close(rc, "no room for the whole of a transaction");
+}
+
+/* ---------------------------------------------------------------- beat and epoch */
+
 struct beat_read {
 	broker_beat_cb *cb;
 	void *arg;

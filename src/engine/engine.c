@@ -199,6 +199,8 @@ on_ctl(const char *text, size_t len, void *arg)
 
 	if (is_word(text, len, "feed"))
 		leader_hint(e->leader);
+	else if (is_word(text, len, "requeue"))
+		leader_requeue(e->leader);
 	else if (is_word(text, len, "spill"))
 		e->spill_until_ms = e->fed_until_ms = loop_now_ms(e->loop) + SPILL_MS;
 	else if (is_word(text, len, "flow"))
@@ -521,6 +523,15 @@ engine_operate(struct engine *e)
 }
 
 void
+engine_requeue(struct engine *e)
+{
+	if (leader_is(e->leader))
+		leader_requeue(e->leader);
+	else
+		broker_publish_requeue(e->broker);
+}
+
+void
 engine_places_changed(struct engine *e, bool hint)
 {
 	e->places_dirty = true;
@@ -536,8 +547,7 @@ engine_queue_changed(struct engine *e, int queue_id)
 	snprintf(text, sizeof(text), "queue %d", queue_id);
 	names_queue_changed(e->names, queue_id);
 	broker_publish(e->broker, text);
-	broker_publish(e->broker, "requeue");
-	engine_hint(e);
+	engine_requeue(e);
 }
 
 /*

@@ -64,6 +64,9 @@ void engine_cancel(
     struct engine *e, const struct uuid *owner, int app_id, const struct uuid *id);
 /* there is an operation to work at, committed */
 void engine_operate(struct engine *e);
+/* what may run, or in which order, has changed (a pause, a priority, a weight, a
+ * limit): the leader shall make the list anew.  After the commit. */
+void engine_requeue(struct engine *e);
 
 struct submit *engine_submit(struct engine *e);
 struct each *engine_each(struct engine *e);

@@ -3,10 +3,10 @@
  * feeder.c - keeps the dispatch list as PostgreSQL says it should be.
  *
  * One mechanism repairs everything, by level and not by edge: a pass looks at Redis,
- * asks PostgreSQL for the first W due rows in policy order, and pushes what is missing.
- * A failed push, an empty Redis, a backlog, a task come due, a retry, an orphan: all
- * are just rows that are queued and not in the list.  Duplicates are harmless by the
- * claim, so the view may be old and two leaders may feed.
+ * asks PostgreSQL for the first W due rows in policy order, and pushes what is missing
+ * (line.c).  A failed push, an empty Redis, a backlog, a task come due, a retry, an
+ * orphan: all are just rows that are queued and not in the list.  Duplicates are
+ * harmless by the claim, so the view may be old and two leaders may feed.
  *
  * A pass comes each second, at the earliest run_at known, at hints, and quickly while
  * there is more than the list may hold ("spilling": submitters then leave pushing to
@@ -16,11 +16,22 @@
  * left alone: most likely its id is on its way from a submitter or to a claim.
  *
  * Between such passes, while the pool is spilling, there are short ones: they do not
- * read the list, and read each lane on from where the last pass ended, as many rows
- * as the list has room for.  So a task of a backlog is read about once, and neither the
- * depth of the backlog nor what was claimed since the last vacuum costs anything.  A
- * whole pass comes at least each WHOLE_MS, so that what must go in front, or was lost,
- * is seen; less often only where a whole one is slow.
+ * read the list, and read each lane on from where the list ends, as many rows as it has
+ * room for.  So a task of a backlog is read about once, and neither the depth of the
+ * backlog nor what was claimed since the last vacuum costs anything.  Even where the
+ * list is full they read a few: what an application that has nothing in the list has
+ * submitted belongs in front, at once, and so does what is more urgent than the list.
+ * A whole pass comes at least each WHOLE_MS, so that what must go in front, or was
+ * lost, is seen; less often only where a whole one is slow.
+ *
+ * Beside a transaction that has been open for long, what was claimed since stays in the
+ * index, and a look from the head walks over it.  Where that has been slow, whole
+ * passes begin at the first row that was queued when they last looked, and look for
+ * what came in since where it must lie; the heads have their turn now and then.
+ *
+ * The list is made anew when somebody says that what may run has changed ("requeue": a
+ * queue was paused, a priority changed), when the set of paused queues is another one,
+ * or when it stands in a wrong order; at most ten times a second.
  *
  * The pass also renews the leader's lease, promotes what is due, and writes the beat to
  * Redis.
@@ -33,72 +44,33 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "engine/internal.h"
-#include "engine/lanes.h"
+#include "engine/feeder_int.h"
 
 #define PASS_MS	      1000
 #define SPILL_PASS_MS 20
 #define SPILL_TELL_MS 500
 #define WHOLE_MS      150
 #define WHOLE_SHARE   10 /* whole passes take no more than a tenth of the time */
+#define REPLACE_MS    100
 #define HINT_GAP_MS   1
-#define YOUNG_MS      1000
 #define WINDOW_MOST   10000
 #define WINDOW_LEAST  64
-#define TYPES_MOST    1024
+#define BRIEF_LEAST   16  /* rows that a short pass wants, were the list full */
 #define DROPS_MOST    100 /* in one pass; each walks the list */
 #define FIRST_EPOCH   2	  /* a new database starts at 1, which no Redis holds */
-
-/* a push is remembered for one to two of these */
-#define RECENT_MS 1000
-
-struct recent {
-	struct uuid id;
-};
-
-struct take {
-	int type_id;
-	int free; /* places of a metered type over all workers */
-	bool metered;
-};
-
-struct feeder {
-	struct engine *engine;
-	bool running;
-	bool open;   /* a pass is under way */
-	bool hinted; /* a hint came: the next pass trusts no "on its way" */
-	bool all;    /* this pass does so */
-	bool refill; /* Redis lost its contents */
-	bool brief;  /* this pass reads on from the last one */
-	bool ended;  /* nothing was left to read on */
-	int64_t whole_ms, whole_spent_ms; /* when the last whole pass began, its time */
-	struct lanes lanes;
-	bool metered_due; /* types with places of their own have something due */
-	int64_t due_us;	  /* the latest time to run that was promoted; 0: none */
-	struct loop_timer *timer;
-	int64_t started_ms;
-	int64_t beat;
-	int64_t database_epoch;
-	bool epoch_open;
-	/* the view of this pass */
-	bool seen;
-	int64_t seen_epoch;
-	bool seen_foreign;
-	int64_t length;
-	struct hmap *listed; /* elements of list, by id; values point into list */
-	struct elem *list;
-	size_t list_count;
-	struct take takes[TYPES_MOST];
-	size_t take_count;
-	int64_t slots; /* of the cluster */
-	int64_t window;
-	bool spilling;
-	int64_t told_ms;	/* when that was last said */
-	size_t pushed;		/* by this pass */
-	struct hmap *recent[2]; /* now, before */
-	int64_t recent_ms;
-	struct pgparam params;
-};
+/* from here on a look at the heads is slow, and takes so small a part of the time */
+#define HEAD_SLOW_MS 25
+#define HEAD_SHARE   30
+#define HEAD_MS	     1000
+/* how long a transaction may take until its rows are seen, where the heads are slow */
+#define LATE_MS 2000
+/* short passes look for urgent ones of so many lanes, that came in since the one before
+ * and so long before it */
+#define FRESH_LANES 32
+#define FRESH_MS    200
+/* lanes without tasks are known so long; longer where a look at them is slow */
+#define IDLE_MS	     2000
+#define IDLE_SLOW_MS 600000
 
 static void pass(void *arg);
 static void on_view(const struct broker_view *view, const struct err *err, void *arg);
@@ -116,28 +88,13 @@ feeder_create(struct engine *e, struct err *err)
 	pgparam_init(&f->params);
 	f->timer = loop_timer_create(e->loop, pass, f);
 	f->listed = hmap_create();
-	f->recent[0] = hmap_create();
-	f->recent[1] = hmap_create();
-	if (f->timer == NULL || f->listed == NULL || f->recent[0] == NULL ||
-	    f->recent[1] == NULL)
+	if (recent_init(&f->recent) != 0 || f->timer == NULL || f->listed == NULL)
 		goto fail;
 	return f;
 fail:
 	feeder_free(f);
 	err_set(err, ERR_NOMEM, "feeder");
 	return NULL;
-}
-
-static void
-empty_recent(struct hmap *m)
-{
-	struct recent *rc;
-	size_t cursor = 0;
-
-	while ((rc = hmap_next(m, &cursor)) != NULL) {
-		hmap_remove(m, rc->id.b, sizeof(rc->id.b));
-		mem_free(rc);
-	}
 }
 
 static void
@@ -158,11 +115,9 @@ feeder_free(struct feeder *f)
 	if (f->listed != NULL)
 		empty_list(f);
 	hmap_free(f->listed);
-	for (int i = 0; i < 2; i++) {
-		if (f->recent[i] != NULL)
-			empty_recent(f->recent[i]);
-		hmap_free(f->recent[i]);
-	}
+	recent_fini(&f->recent);
+	lanes_fini(&f->lanes);
+	shares_fini(&f->shares);
 	loop_timer_free(f->timer);
 	pgparam_fini(&f->params);
 	mem_free(f);
@@ -188,6 +143,7 @@ feeder_start(struct feeder *f)
 	f->open = false;
 	f->epoch_open = false;
 	f->hinted = true;
+	lanes_rewind(&f->lanes);
 	feeder_renew_places(f);
 	loop_timer_start_ms(f->timer, 0);
 }
@@ -208,48 +164,17 @@ feeder_hint(struct feeder *f)
 		loop_timer_start_ms(f->timer, HINT_GAP_MS);
 }
 
-/* ---------------------------------------------------------------- what was pushed
- * lately */
-
-static void
-remember(struct feeder *f, const struct uuid *id)
+void
+feeder_requeue(struct feeder *f)
 {
-	struct recent *rc = mem_alloc(sizeof(*rc));
-	void *old = NULL;
-
-	if (rc == NULL)
-		return; /* costs a duplicate at worst */
-	rc->id = *id;
-	if (hmap_put(f->recent[0], rc->id.b, sizeof(rc->id.b), rc, &old) != 0)
-		mem_free(rc);
-	mem_free(old);
-}
-
-static bool
-is_recent(const struct feeder *f, const struct uuid *id)
-{
-	return hmap_get(f->recent[0], id->b, sizeof(id->b)) != NULL ||
-	       hmap_get(f->recent[1], id->b, sizeof(id->b)) != NULL;
-}
-
-static void
-age_recent(struct feeder *f, int64_t now_ms)
-{
-	struct hmap *older = f->recent[1];
-
-	if (now_ms - f->recent_ms < RECENT_MS)
-		return;
-	f->recent_ms = now_ms;
-	empty_recent(older);
-	f->recent[1] = f->recent[0];
-	f->recent[0] = older;
+	f->requeue = true;
+	feeder_hint(f);
 }
 
 /* ---------------------------------------------------------------- the look at Redis */
 
-/* NULL: no node serves it, as far as Redis tells */
-static struct take *
-find_take(struct feeder *f, int type_id)
+struct take *
+feeder_take(struct feeder *f, int type_id)
 {
 	for (size_t i = 0; i < f->take_count; i++) {
 		if (f->takes[i].type_id == type_id)
@@ -261,7 +186,7 @@ find_take(struct feeder *f, int type_id)
 static struct take *
 take_for(struct feeder *f, int type_id)
 {
-	struct take *t = find_take(f, type_id);
+	struct take *t = feeder_take(f, type_id);
 
 	if (t != NULL)
 		return t;
@@ -320,11 +245,20 @@ drop_unserved(struct feeder *f)
 	if (f->take_count == 0)
 		return; /* an empty Redis: places are on their way */
 	for (size_t i = 0; i < f->list_count && count < DROPS_MOST; i++) {
-		if (find_take(f, f->list[i].type_id) != NULL)
+		if (feeder_take(f, f->list[i].type_id) != NULL)
 			continue;
 		broker_drop(f->engine->broker, &f->list[i]);
 		count++;
 	}
+}
+
+static void
+count_listed(struct feeder *f, int app_id)
+{
+	struct share *s = shares_of(&f->shares, app_id);
+
+	if (s != NULL)
+		s->listed++;
 }
 
 static void
@@ -339,6 +273,8 @@ read_view(struct feeder *f, const struct broker_view *view)
 	for (size_t i = 0; i < view->place_count; i++)
 		add_places(f, view->places[i]);
 	empty_list(f);
+	if (f->kind != PASS_BRIEF)
+		shares_begin_list(&f->shares);
 	if (view->list_count == 0)
 		return;
 	f->list = mem_array(view->list_count, sizeof(*f->list));
@@ -348,6 +284,7 @@ read_view(struct feeder *f, const struct broker_view *view)
 	for (; f->list_count < view->list_count; f->list_count++) {
 		struct elem *el = &f->list[f->list_count];
 
+		count_listed(f, el->app_id);
 		if (hmap_put(f->listed, el->id.b, sizeof(el->id.b), el, NULL) != 0)
 			break;
 	}
@@ -379,6 +316,14 @@ set_window(struct feeder *f)
 
 /* ---------------------------------------------------------------- the pass */
 
+/* a list that is nearly full is left to become shorter: what was read before is read
+ * again by short passes, so many of them would cost more than few */
+static bool
+is_full(const struct feeder *f)
+{
+	return 4 * (f->window - f->length) < f->window;
+}
+
 /*
  * How many rows this pass wants: what the list has room for; or all of the window, and
  * one more that tells whether there are more.  While the pool spills, short passes fill
@@ -387,20 +332,61 @@ set_window(struct feeder *f)
 static int32_t
 rows_wanted(const struct feeder *f)
 {
-	int64_t room = f->window - f->length;
+	if (f->kind == PASS_BRIEF)
+		return is_full(f) ? BRIEF_LEAST : (int32_t)(f->window - f->length);
+	if (f->kind == PASS_REPLACE || !f->spilling)
+		return (int32_t)f->window + 1;
+	return (int32_t)least_window(f) + 1;
+}
 
-	if (f->brief)
-		return room > 0 ? (int32_t)room : 0;
-	return (int32_t)(f->spilling ? least_window(f) : f->window) + 1;
+/* looks at the heads are slow, and the last one was not long ago */
+static bool
+may_begin_low(const struct feeder *f)
+{
+	int64_t age_ms = loop_now_ms(f->engine->loop) - f->head_ms;
+
+	return f->kind != PASS_BRIEF && !f->refill &&
+	       f->head_spent_ms >= HEAD_SLOW_MS &&
+	       (age_ms < HEAD_MS || age_ms < f->head_spent_ms * HEAD_SHARE);
+}
+
+/* how many rows of each lane, and where they begin */
+static void
+put_lanes(struct feeder *f, int most)
+{
+	struct pgparam *p = &f->params;
+
+	/* where the list ends is not known, or not any more */
+	if (!f->spilling || f->refill)
+		lanes_rewind(&f->lanes);
+	if (f->kind == PASS_BRIEF && is_full(f))
+		lanes_rest(&f->lanes);
+	else
+		lanes_share(&f->lanes, most, f->kind == PASS_BRIEF);
+	for (size_t i = 0; i < f->lanes.count; i++) {
+		struct lane *l = &f->lanes.all[i];
+		const struct take *t = feeder_take(f, l->type_id);
+
+		if (t == NULL)
+			l->take = 0;
+		else if (t->metered && l->take > t->free)
+			l->take = t->free;
+	}
+	f->from_low = may_begin_low(f);
+	lanes_put(&f->lanes,
+	    f->kind == PASS_BRIEF ? LANES_ON
+	    : f->from_low	  ? LANES_LOW
+				  : LANES_HEAD,
+	    p);
 }
 
 static void
 ask_rows(struct feeder *f)
 {
-	static const struct lanes no_lanes;
 	struct engine *e = f->engine;
 	struct pgparam *p = &f->params;
 	int32_t most = rows_wanted(f);
+	int64_t now_ms = loop_now_ms(e->loop);
 	struct err err = ERR_INIT;
 
 	pgparam_reset(p);
@@ -412,22 +398,26 @@ ask_rows(struct feeder *f)
 		pgparam_elem_int4(p, f->takes[i].type_id);
 	pgparam_array_end(p);
 	pgparam_array(p, PGTYPE_INT4);
-	for (size_t i = 0; i < f->take_count; i++)
+	for (size_t i = 0; i < f->take_count; i++) {
+		f->takes[i].left = f->takes[i].free;
 		pgparam_elem_int4(p, f->takes[i].metered ? f->takes[i].free : most);
+	}
 	pgparam_array_end(p);
 	pgparam_int4(p, most);
-	/* a whole pass begins at the heads, and does not forget how far short ones are,
-	 * unless Redis has lost what they pushed */
-	if (!f->spilling || f->refill)
-		lanes_clear(&f->lanes);
-	if (!f->brief)
+	put_lanes(f, most);
+	if (f->kind != PASS_BRIEF)
 		f->due_us = 0;
-	lanes_put(f->brief ? &f->lanes : &no_lanes, p);
 	if (f->due_us > 0)
 		pgparam_int8(p, f->due_us);
 	else
 		pgparam_null(p, PGTYPE_INT8);
-	f->started_ms = loop_now_ms(e->loop);
+	if (f->from_low)
+		pgparam_int4(p, (int32_t)(now_ms - f->whole_ms) + LATE_MS);
+	else if (f->kind == PASS_BRIEF && f->lanes.count <= FRESH_LANES)
+		pgparam_int4(p, (int32_t)(now_ms - f->started_ms) + FRESH_MS);
+	else
+		pgparam_null(p, PGTYPE_INT4);
+	f->started_ms = now_ms;
 	if (store_exec(e->store, STORE_LEAD, &sql_feed, p, on_fed, f, &err) != 0) {
 		f->open = false;
 		loop_timer_start_ms(f->timer, PASS_MS);
@@ -464,6 +454,17 @@ may_be_brief(const struct feeder *f)
 	       (age_ms < WHOLE_MS || age_ms < f->whole_spent_ms * WHOLE_SHARE);
 }
 
+/* how long until the list may be made anew */
+static int64_t
+replace_wait_ms(const struct feeder *f)
+{
+	int64_t gap_ms = f->replaced_spent_ms * WHOLE_SHARE;
+
+	if (gap_ms < REPLACE_MS)
+		gap_ms = REPLACE_MS;
+	return f->replaced_ms + gap_ms - loop_now_ms(f->engine->loop);
+}
+
 static void
 pass(void *arg)
 {
@@ -473,16 +474,19 @@ pass(void *arg)
 	if (f->open || !f->running)
 		return;
 	f->open = true;
-	f->brief = may_be_brief(f);
-	f->all = f->hinted || f->refill;
+	f->kind = f->requeue && replace_wait_ms(f) <= 0 ? PASS_REPLACE
+		  : may_be_brief(f)			? PASS_BRIEF
+							: PASS_WHOLE;
+	f->all = f->hinted || f->refill || f->kind == PASS_REPLACE;
 	f->hinted = false;
 	f->seen = false;
-	age_recent(f, loop_now_ms(e->loop));
-	if (broker_look(e->broker, f->beat, !f->brief, on_view, f, NULL) == 0)
+	recent_age(&f->recent, loop_now_ms(e->loop));
+	if (broker_look(e->broker, f->beat, f->kind != PASS_BRIEF, on_view, f, NULL) ==
+	    0)
 		return;
 	/* without Redis the pass keeps the lease and promotes; workers claim for
 	 * themselves */
-	f->brief = false;
+	f->kind = PASS_WHOLE;
 	f->take_count = 0;
 	ask_rows(f);
 }
@@ -519,8 +523,7 @@ check_epoch(struct feeder *f)
 	if (!f->seen || f->seen_foreign || f->epoch_open ||
 	    f->seen_epoch == f->database_epoch)
 		return;
-	empty_recent(f->recent[0]);
-	empty_recent(f->recent[1]);
+	recent_clear(&f->recent);
 	pgparam_init(&p);
 	pgparam_int8(&p, f->database_epoch);
 	f->epoch_open = store_exec(f->engine->store, STORE_LEAD, &sql_next_epoch, &p,
@@ -528,87 +531,7 @@ check_epoch(struct feeder *f)
 	pgparam_fini(&p);
 }
 
-/* ---------------------------------------------------------------- pushing */
-
-struct row {
-	struct elem el;
-	int64_t age_ms;
-	bool fresh; /* came due in this pass */
-	bool listed;
-};
-
-static bool
-is_metered(struct feeder *f, int type_id)
-{
-	const struct take *t = find_take(f, type_id);
-
-	return t != NULL && t->metered;
-}
-
-static bool
-may_push(struct feeder *f, const struct row *r)
-{
-	if (r->listed || is_recent(f, &r->el.id))
-		return false;
-	return f->all || f->spilling || r->fresh || r->age_ms >= YOUNG_MS ||
-	       is_metered(f, r->el.type_id);
-}
-
-/*
- * Rows come in policy order.  What is missing in front of something that is listed goes
- * to the popping end, in reverse, so that the first stays first; the others queue up
- * behind, while there is room.  What has been due for a second goes to the popping end
- * of a full list too.  Returns whether something was left out.
- */
-static bool
-push_missing(struct feeder *f, struct row *rows, size_t count)
-{
-	struct broker *b = f->engine->broker;
-	struct elem *first = mem_array(count, sizeof(*first)),
-		    *last = mem_array(count, sizeof(*last));
-	size_t first_count = 0, last_count = 0, last_listed = 0;
-	int64_t room = f->window - f->length;
-	bool left_out = false;
-
-	f->pushed = 0;
-	if (first == NULL || last == NULL)
-		goto out;
-	for (size_t i = 0; i < count; i++) {
-		if (rows[i].listed)
-			last_listed = i + 1;
-	}
-	for (size_t i = 0; i < count; i++) {
-		struct row *r = &rows[i];
-
-		if (!may_push(f, r))
-			continue;
-		if (i + 1 < last_listed ||
-		    (room <= 0 && r->age_ms >= YOUNG_MS && i < (size_t)f->slots)) {
-			first[first_count++] = r->el;
-		} else if (room > 0) {
-			last[last_count++] = r->el;
-			room--;
-		} else {
-			left_out = true;
-			continue;
-		}
-		remember(f, &r->el.id);
-	}
-	for (size_t i = 0; i < first_count / 2; i++) {
-		struct elem swap = first[i];
-
-		first[i] = first[first_count - 1 - i];
-		first[first_count - 1 - i] = swap;
-	}
-	broker_push_first(b, first, first_count);
-	broker_push(b, last, last_count);
-	f->pushed = first_count + last_count;
-	score_add(f->engine->slot, SCORE_feeder_pushed_total, f->pushed);
-out:
-	mem_free(first);
-	mem_free(last);
-	return left_out;
-}
+/* ---------------------------------------------------------------- the answer */
 
 /* a change at once, and again for those who missed it: it holds for two seconds */
 static void
@@ -625,57 +548,124 @@ tell_spilling(struct feeder *f, bool spilling)
 	f->spilling = spilling;
 }
 
+/* those that came due in this pass, which nobody else pushes */
+struct promoted {
+	struct uuid *ids;
+	size_t count;
+};
+
+static int
+by_id(const void *x, const void *y)
+{
+	return memcmp(x, y, sizeof(struct uuid));
+}
+
+static void
+read_promoted(struct feeder *f, const struct pgrows *pg, struct promoted *pr)
+{
+	int count = pgrows_count(pg);
+
+	pr->ids = mem_array((size_t)count + 1, sizeof(*pr->ids));
+	pr->count = 0;
+	for (int i = 0; i < count && pr->ids != NULL; i++) {
+		if (pgrows_int(pg, i, 0) != 1)
+			continue;
+		if (pgrows_int(pg, i, 9) > f->due_us)
+			f->due_us = pgrows_int(pg, i, 9);
+		pgrows_uuid(pg, i, 2, &pr->ids[pr->count++]);
+	}
+	if (pr->count > 1)
+		qsort(pr->ids, pr->count, sizeof(*pr->ids), by_id);
+}
+
+static int64_t
+int_or(const struct pgrows *pg, int row, int col, int64_t otherwise)
+{
+	return pgrows_is_null(pg, row, col) ? otherwise : pgrows_int(pg, row, col);
+}
+
+static void
+read_row(struct feeder *f, const struct pgrows *pg, int i, struct promoted *pr,
+    struct row *r)
+{
+	const struct elem *el;
+
+	r->el.app_id = (int)pgrows_int(pg, i, 1);
+	pgrows_uuid(pg, i, 2, &r->el.id);
+	r->el.type_id = (int)pgrows_int(pg, i, 3);
+	r->age_ms = pgrows_int(pg, i, 4);
+	r->queue_id = (int)pgrows_int(pg, i, 8);
+	r->order_us = pgrows_int(pg, i, 9);
+	r->weight = (int)pgrows_int(pg, i, 10);
+	r->asked = (int)int_or(pg, i, 11, 0);
+	r->room = (int)int_or(pg, i, 12, -1);
+	r->fresh = pr->count > 0 && bsearch(&r->el.id, pr->ids, pr->count,
+					sizeof(*pr->ids), by_id) != NULL;
+	el = hmap_get(f->listed, r->el.id.b, sizeof(r->el.id.b));
+	r->listed = r->placed = el != NULL;
+	r->at = el != NULL ? (size_t)(el - f->list) : 0;
+}
+
 static void
 feed(struct feeder *f, const struct pgrows *pg)
 {
 	int count = pgrows_count(pg);
-	struct row *rows = mem_array((size_t)count, sizeof(*rows)), *r;
-	size_t due = 0, plain = 0;
-	bool left_out;
+	struct row *rows = mem_array((size_t)count, sizeof(*rows));
+	struct promoted pr;
+	size_t due = 0;
+	bool left_out, room = !is_full(f);
 
 	if (rows == NULL)
 		return;
-	if (!f->brief)
-		f->metered_due = false;
-	/* kind 1 rows come first and again as kind 2 (unless the window is full of
-	 * others): the flag is theirs */
+	read_promoted(f, pg, &pr);
 	for (int i = 0; i < count; i++) {
-		int64_t kind = pgrows_int(pg, i, 0);
-
-		if (kind == 0)
+		if (pgrows_int(pg, i, 0) != 2 ||
+		    feeder_take(f, (int)pgrows_int(pg, i, 3)) == NULL)
 			continue;
-		r = &rows[due];
-		r->el.app_id = (int)pgrows_int(pg, i, 1);
-		pgrows_uuid(pg, i, 2, &r->el.id);
-		r->el.type_id = (int)pgrows_int(pg, i, 3);
-		if (kind == 1 && pgrows_int(pg, i, 9) > f->due_us)
-			f->due_us = pgrows_int(pg, i, 9);
-		if (find_take(f, r->el.type_id) == NULL)
-			continue;
-		r->age_ms = pgrows_int(pg, i, 4);
-		r->fresh = kind == 1;
-		r->listed = hmap_get(f->listed, r->el.id.b, sizeof(r->el.id.b)) != NULL;
-		if (kind == 1 && (f->spilling || is_metered(f, r->el.type_id)))
-			continue; /* must keep its place in the order: it comes as kind
-				     2 */
-		if (kind == 2) {
-			lanes_note(&f->lanes, (int)pgrows_int(pg, i, 8), r->el.type_id,
-			    pgrows_int(pg, i, 9));
-			if (is_metered(f, r->el.type_id))
-				f->metered_due = true;
-			else
-				plain++;
-		}
-		due++;
+		read_row(f, pg, i, &pr, &rows[due++]);
 	}
-	left_out =
-	    push_missing(f, rows, due) || f->brief || plain >= (size_t)rows_wanted(f);
+	if (f->kind != PASS_BRIEF)
+		f->metered_due = false;
+	if (!f->spilling)
+		shares_anchor(&f->shares);
+	left_out = line_update(f, rows, due);
 	/* it read to the end, or nothing that it read was new: the next one looks at
 	 * all */
-	f->ended = f->brief && (plain < (size_t)rows_wanted(f) || f->pushed == 0) &&
-		   rows_wanted(f) > 0;
-	tell_spilling(f, left_out);
+	f->ended = f->kind == PASS_BRIEF && room &&
+		   ((!left_out && !f->more) || f->pushed == 0);
+	tell_spilling(f, left_out || f->more || f->kind == PASS_BRIEF);
 	mem_free(rows);
+	mem_free(pr.ids);
+}
+
+/* another set of paused queues: what lies in the list may have to leave it */
+static void
+check_paused(struct feeder *f, int64_t paused)
+{
+	if (f->paused_known && paused != f->paused)
+		f->requeue = true;
+	f->paused = paused;
+	f->paused_known = true;
+}
+
+/* after a pass: what it took, by its kind */
+static void
+note_spent(struct feeder *f, int64_t spent_ms)
+{
+	bool slow;
+
+	if (f->kind == PASS_BRIEF)
+		return;
+	f->whole_ms = f->started_ms;
+	f->whole_spent_ms = spent_ms;
+	if (f->kind == PASS_REPLACE)
+		f->replaced_spent_ms = spent_ms;
+	if (f->from_low)
+		return;
+	f->head_ms = f->started_ms;
+	f->head_spent_ms = spent_ms;
+	slow = spent_ms >= HEAD_SLOW_MS;
+	lanes_forget(&f->lanes, f->started_ms - (slow ? IDLE_SLOW_MS : IDLE_MS));
 }
 
 static void
@@ -703,9 +693,9 @@ on_fed(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		led = true;
 		f->beat = pgrows_int(rows, i, 6);
 		f->database_epoch = pgrows_int(rows, i, 7);
+		check_paused(f, int_or(rows, i, 13, 0));
 		atomic_store(&f->engine->board->cluster_beat, f->beat);
-		due_ms =
-		    pgrows_is_null(rows, i, 5) ? PASS_MS : pgrows_int(rows, i, 5) + 1;
+		due_ms = int_or(rows, i, 5, PASS_MS) + 1;
 		if (due_ms < next_ms)
 			next_ms = due_ms > 1 ? due_ms : 1;
 	}
@@ -715,6 +705,7 @@ on_fed(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	}
 	score_add(f->engine->slot, SCORE_feeder_passes_total, 1);
 	f->refill = false;
+	f->again = false;
 	if (f->seen && !f->seen_foreign) {
 		check_epoch(f);
 		feed(f, rows);
@@ -722,11 +713,10 @@ on_fed(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	if (f->spilling)
 		next_ms = SPILL_PASS_MS;
 	spent_ms = loop_now_ms(f->engine->loop) - f->started_ms;
-	if (!f->brief) {
-		f->whole_ms = f->started_ms;
-		f->whole_spent_ms = spent_ms;
-	}
-	if (f->hinted)
+	note_spent(f, spent_ms);
+	if (f->requeue && f->seen && replace_wait_ms(f) < next_ms)
+		next_ms = replace_wait_ms(f);
+	if (f->hinted || (f->again && f->pushed > 0) || next_ms < HINT_GAP_MS)
 		next_ms = HINT_GAP_MS;
 	/* never more than half of the time in passes, however slow the database is */
 	loop_timer_start_ms(f->timer, next_ms > spent_ms ? next_ms : spent_ms);

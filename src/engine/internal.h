@@ -226,6 +226,7 @@ void leader_lost(struct leader *ld);	   /* PostgreSQL says that another leads */
 void leader_hint(struct leader *ld);	   /* somebody asks for a pass */
 void leader_schedules(struct leader *ld);  /* a schedule has changed */
 void leader_operate(struct leader *ld);	   /* there may be an operation */
+void leader_requeue(struct leader *ld);	   /* what may run has changed */
 void leader_sweep_soon(struct leader *ld); /* an incarnation was buried */
 void leader_step_down(struct leader *ld);
 bool leader_is(const struct leader *ld);
@@ -238,6 +239,7 @@ void feeder_free(struct feeder *f);
 void feeder_start(struct feeder *f); /* the leader's connection is up */
 void feeder_stop(struct feeder *f);
 void feeder_hint(struct feeder *f);
+void feeder_requeue(struct feeder *f); /* the list is to be made anew */
 void feeder_renew_places(struct feeder *f);
 
 /* prune.c: removes finished tasks whose time is over */

@@ -334,6 +334,13 @@ leader_operate(struct leader *ld)
 		operate_look(ld->operate);
 }
 
+void
+leader_requeue(struct leader *ld)
+{
+	if (ld->leading)
+		feeder_requeue(ld->feeder);
+}
+
 /* ---------------------------------------------------------------- the watch */
 
 static void

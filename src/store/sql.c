@@ -187,7 +187,7 @@ const struct pgstmt sql_unlead = {
 const struct pgstmt sql_feed = {
     "feed",
     "SELECT * FROM shoal.feed($1::uuid, $2::int, $3::int, $4::int[], $5::int[], "
-    "$6::int, $7::int[], $8::int[], $9::int8[], $10::int8)",
+    "$6::int, $7::int[], $8::int[], $9::int8[], $10::int[], $11::int8, $12::int)",
 };
 
 const struct pgstmt sql_watch = {

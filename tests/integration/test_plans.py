@@ -158,11 +158,12 @@ def test_recovery_and_audit_go_by_the_notes(db, table):
         check(found, BATCH)
 
 
-def feed(session, room, lanes=(), due_from=None):
-    queues, types, since = ([lane[n] for lane in lanes] for n in range(3))
+def feed(session, room, lanes=(), due_from=None, fresh_ms=None):
+    """lanes: (queue, type, where to begin, rows); 0 rows: only not looked for"""
+    queues, types, since, takes = ([lane[n] for lane in lanes] for n in range(4))
     return session.call(
-        "SELECT * FROM shoal.feed(%s, 9000, 30000, '{1}', %s, %s, %s::int[], %s::int[], %s::bigint[], %s)",
-        (OWNER, [room], room, queues, types, since, due_from))
+        "SELECT * FROM shoal.feed(%s, 9000, 30000, '{1}', %s, %s, %s::int[], %s::int[], %s::bigint[], %s::int[], %s,"
+        " %s)", (OWNER, [room], room, queues, types, since, takes, due_from, fresh_ms))
 
 
 def test_the_feeder_reads_a_lane_on_without_a_look_at_what_was_drained(db, table):
@@ -181,7 +182,7 @@ def test_the_feeder_reads_a_lane_on_without_a_look_at_what_was_drained(db, table
         assert pass_row[6] is not None
         due = [r for r in rows if r[0] == 2]
         assert [r[2] for r in due] == ids[3000:3010]
-        rows, found = feed(session, 10, [(table.queue, 1, due[-1][9])])
+        rows, found = feed(session, 10, [(table.queue, 1, due[-1][9], 10)])
         # the last one that was seen, and those behind it
         assert [r[2] for r in rows if r[0] == 2] == ids[3009:3019]
         for plan in found:
@@ -193,10 +194,62 @@ def test_the_feeder_reads_a_lane_on_without_a_look_at_what_was_drained(db, table
                     assert node["Shared Hit Blocks"] + node["Shared Read Blocks"] < 30, node
         # a lane that is not known is found in the gap, and read from its head
         other = db.value("INSERT INTO shoal.queue (app_id, name) VALUES (%s, 'r') RETURNING id", table.app)
-        table.queue, known = other, (table.queue, 1, due[-1][9])
+        table.queue, known = other, (table.queue, 1, due[-1][9], 3500)
         more = table.fill(QUEUED, 5)
         rows, _ = feed(session, 3500, [known])
         assert set(more) <= {r[2] for r in rows if r[0] == 2}
+
+
+def test_beside_what_is_dead_a_pass_looks_only_where_something_can_have_come_in(db, table):
+    """3,000 of 6,000 were claimed, and a transaction that is open still sees them queued."""
+    ids = table.fill(QUEUED, 6000)
+    with db.server.connect(db.name) as holder, holder.cursor() as held:
+        held.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        held.execute("SELECT count(*) FROM shoal.queue")
+        with db.server.connect(db.name) as c, c.cursor() as cursor:
+            # due an hour ago, as of priority 5
+            cursor.execute("UPDATE shoal.task SET order_at = order_at - interval '1 hour'")
+            cursor.execute("UPDATE shoal.task SET state = 3, order_at = NULL, finished_at = now()"
+                           " WHERE app_id = %s AND id = ANY (%s::uuid[])", (table.app, ids[:3000]))
+            cursor.execute("SELECT (extract(epoch FROM min(order_at)) * 1000000)::bigint FROM shoal.task")
+            low = cursor.fetchone()[0]
+            # comes in now: its order_at is behind those; and one that was due long ago, in front of them
+            cursor.execute("UPDATE shoal.task SET order_at = now() - interval '100 ms' WHERE id = %s", (ids[5000],))
+        with watched(db) as session:
+            rows, found = feed(session, 10, [(table.queue, 1, low, 10)], fresh_ms=2000)
+            assert [r[2] for r in rows if r[0] == 2] == ids[3000:3010]
+            touched = [n for plan in found for n in nodes_of(plan) if n.get("Relation Name") == "task"]
+            assert touched
+            for node in touched:
+                assert node["Node Type"] in ("Index Scan", "Index Only Scan"), node
+                assert node["Shared Hit Blocks"] + node["Shared Read Blocks"] < 100, node
+            # where the lane begins far behind the clock, what has just come in is found in front of it
+            cursor = db.value("SELECT ((extract(epoch FROM now()) + 3600) * 1000000)::bigint")
+            rows, _ = feed(session, 10, [(table.queue, 1, cursor, 10)], fresh_ms=2000)
+            assert [r[2] for r in rows if r[0] == 2] == [ids[5000]]
+
+
+def test_many_lanes_are_searched_by_one_statement(db, table):
+    """The gaps between 200 known lanes: two short looks each, and the new lane is found."""
+    first = table.queue
+    lanes = []
+    for n in range(200):
+        table.queue = db.value("INSERT INTO shoal.queue (app_id, name) VALUES (%s, %s) RETURNING id",
+                               table.app, "lane%d" % n)
+        lanes.append((table.queue, 1, None, 0))
+        table.fill(QUEUED, 2)
+    table.queue = first
+    new = table.fill(QUEUED, 3)
+    with watched(db) as session:
+        for _ in range(6):
+            feed(session, 10, lanes)
+        rows, found = feed(session, 10, lanes)
+    assert [r[2] for r in rows if r[0] == 2] == new
+    for plan in found:
+        for node in nodes_of(plan):
+            if node.get("Relation Name") == "task":
+                assert node["Node Type"] in ("Index Scan", "Index Only Scan"), node
+                assert node["Actual Rows"] * node["Actual Loops"] <= 4, node
 
 
 def test_tasks_due_at_one_instant_are_promoted_apart(db, table):

@@ -466,6 +466,15 @@ broker_push_first(struct broker *b, const struct elem *elems, size_t count)
 }
 
 void
+broker_replace(struct broker *b, const struct elem *elems, size_t count)
+{
+	(void)b;
+	fakes.replaced.count = 0;
+	fakes.replaced_count++;
+	put(&fakes.replaced, elems, count);
+}
+
+void
 broker_ack(struct broker *b, const struct elem *e)
 {
 	(void)b;
@@ -500,6 +509,12 @@ void
 broker_publish_hint(struct broker *b)
 {
 	broker_publish(b, "feed");
+}
+
+void
+broker_publish_requeue(struct broker *b)
+{
+	broker_publish(b, "requeue");
 }
 
 void

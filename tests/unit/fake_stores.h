@@ -30,8 +30,10 @@ struct fake_stores {
 	void *events_arg;
 	/* what the engine told Redis */
 	struct fake_list pushed, pushed_first, acked, given_back, dropped;
-	size_t pops;	 /* asked for and not yet answered */
-	bool line_empty; /* the blocking pop waits */
+	struct fake_list replaced; /* the last list that was made anew */
+	size_t replaced_count;	   /* how often */
+	size_t pops;		   /* asked for and not yet answered */
+	bool line_empty;	   /* the blocking pop waits */
 	size_t look_count;
 	broker_view_cb *look_cb;
 	void *look_arg;

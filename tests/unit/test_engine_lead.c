@@ -12,10 +12,11 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "engine/lanes.h"
 #include "fake_stores.h"
 #include "store/schedules.h"
 
-#define FEED_COLS "hiuillllil"
+#define FEED_COLS "hiuilllliliiil"
 
 static const struct uuid other = {{9, 9, 9}};
 
@@ -208,15 +209,39 @@ see_redis(int64_t epoch, const int ids[], size_t count, int type_id, const char 
 	cb(&view, NULL, fakes.look_arg);
 }
 
-#define QUEUE 4 /* of all tasks here */
+#define QUEUE 4		       /* of most tasks here */
+#define STEP  INT64_C(1000000) /* between two of them */
+
+static int64_t paused_set; /* what passes tell of it */
+static int lane_asked; /* rows that add_due's lane was asked for; 0: it has no more */
 
 static struct pgrows *
 fed(void)
 {
 	struct pgrows *rows = rows_new(FEED_COLS);
 
-	rows_add(rows, "hnnnnnllnn", 0, (int64_t)11, (int64_t)7);
+	rows_add(rows, "hnnnnnllnnnnnl", 0, (int64_t)11, (int64_t)7, paused_set);
 	return rows;
+}
+
+/* a task of an application's lane, of which so many were asked for; 0: its limits ended
+ * it */
+static void
+add_task(struct pgrows *rows, int n, int app, int weight, int asked)
+{
+	struct uuid id;
+
+	task_id(n, &id);
+	if (asked > 0)
+		rows_add(rows,
+		    "hiuilnnnilii"
+		    "nn",
+		    2, app, &id, 1, (int64_t)10, QUEUE + app, STEP * n, weight, asked);
+	else
+		rows_add(rows,
+		    "hiuilnnnili"
+		    "nnn",
+		    2, app, &id, 1, (int64_t)10, QUEUE + app, STEP * n, weight);
 }
 
 static void
@@ -225,8 +250,19 @@ add_due(struct pgrows *rows, int kind, int n, int type_id, int64_t age_ms)
 	struct uuid id;
 
 	task_id(n, &id);
-	rows_add(rows, "hiuilnnnil", kind, 1, &id, type_id, age_ms, QUEUE,
-	    (int64_t)1000 * n);
+	if (lane_asked > 0)
+		rows_add(rows, "hiuilnnniliinn", kind, 1, &id, type_id, age_ms, QUEUE,
+		    STEP * n, 1, lane_asked);
+	else
+		rows_add(rows, "hiuilnnnilinnn", kind, 1, &id, type_id, age_ms, QUEUE,
+		    STEP * n, 1);
+}
+
+/* the pass under way reads the lanes from their heads */
+static bool
+is_whole(void)
+{
+	return array_count(&sql_feed, 8) == 0 || array_null(&sql_feed, 8, 0);
 }
 
 static void
@@ -293,7 +329,7 @@ feeder_spills_beyond_the_window(void **state)
 	assert_null(strstr(fakes.published, " flow"));
 	next_pass();
 	see_redis(7, NULL, 0, 1, "8/8 1:-1");
-	assert_int_equal(array_count(&sql_feed, 6), 0);
+	assert_true(is_whole());
 	answer(&sql_feed, fed());
 	assert_non_null(strstr(fakes.published, " flow"));
 }
@@ -322,32 +358,35 @@ short_passes_read_on_for_what_the_list_has_room_for(void **state)
 
 	(void)state;
 	spill();
-	list_length = 60;
+	list_length = 44;
 	see_redis(7, NULL, 0, 1, "8/8 1:-1");
-	/* from the last row that was seen, in the lane that it stands in */
+	/* from the last row that is in the list, in the lane that it stands in */
 	assert_int_equal(array_count(&sql_feed, 6), 1);
 	assert_int_equal(array_int(&sql_feed, 6, 0), QUEUE);
 	assert_int_equal(array_int(&sql_feed, 7, 0), 1);
-	assert_int_equal(array_int(&sql_feed, 8, 0), 65000);
-	assert_int_equal(param_int(&sql_feed, 5), 4);
-	assert_int_equal(array_int(&sql_feed, 4, 0), 4);
+	assert_int_equal(array_int(&sql_feed, 8, 0), 64 * STEP);
+	assert_int_equal(param_int(&sql_feed, 5), 20);
+	/* no other is as late as that one, which may come again */
+	assert_int_equal(array_int(&sql_feed, 9, 0), 20 + 1);
 	rows = fed();
+	lane_asked = 4; /* as if it went on */
 	for (int n = 65; n <= 68; n++)
 		add_due(rows, 2, n, 1, 10);
+	lane_asked = 0;
 	answer(&sql_feed, rows);
 	assert_int_equal(fakes.pushed.count, 4);
-	/* a full list: the lease is kept, and nothing is read */
+	/* a full list: a few are read, for others than those who are in it */
 	next_pass();
 	list_length = 64;
 	see_redis(7, NULL, 0, 1, "8/8 1:-1");
-	assert_int_equal(param_int(&sql_feed, 5), 0);
+	assert_int_equal(array_int(&sql_feed, 9, 0), LANE_FRESH);
 	answer(&sql_feed, fed());
 	assert_int_equal(fakes.pushed.count, 4);
 	/* what was seen before, and nothing else: the next one looks at all */
 	next_pass();
-	list_length = 62;
+	list_length = 42;
 	see_redis(7, NULL, 0, 1, "8/8 1:-1");
-	assert_int_equal(array_int(&sql_feed, 8, 0), 68000);
+	assert_int_equal(array_int(&sql_feed, 8, 0), 68 * STEP);
 	rows = fed();
 	add_due(rows, 2, 67, 1, 10);
 	add_due(rows, 2, 68, 1, 10);
@@ -355,7 +394,7 @@ short_passes_read_on_for_what_the_list_has_room_for(void **state)
 	assert_int_equal(fakes.pushed.count, 4);
 	next_pass();
 	see_redis(7, NULL, 0, 1, "8/8 1:-1");
-	assert_int_equal(array_count(&sql_feed, 6), 0);
+	assert_true(is_whole());
 	list_length = 0;
 }
 
@@ -366,11 +405,13 @@ a_lost_list_is_filled_from_the_heads_of_the_lanes(void **state)
 
 	(void)state;
 	spill();
-	list_length = 60;
+	list_length = 40;
 	see_redis(7, NULL, 0, 1, "8/8 1:-1");
 	rows = fed();
+	lane_asked = 4;
 	for (int n = 66; n <= 69; n++)
 		add_due(rows, 2, n, 1, 10);
+	lane_asked = 0;
 	answer(&sql_feed, rows);
 	list_length = 0;
 	next_pass();
@@ -381,15 +422,17 @@ a_lost_list_is_filled_from_the_heads_of_the_lanes(void **state)
 	answer(&sql_next_epoch, rows);
 	UNTIL(fakes.look_cb != NULL);
 	see_redis(8, NULL, 0, 1, "8/8 1:-1");
-	assert_int_equal(array_count(&sql_feed, 6), 0);
+	assert_true(is_whole());
 	rows = fed();
+	lane_asked = 65;
 	for (int n = 1; n <= 65; n++)
 		add_due(rows, 2, n, 1, 10);
+	lane_asked = 0;
 	answer(&sql_feed, rows);
 	next_pass();
 	see_redis(8, NULL, 0, 1, "8/8 1:-1");
 	/* on from what this pass has seen, not from where the list once was */
-	assert_int_equal(array_int(&sql_feed, 8, 0), 65000);
+	assert_int_equal(array_int(&sql_feed, 8, 0), 65 * STEP);
 }
 
 static void
@@ -404,7 +447,7 @@ whole_passes_come_all_the_same(void **state)
 		struct pgrows *rows;
 
 		see_redis(7, NULL, 0, 1, "8/8 1:-1");
-		if (array_count(&sql_feed, 6) == 0)
+		if (is_whole())
 			break;
 		rows = fed();
 		for (int i = 0; i < 4; i++)
@@ -431,7 +474,309 @@ types_with_places_of_their_own_get_whole_passes(void **state)
 	answer(&sql_feed, rows);
 	next_pass();
 	see_redis(7, NULL, 0, 1, "8/8 1:-1 50:1");
-	assert_int_equal(array_count(&sql_feed, 6), 0);
+	assert_true(is_whole());
+}
+
+/* ---------------------------------------------------------------- shares */
+
+#define APP_A 1
+#define APP_B 2
+
+/* the list is full of A's, of which there are more; the next pass has begun */
+static void
+fill_with_a(void)
+{
+	struct pgrows *rows;
+
+	list_length = 0;
+	lead();
+	see_redis(7, NULL, 0, 1, "8/8 1:-1");
+	rows = fed();
+	for (int n = 1; n <= 65; n++)
+		add_task(rows, n, APP_A, 1, 65);
+	answer(&sql_feed, rows);
+	assert_int_equal(fakes.pushed.count, 64);
+	fakes.pushed.count = 0;
+	next_pass();
+	list_length = 64;
+}
+
+/* how many of B's tasks (from 100 on) are among the first count of a list */
+static int
+count_b(const struct fake_list *l, size_t count)
+{
+	int found = 0;
+
+	for (size_t i = 0; i < count; i++)
+		found += l->elems[i].app_id == APP_B;
+	return found;
+}
+
+static void
+a_newcomer_goes_to_the_popping_end_of_a_full_list(void **state)
+{
+	struct pgrows *rows;
+
+	(void)state;
+	fill_with_a();
+	see_redis(7, NULL, 0, 1, "8/8 1:-1");
+	rows = fed();
+	for (int n = 65; n <= 80; n++)
+		add_task(rows, n, APP_A, 1, 16);
+	add_task(rows, 100, APP_B, 1, 16);
+	answer(&sql_feed, rows);
+	assert_int_equal(fakes.pushed_first.count, 1);
+	assert_true(listed(&fakes.pushed_first, 100));
+	assert_int_equal(fakes.pushed.count, 0);
+	list_length = 0;
+}
+
+static void
+what_is_more_urgent_than_the_list_goes_in_front_of_it(void **state)
+{
+	struct pgrows *rows;
+
+	(void)state;
+	fill_with_a();
+	see_redis(7, NULL, 0, 1, "8/8 1:-1");
+	assert_true(param_int(&sql_feed, 11) >= 200);
+	rows = fed();
+	for (int n = 65; n <= 80; n++)
+		add_task(rows, n, APP_A, 1, 16);
+	/* of the same lane, from a place that the list has left behind */
+	add_task(rows, 3, APP_A, 1, 0);
+	answer(&sql_feed, rows);
+	/* the fake list has room for none, and 3 was pushed before: it is on its way */
+	assert_int_equal(fakes.pushed_first.count, 0);
+	next_pass();
+	see_redis(7, NULL, 0, 1, "8/8 1:-1");
+	rows = fed();
+	add_task(rows, 0, APP_A, 1, 0);
+	answer(&sql_feed, rows);
+	assert_int_equal(fakes.pushed_first.count, 1);
+	list_length = 0;
+}
+
+static void
+a_loaded_newcomer_gets_its_share_of_the_list_and_no_more(void **state)
+{
+	int there[64];
+	struct pgrows *rows;
+	size_t first;
+
+	(void)state;
+	for (int n = 0; n < 64; n++)
+		there[n] = n + 1;
+	fill_with_a();
+	see_redis(7, NULL, 0, 1, "8/8 1:-1");
+	rows = fed();
+	for (int n = 65; n <= 80; n++)
+		add_task(rows, n, APP_A, 1, 16);
+	for (int n = 100; n < 132; n++)
+		add_task(rows, n, APP_B, 1, 32);
+	answer(&sql_feed, rows);
+	/* some at once, and the next pass makes the list anew */
+	first = fakes.pushed_first.count;
+	assert_true(first > 0 && first <= 16);
+	assert_int_equal(fakes.pushed_first.elems[first - 1].id.b[15], 100);
+	list_length = 0;
+	UNTIL(fakes.look_cb != NULL);
+	see_redis(7, there, 64, 1, "8/8 1:-1");
+	assert_true(is_whole());
+	assert_int_equal(param_int(&sql_feed, 5), 65);
+	rows = fed();
+	for (int n = 1; n <= 65; n++)
+		add_task(rows, n, APP_A, 1, 65);
+	for (int n = 100; n < 165; n++)
+		add_task(rows, n, APP_B, 1, 65);
+	answer(&sql_feed, rows);
+	assert_int_equal(fakes.replaced_count, 1);
+	assert_int_equal(fakes.replaced.count, 64);
+	/* what it got in front counts: the rest of its share lies behind it */
+	assert_in_range(count_b(&fakes.replaced, 64) + (int)first, 32, 40);
+	assert_in_range(count_b(&fakes.replaced, 32) + (int)first, 16, 24);
+}
+
+static void
+a_weight_of_three_gets_three_quarters(void **state)
+{
+	struct pgrows *rows;
+
+	(void)state;
+	list_length = 0;
+	lead();
+	see_redis(7, NULL, 0, 1, "8/8 1:-1");
+	rows = fed();
+	for (int n = 1; n <= 65; n++)
+		add_task(rows, n, APP_A, 1, 65);
+	for (int n = 100; n < 165; n++)
+		add_task(rows, n, APP_B, 3, 65);
+	answer(&sql_feed, rows);
+	assert_int_equal(fakes.pushed.count, 64);
+	for (size_t count = 8; count <= 64; count += 8)
+		assert_in_range(count_b(&fakes.pushed, count), count * 3 / 4 - 1,
+		    count * 3 / 4 + 1);
+	/* and of what the list has room for, however little that is */
+	fakes.pushed.count = 0;
+	for (int pass = 0; pass < 12; pass++) {
+		int a = 64 - 48 + 1, b = 100 + 48;
+
+		next_pass();
+		list_length = 47;
+		see_redis(7, NULL, 0, 1, "8/8 1:-1");
+		rows = fed();
+		for (int n = a; n < a + 20; n++)
+			add_task(rows, n, APP_A, 1, 20);
+		for (int n = b; n < b + 20; n++)
+			add_task(rows, n, APP_B, 3, 20);
+		answer(&sql_feed, rows);
+	}
+	list_length = 0;
+	assert_in_range(count_b(&fakes.pushed, fakes.pushed.count),
+	    fakes.pushed.count * 3 / 4 - 1, fakes.pushed.count * 3 / 4 + 1);
+}
+
+static void
+a_lane_that_goes_on_hides_what_is_behind_it_in_others(void **state)
+{
+	struct pgrows *rows;
+
+	(void)state;
+	lead();
+	see_redis(7, NULL, 0, 1, "8/8 1:-1");
+	rows = fed();
+	/* of one lane two were asked for, and may be followed by more than these */
+	add_due(rows, 2, 9, 1, 2000);
+	add_task(rows, 5, APP_A, 1, 2);
+	add_task(rows, 6, APP_A, 1, 2);
+	answer(&sql_feed, rows);
+	assert_true(listed(&fakes.pushed, 5) && listed(&fakes.pushed, 6));
+	assert_false(listed(&fakes.pushed, 9));
+	UNTIL(fakes.look_cb != NULL); /* it is not waited for */
+}
+
+static void
+a_list_is_made_anew_when_told(void **state)
+{
+	static const int there[] = {1, 2, 3, 4};
+	struct pgrows *rows;
+
+	(void)state;
+	lead();
+	see_redis(7, there, 4, 1, "256/256 1:-1");
+	rows = fed();
+	for (int n = 1; n <= 4; n++)
+		add_due(rows, 2, n, 1, 2000);
+	answer(&sql_feed, rows);
+	assert_int_equal(fakes.replaced_count, 0);
+	fakes.events->ctl("requeue", 7, fakes.events_arg);
+	UNTIL(fakes.look_cb != NULL);
+	see_redis(7, there, 4, 1, "256/256 1:-1");
+	rows = fed();
+	add_due(rows, 2, 2, 1, 2000); /* the others' queue is paused */
+	add_due(rows, 2, 5, 1, 2000);
+	answer(&sql_feed, rows);
+	assert_int_equal(fakes.replaced_count, 1);
+	assert_int_equal(fakes.replaced.count, 2);
+	assert_int_equal(fakes.replaced.elems[0].id.b[15], 2);
+	assert_int_equal(fakes.replaced.elems[1].id.b[15], 5);
+	/* what it took out comes back when it may run again; but not more than ten
+	 * times a second */
+	fakes.events->ctl("requeue", 7, fakes.events_arg);
+	UNTIL(fakes.look_cb != NULL);
+	see_redis(7, there + 1, 1, 1, "256/256 1:-1");
+	answer(&sql_feed, fed());
+	assert_int_equal(fakes.replaced_count, 1);
+	UNTIL(fakes.look_cb != NULL);
+	see_redis(7, there + 1, 1, 1, "256/256 1:-1");
+	rows = fed();
+	for (int n = 1; n <= 4; n++)
+		add_due(rows, 2, n, 1, 2000);
+	answer(&sql_feed, rows);
+	assert_int_equal(fakes.replaced_count, 2);
+	assert_int_equal(fakes.replaced.count, 4);
+}
+
+static void
+a_pause_that_nobody_told_of_is_seen(void **state)
+{
+	static const int there[] = {1, 2};
+	struct pgrows *rows;
+
+	(void)state;
+	lead();
+	see_redis(7, there, 2, 1, "256/256 1:-1");
+	answer(&sql_feed, fed());
+	next_pass();
+	see_redis(7, there, 2, 1, "256/256 1:-1");
+	paused_set = 77;
+	rows = fed();
+	add_due(rows, 2, 2, 1, 2000);
+	answer(&sql_feed, rows);
+	UNTIL(fakes.look_cb != NULL);
+	see_redis(7, there, 2, 1, "256/256 1:-1");
+	rows = fed();
+	add_due(rows, 2, 2, 1, 2000);
+	answer(&sql_feed, rows);
+	paused_set = 0;
+	assert_int_equal(fakes.replaced_count, 1);
+	assert_int_equal(fakes.replaced.count, 1);
+}
+
+static void
+a_list_in_a_wrong_order_is_made_anew(void **state)
+{
+	struct pgrows *rows;
+	int there[60];
+
+	(void)state;
+	/* 60 stands where 1 belongs, and so on */
+	for (int n = 0; n < 60; n++)
+		there[n] = 60 - n;
+	lead();
+	see_redis(7, there, 60, 1, "8/8 1:-1");
+	for (int pass = 0; pass < 2; pass++) {
+		rows = fed();
+		for (int n = 1; n <= 60; n++)
+			add_due(rows, 2, n, 1, 10);
+		answer(&sql_feed, rows);
+		if (pass == 1)
+			break;
+		UNTIL(fakes.look_cb != NULL);
+		see_redis(7, there, 60, 1, "8/8 1:-1");
+	}
+	assert_int_equal(fakes.replaced_count, 1);
+	assert_int_equal(fakes.replaced.elems[0].id.b[15], 1);
+	assert_int_equal(fakes.replaced.elems[59].id.b[15], 60);
+}
+
+static void
+limits_leave_no_more_than_their_room(void **state)
+{
+	struct pgrows *rows;
+	struct uuid id;
+
+	(void)state;
+	lead();
+	see_redis(7, NULL, 0, 1, "256/256 1:-1 2:-1 50:2");
+	rows = fed();
+	/* two types of a queue that has room for three; each lane was cut to that */
+	for (int n = 1; n <= 6; n++) {
+		task_id(n, &id);
+		rows_add(rows, "hiuilnnnilinin", 2, 1, &id, n <= 3 ? 1 : 2,
+		    (int64_t)2000, QUEUE, STEP * n, 1, 3);
+	}
+	/* two lanes of a type with two places */
+	for (int n = 11; n <= 14; n++) {
+		task_id(n, &id);
+		rows_add(rows, "hiuilnnnilinnn", 2, 1, &id, 50, (int64_t)2000,
+		    QUEUE + 1 + n / 13, STEP * n, 1);
+	}
+	answer(&sql_feed, rows);
+	assert_int_equal(fakes.pushed.count, 5);
+	for (int n = 1; n <= 3; n++)
+		assert_true(listed(&fakes.pushed, n));
+	assert_true(listed(&fakes.pushed, 11) && listed(&fakes.pushed, 12));
 }
 
 static void
@@ -459,6 +804,7 @@ types_that_nobody_serves_stay_out_of_the_list(void **state)
 	rows = fed();
 	add_due(rows, 1, 9, 99, 0); /* came due just now */
 	add_due(rows, 1, 10, 1, 0);
+	add_due(rows, 2, 10, 1, 0); /* and so it stands in its lane */
 	answer(&sql_feed, rows);
 	assert_false(listed(&fakes.pushed, 9));
 	assert_true(listed(&fakes.pushed, 10));
@@ -756,6 +1102,15 @@ main(void)
 	    ENGINE_TEST(a_lost_list_is_filled_from_the_heads_of_the_lanes),
 	    ENGINE_TEST(whole_passes_come_all_the_same),
 	    ENGINE_TEST(types_with_places_of_their_own_get_whole_passes),
+	    ENGINE_TEST(a_newcomer_goes_to_the_popping_end_of_a_full_list),
+	    ENGINE_TEST(what_is_more_urgent_than_the_list_goes_in_front_of_it),
+	    ENGINE_TEST(a_loaded_newcomer_gets_its_share_of_the_list_and_no_more),
+	    ENGINE_TEST(a_weight_of_three_gets_three_quarters),
+	    ENGINE_TEST(a_lane_that_goes_on_hides_what_is_behind_it_in_others),
+	    ENGINE_TEST(a_list_is_made_anew_when_told),
+	    ENGINE_TEST(a_pause_that_nobody_told_of_is_seen),
+	    ENGINE_TEST(a_list_in_a_wrong_order_is_made_anew),
+	    ENGINE_TEST(limits_leave_no_more_than_their_room),
 	    ENGINE_TEST(metered_types_are_asked_for_by_their_places),
 	    ENGINE_TEST(types_that_nobody_serves_stay_out_of_the_list),
 	    ENGINE_TEST(leader_without_redis_gives_way_once),

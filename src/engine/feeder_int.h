@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * feeder_int.h - the feeder's inside, shared by its two files: feeder.c asks, line.c
+ * puts the answer into the list.
+ */
+#ifndef ENGINE_FEEDER_INT_H
+#define ENGINE_FEEDER_INT_H
+
+#include "engine/internal.h"
+#include "engine/lanes.h"
+#include "engine/recent.h"
+#include "engine/shares.h"
+
+#define YOUNG_MS   1000
+#define TYPES_MOST 1024
+
+struct hmap;
+
+struct take {
+	int type_id;
+	int free; /* places of a metered type over all workers */
+	int left; /* of these, in this pass */
+	bool metered;
+};
+
+/* a task that is due and queued */
+struct row {
+	struct elem el;
+	int queue_id, weight;
+	int asked; /* of its lane; 0: only limits ended it */
+	int room;  /* that limits leave in its lane; -1: no limit */
+	int64_t order_us, age_ms;
+	int64_t tag;	     /* its place in the fair order */
+	int64_t rivals;	     /* how many its application has in the list */
+	size_t ties;	     /* behind it, and about as early */
+	size_t at;	     /* in the list, if listed */
+	bool fresh;	     /* came due in this pass */
+	bool early;	     /* belongs in front of what its lane has in the list */
+	bool listed, placed; /* placed: it is in the list, or on its way to a claim */
+};
+
+enum pass_kind {
+	PASS_WHOLE,   /* the list is read, and the lanes from their heads */
+	PASS_BRIEF,   /* reads on from the last one */
+	PASS_REPLACE, /* whole, and the list is made anew */
+};
+
+struct feeder {
+	struct engine *engine;
+	bool running;
+	bool open;   /* a pass is under way */
+	bool hinted; /* a hint came: the next pass trusts no "on its way" */
+	bool all;    /* this pass does so */
+	bool refill; /* Redis lost its contents */
+	enum pass_kind kind;
+	bool from_low; /* this whole pass did not begin at the heads */
+	bool ended;    /* nothing was left to read on */
+	bool again;    /* there is more, and room for it */
+	bool requeue;  /* the list is to be made anew */
+	int64_t replaced_ms, replaced_spent_ms; /* when that was last done, its time */
+	int64_t whole_ms, whole_spent_ms;	/* the same of whole passes */
+	int64_t head_ms, head_spent_ms; /* and of those that began at the heads */
+	struct lanes lanes;
+	struct shares shares;
+	bool metered_due; /* types or lanes with places of their own have something due
+			   */
+	int64_t due_us;	  /* the latest time to run that was promoted; 0: none */
+	int64_t paused;	  /* changes with the set of paused queues */
+	bool paused_known;
+	struct loop_timer *timer;
+	int64_t started_ms;
+	int64_t beat;
+	int64_t database_epoch;
+	bool epoch_open;
+	/* the view of this pass */
+	bool seen;
+	int64_t seen_epoch;
+	bool seen_foreign;
+	int64_t length;
+	struct hmap *listed; /* elements of list, by id; values point into list */
+	struct elem *list;   /* from the popping end */
+	size_t list_count;
+	struct take takes[TYPES_MOST];
+	size_t take_count;
+	int64_t slots; /* of the cluster */
+	int64_t window;
+	bool spilling;
+	int64_t told_ms;      /* when that was last said */
+	size_t pushed;	      /* by this pass */
+	bool more;	      /* lanes go on behind what was read */
+	struct recent recent; /* what was pushed */
+	struct pgparam params;
+};
+
+/* NULL: no node serves it, as far as Redis tells */
+struct take *feeder_take(struct feeder *f, int type_id);
+
+/*
+ * line.c: pushes what is missing, or replaces the list.  Rows come lane by lane, each
+ * in order.  Returns whether something had to be left out.
+ */
+bool line_update(struct feeder *f, struct row *rows, size_t count);
+
+#endif
