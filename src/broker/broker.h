@@ -16,7 +16,7 @@
  *     places                hash      incarnation -> free places (engine/places.h), TTL
  *     leader                string    who leads, for people; TTL
  *     ctl                   channel   hints to all workers
- *     feed                  channel   hints to the leader
+ *     feed                  channel   hints to the leader: "feed", "requeue"
  *     done:<incarnation>    channel   ends of tasks that this worker waits for
  */
 #ifndef BROKER_BROKER_H

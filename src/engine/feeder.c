@@ -658,8 +658,10 @@ note_spent(struct feeder *f, int64_t spent_ms)
 		return;
 	f->whole_ms = f->started_ms;
 	f->whole_spent_ms = spent_ms;
-	if (f->kind == PASS_REPLACE)
+	if (f->kind == PASS_REPLACE) { /* or tried to */
+		f->replaced_ms = f->started_ms;
 		f->replaced_spent_ms = spent_ms;
+	}
 	if (f->from_low)
 		return;
 	f->head_ms = f->started_ms;

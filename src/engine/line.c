@@ -546,7 +546,6 @@ replace(
 	lanes_rewind(&f->lanes);
 	f->requeue = false;
 	f->pushed = kept;
-	f->replaced_ms = f->started_ms;
 	/* what others pushed meanwhile is lost to it */
 	f->hinted |= !f->spilling;
 	return kept < count;

@@ -48,7 +48,8 @@ extern const struct pgstmt
     sql_unlead; /* owners: whoever of them leads gives the lease up */
 /* me, lease ms, aging ms, types, takes, most, known lanes' queues, types, where to
  * begin and how many rows, where to begin with what comes due, fresh ms; kind, app, id,
- * type, age ms, next due ms, beat, epoch, queue, order us, weight, asked, room, paused */
+ * type, age ms, next due ms, beat, epoch, queue, order us, weight, asked, room, paused
+ */
 extern const struct pgstmt sql_feed;
 /* ; id, beat of all that are alive, whether an operation is open, and in how many
  * milliseconds the first schedule is to be looked at */
