@@ -218,7 +218,8 @@ BEGIN
 		  INTO found_places, found_queues, found_types
 		  FROM unnest(p_apps, p_ids, p_types) AS u (app_id, id, type_id), LATERAL (
 			SELECT t.ctid AS place, t.queue_id, t.type_id, t.order_at FROM shoal.task t
-			 WHERE t.app_id = u.app_id AND t.id = u.id AND t.state = 1 AND t.order_at IS NOT NULL
+			 WHERE t.app_id = u.app_id AND t.id = u.id AND t.state = 1
+				   AND (t.concurrency_key IS NULL OR t.order_at IS NOT NULL)
 			   AND t.type_id = u.type_id AND t.queue_id <> ALL (p_paused)
 			   AND (t.deadline IS NULL OR t.deadline > now())
 			   AND (t.queue_id = ANY (p_queues) OR t.type_id = ANY (p_limited)) OFFSET 0) r;
@@ -331,7 +332,8 @@ BEGIN
 		places := ARRAY(SELECT r.place
 			  FROM unnest(p_apps, p_ids, p_types) AS u (app_id, id, type_id), LATERAL (
 				SELECT t.ctid AS place FROM shoal.task t
-				 WHERE t.app_id = u.app_id AND t.id = u.id AND t.state = 1 AND t.order_at IS NOT NULL
+				 WHERE t.app_id = u.app_id AND t.id = u.id AND t.state = 1
+				   AND (t.concurrency_key IS NULL OR t.order_at IS NOT NULL)
 				   AND t.type_id = u.type_id AND t.queue_id <> ALL (apart)
 				   AND t.type_id <> ALL (limited)
 				   AND (t.deadline IS NULL OR t.deadline > now()) OFFSET 0) r);
