@@ -62,6 +62,10 @@
 #define HEAD_SLOW_MS 25
 #define HEAD_SHARE   30
 #define HEAD_MS	     1000
+/* a database that stood still for a while tells nothing of how long a pass takes:
+ * however slow the last one was, the next one of its kind is not further away */
+#define HEAD_MOST_MS 10000
+#define GAP_MOST_MS  2000
 /* how long a transaction may take until its rows are seen, where the heads are slow */
 #define LATE_MS 2000
 /* short passes look for urgent ones of so many lanes, that came in since the one before
@@ -143,6 +147,7 @@ feeder_start(struct feeder *f)
 	f->open = false;
 	f->epoch_open = false;
 	f->hinted = true;
+	f->whole_spent_ms = f->head_spent_ms = f->replaced_spent_ms = 0;
 	lanes_rewind(&f->lanes);
 	feeder_renew_places(f);
 	loop_timer_start_ms(f->timer, 0);
@@ -339,6 +344,15 @@ rows_wanted(const struct feeder *f)
 	return (int32_t)least_window(f) + 1;
 }
 
+/* how far the next one of a kind is from the last, which took so long */
+static int64_t
+gap_ms(int64_t spent_ms, int64_t share, int64_t least_ms, int64_t most_ms)
+{
+	int64_t ms = spent_ms * share;
+
+	return ms < least_ms ? least_ms : ms < most_ms ? ms : most_ms;
+}
+
 /* looks at the heads are slow, and the last one was not long ago */
 static bool
 may_begin_low(const struct feeder *f)
@@ -347,7 +361,7 @@ may_begin_low(const struct feeder *f)
 
 	return f->kind != PASS_BRIEF && !f->refill &&
 	       f->head_spent_ms >= HEAD_SLOW_MS &&
-	       (age_ms < HEAD_MS || age_ms < f->head_spent_ms * HEAD_SHARE);
+	       age_ms < gap_ms(f->head_spent_ms, HEAD_SHARE, HEAD_MS, HEAD_MOST_MS);
 }
 
 /* how many rows of each lane, and where they begin */
@@ -451,18 +465,15 @@ may_be_brief(const struct feeder *f)
 	int64_t age_ms = loop_now_ms(f->engine->loop) - f->whole_ms;
 
 	return f->spilling && !f->refill && !f->ended && !f->metered_due &&
-	       (age_ms < WHOLE_MS || age_ms < f->whole_spent_ms * WHOLE_SHARE);
+	       age_ms < gap_ms(f->whole_spent_ms, WHOLE_SHARE, WHOLE_MS, GAP_MOST_MS);
 }
 
 /* how long until the list may be made anew */
 static int64_t
 replace_wait_ms(const struct feeder *f)
 {
-	int64_t gap_ms = f->replaced_spent_ms * WHOLE_SHARE;
-
-	if (gap_ms < REPLACE_MS)
-		gap_ms = REPLACE_MS;
-	return f->replaced_ms + gap_ms - loop_now_ms(f->engine->loop);
+	return f->replaced_ms - loop_now_ms(f->engine->loop) +
+	       gap_ms(f->replaced_spent_ms, WHOLE_SHARE, REPLACE_MS, GAP_MOST_MS);
 }
 
 static void

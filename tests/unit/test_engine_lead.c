@@ -637,6 +637,43 @@ a_weight_of_three_gets_three_quarters(void **state)
 }
 
 static void
+where_the_heads_are_slow_passes_begin_at_the_first_that_is_queued(void **state)
+{
+	int64_t began_ms = clock_mono_ms();
+	struct pgrows *rows;
+
+	(void)state;
+	lead();
+	see_redis(7, NULL, 0, 1, "8/8 1:-1");
+	while (clock_mono_ms() < began_ms + 200)
+		turn(); /* so long the statement takes */
+	rows = fed();
+	for (int n = 3; n <= 5; n++)
+		add_due(rows, 2, n, 1, 2000);
+	answer(&sql_feed, rows);
+	next_pass();
+	see_redis(7, NULL, 0, 1, "8/8 1:-1");
+	assert_int_equal(array_int(&sql_feed, 8, 0), 3 * STEP);
+	assert_true(param_int(&sql_feed, 11) >= 2000);
+	/* what came in lately, in front of that, is no reason to begin there */
+	rows = fed();
+	add_due(rows, 2, 4, 1, 2000);
+	add_task(rows, 1, APP_A, 1, 0);
+	answer(&sql_feed, rows);
+	assert_true(listed(&fakes.pushed, 1) || listed(&fakes.pushed_first, 1));
+	next_pass();
+	see_redis(7, NULL, 0, 1, "8/8 1:-1");
+	assert_int_equal(array_int(&sql_feed, 8, 0), 4 * STEP);
+	answer(&sql_feed, fed());
+	/* a new connection knows nothing of how slow it was */
+	fakes.store_cb(STORE_LEAD, false, NULL, fakes.store_arg);
+	fakes.store_cb(STORE_LEAD, true, NULL, fakes.store_arg);
+	UNTIL(fakes.look_cb != NULL);
+	see_redis(7, NULL, 0, 1, "8/8 1:-1");
+	assert_true(is_whole());
+}
+
+static void
 a_lane_that_goes_on_hides_what_is_behind_it_in_others(void **state)
 {
 	struct pgrows *rows;
@@ -1106,6 +1143,8 @@ main(void)
 	    ENGINE_TEST(what_is_more_urgent_than_the_list_goes_in_front_of_it),
 	    ENGINE_TEST(a_loaded_newcomer_gets_its_share_of_the_list_and_no_more),
 	    ENGINE_TEST(a_weight_of_three_gets_three_quarters),
+	    ENGINE_TEST(
+		where_the_heads_are_slow_passes_begin_at_the_first_that_is_queued),
 	    ENGINE_TEST(a_lane_that_goes_on_hides_what_is_behind_it_in_others),
 	    ENGINE_TEST(a_list_is_made_anew_when_told),
 	    ENGINE_TEST(a_pause_that_nobody_told_of_is_seen),
