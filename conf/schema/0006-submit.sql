@@ -141,6 +141,10 @@ END $$;
 CREATE OR REPLACE FUNCTION shoal.special_moved() RETURNS trigger LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 BEGIN
+	-- 16: it was claimed under a limit, and holds a part of it (0008)
+	IF OLD.special & 16 <> 0 AND OLD.state = 2 AND NEW.state <> 2 THEN
+		DELETE FROM shoal.holding h WHERE h.app_id = OLD.app_id AND h.task_id = OLD.id;
+	END IF;
 	IF NEW.state = 1 AND OLD.state <> 2 AND NEW.special & 1 <> 0 AND NEW.order_at IS NOT NULL THEN
 		INSERT INTO shoal.key_line (app_id, key, task_id, order_at)
 		SELECT NEW.app_id, NEW.concurrency_key, NEW.id, NEW.order_at

@@ -55,16 +55,8 @@ CREATE TABLE shoal.holding (
 CREATE INDEX holding_limit ON shoal.holding (kind, ref);
 CREATE INDEX holding_task ON shoal.holding (app_id, task_id);
 
-CREATE FUNCTION shoal.limited_moved() RETURNS trigger LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_bitmapscan = off AS $$
-BEGIN
-	DELETE FROM shoal.holding h WHERE h.app_id = OLD.app_id AND h.task_id = OLD.id;
-	RETURN NULL;
-END $$;
-
-CREATE TRIGGER limited_moved AFTER UPDATE ON shoal.task FOR EACH ROW
-	WHEN (OLD.special IS NOT NULL AND OLD.special & 16 <> 0 AND OLD.state = 2 AND NEW.state <> 2)
-	EXECUTE PROCEDURE shoal.limited_moved();
+-- What a task holds goes with its attempt: see shoal.special_moved (0006).  It is one trigger for all that is special,
+-- since each costs every update of an ordinary task a look.
 
 -- how many more may start now
 CREATE FUNCTION shoal.limit_room(p_kind int, p_ref int, p_concurrency int, p_rate int, p_rate_ms int,
