@@ -237,7 +237,12 @@ class Cluster:
         return counters
 
     def pause(self, paused, queue=QUEUE):
-        self.sql("UPDATE shoal.queue SET paused = %s WHERE name = '%s'" % (paused, queue))
+        """by the program, so that all workers hear of it at once; older ones have no such command"""
+        done = subprocess.run([os.path.join(self.build, "shoal"), "pause" if paused else "resume", queue],
+                              env=self.program_env(), stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL, check=False)
+        if done.returncode != 0:
+            self.sql("UPDATE shoal.queue SET paused = %s WHERE name = '%s'" % (paused, queue))
 
     def wait_idle(self):
         """until every task that was accepted has finished"""
