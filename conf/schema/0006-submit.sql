@@ -135,10 +135,11 @@ BEGIN
 	END LOOP;
 END $$;
 
--- As in 0005.  A keyed task that comes due goes to its key's line, out of its lane, and leaves it when it rests or
+-- One place sees every change of a special task's state, whoever made it: what ended and concerns others is
+-- noted for the leader (0005).  A keyed task that comes due goes to its key's line, out of its lane, and leaves it when it rests or
 -- ends; who is admitted then is settled by the leader.  A task that is taken up again by hand is not counted as
 -- ended any more (state + 10).
-CREATE OR REPLACE FUNCTION shoal.special_moved() RETURNS trigger LANGUAGE plpgsql
+CREATE FUNCTION shoal.special_moved() RETURNS trigger LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 BEGIN
 	-- 16: it was claimed under a limit, and holds a part of it (0008)
@@ -167,6 +168,10 @@ BEGIN
 	END IF;
 	RETURN NULL;
 END $$;
+
+CREATE TRIGGER special_moved AFTER UPDATE ON shoal.task FOR EACH ROW
+	WHEN (NEW.special IS NOT NULL AND OLD.state <> NEW.state)
+	EXECUTE PROCEDURE shoal.special_moved();
 
 -- ---------------------------------------------------------------------- making a task
 
@@ -423,7 +428,7 @@ END $$;
 
 -- What it means for others that tasks have ended: by the leader, over committed rows.  In the order of the locks
 -- that submit_each takes: keys, groups, tasks.
-CREATE OR REPLACE FUNCTION shoal.settle(p_most int) RETURNS void
+CREATE FUNCTION shoal.settle(p_most int) RETURNS void
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
 SET enable_mergejoin = off SET enable_material = off AS $$

@@ -15,12 +15,6 @@ ALTER TABLE shoal.task ADD COLUMN crashes smallint;
 
 ALTER TABLE shoal.incarnation ADD COLUMN crashed_at timestamptz;
 
--- Tasks whose outcome was recorded just now, while somebody follows an application's events; filled by a later
--- step.  Those that did not succeed have their event already.
-CREATE FUNCTION shoal.note_ended(p_apps int[], p_ids uuid[]) RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-END $$;
-
 -- a time as it is written in JSON
 CREATE FUNCTION shoal.time_text(p_at timestamptz) RETURNS text LANGUAGE sql STABLE AS $$
 	SELECT to_char(p_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
@@ -297,7 +291,7 @@ END $$;
 -- What waits past its deadline has expired.  A claim leaves expire_at alone, since it may change no column that an
 -- index mentions: what runs past it, or has ended, is only taken out of the index, once.  Whoever waits for
 -- such a task asks every 2 s.
-CREATE OR REPLACE FUNCTION shoal.expire(p_most int) RETURNS void LANGUAGE plpgsql
+CREATE FUNCTION shoal.expire(p_most int) RETURNS void LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
 SET enable_mergejoin = off SET enable_material = off AS $$
 DECLARE

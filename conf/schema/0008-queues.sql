@@ -3,7 +3,7 @@
 -- 0008-queues: queues that can be paused, limited, bounded and shed at run time.
 --
 -- What a claim must know is little: which queues are paused, and which queues and types have a limit.  Rows of
--- all others go the way of 0005.  Rows of a limited queue or type take a second way: the rows of their
+-- all others go the way of 0002.  Rows of a limited queue or type take a second way: the rows of their
 -- limits are locked, what runs under them is counted, and as many as fit are claimed.  So a limit holds with
 -- any number of workers, with two leaders and without Redis.
 --
@@ -84,9 +84,9 @@ RETURNS double precision LANGUAGE sql VOLATILE AS $$
 		* 1000 * p_rate / p_rate_ms)
 $$;
 
--- As in 0005: how many more of a lane may run now by the limits of its queue and type.  NULL: as many as there
+-- How many more of a lane may run now by the limits of its queue and type.  NULL: as many as there
 -- are places.  A limit that is full and has not been checked for long lets one through: its claim checks.
-CREATE OR REPLACE FUNCTION shoal.lane_room(p_queue int, p_type int) RETURNS int LANGUAGE plpgsql STABLE AS $$
+CREATE FUNCTION shoal.lane_room(p_queue int, p_type int) RETURNS int LANGUAGE plpgsql STABLE AS $$
 DECLARE
 	room int;
 BEGIN
@@ -293,8 +293,11 @@ BEGIN
 	END LOOP;
 END $$;
 
--- As in 0005, for what has no limit; the lock is said at the top.
-CREATE OR REPLACE FUNCTION shoal.claim_tasks(p_me uuid, p_batch int, p_apps int[], p_ids uuid[], p_types int[])
+-- As in 0002, with what a special task needs to run and to be retried, for what has no limit; the lock is said at the
+-- top.  Expiring is the leader's, but what it has not come to yet must not start.
+DROP FUNCTION shoal.claim_tasks(uuid, int, int[], uuid[], int[]);
+
+CREATE FUNCTION shoal.claim_tasks(p_me uuid, p_batch int, p_apps int[], p_ids uuid[], p_types int[])
 RETURNS TABLE (app_id int, id uuid, attempt int, type_id int, queue_id int, failures int,
 	max_attempts int, timeout_ms int, payload text, backoff text, deadline timestamptz)
 LANGUAGE plpgsql

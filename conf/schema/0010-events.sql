@@ -36,7 +36,7 @@ $$;
 --
 -- It may be told of a task again, since a finish whose answer was lost is sent again, and waits for the first: what
 -- has been written down already is not written twice.
-CREATE OR REPLACE FUNCTION shoal.note_ended(p_apps int[], p_ids uuid[]) RETURNS void
+CREATE FUNCTION shoal.note_ended(p_apps int[], p_ids uuid[]) RETURNS void
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
 SET enable_mergejoin = off SET enable_material = off AS $$

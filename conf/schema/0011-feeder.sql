@@ -146,8 +146,8 @@ BEGIN
 	 WHERE k.take <> 0 AND k.since IS NOT NULL;
 END $$;
 
--- One pass of the leader, as in 0005.  p_most: rows wanted; for the lanes see select_lanes.  paused: a number that
--- changes with the set of paused queues.
+-- One pass of the leader, as in 0004, which also settles (0006) and expires (0007).  p_most: rows wanted; for the lanes
+-- see select_lanes.  paused: a number that changes with the set of paused queues.
 CREATE FUNCTION shoal.feed(p_me uuid, p_lease_ms int, p_aging_ms int, p_types int[], p_takes int[], p_most int,
 	p_queues int[], p_lane_types int[], p_from bigint[], p_lane_takes int[], p_due_from bigint, p_fresh_ms int)
 RETURNS TABLE (kind smallint, app_id int, id uuid, type_id int, age_ms bigint, next_due_ms bigint,
@@ -193,10 +193,12 @@ BEGIN
 	END IF;
 END $$;
 
--- As in 0005, with the selection above.  Nobody remembers here who has had how much, so applications draw lots by
+-- As in 0004, with the selection above.  Nobody remembers here who has had how much, so applications draw lots by
 -- their weight: where one place is free, each gets it with the probability of its share.  What lies behind the last
 -- row of a lane that may have more is left out: another lane's row may come before it.
-CREATE OR REPLACE FUNCTION shoal.claim_direct(p_me uuid, p_batch int, p_aging_ms int, p_types int[],
+DROP FUNCTION shoal.claim_direct(uuid, int, int, int[], int[], int);
+
+CREATE FUNCTION shoal.claim_direct(p_me uuid, p_batch int, p_aging_ms int, p_types int[],
 	p_takes int[], p_most int)
 RETURNS TABLE (app_id int, id uuid, attempt int, type_id int, queue_id int, failures int,
 	max_attempts int, timeout_ms int, payload text, backoff text, deadline timestamptz)

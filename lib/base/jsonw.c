@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/attr.h"
+#include "base/clock.h"
 #include "base/str.h"
 
 #define DEPTH_MAX (COUNT_OF(((struct jsonw *)0)->first) - 1)
@@ -267,4 +268,42 @@ jsonw_raw(struct jsonw *w, const char *json, size_t len)
 {
 	if (before_value(w))
 		strbuf_put(w->out, json, len);
+}
+
+void
+jsonw_member_string(struct jsonw *w, const char *name, const char *text)
+{
+	jsonw_key(w, name);
+	jsonw_string(w, text);
+}
+
+void
+jsonw_member_int(struct jsonw *w, const char *name, int64_t n)
+{
+	jsonw_key(w, name);
+	jsonw_int(w, n);
+}
+
+void
+jsonw_member_bool(struct jsonw *w, const char *name, bool b)
+{
+	jsonw_key(w, name);
+	jsonw_bool(w, b);
+}
+
+void
+jsonw_member_time(struct jsonw *w, const char *name, int64_t wall_us)
+{
+	char text[CLOCK_TEXT_SIZE];
+
+	jsonw_member_string(w, name, wall_us != 0 ? clock_format(wall_us, text) : NULL);
+}
+
+void
+jsonw_member_uuid(struct jsonw *w, const char *name, const struct uuid *id)
+{
+	static const struct uuid none;
+	char text[UUID_TEXT_SIZE];
+
+	jsonw_member_string(w, name, uuid_eq(id, &none) ? NULL : uuid_format(id, text));
 }

@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "base/strbuf.h"
+#include "base/uuid.h"
 
 struct jsonw {
 	struct strbuf *out; /* borrowed */
@@ -40,5 +41,14 @@ void jsonw_double(struct jsonw *w, double n); /* not finite: null */
 void jsonw_bool(struct jsonw *w, bool b);
 void jsonw_null(struct jsonw *w);
 void jsonw_raw(struct jsonw *w, const char *json, size_t len);
+
+/* a key and its value */
+void jsonw_member_string(struct jsonw *w, const char *name, const char *text);
+void jsonw_member_int(struct jsonw *w, const char *name, int64_t n);
+void jsonw_member_bool(struct jsonw *w, const char *name, bool b);
+/* microseconds since 1970 as RFC 3339 writes them; 0: null */
+void jsonw_member_time(struct jsonw *w, const char *name, int64_t wall_us);
+/* zeros: null */
+void jsonw_member_uuid(struct jsonw *w, const char *name, const struct uuid *id);
 
 #endif

@@ -13,13 +13,6 @@
 #include "model/task.h"
 
 static void
-key_text(struct jsonw *w, const char *key, const char *text)
-{
-	jsonw_key(w, key);
-	jsonw_string(w, text);
-}
-
-static void
 key_id(struct jsonw *w, const struct event_row *e)
 {
 	char text[EVENT_PLACE_SIZE + 32];
@@ -31,7 +24,7 @@ key_id(struct jsonw *w, const struct event_row *e)
 		    text, sizeof(text), "%s-%d", event_kind_name(e->kind), e->attempt);
 	else
 		snprintf(text, sizeof(text), "%s", event_kind_name(e->kind));
-	key_text(w, "id", text);
+	jsonw_member_string(w, "id", text);
 }
 
 void
@@ -42,24 +35,26 @@ event_json(struct jsonw *w, const struct event_row *e, bool names)
 
 	jsonw_object(w);
 	key_id(w, e);
-	key_text(w, "kind", event_kind_name(e->kind));
-	key_text(w, "at", clock_format(e->at_us, at));
-	key_text(w, "task", e->has_task ? uuid_format(&e->task, id) : NULL);
+	jsonw_member_string(w, "kind", event_kind_name(e->kind));
+	jsonw_member_string(w, "at", clock_format(e->at_us, at));
+	jsonw_member_string(w, "task", e->has_task ? uuid_format(&e->task, id) : NULL);
 	if (names) {
-		key_text(w, "type", e->type);
-		key_text(w, "queue", e->queue);
+		jsonw_member_string(w, "type", e->type);
+		jsonw_member_string(w, "queue", e->queue);
 	}
-	key_text(w, "state",
+	jsonw_member_string(w, "state",
 	    e->state >= 0 ? task_state_name((enum task_state)e->state) : NULL);
 	jsonw_key(w, "attempt");
 	if (e->attempt != 0)
 		jsonw_int(w, e->attempt);
 	else
 		jsonw_null(w);
-	key_text(w, "worker", e->owned ? owner_worker_text(&e->owner, worker) : NULL);
-	key_text(w, "incarnation", e->owned ? owner_text(&e->owner, owner) : NULL);
-	key_text(w, "code", e->code);
-	key_text(w, "message", e->message);
+	jsonw_member_string(
+	    w, "worker", e->owned ? owner_worker_text(&e->owner, worker) : NULL);
+	jsonw_member_string(
+	    w, "incarnation", e->owned ? owner_text(&e->owner, owner) : NULL);
+	jsonw_member_string(w, "code", e->code);
+	jsonw_member_string(w, "message", e->message);
 	jsonw_key(w, "detail");
 	if (e->detail.len > 0)
 		jsonw_raw(w, e->detail.at, e->detail.len);

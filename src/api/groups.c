@@ -210,32 +210,6 @@ groups_close(struct api *api, struct httpreq *req, int app_id)
 /* ---------------------------------------------------------------- reading */
 
 static void
-key_time(struct jsonw *w, const char *key, int64_t wall_us)
-{
-	char text[CLOCK_TEXT_SIZE];
-
-	jsonw_key(w, key);
-	jsonw_string(w, wall_us != 0 ? clock_format(wall_us, text) : NULL);
-}
-
-static void
-key_id(struct jsonw *w, const char *key, const struct uuid *id)
-{
-	static const struct uuid none;
-	char text[UUID_TEXT_SIZE];
-
-	jsonw_key(w, key);
-	jsonw_string(w, uuid_eq(id, &none) ? NULL : uuid_format(id, text));
-}
-
-static void
-key_int(struct jsonw *w, const char *key, int64_t n)
-{
-	jsonw_key(w, key);
-	jsonw_int(w, n);
-}
-
-static void
 group_json(struct jsonw *w, const struct uuid *id, const struct group_row *g)
 {
 	char text[UUID_TEXT_SIZE];
@@ -245,16 +219,16 @@ group_json(struct jsonw *w, const struct uuid *id, const struct group_row *g)
 	jsonw_string(w, uuid_format(id, text));
 	jsonw_key(w, "state");
 	jsonw_string(w, g->ended_us != 0 ? "ended" : g->open ? "open" : "running");
-	key_int(w, "total", g->total);
-	key_int(w, "succeeded", g->succeeded);
-	key_int(w, "failed", g->failed);
-	key_int(w, "cancelled", g->cancelled);
-	key_int(w, "expired", g->expired);
-	key_int(w, "pending",
+	jsonw_member_int(w, "total", g->total);
+	jsonw_member_int(w, "succeeded", g->succeeded);
+	jsonw_member_int(w, "failed", g->failed);
+	jsonw_member_int(w, "cancelled", g->cancelled);
+	jsonw_member_int(w, "expired", g->expired);
+	jsonw_member_int(w, "pending",
 	    g->total - g->succeeded - g->failed - g->cancelled - g->expired);
-	key_id(w, "completion_task", &g->completion);
-	key_id(w, "success_task", &g->success);
-	key_id(w, "failure_task", &g->failure);
+	jsonw_member_uuid(w, "completion_task", &g->completion);
+	jsonw_member_uuid(w, "success_task", &g->success);
+	jsonw_member_uuid(w, "failure_task", &g->failure);
 	jsonw_key(w, "metadata");
 	if (g->metadata.at != NULL)
 		jsonw_raw(w, g->metadata.at, g->metadata.len);
@@ -262,8 +236,8 @@ group_json(struct jsonw *w, const struct uuid *id, const struct group_row *g)
 		jsonw_null(w);
 	jsonw_key(w, "error");
 	jsonw_string(w, g->error);
-	key_time(w, "created_at", g->created_us);
-	key_time(w, "ended_at", g->ended_us);
+	jsonw_member_time(w, "created_at", g->created_us);
+	jsonw_member_time(w, "ended_at", g->ended_us);
 	jsonw_end(w);
 }
 

@@ -46,15 +46,6 @@ not_found(struct call *c)
 /* ---------------------------------------------------------------- one as JSON */
 
 static void
-key_time(struct jsonw *w, const char *key, int64_t wall_us)
-{
-	char text[CLOCK_TEXT_SIZE];
-
-	jsonw_key(w, key);
-	jsonw_string(w, wall_us != 0 ? clock_format(wall_us, text) : NULL);
-}
-
-static void
 operation_json(struct jsonw *w, const struct operation_row *o)
 {
 	char id[UUID_TEXT_SIZE];
@@ -76,8 +67,8 @@ operation_json(struct jsonw *w, const struct operation_row *o)
 	jsonw_string(w, o->error);
 	jsonw_key(w, "detail");
 	jsonw_raw(w, o->detail, o->detail_len);
-	key_time(w, "created_at", task_created_us(&o->id));
-	key_time(w, "finished_at", o->finished_us);
+	jsonw_member_time(w, "created_at", task_created_us(&o->id));
+	jsonw_member_time(w, "finished_at", o->finished_us);
 	jsonw_end(w);
 }
 

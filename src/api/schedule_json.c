@@ -11,42 +11,20 @@
 
 #define READING_SIZE 20 /* 2027-03-14T02:30:00 */
 
-static void
-key_text(struct jsonw *w, const char *key, const char *text)
-{
-	jsonw_key(w, key);
-	jsonw_string(w, text);
-}
-
-static void
-key_int(struct jsonw *w, const char *key, int64_t n)
-{
-	jsonw_key(w, key);
-	jsonw_int(w, n);
-}
-
-static void
-key_time(struct jsonw *w, const char *key, int64_t wall_us)
-{
-	char text[CLOCK_TEXT_SIZE];
-
-	key_text(w, key, wall_us != 0 ? clock_format(wall_us, text) : NULL);
-}
-
 void
 schedule_json(struct jsonw *w, const struct schedule_row *s)
 {
 	char id[UUID_TEXT_SIZE];
 
 	jsonw_object(w);
-	key_text(w, "name", s->name);
-	key_text(w, "cron", s->cron);
-	key_text(w, "zone", s->zone);
-	key_text(w, "gap", rule_gap_name(s->gap));
-	key_text(w, "overlap", rule_overlap_name(s->overlap));
-	key_text(w, "missed", rule_missed_name(s->missed));
-	key_int(w, "missed_limit", s->missed_limit);
-	key_text(w, "while_open", s->skip_open ? "skip" : "allow");
+	jsonw_member_string(w, "name", s->name);
+	jsonw_member_string(w, "cron", s->cron);
+	jsonw_member_string(w, "zone", s->zone);
+	jsonw_member_string(w, "gap", rule_gap_name(s->gap));
+	jsonw_member_string(w, "overlap", rule_overlap_name(s->overlap));
+	jsonw_member_string(w, "missed", rule_missed_name(s->missed));
+	jsonw_member_int(w, "missed_limit", s->missed_limit);
+	jsonw_member_string(w, "while_open", s->skip_open ? "skip" : "allow");
 	jsonw_key(w, "jitter");
 	if (s->jitter_ms % 1000 == 0)
 		jsonw_int(w, s->jitter_ms / 1000);
@@ -54,26 +32,26 @@ schedule_json(struct jsonw *w, const struct schedule_row *s)
 		jsonw_double(w, (double)s->jitter_ms / 1000);
 	jsonw_key(w, "paused");
 	jsonw_bool(w, s->paused);
-	key_text(w, "type", s->type);
-	key_text(w, "queue", s->queue);
+	jsonw_member_string(w, "type", s->type);
+	jsonw_member_string(w, "queue", s->queue);
 	if (s->task != NULL) {
 		jsonw_key(w, "task");
 		jsonw_raw(w, s->task, s->task_len);
 	}
-	key_time(w, "next_at", s->next_us);
-	key_time(w, "last_at", s->last_us);
-	key_text(w, "last_task_id",
+	jsonw_member_time(w, "next_at", s->next_us);
+	jsonw_member_time(w, "last_at", s->last_us);
+	jsonw_member_string(w, "last_task_id",
 	    s->has_last_task ? uuid_format(&s->last_task, id) : NULL);
 	jsonw_key(w, "counts");
 	jsonw_object(w);
-	key_int(w, "fired", s->fired);
-	key_int(w, "skipped", s->skipped);
-	key_int(w, "missed", s->passed);
-	key_int(w, "refused", s->refused);
+	jsonw_member_int(w, "fired", s->fired);
+	jsonw_member_int(w, "skipped", s->skipped);
+	jsonw_member_int(w, "missed", s->passed);
+	jsonw_member_int(w, "refused", s->refused);
 	jsonw_end(w);
-	key_text(w, "problem", s->problem);
-	key_time(w, "created_at", s->created_us);
-	key_time(w, "updated_at", s->updated_us);
+	jsonw_member_string(w, "problem", s->problem);
+	jsonw_member_time(w, "created_at", s->created_us);
+	jsonw_member_time(w, "updated_at", s->updated_us);
 	jsonw_end(w);
 }
 
@@ -112,11 +90,11 @@ fire_json(struct jsonw *w, const struct fire *f)
 	snprintf(whole, sizeof(whole), "%s%s",
 	    reading(f->at_us / 1000000 + f->offset_s, local), offset);
 	jsonw_object(w);
-	key_time(w, "at", fires ? f->at_us : 0);
-	key_text(w, "local", fires ? whole : NULL);
-	key_text(w, "offset", fires ? offset : NULL);
-	key_text(w, "named", reading(f->named_s, named));
-	key_text(w, "decision", fire_kind_text(f->kind));
+	jsonw_member_time(w, "at", fires ? f->at_us : 0);
+	jsonw_member_string(w, "local", fires ? whole : NULL);
+	jsonw_member_string(w, "offset", fires ? offset : NULL);
+	jsonw_member_string(w, "named", reading(f->named_s, named));
+	jsonw_member_string(w, "decision", fire_kind_text(f->kind));
 	jsonw_end(w);
 }
 
@@ -127,10 +105,10 @@ schedule_preview_json(struct jsonw *w, const char *cron, const char *zone,
 	struct fire f = {.at_us = from_us};
 
 	jsonw_object(w);
-	key_text(w, "cron", cron);
-	key_text(w, "zone", zone);
-	key_text(w, "gap", rule_gap_name((int)r->gap));
-	key_text(w, "overlap", rule_overlap_name((int)r->overlap));
+	jsonw_member_string(w, "cron", cron);
+	jsonw_member_string(w, "zone", zone);
+	jsonw_member_string(w, "gap", rule_gap_name((int)r->gap));
+	jsonw_member_string(w, "overlap", rule_overlap_name((int)r->overlap));
 	jsonw_key(w, "steady");
 	jsonw_bool(w, cron_is_steady(&r->cron));
 	jsonw_key(w, "fires");

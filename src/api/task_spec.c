@@ -10,13 +10,6 @@
 #include "base/jsonw.h"
 
 static void
-key_int(struct jsonw *w, const char *key, int64_t n)
-{
-	jsonw_key(w, key);
-	jsonw_int(w, n);
-}
-
-static void
 key_raw(struct jsonw *w, const char *key, const struct jspan *value)
 {
 	if (value->at == NULL)
@@ -40,8 +33,8 @@ static void
 put_names(struct jsonw *w, const struct task_spec *ts)
 {
 	if (ts->queue_id != 0 && ts->type_id != 0) {
-		key_int(w, "queue_id", ts->queue_id);
-		key_int(w, "type_id", ts->type_id);
+		jsonw_member_int(w, "queue_id", ts->queue_id);
+		jsonw_member_int(w, "type_id", ts->type_id);
 		return;
 	}
 	jsonw_key(w, "queue");
@@ -54,15 +47,15 @@ static void
 put_times(struct jsonw *w, const struct task_request *tr)
 {
 	if (tr->timeout_ms > 0)
-		key_int(w, "timeout_ms", tr->timeout_ms);
+		jsonw_member_int(w, "timeout_ms", tr->timeout_ms);
 	if (tr->run_at_us > 0)
-		key_int(w, "run_at_us", tr->run_at_us);
+		jsonw_member_int(w, "run_at_us", tr->run_at_us);
 	if (tr->delay_ms > 0)
-		key_int(w, "delay_ms", tr->delay_ms);
+		jsonw_member_int(w, "delay_ms", tr->delay_ms);
 	if (tr->deadline_us > 0)
-		key_int(w, "deadline_us", tr->deadline_us);
+		jsonw_member_int(w, "deadline_us", tr->deadline_us);
 	if (tr->retry_until_us > 0)
-		key_int(w, "retry_until_us", tr->retry_until_us);
+		jsonw_member_int(w, "retry_until_us", tr->retry_until_us);
 	if (tr->backoff[0] != '\0') {
 		jsonw_key(w, "backoff");
 		jsonw_raw(w, tr->backoff, strlen(tr->backoff));
@@ -74,15 +67,15 @@ put_keys(struct jsonw *w, const struct task_options *o)
 {
 	if (o->unique_key.at != NULL) {
 		key_raw(w, "unique_key", &o->unique_key);
-		key_int(w, "unique_scope", o->unique_scope);
+		jsonw_member_int(w, "unique_scope", o->unique_scope);
 		if (o->unique_for_ms > 0)
-			key_int(w, "unique_ms", o->unique_for_ms);
-		key_int(w, "on_conflict", o->on_conflict);
+			jsonw_member_int(w, "unique_ms", o->unique_for_ms);
+		jsonw_member_int(w, "on_conflict", o->on_conflict);
 	}
 	if (o->concurrency_key.at != NULL) {
 		key_raw(w, "concurrency_key", &o->concurrency_key);
 		if (o->concurrency_limit > 0)
-			key_int(w, "concurrency_limit", o->concurrency_limit);
+			jsonw_member_int(w, "concurrency_limit", o->concurrency_limit);
 	}
 }
 
@@ -119,8 +112,9 @@ task_spec_write(struct strbuf *out, const struct task_spec *ts)
 		jsonw_raw(&w, tr->metadata, tr->metadata_len);
 	}
 	/* the queue's own, as PostgreSQL has it, comes before the settings' */
-	key_int(&w, tr->own_priority ? "priority" : "default_priority", tr->priority);
-	key_int(&w, "max_attempts", tr->max_attempts);
+	jsonw_member_int(
+	    &w, tr->own_priority ? "priority" : "default_priority", tr->priority);
+	jsonw_member_int(&w, "max_attempts", tr->max_attempts);
 	put_times(&w, tr);
 	put_keys(&w, &tr->options);
 	put_parents(&w, ts);

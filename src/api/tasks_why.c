@@ -23,29 +23,6 @@ typedef bool holds_fn(const struct why_row *r);
 typedef void say_fn(const struct why_row *r, char *to, size_t size);
 typedef void tell_fn(const struct why_row *r, struct jsonw *w);
 
-static void
-key_time(struct jsonw *w, const char *key, int64_t us)
-{
-	char text[CLOCK_TEXT_SIZE];
-
-	jsonw_key(w, key);
-	jsonw_string(w, us != 0 ? clock_format(us, text) : NULL);
-}
-
-static void
-key_text(struct jsonw *w, const char *key, const char *text)
-{
-	jsonw_key(w, key);
-	jsonw_string(w, text);
-}
-
-static void
-key_int(struct jsonw *w, const char *key, int64_t n)
-{
-	jsonw_key(w, key);
-	jsonw_int(w, n);
-}
-
 static const char *
 when(int64_t us, char text[CLOCK_TEXT_SIZE])
 {
@@ -80,8 +57,8 @@ say_ended(const struct why_row *r, char *to, size_t size)
 static void
 tell_ended(const struct why_row *r, struct jsonw *w)
 {
-	key_time(w, "since", r->finished_us);
-	key_text(w, "code", r->code);
+	jsonw_member_time(w, "since", r->finished_us);
+	jsonw_member_string(w, "code", r->code);
 }
 
 static bool
@@ -105,9 +82,9 @@ tell_running(const struct why_row *r, struct jsonw *w)
 {
 	char worker[OWNER_WORKER_SIZE];
 
-	key_text(w, "worker", owner_worker_text(&r->owner, worker));
-	key_time(w, "since", r->started_us);
-	key_int(w, "attempt", r->attempt);
+	jsonw_member_string(w, "worker", owner_worker_text(&r->owner, worker));
+	jsonw_member_time(w, "since", r->started_us);
+	jsonw_member_int(w, "attempt", r->attempt);
 }
 
 static bool
@@ -127,7 +104,7 @@ say_cancelling(const struct why_row *r, char *to, size_t size)
 static void
 tell_cancelling(const struct why_row *r, struct jsonw *w)
 {
-	key_time(w, "since", r->cancel_us);
+	jsonw_member_time(w, "since", r->cancel_us);
 }
 
 /* ---------------------------------------------------------------- it waits */
@@ -150,7 +127,7 @@ say_over(const struct why_row *r, char *to, size_t size)
 static void
 tell_over(const struct why_row *r, struct jsonw *w)
 {
-	key_time(w, "since", r->deadline_us);
+	jsonw_member_time(w, "since", r->deadline_us);
 }
 
 static bool
@@ -174,10 +151,10 @@ say_paused(const struct why_row *r, char *to, size_t size)
 static void
 tell_paused(const struct why_row *r, struct jsonw *w)
 {
-	key_text(w, "queue", r->queue);
-	key_text(w, "by", r->paused_by);
-	key_time(w, "since", r->paused_us);
-	key_text(w, "note", r->paused_reason);
+	jsonw_member_string(w, "queue", r->queue);
+	jsonw_member_string(w, "by", r->paused_by);
+	jsonw_member_time(w, "since", r->paused_us);
+	jsonw_member_string(w, "note", r->paused_reason);
 }
 
 static bool
@@ -202,7 +179,7 @@ tell_parents(const struct why_row *r, struct jsonw *w)
 	struct uuid uuid;
 	size_t len;
 
-	key_int(w, "count", r->parents_open);
+	jsonw_member_int(w, "count", r->parents_open);
 	jsonw_key(w, "tasks");
 	jsonw_array(w);
 	while (pgarray_next(&walk, &value, &len)) {
@@ -233,8 +210,9 @@ say_key(const struct why_row *r, char *to, size_t size)
 static void
 tell_key(const struct why_row *r, struct jsonw *w)
 {
-	key_text(w, "concurrency_key", r->key);
-	key_int(w, "ahead", r->key_ahead >= WHY_AHEAD ? WHY_AHEAD - 1 : r->key_ahead);
+	jsonw_member_string(w, "concurrency_key", r->key);
+	jsonw_member_int(
+	    w, "ahead", r->key_ahead >= WHY_AHEAD ? WHY_AHEAD - 1 : r->key_ahead);
 	jsonw_key(w, "more");
 	jsonw_bool(w, r->key_ahead >= WHY_AHEAD);
 }
@@ -260,9 +238,9 @@ say_resting(const struct why_row *r, char *to, size_t size)
 static void
 tell_resting(const struct why_row *r, struct jsonw *w)
 {
-	key_time(w, "until", r->run_at_us);
-	key_int(w, "failures", r->failures);
-	key_int(w, "max_attempts", r->max_attempts);
+	jsonw_member_time(w, "until", r->run_at_us);
+	jsonw_member_int(w, "failures", r->failures);
+	jsonw_member_int(w, "max_attempts", r->max_attempts);
 }
 
 static bool
@@ -282,7 +260,7 @@ say_scheduled(const struct why_row *r, char *to, size_t size)
 static void
 tell_scheduled(const struct why_row *r, struct jsonw *w)
 {
-	key_time(w, "until", r->run_at_us);
+	jsonw_member_time(w, "until", r->run_at_us);
 }
 
 static bool
@@ -300,7 +278,7 @@ say_not_served(const struct why_row *r, char *to, size_t size)
 static void
 tell_not_served(const struct why_row *r, struct jsonw *w)
 {
-	key_text(w, "type", r->type);
+	jsonw_member_string(w, "type", r->type);
 }
 
 /* ---------------------------------------------------------------- limits */
@@ -333,11 +311,11 @@ static void
 tell_full(
     const char *limit, const char *name, const struct why_limit *l, struct jsonw *w)
 {
-	key_text(w, "limit", limit);
-	key_text(w, "name", name);
-	key_int(w, "concurrency", l->concurrency);
-	key_int(w, "running", l->running);
-	key_time(w, "since", l->since_us);
+	jsonw_member_string(w, "limit", limit);
+	jsonw_member_string(w, "name", name);
+	jsonw_member_int(w, "concurrency", l->concurrency);
+	jsonw_member_int(w, "running", l->running);
+	jsonw_member_time(w, "since", l->since_us);
 }
 
 static void
@@ -358,14 +336,14 @@ tell_too_fast(
 {
 	char per[UNITS_TEXT_SIZE];
 
-	key_text(w, "limit", limit);
-	key_text(w, "name", name);
+	jsonw_member_string(w, "limit", limit);
+	jsonw_member_string(w, "name", name);
 	jsonw_key(w, "rate");
 	jsonw_object(w);
-	key_int(w, "limit", l->rate);
-	key_text(w, "per", units_duration_text(l->rate_ms, per));
+	jsonw_member_int(w, "limit", l->rate);
+	jsonw_member_string(w, "per", units_duration_text(l->rate_ms, per));
 	jsonw_end(w);
-	key_time(w, "until", l->until_us);
+	jsonw_member_time(w, "until", l->until_us);
 }
 
 static bool
@@ -464,8 +442,8 @@ say_in_line(const struct why_row *r, char *to, size_t size)
 static void
 tell_in_line(const struct why_row *r, struct jsonw *w)
 {
-	key_text(w, "queue", r->queue);
-	key_int(w, "ahead", r->ahead >= WHY_AHEAD ? WHY_AHEAD - 1 : r->ahead);
+	jsonw_member_string(w, "queue", r->queue);
+	jsonw_member_int(w, "ahead", r->ahead >= WHY_AHEAD ? WHY_AHEAD - 1 : r->ahead);
 	jsonw_key(w, "more");
 	jsonw_bool(w, r->ahead >= WHY_AHEAD);
 }
@@ -499,9 +477,9 @@ write_words(struct jsonw *w, const struct reason *why, const struct why_row *r)
 	char message[MESSAGE_SIZE];
 
 	why->say(r, message, sizeof(message));
-	key_text(
+	jsonw_member_string(
 	    w, "reason", why->name != NULL ? why->name : task_state_name(r->state));
-	key_text(w, "message", message);
+	jsonw_member_string(w, "message", message);
 }
 
 static void
@@ -517,13 +495,13 @@ write_why(struct call *c, const struct why_row *r)
 	}
 	call_body(c, &w);
 	jsonw_object(&w);
-	key_text(&w, "id", uuid_format(&c->id, id));
-	key_text(&w, "state", task_state_name(r->state));
+	jsonw_member_string(&w, "id", uuid_format(&c->id, id));
+	jsonw_member_string(&w, "state", task_state_name(r->state));
 	if (first != NULL) {
 		write_words(&w, first, r);
 	} else { /* it is between two steps: the leader's pass is about to move it */
-		key_text(&w, "reason", "moving");
-		key_text(&w, "message", "It is about to be moved on.");
+		jsonw_member_string(&w, "reason", "moving");
+		jsonw_member_string(&w, "message", "It is about to be moved on.");
 	}
 	jsonw_key(&w, "reasons");
 	jsonw_array(&w);

@@ -110,13 +110,6 @@ bench_report_text(const struct bench_opts *o, const struct bench_result *r)
 }
 
 static void
-key_int(struct jsonw *w, const char *name, int64_t n)
-{
-	jsonw_key(w, name);
-	jsonw_int(w, n);
-}
-
-static void
 key_double(struct jsonw *w, const char *name, double n)
 {
 	jsonw_key(w, name);
@@ -131,9 +124,9 @@ put_latency(struct jsonw *w, const struct histogram *h)
 	jsonw_key(w, "latency_us");
 	jsonw_object(w);
 	for (size_t i = 0; i < COUNT_OF(quantiles); i++)
-		key_int(
+		jsonw_member_int(
 		    w, quantiles[i].name, histogram_quantile(h, quantiles[i].share));
-	key_int(w, "max", h->max_us);
+	jsonw_member_int(w, "max", h->max_us);
 	key_double(w, "mean", histogram_mean(h));
 	/* [below this many microseconds, so many]; the last row has the rest */
 	jsonw_key(w, "histogram");
@@ -161,14 +154,14 @@ bench_report_json(const struct bench_opts *o, const struct bench_result *r)
 	jsonw_object(&w);
 	jsonw_key(&w, "mode");
 	jsonw_string(&w, bench_mode_name(o->mode));
-	key_int(&w, "connections", o->connections);
-	key_int(&w, "batch", o->batch);
-	key_int(&w, "payload_bytes", o->payload_bytes);
+	jsonw_member_int(&w, "connections", o->connections);
+	jsonw_member_int(&w, "batch", o->batch);
+	jsonw_member_int(&w, "payload_bytes", o->payload_bytes);
 	jsonw_key(&w, "type");
 	jsonw_string(&w, o->type);
-	key_int(&w, "accepted", (int64_t)r->accepted);
-	key_int(&w, "finished", (int64_t)r->finished);
-	key_int(&w, "errors", (int64_t)r->errors);
+	jsonw_member_int(&w, "accepted", (int64_t)r->accepted);
+	jsonw_member_int(&w, "finished", (int64_t)r->finished);
+	jsonw_member_int(&w, "errors", (int64_t)r->errors);
 	jsonw_key(&w, "stalled");
 	jsonw_bool(&w, r->stalled);
 	key_double(&w, "seconds", r->total_seconds);
@@ -176,13 +169,13 @@ bench_report_json(const struct bench_opts *o, const struct bench_result *r)
 	key_double(&w, "submit_rate", r->submit_rate);
 	key_double(&w, "cpu_seconds", r->cpu_seconds);
 	if (bench_mode_loads(o->mode)) {
-		key_int(&w, "loaded", (int64_t)r->loaded);
+		jsonw_member_int(&w, "loaded", (int64_t)r->loaded);
 		key_double(&w, "load_seconds", r->load_seconds);
 	}
 	if (o->mode == BENCH_BACKLOG) {
 		key_double(&w, "beside_seconds", r->beside_seconds);
-		key_int(&w, "beside_submitted", (int64_t)r->beside_submitted);
-		key_int(&w, "beside_finished", (int64_t)r->beside_finished);
+		jsonw_member_int(&w, "beside_submitted", (int64_t)r->beside_submitted);
+		jsonw_member_int(&w, "beside_finished", (int64_t)r->beside_finished);
 	}
 	put_latency(&w, &r->latency);
 	jsonw_end(&w);

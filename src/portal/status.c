@@ -106,41 +106,12 @@ status_stop(struct status *st)
 /* ---------------------------------------------------------------- the node */
 
 static void
-key_string(struct jsonw *w, const char *key, const char *text)
-{
-	jsonw_key(w, key);
-	jsonw_string(w, text);
-}
-
-static void
-key_int(struct jsonw *w, const char *key, int64_t n)
-{
-	jsonw_key(w, key);
-	jsonw_int(w, n);
-}
-
-static void
-key_bool(struct jsonw *w, const char *key, bool b)
-{
-	jsonw_key(w, key);
-	jsonw_bool(w, b);
-}
-
-static void
-key_time(struct jsonw *w, const char *key, int64_t wall_us)
-{
-	char text[CLOCK_TEXT_SIZE];
-
-	key_string(w, key, wall_us != 0 ? clock_format(wall_us, text) : NULL);
-}
-
-static void
 write_counters(struct jsonw *w, const struct score_slot *slot)
 {
 	jsonw_key(w, "counters");
 	jsonw_object(w);
 	for (int c = 0; c < SCORE_COUNTER_COUNT; c++)
-		key_int(w, score_counter_name((enum score_counter)c),
+		jsonw_member_int(w, score_counter_name((enum score_counter)c),
 		    (int64_t)atomic_load(&slot->counters[c]));
 	jsonw_end(w);
 }
@@ -156,24 +127,24 @@ write_slot(struct jsonw *w, struct score_slot *slot, size_t number)
 	memcpy(reason, slot->last_reason, sizeof(reason));
 	reason[sizeof(reason) - 1] = '\0';
 	jsonw_object(w);
-	key_int(w, "number", (int64_t)number);
-	key_int(w, "pid", atomic_load(&slot->pid));
-	key_string(
+	jsonw_member_int(w, "number", (int64_t)number);
+	jsonw_member_int(w, "pid", atomic_load(&slot->pid));
+	jsonw_member_string(
 	    w, "state", score_state_name((enum score_state)atomic_load(&slot->state)));
-	key_string(w, "incarnation",
+	jsonw_member_string(w, "incarnation",
 	    score_get_uuid(slot->incarnation, &id) ? owner_text(&id, incarnation)
 						   : NULL);
-	key_int(w, "generation", atomic_load(&slot->generation));
+	jsonw_member_int(w, "generation", atomic_load(&slot->generation));
 	jsonw_key(w, "heartbeat_age_ms");
 	if (beat_ms == 0)
 		jsonw_null(w);
 	else
 		jsonw_int(w, clock_mono_ms() - beat_ms);
-	key_bool(w, "database", atomic_load(&slot->database_up) != 0);
-	key_bool(w, "redis", atomic_load(&slot->redis_up) != 0);
-	key_int(w, "restarts", atomic_load(&slot->restarts));
-	key_time(w, "restarted_at", atomic_load(&slot->restarted_wall_us));
-	key_string(w, "last_reason", reason[0] != '\0' ? reason : NULL);
+	jsonw_member_bool(w, "database", atomic_load(&slot->database_up) != 0);
+	jsonw_member_bool(w, "redis", atomic_load(&slot->redis_up) != 0);
+	jsonw_member_int(w, "restarts", atomic_load(&slot->restarts));
+	jsonw_member_time(w, "restarted_at", atomic_load(&slot->restarted_wall_us));
+	jsonw_member_string(w, "last_reason", reason[0] != '\0' ? reason : NULL);
 	write_counters(w, slot);
 	jsonw_end(w);
 }
@@ -185,12 +156,12 @@ write_node(struct jsonw *w, const struct status *st)
 
 	jsonw_key(w, "node");
 	jsonw_object(w);
-	key_string(w, "id", b->node_text);
-	key_time(w, "started_at", b->started_wall_us);
-	key_bool(w, "draining", atomic_load(&b->draining) != 0);
-	key_bool(w, "schema_ready", atomic_load(&b->schema_ready) != 0);
-	key_int(w, "generation", atomic_load(&b->generation));
-	key_int(w, "reload_failures", atomic_load(&b->reload_failures));
+	jsonw_member_string(w, "id", b->node_text);
+	jsonw_member_time(w, "started_at", b->started_wall_us);
+	jsonw_member_bool(w, "draining", atomic_load(&b->draining) != 0);
+	jsonw_member_bool(w, "schema_ready", atomic_load(&b->schema_ready) != 0);
+	jsonw_member_int(w, "generation", atomic_load(&b->generation));
+	jsonw_member_int(w, "reload_failures", atomic_load(&b->reload_failures));
 	jsonw_key(w, "workers");
 	jsonw_array(w);
 	for (size_t i = 0; i < SCORE_SLOTS; i++) {
@@ -212,11 +183,11 @@ write_worker(struct jsonw *w, const struct worker_row *row)
 	char text[OWNER_TEXT_SIZE];
 
 	jsonw_object(w);
-	key_string(w, "incarnation", owner_text(&row->id, text));
-	key_int(w, "number", row->id.b[6] << 8 | row->id.b[7]);
-	key_int(w, "slots", row->slots);
-	key_time(w, "started_at", row->started_us);
-	key_bool(w, "leads", row->leads);
+	jsonw_member_string(w, "incarnation", owner_text(&row->id, text));
+	jsonw_member_int(w, "number", row->id.b[6] << 8 | row->id.b[7]);
+	jsonw_member_int(w, "slots", row->slots);
+	jsonw_member_time(w, "started_at", row->started_us);
+	jsonw_member_bool(w, "leads", row->leads);
 	jsonw_end(w);
 }
 
@@ -241,9 +212,9 @@ write_workers(struct status *st, struct jsonw *w, const struct pgrows *rows)
 			}
 			str_copy(last, sizeof(last), node);
 			jsonw_object(w);
-			key_string(w, "id", node);
-			key_string(w, "host", row.host);
-			key_string(w, "version", row.version);
+			jsonw_member_string(w, "id", node);
+			jsonw_member_string(w, "host", row.host);
+			jsonw_member_string(w, "version", row.version);
 			jsonw_key(w, "workers");
 			jsonw_array(w);
 		}
@@ -268,14 +239,14 @@ write_queues(struct status *st, struct jsonw *w, const struct pgrows *rows)
 		if (row.lag_ms > st->lag_ms)
 			st->lag_ms = row.lag_ms;
 		jsonw_object(w);
-		key_string(w, "application", row.application);
-		key_string(w, "queue", row.queue);
-		key_bool(w, "paused", row.paused);
-		key_int(w, "queued", row.queued);
-		key_int(w, "running", row.running);
-		key_int(w, "scheduled", row.scheduled);
-		key_bool(w, "more", row.more);
-		key_int(w, "lag_ms", row.lag_ms);
+		jsonw_member_string(w, "application", row.application);
+		jsonw_member_string(w, "queue", row.queue);
+		jsonw_member_bool(w, "paused", row.paused);
+		jsonw_member_int(w, "queued", row.queued);
+		jsonw_member_int(w, "running", row.running);
+		jsonw_member_int(w, "scheduled", row.scheduled);
+		jsonw_member_bool(w, "more", row.more);
+		jsonw_member_int(w, "lag_ms", row.lag_ms);
 		jsonw_end(w);
 	}
 	jsonw_end(w);
@@ -290,9 +261,9 @@ write_cluster(struct jsonw *w, const struct status *st)
 		return;
 	}
 	jsonw_object(w);
-	key_string(w, "name", st->settings->cluster_name);
-	key_string(w, "leader", st->leader[0] != '\0' ? st->leader : NULL);
-	key_int(w, "lag_ms", st->lag_ms);
+	jsonw_member_string(w, "name", st->settings->cluster_name);
+	jsonw_member_string(w, "leader", st->leader[0] != '\0' ? st->leader : NULL);
+	jsonw_member_int(w, "lag_ms", st->lag_ms);
 	jsonw_key(w, "nodes");
 	jsonw_raw(w, st->workers.data, st->workers.len);
 	jsonw_key(w, "queues");

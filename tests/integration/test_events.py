@@ -49,20 +49,6 @@ def follow(aftermath):
     return open_stream
 
 
-def source(db, function):
-    return db.value(
-        "SELECT p.prosrc FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
-        " WHERE n.nspname = 'shoal' AND p.proname = %s", function,
-    )
-
-
-@pytest.fixture
-def noting(db):
-    """The functions that end attempts write events: 0007 brings that."""
-    if "note_ended" not in source(db, "finish_tasks"):
-        pytest.skip("finish_tasks of this schema writes no events")
-
-
 # ---------------------------------------------------------------- one task
 
 
@@ -126,7 +112,7 @@ def test_events_and_log_of_others_are_not_there(client, node, db, what):
         assert answer.status_code == 400, bad
 
 
-def test_retry_and_loss_are_in_a_tasks_events(cluster, db, noting):
+def test_retry_and_loss_are_in_a_tasks_events(cluster, db):
     nodes = cluster(2, node__workers=1)
     client = Client(nodes[0].url, apps.make_key(db, "test"))
     task = client.run("shoal.fail", {"times": 1, "message": "not yet", "retry_in": 0})
@@ -173,7 +159,7 @@ def app_of_new(db):
     return app_of(db, "somebody else")
 
 
-def test_an_ordinary_life_is_told_where_somebody_follows(client, node, key, db, follow, noting):
+def test_an_ordinary_life_is_told_where_somebody_follows(client, node, key, db, follow):
     before = client.run("shoal.noop")
     assert db.value("SELECT count(*) FROM shoal.event") == 0
     stream = follow(node, key)
@@ -279,7 +265,7 @@ def test_a_stream_goes_on_at_another_node_without_a_gap(cluster, db, follow):
     assert places == sorted(places)
 
 
-def test_every_end_is_told_once_under_load(cluster, db, follow, noting):
+def test_every_end_is_told_once_under_load(cluster, db, follow):
     nodes = cluster(2, node__workers=2)
     key = apps.make_key(db, "test")
     client = Client(nodes[0].url, key)

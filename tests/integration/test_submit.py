@@ -12,16 +12,6 @@ from shoaltest.waits import wait_for
 
 KIB = 1024
 
-# what the description of the interface does not name yet is not there yet
-with open(os.path.join(os.path.dirname(__file__), "../../api/openapi.yaml")) as f:
-    OFFERED = f.read()
-needs_cancel = pytest.mark.skipif("/cancel:" not in OFFERED, reason="no cancel yet")
-needs_retry = pytest.mark.skipif("/retry:" not in OFFERED, reason="no retry by hand yet")
-needs_idempotency = pytest.mark.skipif(
-    "idempotency_unsupported" in OFFERED, reason="no Idempotency-Key yet"
-)
-
-
 def command_type(name, command, **more):
     """Settings of an exec type."""
     settings = {"type:%s.handler" % name: "exec", "type:%s.command" % name: command}
@@ -203,14 +193,12 @@ def test_the_last_failed_attempt_fails_the_task(client):
     assert task["result"] is None
 
 
-@needs_cancel
 def test_cancel_of_a_scheduled_task(client):
     id = client.submit("shoal.noop", delay=3600)["id"]
     client.cancel(id)
     assert client.get(id)["state"] == "cancelled"
 
 
-@needs_cancel
 def test_cancel_of_a_running_task(client):
     id = client.submit("shoal.sleep", {"seconds": 60})["id"]
     client.wait_state(id, "running")
@@ -218,7 +206,6 @@ def test_cancel_of_a_running_task(client):
     assert client.wait(id, at_most=10)["state"] == "cancelled"
 
 
-@needs_cancel
 def test_a_finished_task_cannot_be_cancelled(client):
     id = client.run("shoal.noop")["id"]
     with pytest.raises(Refused) as refused:
@@ -227,7 +214,6 @@ def test_a_finished_task_cannot_be_cancelled(client):
     assert client.get(id)["state"] == "succeeded"
 
 
-@needs_retry
 def test_retry_by_hand_of_a_failed_task(client):
     task = client.run("shoal.fail", {"times": 1, "message": "once"}, max_attempts=1)
     assert task["state"] == "failed"
@@ -350,7 +336,6 @@ def test_a_waiter_on_another_node_is_told(cluster, key):
     assert time.monotonic() - started < 5
 
 
-@needs_idempotency
 def test_same_idempotency_key_is_one_task(cluster, key):
     one, two = cluster(2)
     headers = {"Idempotency-Key": "order-17"}
