@@ -16,11 +16,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cidr.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "event/addr.h"
 #include "model/backoff.h"
-#include "model/cidr.h"
 #include "model/names.h"
 #include "model/rate.h"
 #include "proc/child.h"
