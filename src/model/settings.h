@@ -97,6 +97,7 @@ struct settings {
 	int64_t tasks_max_payload_bytes, tasks_max_result_bytes, tasks_max_attempts;
 	int64_t tasks_priority_aging_ms;
 	int64_t tasks_keep_finished_ms, tasks_keep_failed_ms; /* 0: for ever */
+	int64_t tasks_keep_size_bytes;			      /* 0: any */
 	/* [egress] */
 	char *egress_allow_networks, *egress_deny_networks, *egress_ports;
 	char *egress_ca_file;
