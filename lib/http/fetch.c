@@ -38,6 +38,7 @@
 #define RUN_STAMP   0x46525548u
 
 #define RESOLVED_MS	  5000
+#define HEADS_MOST	  (64 * 1024)
 #define CONNECTION_IDLE_S 60L
 #define CONNECTION_LIFE_S 300L /* then the name is resolved anew */
 #define DETAIL_SIZE	  (CURL_ERROR_SIZE + 64)
@@ -74,6 +75,7 @@ struct fetch_run {
 	struct addr addrs[RESOLVE_MAX];
 	struct strbuf in;
 	size_t max_in;
+	size_t head_bytes; /* of all its heads, with those before the last */
 	bool cut, begun;
 	int64_t fed_ms; /* when something of the answer came last */
 	char retry_after[64];
@@ -413,6 +415,11 @@ on_header(char *bytes, size_t size, size_t count, void *arg)
 	size_t len = size * count, from = sizeof(name) - 1;
 
 	note_fed(r);
+	r->head_bytes += len;
+	if (r->head_bytes > HEADS_MOST) {
+		fail(r, FETCH_BROKEN, "the answer's headers do not end");
+		return 0;
+	}
 	if (len >= 5 && strncasecmp(bytes, "HTTP/", 5) == 0) {
 		r->retry_after[0] = '\0'; /* a new head: the one before was a 1xx */
 	} else if (len > from && strncasecmp(bytes, name, from) == 0) {

@@ -9,6 +9,7 @@
 #include "http/guard.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <ifaddrs.h>
 #include <netinet/in.h>
 #include <string.h>
@@ -116,23 +117,6 @@ take_sockaddr(const struct sockaddr *sa, struct cidr *c)
 	return false;
 }
 
-static int
-read_interfaces(struct guard *g, struct err *err)
-{
-	struct ifaddrs *list, *i;
-
-	if (getifaddrs(&list) != 0)
-		return err_set(
-		    err, ERR_IO, "the addresses of this node cannot be read");
-	for (i = list; i != NULL && g->node_count < GUARD_OWN_MOST; i = i->ifa_next) {
-		if (i->ifa_addr != NULL &&
-		    take_sockaddr(i->ifa_addr, &g->node[g->node_count]))
-			g->node_count++;
-	}
-	freeifaddrs(list);
-	return 0;
-}
-
 struct guard *
 guard_create(const struct guard_opts *opts, struct err *err)
 {
@@ -158,8 +142,7 @@ guard_create(const struct guard_opts *opts, struct err *err)
 		if (cidr_parse(blocks[i].network, &g->block[i], err) != 0)
 			goto fail;
 	}
-	if (cidr_parse("2000::/3", &g->global, err) != 0 ||
-	    read_interfaces(g, err) != 0)
+	if (cidr_parse("2000::/3", &g->global, err) != 0)
 		goto fail;
 	return g;
 fail:
@@ -175,6 +158,24 @@ guard_free(struct guard *g)
 	cidr_list_fini(&g->allow);
 	cidr_list_fini(&g->deny);
 	mem_free(g);
+}
+
+int
+guard_add_interfaces(struct guard *g, struct err *err)
+{
+	struct ifaddrs *list, *i;
+
+	g->node_count = 0;
+	if (getifaddrs(&list) != 0)
+		return err_errno(
+		    err, errno, "this node's own addresses cannot be read");
+	for (i = list; i != NULL && g->node_count < GUARD_OWN_MOST; i = i->ifa_next) {
+		if (i->ifa_addr != NULL &&
+		    take_sockaddr(i->ifa_addr, &g->node[g->node_count]))
+			g->node_count++;
+	}
+	freeifaddrs(list);
+	return 0;
 }
 
 int

@@ -3,10 +3,10 @@
  * guard.h - which addresses and ports requests to others' servers may go to.
  *
  * In this order: what the operator denies is denied; what he allows is allowed; this
- * node's own addresses and those told by guard_set_own are denied; of all others only
- * addresses that the whole internet can reach are allowed.  IPv4 inside IPv6 (mapped,
- * NAT64) is judged as IPv4.  The question is asked for addresses, after names are
- * resolved, and again for each connection's peer.
+ * node's own addresses (guard_add_interfaces) and those told by guard_set_own are
+ * denied; of all others only addresses that the whole internet can reach are allowed.
+ * IPv4 inside IPv6 (mapped, NAT64) is judged as IPv4.  The question is asked for
+ * addresses, after names are resolved, and again for each connection's peer.
  */
 #ifndef HTTP_GUARD_H
 #define HTTP_GUARD_H
@@ -30,6 +30,8 @@ struct guard_opts {
 
 struct guard *guard_create(const struct guard_opts *opts, struct err *err) ATTR_CHECK;
 void guard_free(struct guard *g); /* NULL is fine */
+/* this node's own addresses, as they are now, are denied too */
+int guard_add_interfaces(struct guard *g, struct err *err) ATTR_CHECK;
 /* the stores' addresses, say; copied, in place of those told before; beyond
  * GUARD_OWN_MOST: -1, and nothing changes */
 int guard_set_own(struct guard *g, const struct addr *addrs, size_t count,

@@ -156,7 +156,7 @@ open_client(struct http *h, struct resolver *rv, struct err *err)
 	struct fetch_opts with_guard = fo;
 
 	h->guard = guard_create(&go, err);
-	if (h->guard == NULL)
+	if (h->guard == NULL || guard_add_interfaces(h->guard, err) != 0)
 		return err_wrap(err, "egress");
 	with_guard.guard = h->guard;
 	h->fetch = fetch_create(h->loop, &with_guard, err);
@@ -495,6 +495,7 @@ make_headers(struct route *r, struct attempt *a, struct strbuf *sb,
 	    signature[WHSIGN_SIZE], number[24];
 	int64_t now_s = attempt_now_us(a) / 1000000;
 	const char *body = a->payload != NULL ? a->payload : "null";
+	size_t body_len = a->payload != NULL ? a->payload_len : 4;
 	size_t at[HEADERS_MOST], count = 0, own;
 
 	uuid_format(&a->elem.id, id);
@@ -503,8 +504,7 @@ make_headers(struct route *r, struct attempt *a, struct strbuf *sb,
 	snprintf(number, sizeof(number), "%lld", (long long)now_s);
 	put(sb, at, &count, "Webhook-Timestamp", number);
 	if (r->secrets.count > 0) {
-		if (whsign(&r->secrets, id, now_s, body, strlen(body), signature,
-			err) != 0)
+		if (whsign(&r->secrets, id, now_s, body, body_len, signature, err) != 0)
 			return -1;
 		put(sb, at, &count, "Webhook-Signature", signature);
 	}

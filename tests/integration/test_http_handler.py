@@ -367,34 +367,40 @@ def test_settings_that_cannot_be_right_are_refused():
         assert "hunter2" not in said
 
 
-def test_certificates_are_verified(start, endpoint, aftermath, nodedir):
+@pytest.fixture
+def authority(nodedir):
+    """ca.pem, and by it "good" for 127.0.0.1 and "other" for elsewhere; "self" has signed itself."""
+
     def openssl(*args):
         subprocess.run(("openssl",) + args, check=True, cwd=nodedir, timeout=60,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-            "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=test authority")
+    new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    openssl("req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2",
+            "-subj", "/CN=test authority")
     for name, where in (("good", "IP:127.0.0.1"), ("other", "DNS:elsewhere.example")):
         with open(os.path.join(nodedir, name + ".ext"), "w") as f:
             f.write("subjectAltName=%s\n" % where)
-        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                "-keyout", name + ".key", "-out", name + ".csr", "-subj", "/CN=" + name)
+        openssl("req", *new, "-keyout", name + ".key", "-out", name + ".csr", "-subj", "/CN=" + name)
         openssl("x509", "-req", "-in", name + ".csr", "-CA", "ca.pem", "-CAkey", "ca.key",
                 "-CAcreateserial", "-out", name + ".pem", "-days", "2", "-extfile", name + ".ext")
-    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-            "-keyout", "self.key", "-out", "self.pem", "-days", "2", "-subj", "/CN=127.0.0.1",
-            "-addext", "subjectAltName=IP:127.0.0.1")
+    openssl("req", "-x509", *new, "-keyout", "self.key", "-out", "self.pem", "-days", "2",
+            "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
+    return nodedir
+
+
+def test_certificates_are_verified(start, endpoint, aftermath, authority):
     servers = {}
     for name in ("good", "other", "self"):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(os.path.join(nodedir, name + ".pem"), os.path.join(nodedir, name + ".key"))
+        context.load_cert_chain(os.path.join(authority, name + ".pem"), os.path.join(authority, name + ".key"))
         servers[name] = Endpoint(tls=context)
         servers[name].answers["/"] = (200, {}, b"1")
         aftermath.callback(servers[name].close)
     types = {name: server.url + "/" for name, server in servers.items()}
     types["plain"] = "https://127.0.0.1:%d/" % endpoint.port  # speaks no TLS
     client = start(types, {
-        "egress.ca_file": os.path.join(nodedir, "ca.pem"),
+        "egress.ca_file": os.path.join(authority, "ca.pem"),
         "egress.ports": ",".join(str(s.port) for s in list(servers.values()) + [endpoint]),
     })
     for name in types:
@@ -404,6 +410,33 @@ def test_certificates_are_verified(start, endpoint, aftermath, nodedir):
         else:
             assert (task["state"], task["error"]["code"]) == ("failed", "tls_failed"), name
     assert not servers["other"].requests and not servers["self"].requests
+
+
+def test_http_2_is_spoken_where_it_is_offered(start, authority, aftermath):
+    server = process.start(
+        [shutil.which("node"), "-e", """
+            const http2 = require('http2'), fs = require('fs');
+            const server = http2.createSecureServer({
+                key: fs.readFileSync('good.key'), cert: fs.readFileSync('good.pem')});
+            let sessions = 0;
+            server.on('session', () => { sessions++; });
+            server.on('stream', (stream, headers) => {
+                stream.respond({':status': 200});
+                stream.end(JSON.stringify({id: headers['webhook-id'], sessions}));
+            });
+            server.listen(0, '127.0.0.1', () => console.log(server.address().port));
+        """], cwd=authority, stdout=subprocess.PIPE,
+    )
+    aftermath.callback(server.wait)
+    aftermath.callback(server.kill)
+    port = int(server.stdout.readline())
+    client = start({"two": "https://127.0.0.1:%d/hook" % port}, {
+        "egress.ca_file": os.path.join(authority, "ca.pem"), "egress.ports": str(port),
+    })
+    # one after the other: over one connection
+    for _ in range(3):
+        task = client.run("two")
+        assert task["result"] == {"id": task["id"], "sessions": 1}
 
 
 # --------------------------------------------------------------------- many, and their ends

@@ -129,6 +129,11 @@ answer(struct bufferevent *bev, const char *path)
 	} else if (strcmp(path, "/half") == 0) {
 		evbuffer_add_printf(bufferevent_get_output(bev),
 		    "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
+	} else if (strcmp(path, "/heads") == 0) {
+		/* each of them is a small one */
+		for (int i = 0; i < 3000; i++)
+			evbuffer_add_printf(bufferevent_get_output(bev),
+			    "HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\n");
 	} else if (strcmp(path, "/junk") == 0) {
 		bufferevent_write(bev, "220 mail.example ESMTP\r\n", 24);
 	} else if (strcmp(path, "/gzip") == 0) {
@@ -469,6 +474,9 @@ faults_are_told_apart(void **state)
 	port = mine;
 	assert_int_equal(fetch("e.test", "/close").fault, FETCH_BROKEN);
 	assert_int_equal(fetch("e.test", "/junk").fault, FETCH_BROKEN);
+	got = fetch("e.test", "/heads");
+	assert_int_equal(got.fault, FETCH_BROKEN);
+	assert_string_equal(got.detail, "the answer's headers do not end");
 	got = fetch("e.test", "/half"); /* stands still */
 	assert_int_equal(got.fault, FETCH_TIMEOUT);
 	assert_string_equal(got.detail, "the answer stood still");

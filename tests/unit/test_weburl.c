@@ -346,6 +346,11 @@ our_own_stores_are_out_of_reach_unless_allowed(void **state)
 	assert_string_equal(guard_why_not(g, &store), "one of the stores");
 	assert_int_equal(guard_set_own(g, NULL, 0, &err), 0);
 	assert_null(guard_why_not(g, &store));
+	/* nor is the node itself, in whatever network it is (it has a loopback, at
+	 * least) */
+	assert_int_equal(guard_add_interfaces(open, &err), 0);
+	assert_string_equal(guard_why_not_text(open, "127.0.0.1"), "this node");
+	assert_string_equal(guard_why_not_text(g, "127.0.0.1"), "loopback");
 	assert_int_equal(addr_parse("unix:/run/x", &store, NULL), 0);
 	assert_non_null(guard_why_not(open, &store));
 	guard_free(g);
