@@ -17,6 +17,7 @@
 #include "http/fetch.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -173,7 +174,7 @@ fetch_create(struct loop *l, const struct fetch_opts *opts, struct err *err)
 	f->connect_timeout_ms = opts->connect_timeout_ms;
 	f->idle_timeout_ms = opts->idle_timeout_ms;
 	if (opts->ca_file[0] != '\0' && access(opts->ca_file, R_OK) != 0) {
-		err_set(err, ERR_INVALID, "ca_file %s cannot be read", opts->ca_file);
+		err_errno(err, errno, "ca_file %s", opts->ca_file);
 		fetch_free(f);
 		return NULL;
 	}

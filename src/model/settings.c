@@ -12,6 +12,7 @@
  */
 #include "model/settings.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -595,6 +596,14 @@ check_egress(const struct settings *s, struct err *err)
 	if (g == NULL)
 		return err_wrap(err, "egress");
 	guard_free(g);
+	if (s->egress_ca_file[0] == '\0')
+		return 0;
+	if (s->egress_ca_file[0] != '/')
+		return err_set(
+		    err, ERR_INVALID, "egress.ca_file must be an absolute path");
+	if (access(s->egress_ca_file, R_OK) != 0)
+		return err_set(err, ERR_INVALID, "egress.ca_file: %s: %s",
+		    s->egress_ca_file, strerror(errno));
 	return 0;
 }
 

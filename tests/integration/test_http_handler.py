@@ -361,6 +361,8 @@ def test_settings_that_cannot_be_right_are_refused():
         ({"egress__allow_networks": "10.0.0.1/8"}, "bits set beyond"),
         ({"egress__deny_networks": "x"}, "egress: deny_networks"),
         ({"egress__ports": "http"}, "egress: ports"),
+        ({"egress__ca_file": "ca.pem"}, "absolute path"),
+        ({"egress__ca_file": "/nowhere/ca.pem"}, "No such file"),
     ]:
         said = complaint(**changes)
         assert said is not None and words in said, (changes, said)
