@@ -143,6 +143,8 @@ def make_node(nodedir, aftermath):
     # every node comes down before one of them is complained about
     complaints = []
     for node in made:
+        node.begin_end()
+    for node in made:
         try:
             node.finish()
         except AssertionError as e:
