@@ -46,6 +46,7 @@
 
 #define STRAYS_MOST	256
 #define STRAY_LOOK_MS	50 /* while strays are left */
+#define BEAT_MS		500
 #define REQUESTS_A_TURN 16 /* of one connection: the others wait */
 #define BUFFER_BYTES	(sizeof(struct wire_launch) + LAUNCH_REQUEST_BYTES)
 
@@ -639,7 +640,7 @@ turn(void)
 		fds[3 + n] = (struct pollfd){.fd = sp.conns[i].fd, .events = POLLIN};
 		conn_of[n++] = i;
 	}
-	if (poll(fds, 3 + n, sp.strays ? STRAY_LOOK_MS : -1) == -1)
+	if (poll(fds, 3 + n, sp.strays ? STRAY_LOOK_MS : BEAT_MS) == -1)
 		return;
 	if (fds[0].revents != 0)
 		read_signals();
@@ -691,8 +692,11 @@ spawner_run(const struct spawner_opts *opts, struct err *err)
 	sp.signal_fd = signalfd(-1, &all, SFD_NONBLOCK | SFD_CLOEXEC);
 	if (sp.signal_fd == -1)
 		return err_errno(err, errno, "signalfd");
-	while (!is_over())
+	while (!is_over()) {
+		if (opts->beat != NULL)
+			opts->beat(opts->beat_arg);
 		turn();
+	}
 	close(sp.signal_fd);
 	return 0;
 }

@@ -44,6 +44,9 @@ struct spawner_opts {
 	/* whether this may be run at all; NULL: everything.  The descriptors are -1 */
 	bool (*allow)(const struct launch_spec *spec, void *arg);
 	void *allow_arg;
+	/* called twice a second at least, as a sign of life; NULL: nobody looks */
+	void (*beat)(void *arg);
+	void *beat_arg;
 };
 
 enum spawner_door_end { SPAWNER_INSIDE = 0, SPAWNER_OUTSIDE };

@@ -25,6 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "model/command.h"
@@ -65,6 +66,12 @@ spawner_allows(const struct launch_spec *spec, void *arg)
 	return commands_have(arg, spec);
 }
 
+static void
+spawner_beat(void *arg)
+{
+	atomic_store((_Atomic int64_t *)arg, clock_mono_ms());
+}
+
 static int
 spawner_main(const struct helper_env *env, int control, struct err *err)
 {
@@ -78,6 +85,8 @@ spawner_main(const struct helper_env *env, int control, struct err *err)
 	    .temporary = env->settings->node_temporary,
 	    .allow = spawner_allows,
 	    .allow_arg = commands,
+	    .beat = spawner_beat,
+	    .beat_arg = env->beat_ms,
 	};
 	int rc;
 
@@ -107,19 +116,23 @@ static const struct helper_row rows[HELPER_KIND_COUNT] = {
 	    .needs_root = commands_need_root,
 	    .talks = true,
 	    .outlives_master = true,
-	    .rules = {.young_ms = 2000,
+	    .rules = {.start_timeout_ms = 30000,
+		.young_ms = 2000,
 		.backoff_first_ms = 100,
 		.backoff_max_ms = 3000},
 	},
 };
 
 void
-helper_init(struct helper *h, enum helper_kind kind)
+helper_init(struct helper *h, enum helper_kind kind, int64_t hang_timeout_ms)
 {
+	struct slot_rules rules = rows[kind].rules;
+
 	memset(h, 0, sizeof(*h));
 	h->row = &rows[kind];
 	h->report_fd = h->control_fd = -1;
-	slot_init(&h->slot, &h->row->rules);
+	rules.hang_timeout_ms = hang_timeout_ms;
+	slot_init(&h->slot, &rules);
 }
 
 const char *
@@ -175,6 +188,8 @@ helper_spawn(struct helper *h, const struct helper_env *env, int64_t now_ms)
 	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) != 0)
 		err_errno(&err, errno, "socketpair");
 	else if (pipe_cloexec(report, &err) == 0) {
+		/* before the fork, so that nothing of the one before is read */
+		atomic_store(env->beat_ms, 0);
 		pid = process_fork();
 		if (pid == 0) {
 			close(report[0]);
@@ -197,6 +212,7 @@ helper_spawn(struct helper *h, const struct helper_env *env, int64_t now_ms)
 	if (control[1] != -1)
 		close(control[1]);
 	h->pid = pid;
+	h->beat_ms = env->beat_ms;
 	h->report_fd = report[0];
 	h->control_fd = control[0];
 	slot_on_spawned(&h->slot, now_ms);

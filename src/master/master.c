@@ -166,6 +166,8 @@ excuse_silence(struct master *m, int64_t before_ms)
 	    (long long)(m->now_ms - before_ms));
 	for (size_t i = 0; i < SCORE_SLOTS; i++)
 		slot_on_heartbeat(&m->workers[i].slot, m->now_ms);
+	for (size_t i = 0; i < HELPERS; i++)
+		slot_on_heartbeat(&m->helpers[i].slot, m->now_ms);
 }
 
 static void
@@ -347,6 +349,15 @@ watch(struct master *m)
 			log_info(NULL, "worker ready", "worker=%zu pid=%ld ms=%lld", i,
 			    (long)w->pid, (long long)(m->now_ms - w->slot.started_ms));
 	}
+	for (size_t i = 0; i < HELPERS; i++) {
+		struct helper *h = &m->helpers[i];
+		int64_t beat = h->pid != 0 ? atomic_load(h->beat_ms) : 0;
+
+		if (beat == 0)
+			continue; /* one that only does its work */
+		(void)slot_on_ready(&h->slot, m->now_ms);
+		slot_on_heartbeat(&h->slot, beat < m->now_ms ? beat : m->now_ms);
+	}
 }
 
 static int
@@ -501,6 +512,7 @@ act_on_helpers(struct master *m)
 		    .settings = g != NULL ? g->settings : m->newest->settings,
 		    .user = &m->user,
 		    .migrate = m->opts.migrate,
+		    .beat_ms = &m->board->helper_beats_ms[i],
 		    .door = g != NULL ? g->door[SPAWNER_INSIDE] : -1,
 		    .leave = leave_for_helper,
 		    .leave_arg = m,
@@ -514,8 +526,12 @@ act_on_helpers(struct master *m)
 			break;
 		case SLOT_ABORT:
 		case SLOT_KILL:
-			(void)slot_on_killed(
-			    &h->slot, "did not leave in time", m->now_ms);
+			log_error(NULL, "helper does not respond, killing it",
+			    "helper=%s pid=%ld", helper_name(h), (long)h->pid);
+			(void)slot_on_killed(&h->slot,
+			    h->slot.wanted ? "no sign of life"
+					   : "did not leave in time",
+			    m->now_ms);
 			(void)kill(h->pid, SIGKILL);
 			break;
 		}
@@ -711,7 +727,7 @@ master_create(const struct master_opts *opts, struct err *err)
 	}
 	for (size_t i = 0; i < HELPERS; i++)
 		helper_init(&m->helpers[i],
-		    i == HELPER_OF_SCHEMA ? HELPER_MIGRATOR : HELPER_SPAWNER);
+		    i == HELPER_OF_SCHEMA ? HELPER_MIGRATOR : HELPER_SPAWNER, 0);
 
 	m->board = scoreboard_create(err);
 	m->listeners = m->board != NULL ? listeners_create(err) : NULL;

@@ -20,7 +20,8 @@
 
 #define GENERATIONS_MAX 3
 /* the migrator, and a spawner for each generation */
-#define HELPERS		 (1 + GENERATIONS_MAX)
+#define HELPERS SCORE_HELPERS
+_Static_assert(HELPERS == 1 + GENERATIONS_MAX, "one place each");
 #define HELPER_OF_SCHEMA 0
 #define RITES_MAX	 SCORE_BURIALS
 #define REASON_SIZE	 600 /* an error text, escaped for the log */

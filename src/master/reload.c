@@ -128,7 +128,8 @@ generation_add(struct master *m, struct settings *settings, struct err *err)
 		return -1;
 	}
 	g->spawner = spawner;
-	helper_init(&m->helpers[spawner], HELPER_SPAWNER);
+	helper_init(
+	    &m->helpers[spawner], HELPER_SPAWNER, settings->node_hang_timeout_ms);
 	(void)slot_on_wanted(&m->helpers[spawner].slot, m->now_ms);
 	g->settings = settings;
 	g->number = ++m->last_number;

@@ -23,6 +23,7 @@
 
 #define SCORE_SLOTS   256
 #define SCORE_BURIALS 256
+#define SCORE_HELPERS 4 /* processes beside the workers: master/node.h */
 #define SCORE_REASON  120
 
 enum score_state {
@@ -127,6 +128,8 @@ struct scoreboard {
 	_Atomic uint32_t reload_failures;
 	_Atomic uint8_t draining;     /* the node is to stop: /health says 503 */
 	_Atomic uint8_t schema_ready; /* the migration helper is done */
+	/* helpers that live on: the last sign of life, monotonic */
+	_Atomic int64_t helper_beats_ms[SCORE_HELPERS];
 	/* what the node's beater (engine/beat.c) learned from PostgreSQL */
 	_Atomic int64_t beat_sent_ms; /* when it last asked, monotonic */
 	_Atomic int64_t cluster_beat; /* the leader's count */

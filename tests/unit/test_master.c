@@ -594,6 +594,13 @@ a_killed_spawner_takes_its_commands_along_and_is_replaced(void **state)
 	wait_until(n, spawner_pid(n) > 1 && spawner_pid(n) != spawner);
 	/* who asked for nothing is not bothered */
 	assert_int_equal(ready_pid(n, 0), worker);
+	/* one that hangs is killed, and replaced too */
+	spawner = spawner_pid(n);
+	wait_until(n, status_says(n, "\"helper\":\"spawner\"") &&
+			  strstr(ask(n, "status"), "\"state\":\"ready\"") != NULL);
+	kill(spawner, SIGSTOP);
+	wait_until(n, spawner_pid(n) > 1 && spawner_pid(n) != spawner);
+	assert_true(log_says(n, "helper does not respond, killing it"));
 	/* and a worker that dies without its spawner is buried as well */
 	kill(spawner_pid(n), SIGKILL);
 	kill(worker, SIGKILL);
