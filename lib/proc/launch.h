@@ -111,7 +111,8 @@ size_t launcher_count(const struct launcher *l); /* trees whose end was not told
 struct launched *launch(struct launcher *l, const struct launch_spec *spec,
     launch_cb *cb, void *arg, struct err *err) ATTR_CHECK;
 pid_t launched_pid(const struct launched *p); /* 0: not started yet */
-/* to the command's process group */
+/* TERM, INT, HUP, QUIT, USR1 or CONT, to the command's process group; no other is sent
+ */
 void launched_signal(struct launched *p, int signo);
 /* KILL to the whole tree; LAUNCH_ENDED still comes */
 void launched_kill(struct launched *p);

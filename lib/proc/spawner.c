@@ -407,6 +407,14 @@ on_launch(struct conn *c, size_t len, const int *fds, size_t fd_count)
 		tell_end(c, head.id, step, errnum, 0);
 }
 
+/* what a keeper passes on; anything else would end or stop the keeper itself */
+static bool
+may_be_sent(int signo)
+{
+	return signo == SIGTERM || signo == SIGINT || signo == SIGHUP ||
+	       signo == SIGQUIT || signo == SIGUSR1 || signo == SIGCONT;
+}
+
 static void
 on_order(const struct conn *c)
 {
@@ -419,8 +427,10 @@ on_order(const struct conn *c)
 		if (t->state != TREE_KEPT || t->id != order.id ||
 		    &sp.conns[t->conn] != c)
 			continue;
-		(void)kill(
-		    t->keeper, order.kind == WIRE_KILL ? KEEPER_KILL : order.signo);
+		if (order.kind == WIRE_KILL)
+			(void)kill(t->keeper, KEEPER_KILL);
+		else if (may_be_sent(order.signo))
+			(void)kill(t->keeper, order.signo);
 		return;
 	}
 }
