@@ -36,6 +36,7 @@
 #include "http/httpd.h"
 #include "portal/portal.h"
 #include "proc/child.h"
+#include "proc/launch.h"
 #include "proc/procutil.h"
 
 #define HEARTBEAT_MS	500
@@ -59,6 +60,7 @@ struct worker {
 	struct score_slot *slot;
 	struct loop *loop;
 	struct resolver *resolver;
+	struct launcher *launcher;
 	struct children *children;
 	struct builtin *builtin;
 	struct exec *exec;
@@ -320,7 +322,10 @@ build_engine(struct worker *w, struct err *err)
 	    .arg = w,
 	};
 
-	w->children = children_create(w->loop, err);
+	w->launcher = launcher_create(w->loop, env->door, err);
+	if (w->launcher == NULL)
+		return -1;
+	w->children = children_create(w->loop, w->launcher, err);
 	if (w->children == NULL)
 		return -1;
 	w->builtin = builtin_create(w->loop, err);
@@ -393,7 +398,9 @@ take_down(struct worker *w)
 		api_stop(w->api);
 	if (w->portal != NULL)
 		portal_stop(w->portal);
-	children_free(w->children); /* no command outlives its worker */
+	/* no command outlives its worker */
+	children_free(w->children);
+	launcher_free(w->launcher);
 	engine_free(w->engine);
 	for (int i = 0; i < AUDIENCE_COUNT; i++)
 		httpd_free(w->httpds[i]);
