@@ -64,6 +64,10 @@ enum score_state {
 	X(batches_total, "counter", "Statements of the hot path sent to PostgreSQL.")  \
 	X(redis_connections_lost_total, "counter", "Redis connections lost.")          \
 	X(database_connections_lost_total, "counter", "PostgreSQL connections lost.")  \
+	X(children, "gauge", "Children of stream types.")                              \
+	X(children_failed_total, "counter",                                            \
+	    "Children of stream types that ended without being told to, or had to "    \
+	    "be ended.")                                                               \
 	X(waiters, "gauge", "Requests that wait for a task's end.")                    \
 	X(memory_bytes, "gauge", "Private resident memory.")
 

@@ -16,7 +16,14 @@
 
 #include "base/conf.h"
 
-enum handler_kind { HANDLER_BUILTIN = 0, HANDLER_EXEC, HANDLER_KIND_COUNT };
+enum handler_kind {
+	HANDLER_BUILTIN = 0,
+	HANDLER_EXEC,
+	HANDLER_STREAM,
+	HANDLER_HTTP,
+	HANDLER_PULL,
+	HANDLER_KIND_COUNT
+};
 
 /* one [type:NAME] */
 struct type_settings {
@@ -26,7 +33,7 @@ struct type_settings {
 	char *command;
 	int64_t timeout_ms;
 	int64_t grace_ms;
-	int64_t concurrency;  /* at a time on each worker; 0: node.exec_slots */
+	int64_t concurrency;  /* at a time on each worker; 0: what the slots allow */
 	int64_t limit;	      /* at a time in the cluster; 0: none */
 	char *rate;	      /* model/rate.h; "": none */
 	int64_t max_attempts; /* 0: tasks.max_attempts */
@@ -35,6 +42,10 @@ struct type_settings {
 	char *directory;
 	char *environment; /* NAME=VALUE words, split like a command */
 	char *user;
+	/* of stream types */
+	int64_t children;			     /* on each worker */
+	int64_t recycle_tasks, recycle_memory_bytes; /* of one child; 0: never */
+	int64_t hang_timeout_ms;		     /* 0: none */
 };
 
 /* one [queue:NAME] */
