@@ -24,7 +24,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/engine.h"
-#include "proc/child.h"
 
 #define LINE_MS		 250 /* what waits here shall wait no longer */
 #define MEASURE_MS	 1000
@@ -419,7 +418,6 @@ pool_free(struct pool *p)
 	for (int i = 0; i < p->seat_count; i++)
 		loop_timer_free(p->seats[i].timer);
 	mem_free(p->seats);
-	mem_free(p->argv);
 	mem_free(p);
 }
 
@@ -435,8 +433,6 @@ pool_add(struct stream *s, const struct type_settings *t, struct err *err)
 	TAILQ_INIT(&p->line);
 	TAILQ_INIT(&p->kids);
 	TAILQ_INSERT_TAIL(&s->pools, p, link);
-	if (argv_split(t->command, &p->argv, err) != 0)
-		return err_wrap(err, "type %s", t->type);
 	p->seats = mem_array((size_t)t->children, sizeof(*p->seats));
 	if (p->seats == NULL)
 		return err_set(err, ERR_NOMEM, "type %s", t->type);
@@ -473,6 +469,9 @@ stream_create(struct loop *l, struct launcher *launcher,
 		err_set(err, ERR_NOMEM, "stream handler");
 		goto fail;
 	}
+	s->commands = commands_create(settings, err);
+	if (s->commands == NULL)
+		goto fail;
 	TAILQ_FOREACH (t, &settings->types, link) {
 		if (t->handler == HANDLER_STREAM && pool_add(s, t, err) != 0)
 			goto fail;
@@ -515,6 +514,7 @@ stream_free(struct stream *s)
 		TAILQ_REMOVE(&s->pools, p, link);
 		pool_free(p);
 	}
+	commands_free(s->commands);
 	loop_defer_free(s->done_defer);
 	strbuf_fini(&s->scratch);
 	mem_free(s);

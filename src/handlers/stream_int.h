@@ -9,6 +9,7 @@
 #include "base/strbuf.h"
 #include "handlers/stream.h"
 #include "handlers/stream_msg.h"
+#include "model/command.h"
 #include "proc/talk.h"
 
 #define STREAM_FORGIVEN 16
@@ -86,7 +87,6 @@ struct pool {
 	TAILQ_ENTRY(pool) link;
 	struct stream *stream;
 	const struct type_settings *settings;
-	char **argv;
 	struct runs line;
 	int line_count;
 	TAILQ_HEAD(, kid) kids;
@@ -102,6 +102,7 @@ struct pool {
 struct stream {
 	struct loop *loop;
 	struct launcher *launcher;
+	struct commands *commands;
 	const struct settings *settings;
 	struct score_slot *slot;
 	struct engine *engine; /* NULL: not started, or stopped */

@@ -749,18 +749,11 @@ make_env(
 static int
 launch_it(struct kid *k, struct err *err)
 {
-	const struct type_settings *t = k->pool->settings;
+	const struct launch_spec *launch =
+	    commands_of(stream_of(k)->commands, k->pool->settings);
 	struct stream *s = stream_of(k);
 	char *env[ENV_MOST + 1];
 	struct talk_opts opts = {
-	    .launch =
-		{
-		    .argv = k->pool->argv,
-		    .env = env,
-		    .cwd = t->directory,
-		    .uid = (uid_t)-1,
-		    .gid = (gid_t)-1,
-		},
 	    .line_max = stream_line_max(s),
 	    .unsent_max = UNSENT_FULL + TASK_ROOM + CONTROL_ROOM +
 			  (size_t)s->settings->tasks_max_payload_bytes,
@@ -768,10 +761,12 @@ launch_it(struct kid *k, struct err *err)
 	struct strbuf words;
 	int rc = -1;
 
+	if (launch == NULL)
+		return err_set(err, ERR_BUG, "type %s has no command", type_of(k));
+	opts.launch = *launch;
+	opts.launch.env = env;
 	strbuf_init(&words, 64 * 1024);
-	if (make_env(k, &words, env, err) == 0 &&
-	    (t->user[0] == '\0' || priv_lookup(t->user, NULL, &opts.launch.uid,
-				       &opts.launch.gid, err) == 0)) {
+	if (make_env(k, &words, env, err) == 0) {
 		k->talk = talk_start(s->loop, s->launcher, &opts, on_talk, k, err);
 		rc = k->talk != NULL ? 0 : -1;
 	}

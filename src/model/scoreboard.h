@@ -6,8 +6,8 @@
  * are atomics read without locks: a reader sees each field whole, not a slot as one.
  *
  * A slot belongs to one worker process at a time; its index is the worker's number.
- * When a worker dies the master kills the process groups that the slot lists, moves the
- * incarnation to the burials, and wakes the workers: one of them takes the burial and
+ * When a worker dies the master has the spawner kill all that it ran, then moves the
+ * incarnation to the burials and wakes the workers: one of them takes the burial and
  * recovers its tasks.
  */
 #ifndef MODEL_SCOREBOARD_H
@@ -22,7 +22,6 @@
 #include "base/uuid.h"
 
 #define SCORE_SLOTS   256
-#define SCORE_GROUPS  128 /* process groups a worker may run at once */
 #define SCORE_BURIALS 256
 #define SCORE_REASON  120
 
@@ -57,6 +56,9 @@ enum score_state {
 	X(submits_full_total, "counter",                                               \
 	    "Submits refused with 429 because a queue was full.")                      \
 	X(tasks_running, "gauge", "Attempts running now.")                             \
+	X(commands_running, "gauge", "Commands running now.")                          \
+	X(commands_lost_total, "counter",                                              \
+	    "Commands that ended without an outcome because the spawner died.")        \
 	X(ids_dropped_total, "counter",                                                \
 	    "Ids from Redis that no claim took: duplicates, strangers.")               \
 	X(feeder_pushed_total, "counter", "Ids pushed by the feeder.")                 \
@@ -91,8 +93,6 @@ struct score_slot {
 	_Atomic uint8_t state; /* enum score_state; master sets STARTING and FREE */
 	_Atomic int64_t heartbeat_ms;	 /* monotonic, each second from the loop */
 	_Atomic uint64_t incarnation[2]; /* a struct uuid; both 0: none registered */
-	_Atomic int32_t groups[SCORE_GROUPS];  /* pids of process groups; 0: unused;
-						  stored by the child itself */
 	_Atomic uint8_t database_up, redis_up; /* for /ready */
 	_Atomic uint64_t counters[SCORE_COUNTER_COUNT];
 	/* the node's beater (engine/beat.c), about any slot */

@@ -33,9 +33,12 @@
 #define HOUR   (60 * MINUTE)
 #define DAY    (24 * HOUR)
 
-#define CHILDREN_MOST 256 /* of stream types, on each worker */
+#define OPEN_FILES_LEAST 16
+#define CHILDREN_MOST	 256 /* of stream types, on each worker */
 
 static const char *const handler_choices[] = {"builtin", "exec", "stream", NULL};
+/* in the order of enum launch_seccomp */
+static const char *const seccomp_choices[] = {"none", "default", "no-network", NULL};
 static const char *const level_choices[] = {"error", "warn", "info", "debug", NULL};
 
 static void *type_get(void *settings, const char *name, struct err *err);
@@ -96,6 +99,9 @@ static const struct conf_key keys[] = {
 	{ .section = "node", .name = "exec_slots", .type = CONF_INT, .offset = S(node_exec_slots),
 	  .def = "4", .min = 0, .max = 128, .unit = "tasks", .flags = CONF_RELOAD,
 	  .help = "Commands that one worker runs at a time, over all exec types." },
+	{ .section = "node", .name = "temporary", .type = CONF_STRING, .offset = S(node_temporary), .def = "/tmp",
+	  .max = 400, .flags = CONF_RELOAD,
+	  .help = "Where private directories of commands are made." },
 	{ .section = "node", .name = "max_requests", .type = CONF_INT, .offset = S(node_max_requests),
 	  .def = "0", .min = 0, .max = INT64_MAX, .unit = "requests", .flags = CONF_RELOAD,
 	  .help = "A worker that has answered this many requests is drained and replaced. 0: never." },
@@ -257,15 +263,45 @@ static const struct conf_key keys[] = {
 	{ .section = "type:", .name = "max_output", .type = CONF_SIZE, .offset = T(max_output_bytes), .def = "1MiB",
 	  .min = KIB, .max = 4 * MIB, .flags = CONF_RELOAD,
 	  .help = "How much of standard output is kept as the result. More fails the attempt for good." },
-	{ .section = "type:", .name = "directory", .type = CONF_STRING, .offset = T(directory), .def = "/",
+	{ .section = "type:", .name = "directory", .type = CONF_STRING, .offset = T(directory), .def = "",
 	  .max = 1000, .flags = CONF_RELOAD,
-	  .help = "The command's working directory." },
+	  .help = "The command's working directory. Empty: a new one for each attempt, the command's alone, below node.temporary; TMPDIR and HOME name it, and it is removed with all that is in it when the attempt has ended." },
 	{ .section = "type:", .name = "environment", .type = CONF_STRING, .offset = T(environment), .def = "",
 	  .max = 16384, .flags = CONF_RELOAD,
 	  .help = "NAME=VALUE words for the command's environment, split as the command is. Nothing is inherited but PATH=/usr/local/bin:/usr/bin:/bin." },
 	{ .section = "type:", .name = "user", .type = CONF_STRING, .offset = T(user), .def = "",
 	  .max = 64, .flags = CONF_RELOAD,
-	  .help = "The user that the command runs as. Needs workers that run as root. Empty: the worker's own." },
+	  .help = "The user that the command runs as, without supplementary groups. Needs a node that is started as root; of its processes only master and spawner stay root then. Empty: the node's own." },
+	{ .section = "type:", .name = "group", .type = CONF_STRING, .offset = T(group), .def = "",
+	  .max = 64, .flags = CONF_RELOAD,
+	  .help = "The group that the command runs as. Needs a user. Empty: the user's." },
+	{ .section = "type:", .name = "max_cpu", .type = CONF_DURATION, .offset = T(max_cpu_ms), .def = "0",
+	  .min = 0, .max = 7 * DAY, .flags = CONF_RELOAD,
+	  .help = "Processor time that one process of the command may use, in whole seconds; then it is killed. 0: no limit." },
+	{ .section = "type:", .name = "max_memory", .type = CONF_SIZE, .offset = T(max_memory_bytes), .def = "0",
+	  .min = 0, .max = 1024 * GIB, .flags = CONF_RELOAD,
+	  .help = "Address space of one process of the command; what asks for more gets none. 0: no limit." },
+	{ .section = "type:", .name = "max_file_size", .type = CONF_SIZE, .offset = T(max_file_size_bytes), .def = "0",
+	  .min = 0, .max = 1024 * GIB, .flags = CONF_RELOAD,
+	  .help = "Largest file that the command may write; then it gets XFSZ. 0: no limit." },
+	{ .section = "type:", .name = "max_processes", .type = CONF_INT, .offset = T(max_processes), .def = "0",
+	  .min = 0, .max = 65536, .unit = "processes", .flags = CONF_RELOAD,
+	  .help = "Processes and threads that the command's user may have at once, over everything that runs as that user: give the type a user of its own. root is not bound by it. 0: no limit." },
+	{ .section = "type:", .name = "max_open_files", .type = CONF_INT, .offset = T(max_open_files), .def = "0",
+	  .min = 0, .max = 1048576, .unit = "files", .flags = CONF_RELOAD,
+	  .help = "Descriptors that one process of the command may have open, at least 16. 0: no limit." },
+	{ .section = "type:", .name = "nice", .type = CONF_INT, .offset = T(nice), .def = "0",
+	  .min = -20, .max = 19, .unit = "steps", .flags = CONF_RELOAD,
+	  .help = "Added to the command's niceness: 19 runs when nobody else wants to. Less than 0 needs root." },
+	{ .section = "type:", .name = "allow_read", .type = CONF_STRING, .offset = T(allow_read), .def = "",
+	  .max = 4096, .flags = CONF_RELOAD,
+	  .help = "Files and directories that the command may read and execute, split as the command is. With this or allow_write set it sees these, the system's programs and libraries and its private directory, and nothing else (Landlock). Both empty: whatever its user may." },
+	{ .section = "type:", .name = "allow_write", .type = CONF_STRING, .offset = T(allow_write), .def = "",
+	  .max = 4096, .flags = CONF_RELOAD,
+	  .help = "Files and directories that the command may read and write, split as the command is; see allow_read." },
+	{ .section = "type:", .name = "seccomp", .type = CONF_ENUM, .offset = T(seccomp), .def = "none",
+	  .choices = seccomp_choices, .flags = CONF_RELOAD,
+	  .help = "System calls that fail for the command. default: administration, tracing, name spaces, keys and the like. no-network: these, and sockets that are not local. none: nothing beyond what its user may not." },
 	{ .section = "type:", .name = "children", .type = CONF_INT, .offset = T(children), .def = "1",
 	  .min = 1, .max = 64, .unit = "processes", .flags = CONF_RELOAD,
 	  .help = "Children of a stream type on each worker. Each says how many tasks it takes at a time." },
@@ -490,6 +526,28 @@ check_children(const struct type_settings *t, struct err *err)
 }
 
 static int
+check_paths(
+    const struct type_settings *t, const char *key, const char *paths, struct err *err)
+{
+	char **words;
+	int rc = 0;
+	size_t i;
+
+	if (argv_split(paths, &words, err) != 0)
+		return err_wrap(err, "type:%s.%s", t->type, key);
+	for (i = 0; rc == 0 && words[i] != NULL; i++)
+		if (words[i][0] != '/')
+			rc = err_set(err, ERR_INVALID,
+			    "type:%s.%s: '%.60s' is not an absolute path", t->type, key,
+			    words[i]);
+	if (rc == 0 && i > LAUNCH_PATHS / 2)
+		rc = err_set(err, ERR_INVALID, "type:%s.%s: more than %d paths",
+		    t->type, key, LAUNCH_PATHS / 2);
+	mem_free(words);
+	return rc;
+}
+
+static int
 check_type(const struct type_settings *t, struct err *err)
 {
 	struct backoff backoff;
@@ -525,9 +583,21 @@ check_type(const struct type_settings *t, struct err *err)
 	if (!absolute)
 		return err_set(err, ERR_INVALID,
 		    "type:%s.command must begin with an absolute path", t->type);
-	if (t->directory[0] != '/')
+	if (t->directory[0] != '\0' && t->directory[0] != '/')
 		return err_set(err, ERR_INVALID,
-		    "type:%s.directory must be an absolute path", t->type);
+		    "type:%s.directory must be an absolute path, or empty for a "
+		    "private one",
+		    t->type);
+	if (t->group[0] != '\0' && t->user[0] == '\0')
+		return err_set(err, ERR_INVALID,
+		    "type:%s.group needs type:%s.user beside it", t->type, t->type);
+	if (t->max_open_files != 0 && t->max_open_files < OPEN_FILES_LEAST)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.max_open_files must be %d at least, or 0 for no limit",
+		    t->type, OPEN_FILES_LEAST);
+	if (check_paths(t, "allow_read", t->allow_read, err) != 0 ||
+	    check_paths(t, "allow_write", t->allow_write, err) != 0)
+		return -1;
 	if (argv_split(t->environment, &argv, err) != 0)
 		return err_wrap(err, "type:%s.environment", t->type);
 	for (size_t i = 0; argv[i] != NULL; i++) {
@@ -571,6 +641,9 @@ settings_check(const struct settings *s, struct err *err)
 	if (check_listen("listen.applications", s->listen_applications, err) != 0 ||
 	    check_listen("listen.developers", s->listen_developers, err) != 0)
 		return -1;
+	if (s->node_temporary[0] != '/')
+		return err_set(
+		    err, ERR_INVALID, "node.temporary must be an absolute path");
 	if (cidr_list_parse(s->access_networks, &networks, err) != 0)
 		return err_wrap(err, "access.networks");
 	cidr_list_fini(&networks);

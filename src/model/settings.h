@@ -39,9 +39,15 @@ struct type_settings {
 	int64_t max_attempts; /* 0: tasks.max_attempts */
 	char *backoff;	      /* as model/backoff.h reads it; "": the default rule */
 	int64_t max_output_bytes;
-	char *directory;
+	char *directory;   /* "": a private one */
 	char *environment; /* NAME=VALUE words, split like a command */
-	char *user;
+	char *user, *group;
+	/* what a command may use up; 0: no limit of ours */
+	int64_t max_cpu_ms, max_memory_bytes, max_file_size_bytes;
+	int64_t max_processes, max_open_files;
+	int64_t nice;
+	int seccomp;			/* enum launch_seccomp */
+	char *allow_read, *allow_write; /* words; both empty: no Landlock */
 	/* of stream types */
 	int64_t children;			     /* on each worker */
 	int64_t recycle_tasks, recycle_memory_bytes; /* of one child; 0: never */
@@ -66,6 +72,7 @@ struct settings {
 	int64_t node_workers; /* 0: one a core */
 	char *node_user, *node_group;
 	char *node_pid_file, *node_control_socket;
+	char *node_temporary; /* where private directories are made */
 	int64_t node_slots, node_exec_slots;
 	int64_t node_max_requests, node_max_memory_bytes;
 	int64_t node_drain_delay_ms, node_shutdown_timeout_ms;

@@ -330,13 +330,15 @@ build_engine(struct worker *w, struct err *err)
 	    .arg = w,
 	};
 
-	w->children = children_create(w->loop, err);
+	w->launcher = launcher_create(w->loop, env->door, err);
+	if (w->launcher == NULL)
+		return -1;
+	w->children = children_create(w->loop, w->launcher, err);
 	if (w->children == NULL)
 		return -1;
 	w->builtin = builtin_create(w->loop, err);
 	w->exec = exec_create(w->children, env->settings, w->slot, err);
-	w->launcher = launcher_create(w->loop, -1, err);
-	if (w->builtin == NULL || w->exec == NULL || w->launcher == NULL)
+	if (w->builtin == NULL || w->exec == NULL)
 		return -1;
 	w->stream = stream_create(w->loop, w->launcher, env->settings, w->slot, err);
 	if (w->stream == NULL)
@@ -407,7 +409,8 @@ take_down(struct worker *w)
 		api_stop(w->api);
 	if (w->portal != NULL)
 		portal_stop(w->portal);
-	children_free(w->children); /* no command outlives its worker */
+	/* no command outlives its worker */
+	children_free(w->children);
 	stream_stop(w->stream);
 	launcher_free(w->launcher);
 	engine_free(w->engine);

@@ -357,7 +357,11 @@ def test_an_orderly_leave_counts_against_nothing(cluster, db, key):
 def test_a_task_that_kills_its_worker_is_poison_and_those_beside_it_succeed(
     cluster, db, key, nodedir, signal, code, crashes
 ):
-    poison = Recorder(nodedir, "poison", "sleep 0.3; kill -%s $PPID; sleep 60" % signal)
+    # above a command: its keeper, the spawner, the master
+    poison = Recorder(
+        nodedir, "poison",
+        "sleep 0.3; above() { ps -o ppid= -p $1; }; master=$(above $(above $PPID))\n"
+        "kill -%s $(pgrep -P $master -f '^shoald: worker'); sleep 60" % signal)
     slow = Recorder(nodedir, "slow", "sleep 0.5; echo 1")
     (node,) = cluster(1, node__workers=1, settings=dict(poison.settings(), **slow.settings()))
     client = Client(node.url, key)
