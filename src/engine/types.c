@@ -6,6 +6,10 @@
  * node.exec_slots and have a limit of their own.  The latter are metered, and so are
  * http types, whose servers bear only so much: the feeder pushes their ids only against
  * places that workers have published, since a popped id without a place has to go back.
+ *
+ * What a stream type can take is its handler's word (types_set_places), and changes
+ * while the worker runs.  Before the first word, and while that is none, the type is
+ * not served here.
  */
 #include <string.h>
 
@@ -60,8 +64,11 @@ add(struct types *ts, const char *name, enum handler_kind kind,
 	t->kind = kind;
 	t->settings = s;
 	t->most = -1;
-	t->metered = kind == HANDLER_EXEC || kind == HANDLER_HTTP;
-	t->limit = kind == HANDLER_EXEC ? ts->exec_slots : ts->slots;
+	t->metered =
+	    kind == HANDLER_EXEC || kind == HANDLER_HTTP || kind == HANDLER_STREAM;
+	t->limit = kind == HANDLER_EXEC	    ? ts->exec_slots
+		   : kind == HANDLER_STREAM ? 0
+					    : ts->slots;
 	if (kind == HANDLER_HTTP && s->concurrency == 0)
 		t->limit =
 		    least(t->limit, ts->engine->settings->egress_per_destination);
@@ -159,6 +166,26 @@ types_next(struct types *ts, struct type_entry *after)
 	return after == NULL ? TAILQ_FIRST(&ts->all) : TAILQ_NEXT(after, link);
 }
 
+bool
+types_set_places(struct types *ts, struct type_entry *t, int places)
+{
+	int64_t most = t->settings->concurrency;
+	bool served = t->limit > 0;
+
+	t->limit = places < 0 || places > ts->slots ? ts->slots : places;
+	if (most > 0 && t->limit > most)
+		t->limit = (int)most;
+	t->metered = places >= 0 || most > 0;
+	return served != (t->limit > 0);
+}
+
+/* by whatever its handler said last */
+static bool
+is_served(const struct type_entry *t)
+{
+	return t->kind != HANDLER_STREAM || t->limit > 0;
+}
+
 int
 types_free_places(const struct types *ts, const struct type_entry *t)
 {
@@ -166,7 +193,9 @@ types_free_places(const struct types *ts, const struct type_entry *t)
 					    : ts->slots - ts->slots_used;
 	int own = (t->most >= 0 && t->most < t->limit ? t->most : t->limit) - t->used;
 
-	return own < purse ? own : purse;
+	if (purse < own)
+		own = purse;
+	return own > 0 ? own : 0; /* a limit that fell leaves what is there */
 }
 
 bool
@@ -233,7 +262,7 @@ types_places_text(struct types *ts, struct strbuf *out)
 
 	strbuf_printf(out, "%d/%d", ts->slots, types_free_slots(ts));
 	TAILQ_FOREACH (t, &ts->all, link) {
-		if (t->id == 0)
+		if (t->id == 0 || !is_served(t))
 			continue;
 		/* -1: as many as there are slots */
 		strbuf_printf(
@@ -322,8 +351,10 @@ types_serve_params(struct types *ts, struct pgparam *p)
 
 	pgparam_uuid(p, &ts->engine->owner);
 	pgparam_array(p, PGTYPE_INT4);
-	TAILQ_FOREACH (t, &ts->all, link)
-		pgparam_elem_int4(p, t->id);
+	TAILQ_FOREACH (t, &ts->all, link) {
+		if (is_served(t))
+			pgparam_elem_int4(p, t->id);
+	}
 	pgparam_array_end(p);
 	pgparam_array(p, PGTYPE_INT4);
 	EACH_SET(ts, s, t)

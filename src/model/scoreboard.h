@@ -76,6 +76,10 @@ enum score_state {
 	    "Of those, the ones that the rules of egress did not let out.")            \
 	X(egress_breakers_open, "gauge",                                               \
 	    "Endpoints that are left alone, once for each worker that does.")          \
+	X(children, "gauge", "Children of stream types.")                              \
+	X(children_failed_total, "counter",                                            \
+	    "Children of stream types that ended without being told to, or had to "    \
+	    "be ended.")                                                               \
 	X(waiters, "gauge", "Requests that wait for a task's end.")                    \
 	X(memory_bytes, "gauge", "Private resident memory.")
 

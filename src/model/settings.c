@@ -40,6 +40,7 @@
 
 #define HEADERS_MOST	 16 /* of an http type */
 #define OPEN_FILES_LEAST 16
+#define CHILDREN_MOST	 256 /* of stream types, on each worker */
 
 static const char *const handler_choices[] = {
     "builtin", "exec", "stream", "http", "pull", NULL};
@@ -273,10 +274,10 @@ static const struct conf_key keys[] = {
 
 	{ .section = "type:", .name = "handler", .type = CONF_ENUM, .offset = T(handler), .def = "exec",
 	  .choices = handler_choices, .flags = CONF_RELOAD,
-	  .help = "exec runs a command for each task. http posts each task to a URL. builtin is for the types shoal.noop, shoal.echo, shoal.sleep and shoal.fail, which need no section." },
+	  .help = "exec runs a command for each task; stream hands tasks to children of a command that stay, as docs/stream-protocol.md tells; http posts each task to a URL. builtin is for the types shoal.noop, shoal.echo, shoal.sleep and shoal.fail, which need no section." },
 	{ .section = "type:", .name = "command", .type = CONF_STRING, .offset = T(command), .def = "",
 	  .max = 4096, .flags = CONF_RELOAD,
-	  .help = "The command of an exec type, with an absolute path. Split at spaces, double quotes group; no shell. It gets the payload on standard input and SHOAL_* in its environment." },
+	  .help = "The command of an exec or stream type, with an absolute path. Split at spaces, double quotes group; no shell. One of an exec type gets the payload on standard input and SHOAL_* in its environment." },
 	{ .section = "type:", .name = "url", .type = CONF_STRING, .offset = T(url), .def = "",
 	  .max = 2048, .flags = CONF_RELOAD,
 	  .help = "Where tasks of an http type are posted to, https:// or http://. The payload is the body; a 2xx answer's body is the result. Where it may lead is said in [egress]." },
@@ -288,13 +289,13 @@ static const struct conf_key keys[] = {
 	  .help = "Headers added to the requests of an http type, split as the command is: \"Authorization: Bearer abc\" \"X-Stage: test\". 16 at most." },
 	{ .section = "type:", .name = "timeout", .type = CONF_DURATION, .offset = T(timeout_ms), .def = "0",
 	  .min = 0, .max = 7 * DAY, .flags = CONF_RELOAD,
-	  .help = "How long one attempt may take, 100ms at least. Then its process group gets TERM, and KILL after the grace; a request is dropped. A task may ask for less. 0: 15min, and 30s for http types." },
+	  .help = "How long one attempt may take, 100ms at least. Then its process group gets TERM, and KILL after the grace; a request is dropped; of a stream type the child is told to cancel it, and replaced if it does not answer within the grace. A task may ask for less. 0: 15min, and 30s for http types." },
 	{ .section = "type:", .name = "grace", .type = CONF_DURATION, .offset = T(grace_ms), .def = "10s",
 	  .min = 0, .max = HOUR, .flags = CONF_RELOAD,
-	  .help = "The time between TERM and KILL." },
+	  .help = "The time between TERM and KILL, or between cancel and the end of a stream type's child." },
 	{ .section = "type:", .name = "concurrency", .type = CONF_INT, .offset = T(concurrency), .def = "0",
-	  .min = 0, .max = 128, .unit = "tasks", .flags = CONF_RELOAD,
-	  .help = "Tasks of this type at a time on each worker. 0: as many as node.exec_slots allows, and egress.per_destination for http types." },
+	  .min = 0, .max = 4096, .unit = "tasks", .flags = CONF_RELOAD,
+	  .help = "Tasks of this type at a time on each worker. 0: as many as node.exec_slots allows; of an http type, egress.per_destination; of a stream type, as many as node.slots allows while they are short, and as many as its children work off in a moment when they are long." },
 	{ .section = "type:", .name = "limit", .type = CONF_INT, .offset = T(limit), .def = "0",
 	  .min = 0, .max = LIMIT_MAX, .unit = "tasks", .flags = CONF_RELOAD,
 	  .help = "Tasks of this type at a time in the whole cluster; never more. 0: no limit. The word of the node that started last counts: give every node the same." },
@@ -349,6 +350,18 @@ static const struct conf_key keys[] = {
 	{ .section = "type:", .name = "seccomp", .type = CONF_ENUM, .offset = T(seccomp), .def = "none",
 	  .choices = seccomp_choices, .flags = CONF_RELOAD,
 	  .help = "System calls that fail for the command. default: administration, tracing, name spaces, keys and the like. no-network: these, and sockets that are not local. none: nothing beyond what its user may not." },
+	{ .section = "type:", .name = "children", .type = CONF_INT, .offset = T(children), .def = "1",
+	  .min = 1, .max = 64, .unit = "processes", .flags = CONF_RELOAD,
+	  .help = "Children of a stream type on each worker. Each says how many tasks it takes at a time." },
+	{ .section = "type:", .name = "recycle_tasks", .type = CONF_INT, .offset = T(recycle_tasks), .def = "0",
+	  .min = 0, .max = INT64_MAX, .unit = "tasks", .flags = CONF_RELOAD,
+	  .help = "A child of a stream type that was given this many tasks finishes them and is replaced. 0: never." },
+	{ .section = "type:", .name = "recycle_memory", .type = CONF_SIZE, .offset = T(recycle_memory_bytes), .def = "0",
+	  .min = 0, .max = 64 * GIB, .flags = CONF_RELOAD,
+	  .help = "A child of a stream type whose resident memory grows past this finishes its tasks and is replaced. 0: never." },
+	{ .section = "type:", .name = "hang_timeout", .type = CONF_DURATION, .offset = T(hang_timeout_ms), .def = "30s",
+	  .min = 0, .max = DAY, .flags = CONF_RELOAD,
+	  .help = "A child of a stream type of which nothing is heard for this long, not even an answer to a ping, is killed and replaced. From 1s on; 0: never." },
 
 	{ .section = "queue:", .name = "priority", .type = CONF_INT, .offset = Q(priority), .def = "5",
 	  .min = 0, .max = 9, .flags = CONF_RELOAD,
@@ -367,7 +380,7 @@ const struct conf_schema settings_schema = {
 const char *
 handler_kind_name(enum handler_kind kind)
 {
-	if ((int)kind < 0 || kind >= HANDLER_KIND_COUNT)
+	if ((int)kind < 0 || kind >= COUNT_OF(handler_choices) - 1)
 		return "unknown";
 	return handler_choices[kind];
 }
@@ -578,6 +591,20 @@ check_headers(const struct type_settings *t, struct err *err)
 }
 
 static int
+check_children(const struct type_settings *t, struct err *err)
+{
+	if (t->hang_timeout_ms != 0 && t->hang_timeout_ms < SECOND)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.hang_timeout must be 1s at least, or 0 to wait for ever",
+		    t->type);
+	if (t->recycle_memory_bytes != 0 && t->recycle_memory_bytes < MIB)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.recycle_memory must be 1MiB at least, or 0 for no bound",
+		    t->type);
+	return 0;
+}
+
+static int
 check_paths(
     const struct type_settings *t, const char *key, const char *paths, struct err *err)
 {
@@ -670,20 +697,22 @@ static int
 check_strangers(const struct type_settings *t, struct err *err)
 {
 	const struct {
-		const char *name, *value;
-		int kind;
+		const char *name, *value, *whose;
+		unsigned kinds;
 	} keys_of[] = {
-	    {"command", t->command, HANDLER_EXEC},
-	    {"url", t->url, HANDLER_HTTP},
-	    {"secret", t->secret, HANDLER_HTTP},
-	    {"headers", t->headers, HANDLER_HTTP},
+	    {"command", t->command, "exec and stream",
+		1U << HANDLER_EXEC | 1U << HANDLER_STREAM},
+	    {"url", t->url, "http", 1U << HANDLER_HTTP},
+	    {"secret", t->secret, "http", 1U << HANDLER_HTTP},
+	    {"headers", t->headers, "http", 1U << HANDLER_HTTP},
 	};
 
 	for (size_t i = 0; i < COUNT_OF(keys_of); i++) {
-		if (keys_of[i].value[0] != '\0' && keys_of[i].kind != t->handler)
+		if (keys_of[i].value[0] != '\0' &&
+		    (keys_of[i].kinds & 1U << t->handler) == 0)
 			return err_set(err, ERR_INVALID,
 			    "type:%s.%s is for %s types; this one is %s", t->type,
-			    keys_of[i].name, handler_kind_name(keys_of[i].kind),
+			    keys_of[i].name, keys_of[i].whose,
 			    handler_kind_name(t->handler));
 	}
 	return 0;
@@ -714,7 +743,7 @@ check_type(const struct settings *s, const struct type_settings *t, struct err *
 		    "type:%s: names that begin with shoal. are built in", t->type);
 	if (t->handler == HANDLER_HTTP)
 		return check_http(s, t, err);
-	if (t->handler != HANDLER_EXEC)
+	if (t->handler != HANDLER_EXEC && t->handler != HANDLER_STREAM)
 		return err_set(err, ERR_INVALID,
 		    "type:%s.handler %s is not known to this release", t->type,
 		    handler_kind_name(t->handler));
@@ -725,8 +754,8 @@ check_type(const struct settings *s, const struct type_settings *t, struct err *
 	mem_free(argv);
 	if (empty)
 		return err_set(err, ERR_INVALID,
-		    "type:%s.command is missing: an exec type needs a command",
-		    t->type);
+		    "type:%s.command is missing: a type that is %s needs a command",
+		    t->type, handler_kind_name(t->handler));
 	if (!absolute)
 		return err_set(err, ERR_INVALID,
 		    "type:%s.command must begin with an absolute path", t->type);
@@ -757,7 +786,7 @@ check_type(const struct settings *s, const struct type_settings *t, struct err *
 		}
 	}
 	mem_free(argv);
-	return 0;
+	return t->handler == HANDLER_STREAM ? check_children(t, err) : 0;
 }
 
 static int
@@ -774,6 +803,7 @@ settings_check(const struct settings *s, struct err *err)
 {
 	const struct type_settings *t;
 	struct cidr_list networks;
+	int64_t children = 0;
 
 	for (const char *p = s->cluster_name; *p != '\0'; p++) {
 		if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456"
@@ -805,7 +835,14 @@ settings_check(const struct settings *s, struct err *err)
 	TAILQ_FOREACH (t, &s->types, link) {
 		if (check_type(s, t, err) != 0)
 			return -1;
+		children += t->handler == HANDLER_STREAM ? t->children : 0;
 	}
+	if (children > CHILDREN_MOST)
+		return err_set(err, ERR_INVALID,
+		    "stream types have %lld children on each worker, and %d are "
+		    "allowed: "
+		    "lower their children, or let each take more tasks at a time",
+		    (long long)children, CHILDREN_MOST);
 	return 0;
 }
 

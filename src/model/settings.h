@@ -36,8 +36,7 @@ struct type_settings {
 	char *headers;	    /* HTTP: "Name: value" words, split like a command */
 	int64_t timeout_ms; /* once loaded never 0 */
 	int64_t grace_ms;
-	int64_t concurrency;  /* at a time on each worker; 0: node.exec_slots, or
-				 egress.per_destination */
+	int64_t concurrency;  /* at a time on each worker; 0: what the slots allow */
 	int64_t limit;	      /* at a time in the cluster; 0: none */
 	char *rate;	      /* model/rate.h; "": none */
 	int64_t max_attempts; /* 0: tasks.max_attempts */
@@ -52,6 +51,10 @@ struct type_settings {
 	int64_t nice;
 	int seccomp;			/* enum launch_seccomp */
 	char *allow_read, *allow_write; /* words; both empty: no Landlock */
+	/* of stream types */
+	int64_t children;			     /* on each worker */
+	int64_t recycle_tasks, recycle_memory_bytes; /* of one child; 0: never */
+	int64_t hang_timeout_ms;		     /* 0: none */
 };
 
 /* one [queue:NAME] */
