@@ -5,6 +5,8 @@ A plan that was made for an empty table is kept by its session, and the table ma
 minute later.
 """
 
+import os
+import re
 import uuid
 
 import pytest
@@ -135,6 +137,21 @@ def test_batches_go_by_the_primary_key(db, table, name):
         db.rows("DELETE FROM shoal.claim")  # the same batch is claimed again
         rows, found = session.call(sql, params(ids[BATCH:2 * BATCH]))
         check(found, BATCH)
+
+
+def test_finishing_works_with_the_array_position_that_is_made_for_9_4(db, table):
+    """What 0007 does there and nowhere else, done here."""
+    path = os.path.join(os.path.dirname(__file__), "../../conf/schema/0007-retries.sql")
+    with open(path) as f:
+        (branch,) = re.findall(r"< 90500 THEN\n(.*?)\tEND IF;", f.read(), re.S)
+    assert "CREATE FUNCTION shoal.array_position" in branch
+    db.rows(branch)
+    ids = table.fill(RUNNING, BATCH)
+    _, sql, params = calls(table)["finish failing"]
+    db.rows(sql, *params(ids))
+    found = dict(db.rows("SELECT state, count(*) FROM shoal.task GROUP BY state"))
+    assert found == dict.fromkeys((0, 1, 3, 4), BATCH // 4)
+    assert db.value("SELECT count(*) FROM shoal.event WHERE detail ~ 'next_at'") == BATCH // 4
 
 
 def test_recovery_and_audit_go_by_the_notes(db, table):
@@ -327,6 +344,8 @@ def test_questions_about_queues_look_at_what_they_count(db, table):
         rows, found = session.call("SELECT * FROM shoal.why_task(%s, %s, 1001)", (table.app, ids[2500]))
         assert rows[0][25] == 1001
         assert rows_seen(found) <= 1010
+
+
 def test_cancels_and_events_are_found_by_their_own_indexes(db, table):
     """Beside many of both, and with plans from a time when there were none."""
     with watched(db) as session:
