@@ -8,7 +8,6 @@
  */
 #include "api/api.h"
 
-#include "api/admit.h"
 #include "api/auth.h"
 #include "api/call.h"
 #include "api/follow.h"
@@ -182,7 +181,6 @@ api_free(struct api *api)
 		mem_free(c);
 	}
 	follow_free(api->follow);
-	admit_fini(api);
 	auth_free(api->auth);
 	access_free(api->access);
 	pgparam_fini(&api->params);

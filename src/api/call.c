@@ -10,7 +10,6 @@
 
 #include <string.h>
 
-#include "api/admit.h"
 #include "api/api.h"
 #include "api/follow.h"
 #include "api/schedules.h"
@@ -56,7 +55,6 @@ call_end(struct call *c)
 	c->schedule = NULL;
 	tasks_each_free(c->each);
 	mem_free(c->extra);
-	admit_end(c);
 	c->stamp = 0;
 	if (api->spare_count >= SPARE_MAX) {
 		mem_free(c);

@@ -27,7 +27,6 @@
 
 struct access;
 struct each_call;
-struct admission;
 struct auth;
 struct hmap;
 struct call;
@@ -66,7 +65,6 @@ struct api {
 	struct ask_line asks; /* calls that want to ask PostgreSQL and may not yet */
 	unsigned asking;      /* questions under way */
 	bool pumping;
-	struct hmap *arrivals; /* admit.c; NULL: none yet */
 	struct strbuf out;     /* the answer being written */
 	struct pgparam params; /* the question being written */
 };
@@ -98,7 +96,6 @@ struct call {
 	struct schedule_call *schedule; /* of calls about schedules: owned */
 	struct each_call *each;		/* tasks that are made one by one: owned */
 	void *extra;			/* a handler's own; owned, by mem_free */
-	struct admission *admission;	/* admit.h; NULL: no queue with a length */
 
 	/* a batch: owned */
 	struct submit_item *items;
