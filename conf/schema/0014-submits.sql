@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: BSD-2-Clause
 --
--- 0014-submits: the length of a queue holds for all workers together; a submit from SQL is judged like one over HTTP.
+-- 0014-submits: the length of a queue holds for all workers together; a submit from SQL is judged like one over HTTP; what
+-- schedules did and groups have, by pages; weights of applications.
 --
 -- Submits to a queue with a max_length come through submit_each.  Whoever counts such a queue holds its lock to the end
 -- of the transaction, so that no two find room for the same last place.
@@ -523,6 +524,71 @@ BEGIN
 		PERFORM shoal.check_room(app, queue, 1);
 	END IF;
 	RETURN made.id;
+END $$;
+
+-- ---------------------------------------------------------------------- reads
+
+-- The tasks of a group below p_below, newest first, in the columns of list_tasks.  One row without an id: there is no
+-- such group.
+CREATE FUNCTION shoal.group_tasks(p_app int, p_group uuid, p_below uuid, p_limit int)
+RETURNS TABLE (id uuid, type text, queue text, state smallint, priority smallint, attempt int,
+	max_attempts smallint, failures smallint, run_at timestamptz, started_at timestamptz,
+	finished_at timestamptz, owner uuid, error_code text, error_message text, metadata text, mark boolean)
+LANGUAGE plpgsql STABLE
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
+SET enable_mergejoin = off AS $$
+#variable_conflict use_column
+BEGIN
+	IF NOT EXISTS (SELECT 1 FROM shoal.task_group g WHERE g.app_id = p_app AND g.id = p_group) THEN
+		mark := false;
+		RETURN NEXT;
+		RETURN;
+	END IF;
+	RETURN QUERY
+	SELECT h.id, y.name, q.name, h.state, h.priority, h.attempt, h.max_attempts, h.failures, h.run_at,
+	       h.started_at, h.finished_at, h.owner, h.error_code, h.error_message, h.metadata, false
+	  FROM (SELECT t.* FROM shoal.task t
+		 WHERE t.group_id = p_group AND t.id < p_below AND t.app_id = p_app
+		 ORDER BY t.group_id DESC, t.id DESC LIMIT p_limit) h
+	  JOIN shoal.queue q ON q.id = h.queue_id
+	  JOIN shoal.task_type y ON y.id = h.type_id
+	 ORDER BY h.id DESC;
+END $$;
+
+-- What a schedule did at its instants before p_below_us, newest first; one row without an instant: there is no such
+-- schedule.
+CREATE FUNCTION shoal.schedule_fires(p_app int, p_name text, p_below_us bigint, p_limit int)
+RETURNS TABLE (at_us bigint, outcome int, task_id uuid, fired_us bigint, message text)
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+#variable_conflict use_column
+DECLARE
+	s int := (SELECT c.id FROM shoal.schedule c WHERE c.app_id = p_app AND c.name = p_name);
+BEGIN
+	IF s IS NULL THEN
+		RETURN NEXT;
+		RETURN;
+	END IF;
+	RETURN QUERY
+	SELECT shoal.us_of(f.at), f.outcome::int, f.task_id, shoal.us_of(f.fired_at), f.message
+	  FROM shoal.schedule_fire f
+	 WHERE f.schedule_id = s AND f.at < coalesce(shoal.at_us(p_below_us), 'infinity')
+	 ORDER BY f.at DESC LIMIT p_limit;
+END $$;
+
+-- ---------------------------------------------------------------------- applications
+
+-- An application's weight and who changed it, on record; the weight before, NULL: there is no such application.
+CREATE FUNCTION shoal.set_weight(p_name text, p_weight int, p_by text) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+	a shoal.application;
+BEGIN
+	SELECT * INTO a FROM shoal.application x WHERE x.name = p_name FOR NO KEY UPDATE;
+	IF FOUND AND a.weight <> p_weight THEN
+		UPDATE shoal.application x SET weight = p_weight WHERE x.id = a.id;
+		PERFORM shoal.add_event(a.id, NULL, 20, NULL, NULL, NULL, NULL, NULL, json_build_object(
+			'weight', p_weight, 'before', a.weight, 'by', p_by)::text);
+	END IF;
+	RETURN a.weight;
 END $$;
 
 -- see the end of 0001

@@ -118,6 +118,8 @@ void call_change_failed(struct call *c, const struct pgerr *pe);
 /* 409 with the state that the task is in, as a member of the problem document too */
 void call_conflict(
     struct call *c, const char *code, enum task_state state, const char *detail);
+/* 404: no such group of this application */
+void group_not_found(struct call *c);
 /* the public id of the request's key, for the record; returns buf */
 char *call_key(const struct call *c, char buf[APIKEY_PUBLIC + 1]);
 /* begins the body in api->out, emptied */
@@ -141,8 +143,9 @@ int64_t call_wait_left_ms(const struct call *c);
 typedef void api_handler(struct api *api, struct httpreq *req, int app_id);
 api_handler tasks_post, tasks_post_batch, tasks_get, tasks_list;
 api_handler schedules_list, schedules_get, schedules_put, schedules_delete,
-    schedules_pause, schedules_resume, schedules_preview, schedules_preview_rule;
-api_handler groups_post, groups_get, groups_add, groups_close;
+    schedules_pause, schedules_resume, schedules_preview, schedules_preview_rule,
+    schedules_fires;
+api_handler groups_post, groups_get, groups_add, groups_close, groups_tasks;
 api_handler tasks_events, tasks_log, events_stream;
 api_handler tasks_why;
 api_handler queues_get_list, queues_get, queues_put, queues_pause_post,

@@ -17,8 +17,8 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-static void
-not_found(struct call *c)
+void
+group_not_found(struct call *c)
 {
 	struct refusal why;
 
@@ -169,7 +169,7 @@ post(struct api *api, struct httpreq *req, int app_id, bool add, bool close)
 	g->open = add ? (close ? 0 : -1) : 0;
 	if (add && uuid_parse(id, strlen(id), &g->id) != 0) {
 		mem_free(g);
-		not_found(c);
+		group_not_found(c);
 		return;
 	}
 	if (!add)
@@ -252,7 +252,7 @@ on_row(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	if (pe != NULL) {
 		call_read_failed(c, pe);
 	} else if (pgrows_count(rows) == 0) {
-		not_found(c);
+		group_not_found(c);
 	} else {
 		group_row_get(rows, 0, &g);
 		call_body(c, &w);
@@ -289,7 +289,7 @@ groups_get(struct api *api, struct httpreq *req, int app_id)
 	if (params_known(req, known, &why) != 0)
 		call_refuse(c, &why);
 	else if (uuid_parse(id, strlen(id), &c->id) != 0)
-		not_found(c);
+		group_not_found(c);
 	else
 		call_ask(c, ask_row);
 }

@@ -19,6 +19,7 @@ struct schedule_call {
 	int rev, tries;	    /* to resume */
 	int limit;	    /* of a list */
 	char above[NAME_MAX_BYTES + 1];
+	int64_t below_us; /* fires: before it; 0: the newest */
 };
 void schedule_call_free(struct schedule_call *s); /* NULL is fine */
 /* a call with its schedule; NULL: answered already */
