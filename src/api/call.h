@@ -131,6 +131,14 @@ void call_body(struct call *c, struct jsonw *w);
  */
 void call_ask(struct call *c, call_question *question);
 void call_answered(struct api *api);
+/* For questions: sends stmt with what is in api->params.  True: cb comes; false: c was
+ * answered with 503 */
+bool call_send(
+    struct call *c, const struct pgstmt *stmt, pgconn_done_cb *cb) ATTR_CHECK;
+/* a request for what has the id in its path, without query parameters: fills c->id and
+ * asks; missing answers where that is no id */
+void call_ask_id(struct api *api, struct httpreq *req, int app_id,
+    call_question *question, void (*missing)(struct call *c));
 
 /* 0: waited comes, unless the client hangs up (c has ended then) */
 int call_wait(struct call *c, const struct uuid *id, bool marked, call_waited *waited,

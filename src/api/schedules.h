@@ -30,8 +30,6 @@ struct call *schedule_begin_named(struct api *api, struct httpreq *req, int app_
 void schedule_not_found(struct call *c);
 /* reads the row named and answers with it */
 call_question schedule_ask_row;
-/* asks with what is in api->params; cb comes, or the call has ended */
-bool schedule_ask(struct call *c, const struct pgstmt *stmt, pgconn_done_cb *cb);
 int schedule_row_rule(
     const struct schedule_row *s, struct rule *r, struct err *err) ATTR_CHECK;
 void schedule_broken(

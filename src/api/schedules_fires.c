@@ -112,7 +112,7 @@ ask_rows(struct call *c)
 		pgparam_null(p, PGTYPE_INT8);
 	/* one more than shown tells whether there is more */
 	pgparam_int4(p, c->schedule->limit + 1);
-	return schedule_ask(c, &sql_schedule_fires, on_rows);
+	return call_send(c, &sql_schedule_fires, on_rows);
 }
 
 void

@@ -150,14 +150,8 @@ on_rows(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 static bool
 ask_rows(struct call *c)
 {
-	struct err err = ERR_INIT;
-
 	reads_list_params(&c->api->params, c->app_id, &c->filter);
-	if (store_exec(c->api->store, STORE_READ, &reads_list, &c->api->params, on_rows,
-		c, &err) == 0)
-		return true;
-	call_problem(c, &err, NULL);
-	return false;
+	return call_send(c, &reads_list, on_rows);
 }
 
 void
@@ -197,17 +191,11 @@ static bool
 ask_group_rows(struct call *c)
 {
 	struct pgparam *p = &c->api->params;
-	struct err err = ERR_INIT;
-
 	reads_task_params(p, c->app_id, &c->id);
 	pgparam_uuid(p, &c->filter.below);
 	/* one more than shown tells whether there is more */
 	pgparam_int4(p, c->filter.limit + 1);
-	if (store_exec(c->api->store, STORE_READ, &reads_group_tasks, p, on_group_rows,
-		c, &err) == 0)
-		return true;
-	call_problem(c, &err, NULL);
-	return false;
+	return call_send(c, &reads_group_tasks, on_group_rows);
 }
 
 void

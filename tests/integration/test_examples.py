@@ -70,9 +70,10 @@ def test_fairness_shares_starts(run):
     waits = [float(line.split()[-2]) for line in text.splitlines() if line.startswith("  shop's task")]
     # a slot is free every 0.2 s, whatever bulk has queued
     assert len(waits) == 5 and max(waits) < 10, text
+    assert "bulk has weight 3 (before: 1)" in text
+    # (how many of bulk's are left to share with by then depends on the machine)
     counts = re.search(r"bulk started (\d+), shop (\d+)", text)
-    bulk, shop = (int(n) for n in counts.groups())
-    assert bulk > shop > 0, text
+    assert int(counts.group(2)) > 0, text
 
 
 def test_schedule_over_both_nights_by_computation(run):
