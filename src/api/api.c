@@ -8,7 +8,6 @@
  */
 #include "api/api.h"
 
-#include "api/admit.h"
 #include "api/auth.h"
 #include "api/call.h"
 #include "api/follow.h"
@@ -39,10 +38,12 @@ static const struct route {
     {HTTP_PUT, "/v1/schedules/{name}", schedules_put, NULL},
     {HTTP_DELETE, "/v1/schedules/{name}", schedules_delete, NULL},
     {HTTP_GET, "/v1/schedules/{name}/preview", schedules_preview, NULL},
+    {HTTP_GET, "/v1/schedules/{name}/fires", schedules_fires, NULL},
     {HTTP_POST, "/v1/schedules/{name}/pause", schedules_pause, NULL},
     {HTTP_POST, "/v1/schedules/{name}/resume", schedules_resume, NULL},
     {HTTP_POST, "/v1/groups", groups_post, NULL},
     {HTTP_GET, "/v1/groups/{id}", groups_get, NULL},
+    {HTTP_GET, "/v1/groups/{id}/tasks", groups_tasks, NULL},
     {HTTP_POST, "/v1/groups/{id}/tasks", groups_add, NULL},
     {HTTP_POST, "/v1/groups/{id}/close", groups_close, NULL},
     {HTTP_GET, "/v1/tasks/{id}/events", tasks_events, NULL},
@@ -182,7 +183,6 @@ api_free(struct api *api)
 		mem_free(c);
 	}
 	follow_free(api->follow);
-	admit_fini(api);
 	auth_free(api->auth);
 	access_free(api->access);
 	pgparam_fini(&api->params);

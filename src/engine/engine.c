@@ -376,6 +376,7 @@ on_schema(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	pgparam_int4(&p, (int32_t)e->settings->node_slots);
 	pgparam_int4(&p, (int32_t)e->settings->tasks_priority_aging_ms);
 	pgparam_int4(&p, (int32_t)e->settings->tasks_max_attempts);
+	pgparam_int4(&p, (int32_t)e->settings->tasks_max_payload_bytes);
 	rc =
 	    store_exec(e->store, STORE_READ, &sql_register, &p, on_registered, e, NULL);
 	pgparam_fini(&p);

@@ -80,7 +80,9 @@ def test_a_task_rests_as_its_own_rule_says(client, db, name):
         assert least - 0.5 < event.rest <= most
     assert [e.attempt for e in found] == list(range(1, len(found) + 1))
     if len(found) == len(rests):
-        assert moment(found[-1].detail["next_at"]) == column(db, id, "due_at")
+        due = column(db, id, "due_at")
+        # (unless the next attempt has begun meanwhile)
+        assert moment(found[-1].detail["next_at"]) == due or len(events(db, id)) > len(rests) or due is None
     # never early: the attempt after a rest began when it was over
     if len(rests) > 2:
         assert column(db, id, "started_at") >= moment(found[-2].detail["next_at"])

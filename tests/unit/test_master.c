@@ -146,9 +146,13 @@ scripted_worker(const struct worker_env *env)
 		return 3;
 	if (how == HOPELESS)
 		return WORKER_EXIT_CONFIG;
+	/* two workers start at a time: the first to come takes the word, and no other
+	 */
 	if (how == LOST_ONCE) {
-		atomic_store(&script->behaviour, SERVE);
-		return WORKER_EXIT_LOST;
+		int lost = LOST_ONCE;
+
+		if (atomic_compare_exchange_strong(&script->behaviour, &lost, SERVE))
+			return WORKER_EXIT_LOST;
 	}
 	if (atomic_compare_exchange_strong(&script->runs, &one, 0))
 		run_a_group(env);
