@@ -16,6 +16,7 @@
 #include "api/schedules.h"
 #include "api/tasks_each.h"
 #include "base/mem.h"
+#include "engine/leases.h"
 #include "face/problem.h"
 
 #define CALL_STAMP 0x63616c6c
@@ -287,6 +288,7 @@ api_end_waits(struct api *api)
 
 	api->leaving = true;
 	follow_end_all(api->follow);
+	leases_end_all(engine_leases(api->engine));
 	/* ending one changes the list; each is looked at once */
 	TAILQ_CONCAT(&calls, &api->calls, link);
 	while ((c = TAILQ_FIRST(&calls)) != NULL) {

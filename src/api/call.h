@@ -58,6 +58,8 @@ struct api {
 	struct access *access;
 	struct http_route *routes;
 	struct follow *follow;
+	/* what the key of the request that is being begun may do: words; NULL: all */
+	const char *scopes;
 	bool leaving;		/* nobody waits for a task's end any more */
 	bool stopped;		/* the engine is not to be asked any more */
 	struct call_list calls; /* under way */
@@ -151,6 +153,9 @@ api_handler tasks_why;
 api_handler queues_get_list, queues_get, queues_put, queues_pause_post,
     queues_resume_post;
 api_handler tasks_cancel, tasks_retry, tasks_delete, tasks_erase;
+api_handler leases_post, leases_complete_batch, leases_extend_post, leases_complete,
+    leases_fail, leases_release;
+api_handler types_get_list, types_get, types_put_one, types_delete_one;
 api_handler operations_post, operations_list, operations_get, operations_stop;
 
 #endif

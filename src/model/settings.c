@@ -33,7 +33,8 @@
 #define HOUR   (60 * MINUTE)
 #define DAY    (24 * HOUR)
 
-static const char *const handler_choices[] = {"builtin", "exec", NULL};
+static const char *const handler_choices[] = {
+    "builtin", "exec", "stream", "http", "pull", NULL};
 static const char *const level_choices[] = {"error", "warn", "info", "debug", NULL};
 
 static void *type_get(void *settings, const char *name, struct err *err);
@@ -474,6 +475,18 @@ check_type(const struct type_settings *t, struct err *err)
 		return err_wrap(err, "type:%s.backoff", t->type);
 	if (rate_parse(t->rate, &rate, err) != 0)
 		return err_wrap(err, "type:%s.rate", t->type);
+	if (t->handler == HANDLER_STREAM || t->handler == HANDLER_HTTP)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.handler: this version has no %s handler", t->type,
+		    handler_kind_name(t->handler));
+	if (t->handler == HANDLER_PULL && str_starts(t->type, "shoal."))
+		return err_set(err, ERR_INVALID,
+		    "type:%s: names that begin with shoal. are built in", t->type);
+	if (t->handler == HANDLER_PULL && t->concurrency > 0)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.concurrency is for what workers of the node run; for a "
+		    "pull type use limit",
+		    t->type);
 	if (t->handler != HANDLER_EXEC) {
 		if (t->command[0] != '\0')
 			return err_set(err, ERR_INVALID,

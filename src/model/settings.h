@@ -16,7 +16,14 @@
 
 #include "base/conf.h"
 
-enum handler_kind { HANDLER_BUILTIN = 0, HANDLER_EXEC, HANDLER_KIND_COUNT };
+enum handler_kind {
+	HANDLER_BUILTIN = 0,
+	HANDLER_EXEC,
+	HANDLER_STREAM,
+	HANDLER_HTTP,
+	HANDLER_PULL,
+	HANDLER_KIND_COUNT
+};
 
 /* one [type:NAME] */
 struct type_settings {
