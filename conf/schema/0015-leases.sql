@@ -394,7 +394,8 @@ BEGIN
 			RETURN NEXT;
 			CONTINUE;
 		ELSIF t.state <> 2 THEN
-			outcome := 1;
+			-- told again; but who failed and then succeeds has changed his mind too late
+			outcome := CASE WHEN (p_states[n] = 3) = (t.state = 3) THEN 1 ELSE 2 END;
 			RETURN NEXT;
 			CONTINUE;
 		END IF;
@@ -491,7 +492,7 @@ BEGIN
 		over := coalesce(l.expires_at >= l.ends_at, false);
 		UPDATE shoal.task x
 		   SET state = d.state,
-		       owner = CASE WHEN d.state <> 1 THEN x.owner END,
+		       owner = NULL,            -- whoever held it has not ended it
 		       order_at = CASE WHEN d.state = 1 THEN coalesce(x.order_at, x.run_at) END,
 		       finished_at = CASE WHEN d.state <> 1 THEN clock_timestamp() END,
 		       expire_at = CASE WHEN d.state = 1 THEN x.deadline END,

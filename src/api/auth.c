@@ -145,8 +145,8 @@ enum verdict { ASK_FAILED = 0, ASK_BAD, ASK_GOOD };
 
 /* ends the question: all that wait for it go on, or are answered */
 static void
-settle(struct auth *au, struct ask *a, enum verdict verdict,
-    const struct key_facts *facts)
+settle(
+    struct auth *au, struct ask *a, enum verdict verdict, const struct key_facts *facts)
 {
 	struct kept *k;
 

@@ -10,19 +10,18 @@
 #ifndef API_AUTH_H
 #define API_AUTH_H
 
+#include "api/keycache.h"
 #include "base/attr.h"
 #include "base/err.h"
 #include "event/loop.h"
 #include "http/httpd.h"
-#include "api/keycache.h"
 #include "store/apikey.h"
 #include "store/store.h"
 
 struct auth;
 
 /* from the loop, for a request that auth_check has kept: it may go on */
-typedef void auth_cb(
-    struct httpreq *req, const struct key_facts *facts, void *arg);
+typedef void auth_cb(struct httpreq *req, const struct key_facts *facts, void *arg);
 
 struct auth *auth_create(struct loop *l, struct store *st, auth_cb *cb, void *arg,
     struct err *err) ATTR_CHECK;

@@ -17,6 +17,7 @@
 #include "api/tasks_each.h"
 #include "base/mem.h"
 #include "engine/leases.h"
+#include "engine/registry.h"
 #include "face/problem.h"
 
 #define CALL_STAMP 0x63616c6c
@@ -182,6 +183,18 @@ call_conflict(
 	else
 		httpreq_reply(
 		    req, 409, "application/problem+json", out->data, out->len);
+}
+
+void
+call_type_defaults(const struct call *c, struct task_request *tr)
+{
+	int n = tr->own_attempts
+		    ? 0
+		    : registry_max_attempts(
+			  engine_registry(c->api->engine), c->app_id, tr->type);
+
+	if (n > 0)
+		tr->max_attempts = (int16_t)n;
 }
 
 char *

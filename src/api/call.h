@@ -123,6 +123,8 @@ void call_change_failed(struct call *c, const struct pgerr *pe);
 /* 409 with the state that the task is in, as a member of the problem document too */
 void call_conflict(
     struct call *c, const char *code, enum task_state state, const char *detail);
+/* what the application's own type says where the task says nothing */
+void call_type_defaults(const struct call *c, struct task_request *tr);
 /* the public id of the request's key, for the record; returns buf */
 char *call_key(const struct call *c, char buf[APIKEY_PUBLIC + 1]);
 /* begins the body in api->out, emptied */

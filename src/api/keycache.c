@@ -20,7 +20,7 @@ struct entry {
 	uint8_t hash[APIKEY_HASH];
 	bool good;
 	int app_id;
-	char *scopes; /* owned; NULL: everything */
+	char *scopes;	  /* owned; NULL: everything */
 	int64_t asked_ms; /* when the question was sent that it answers */
 	int64_t again_ms; /* not to be asked again before */
 };
@@ -102,8 +102,8 @@ keycache_look(struct keycache *kc, const uint8_t hash[APIKEY_HASH], int64_t now_
 }
 
 static void
-put(struct keycache *kc, const uint8_t hash[APIKEY_HASH],
-    const struct key_facts *facts, int64_t asked_ms)
+put(struct keycache *kc, const uint8_t hash[APIKEY_HASH], const struct key_facts *facts,
+    int64_t asked_ms)
 {
 	struct entry *e = hmap_get(kc->map, hash, APIKEY_HASH);
 	bool good = facts != NULL;

@@ -137,8 +137,8 @@ read_names(const char *what, const struct jspan *value,
 		bool twice = false;
 
 		if (jspan_string(&one, to[n], NAME_MAX_BYTES + 1, &len, NULL) != 0)
-			return refuse_field(why, what,
-			    "its names must be strings of at most 64 bytes");
+			return refuse_field(
+			    why, what, "its names must be strings of at most 64 bytes");
 		if (name_check(what, to[n], len, &err) != 0)
 			return refuse_field(why, what, err.text);
 		for (size_t i = 0; i < n; i++)
@@ -168,8 +168,7 @@ read_ask(const struct jspan *key, const struct jspan *value, struct lease_ask *l
 	int64_t n;
 
 	if (jspan_is(key, "queues"))
-		return read_names(
-		    "queues", value, la->queues, &la->queue_count, why);
+		return read_names("queues", value, la->queues, &la->queue_count, why);
 	if (jspan_is(key, "types"))
 		return read_names("types", value, la->types, &la->type_count, why);
 	if (jspan_is(key, "ttl"))
@@ -191,16 +190,15 @@ read_ask(const struct jspan *key, const struct jspan *value, struct lease_ask *l
 	if (jspan_is(key, "worker")) {
 		if (jspan_string(value, la->worker, sizeof(la->worker), NULL, NULL) !=
 		    0)
-			return refuse_field(why, "worker",
-			    "it must be a string of at most 100 bytes");
+			return refuse_field(
+			    why, "worker", "it must be a string of at most 100 bytes");
 		return 0;
 	}
 	return refuse_unknown(why, key);
 }
 
 int
-lease_ask_parse(
-    const char *body, size_t len, struct lease_ask *la, struct refusal *why)
+lease_ask_parse(const char *body, size_t len, struct lease_ask *la, struct refusal *why)
 {
 	struct jspan top, key, value;
 	struct jwalk walk;
@@ -234,8 +232,8 @@ read_log(const struct jspan *value, struct lease_extend *lx, struct refusal *why
 		return refuse_field(why, "log", rule);
 	jwalk_start(&walk, value);
 	while (jwalk_element(&walk, &line)) {
-		if (jspan_string(&line, lx->log + at, sizeof(lx->log) - at, &len,
-			NULL) != 0 ||
+		if (jspan_string(
+			&line, lx->log + at, sizeof(lx->log) - at, &len, NULL) != 0 ||
 		    at + len + 1 >= sizeof(lx->log))
 			return refuse_field(why, "log", rule);
 		for (size_t i = at; i < at + len; i++) {
@@ -285,8 +283,8 @@ lease_extend_parse(
 /* ---------------------------------------------------------------- ends */
 
 static int
-read_result(const struct jspan *value, size_t most, struct lease_end *le,
-    struct refusal *why)
+read_result(
+    const struct jspan *value, size_t most, struct lease_end *le, struct refusal *why)
 {
 	if (value->len > most)
 		return refuse(why, 413, "result_too_large",
@@ -419,8 +417,8 @@ read_item(const struct jspan *item, size_t result_max, struct lease_end *le,
 	size_t len;
 
 	if (item->kind != JSON_OBJECT)
-		return refuse_field(
-		    why, "leases", "it must be a list of objects with lease and result");
+		return refuse_field(why, "leases",
+		    "it must be a list of objects with lease and result");
 	le->state = TASK_SUCCEEDED;
 	jwalk_start(&walk, item);
 	while (jwalk_member(&walk, &key, &value)) {

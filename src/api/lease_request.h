@@ -18,12 +18,12 @@
 #include "model/names.h"
 #include "model/task.h"
 
-#define LEASE_WORKER_MAX  100
-#define LEASE_CODE_MAX	  47
-#define LEASE_MESSAGE_MAX 8192
-#define LEASE_BATCH_MAX	  100
-#define LEASE_LOG_LINES	  100
-#define LEASE_LOG_MAX	  (16 * 1024)
+#define LEASE_WORKER_MAX   100
+#define LEASE_CODE_MAX	   47
+#define LEASE_MESSAGE_MAX  8192
+#define LEASE_BATCH_MAX	   100
+#define LEASE_LOG_LINES	   100
+#define LEASE_LOG_MAX	   (16 * 1024)
 #define LEASE_PROGRESS_MAX 4096
 #define LEASE_RETRY_MAX_MS (30LL * 86400 * 1000)
 
@@ -68,7 +68,7 @@ int lease_ask_parse(
 /* .../extend */
 struct lease_extend {
 	int64_t ttl_ms;
-	struct jspan progress;	      /* kind 0: none */
+	struct jspan progress;	     /* kind 0: none */
 	char log[LEASE_LOG_MAX + 1]; /* lines, each ended; "": none */
 };
 int lease_extend_parse(const char *body, size_t len, struct lease_extend *lx,
@@ -77,12 +77,12 @@ int lease_extend_parse(const char *body, size_t len, struct lease_extend *lx,
 /* what a lease ends with */
 struct lease_end {
 	struct lease_name name;
-	enum task_state state; /* SUCCEEDED, FAILED, SCHEDULED (to be tried again), QUEUED
-				  (given back) */
+	enum task_state state; /* SUCCEEDED, FAILED, SCHEDULED (to be tried again),
+				  QUEUED (given back) */
 	struct jspan result;   /* kind 0: null */
 	char code[LEASE_CODE_MAX + 1];
 	struct jspan message; /* a string that fits; kind 0: none */
-	int64_t retry_ms; /* -1: by the backoff */
+	int64_t retry_ms;     /* -1: by the backoff */
 };
 /* .../complete, .../fail, .../release: the body of one, without its name */
 int lease_complete_parse(const char *body, size_t len, size_t result_max,

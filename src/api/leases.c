@@ -10,8 +10,8 @@
  *     POST /v1/leases/complete            many at once
  *
  * A lease names its task and a random id, which is the task's owner while it is held:
- * whoever comes late finds another owner, and gets 409.  Told twice, since an answer was
- * lost, is answered as the first time.
+ * whoever comes late finds another owner, and gets 409.  Told twice, since an answer
+ * was lost, is answered as the first time.
  */
 #include "engine/leases.h"
 
@@ -44,8 +44,7 @@ out_of_scope(struct call *c, const char *queue)
 	(void)refuse(&why, 403, "out_of_scope",
 	    "This API key may not work on %s%s: make one with the scope work, or "
 	    "work:QUEUE.",
-	    queue != NULL ? "queue " : "that task's queue",
-	    queue != NULL ? queue : "");
+	    queue != NULL ? "queue " : "that task's queue", queue != NULL ? queue : "");
 	call_refuse(c, &why);
 }
 
@@ -179,8 +178,8 @@ wait_for_tasks(struct call *c)
 	struct refusal why;
 
 	t->request.wait_ms = c->api->leaving ? 0 : t->ask.wait_ms;
-	t->wait = leases_wait(
-	    engine_leases(c->api->engine), &t->request, on_tasks, c, &err);
+	t->wait =
+	    leases_wait(engine_leases(c->api->engine), &t->request, on_tasks, c, &err);
 	if (t->wait != NULL) {
 		httpreq_on_gone(c->req, gone, c);
 	} else if (err.code == ERR_LIMIT) {
@@ -441,8 +440,8 @@ tell_others(struct call *c, const struct ending *e, const struct pgrows *rows, i
 		waiters_tell(c->api->waiters, &waiter, c->app_id, &le->name.task);
 	}
 	if (state == TASK_QUEUED || (special & TASK_SPECIAL_LIMITED))
-		leases_hint(engine_leases(engine), c->app_id,
-		    (int)pgrows_int(rows, row, 5));
+		leases_hint(
+		    engine_leases(engine), c->app_id, (int)pgrows_int(rows, row, 5));
 	/* what rests may be due before the leader's next pass */
 	if (state == TASK_SCHEDULED || (special & TASK_SPECIAL_OTHERS))
 		engine_hint(engine);
@@ -592,8 +591,7 @@ ask_end(struct call *c)
 	pgparam_array(p, PGTYPE_TEXT);
 	for (size_t i = 0; i < e->count; i++) {
 		if (e->ends[i].code[0] != '\0')
-			pgparam_elem_text(
-			    p, e->ends[i].code, strlen(e->ends[i].code));
+			pgparam_elem_text(p, e->ends[i].code, strlen(e->ends[i].code));
 		else
 			pgparam_elem_null(p);
 	}
@@ -603,8 +601,8 @@ ask_end(struct call *c)
 		put_message(p, &e->ends[i]);
 	pgparam_array_end(p);
 	leases_put_scope(p, e->scope.names, e->scope.all ? 0 : e->scope.count);
-	if (store_exec(
-		c->api->store, STORE_READ, &leases_end, p, on_ended, c, &err) == 0)
+	if (store_exec(c->api->store, STORE_READ, &leases_end, p, on_ended, c, &err) ==
+	    0)
 		return true;
 	call_problem(c, &err, "The database is away; nothing was recorded.");
 	return false;
@@ -657,8 +655,7 @@ ask_rules(struct call *c)
 static struct ending *
 ending_create(struct call *c, size_t room)
 {
-	struct ending *e =
-	    mem_zero(sizeof(*e) + room * sizeof(e->ends[0]));
+	struct ending *e = mem_zero(sizeof(*e) + room * sizeof(e->ends[0]));
 
 	c->extra = e;
 	if (e == NULL) {

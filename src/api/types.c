@@ -3,8 +3,8 @@
  * types.c - the task types that an application may use, and those that it makes.
  *
  * Types that run on nodes are in the operator's settings alone.  An application may
- * make types whose tasks workers of its own lease; a name that the operator has is taken
- * for everybody.
+ * make types whose tasks workers of its own lease; a name that the operator has is
+ * taken for everybody.
  */
 #include <string.h>
 
@@ -141,8 +141,8 @@ ask_types(struct call *c)
 	pgparam_text(p, tc->name);
 	pgparam_text(p, tc->after);
 	pgparam_int4(p, tc->name != NULL ? 1 : tc->limit + 1);
-	if (store_exec(
-		c->api->store, STORE_READ, &types_list, p, on_types, c, &err) == 0)
+	if (store_exec(c->api->store, STORE_READ, &types_list, p, on_types, c, &err) ==
+	    0)
 		return true;
 	call_problem(c, &err, NULL);
 	return false;
@@ -232,8 +232,8 @@ change_failed(struct call *c, const struct pgerr *pe)
 	struct refusal why;
 
 	if (str_eq(pe->sqlstate, "54000")) {
-		(void)refuse(&why, 422, "too_many_names", "Nothing was changed: %.300s.",
-		    pe->text);
+		(void)refuse(&why, 422, "too_many_names",
+		    "Nothing was changed: %.300s.", pe->text);
 		call_refuse(c, &why);
 	} else if (pe->class == PGERR_LOST) {
 		err_set(&err, ERR_TIMEOUT, "%s", pe->text);

@@ -77,7 +77,8 @@ struct waiters *engine_waiters(struct engine *e);
 struct store *engine_store(struct engine *e);
 struct registry *engine_registry(struct engine *e);
 struct leases *engine_leases(struct engine *e);
-/* the types of an application have changed, and PostgreSQL knows: told to all workers */
+/* the types of an application have changed, and PostgreSQL knows: told to all workers
+ */
 void engine_types_changed(struct engine *e);
 /* a task of this application is queued, by a way that does not know its type: if it has
  * tasks for workers outside, those who wait for one look */

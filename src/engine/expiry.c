@@ -2,9 +2,9 @@
 /*
  * expiry.c - takes back leases whose time is over; the leader's.
  *
- * The watch, which comes by every few seconds anyway, tells when the first lease is over,
- * so that a cluster without leases asks nothing.  What a lease held is queued again, or
- * has ended; those who wait for it, or for its end, are told.
+ * The watch, which comes by every few seconds anyway, tells when the first lease is
+ * over, so that a cluster without leases asks nothing.  What a lease held is queued
+ * again, or has ended; those who wait for it, or for its end, are told.
  */
 #include "base/log.h"
 #include "base/mem.h"
@@ -13,7 +13,7 @@
 
 #define BATCH	 500
 #define AGAIN_MS 1000 /* after a failure; the watch tells again too */
-#define LATE_MS	 5     /* after the time: at it the row may still be a hair too early */
+#define LATE_MS	 5    /* after the time: at it the row may still be a hair too early */
 
 struct expiry {
 	struct engine *engine;
@@ -105,13 +105,13 @@ on_expired(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		score_add(e->slot, SCORE_leases_expired_total, (uint64_t)count);
 	}
 	if (others)
-		engine_hint(e); /* what their end means for others is settled by a pass */
+		engine_hint(
+		    e); /* what their end means for others is settled by a pass */
 	if (count == BATCH)
 		expiry_told(x, 0);
 	else if (count >= 0 && !pgrows_is_null(rows, count, 6))
-		expiry_told(x, pgrows_int(rows, count, 6) > 0
-				   ? pgrows_int(rows, count, 6)
-				   : 0);
+		expiry_told(
+		    x, pgrows_int(rows, count, 6) > 0 ? pgrows_int(rows, count, 6) : 0);
 }
 
 static void

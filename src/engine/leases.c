@@ -54,7 +54,8 @@ struct line {
 	size_t queue_count;
 	size_t type_count;
 	size_t key_len;
-	char key[]; /* application, queues, names of types: all that makes it one line */
+	char
+	    key[]; /* application, queues, names of types: all that makes it one line */
 };
 
 /* lines of one application */
@@ -518,16 +519,17 @@ undo(struct leases *ls, const struct uuid *lease, int tries)
 			   ? NULL
 			   : mem_resize(ls->undos, room, sizeof(*more));
 		if (more == NULL) {
-			log_warn(NULL, "a lease that nobody has is not undone: it "
-				       "runs out by itself",
+			log_warn(NULL,
+			    "a lease that nobody has is not undone: it "
+			    "runs out by itself",
 			    " ");
 			return;
 		}
 		ls->undos = more;
 		ls->undo_room = room;
 	}
-	ls->undos[ls->undo_count++] = (struct undo){
-	    *lease, tries, loop_now_ms(ls->engine->loop)};
+	ls->undos[ls->undo_count++] =
+	    (struct undo){*lease, tries, loop_now_ms(ls->engine->loop)};
 	if (ls->undoing == 0)
 		loop_timer_start_ms(ls->undo_timer, 0);
 }
@@ -628,7 +630,8 @@ add_slot(struct leases *ls, struct lease_wait *w)
 	w->slots++;
 }
 
-/* each who waits gets one slot, in order, then each a second one, while there is room */
+/* each who waits gets one slot, in order, then each a second one, while there is room
+ */
 static void
 fill_line(struct leases *ls, struct line *line)
 {
@@ -659,8 +662,8 @@ fill_lines(struct leases *ls)
 	struct line *line;
 
 	ls->ask_count = ls->slot_count = 0;
-	while ((line = TAILQ_FIRST(&ls->dirty)) != NULL &&
-	       ls->ask_count < LINES_MOST && ls->slot_count < SLOTS_MOST) {
+	while ((line = TAILQ_FIRST(&ls->dirty)) != NULL && ls->ask_count < LINES_MOST &&
+	       ls->slot_count < SLOTS_MOST) {
 		TAILQ_REMOVE(&ls->dirty, line, dirty_link);
 		line->dirty = false;
 		if (TAILQ_EMPTY(&line->waits))
@@ -737,7 +740,8 @@ fill_params(struct leases *ls)
 	pgparam_array_end(p);
 }
 
-/* the statement has ended: lines that were in it, and those in them, stand free again */
+/* the statement has ended: lines that were in it, and those in them, stand free again
+ */
 static void
 close_lines(struct leases *ls)
 {
@@ -882,9 +886,8 @@ on_leased(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	ls->open = false;
 	close_lines(ls);
 	if (busy)
-		loop_timer_start_ms(
-		    ls->again, BUSY_MIN_MS +
-				   (int64_t)random_below(BUSY_MAX_MS - BUSY_MIN_MS));
+		loop_timer_start_ms(ls->again,
+		    BUSY_MIN_MS + (int64_t)random_below(BUSY_MAX_MS - BUSY_MIN_MS));
 	else if (!TAILQ_EMPTY(&ls->dirty))
 		loop_defer_start(ls->defer);
 	if (!ls->engine->ending)

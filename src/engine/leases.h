@@ -52,7 +52,8 @@ struct lease_request {
 struct lease_grant {
 	int row;
 	struct uuid lease;
-	char fence[80]; /* refuses stale writers downstream; larger attempts are later */
+	char
+	    fence[80]; /* refuses stale writers downstream; larger attempts are later */
 };
 
 /*

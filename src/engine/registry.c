@@ -8,10 +8,14 @@
  */
 #include "engine/registry.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "base/hmap.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/internal.h"
+#include "model/names.h"
 #include "store/leases.h"
 
 /* key {application, type}; type 0: the application has a pull type */
@@ -19,22 +23,26 @@ struct known {
 	int key[2];
 	enum handler_kind handler;
 	int max_attempts;
+	size_t name_len;
+	char name[NAME_MAX_BYTES + 16]; /* "12/mail.send"; "": only by its number */
 };
 
 struct registry {
 	struct engine *engine;
 	struct hmap *all;
-	int64_t rev;	 /* of the copy; 0: there is none yet */
-	bool nodes_pull; /* a node's settings have a pull type: for everybody */
+	struct hmap *named; /* those that say something of tasks */
+	int64_t rev;	    /* of the copy; 0: there is none yet */
+	bool nodes_pull;    /* a node's settings have a pull type: for everybody */
 	bool open, again;
 };
 
 static void
-drop(struct hmap *all)
+drop(struct hmap *all, struct hmap *named)
 {
 	struct known *k;
 	size_t cursor = 0;
 
+	hmap_free(named);
 	if (all == NULL)
 		return;
 	while ((k = hmap_next(all, &cursor)) != NULL) {
@@ -49,8 +57,9 @@ registry_create(struct engine *e, struct err *err)
 {
 	struct registry *r = mem_zero(sizeof(*r));
 
-	if (r == NULL || (r->all = hmap_create()) == NULL) {
-		mem_free(r);
+	if (r == NULL || (r->all = hmap_create()) == NULL ||
+	    (r->named = hmap_create()) == NULL) {
+		registry_free(r);
 		err_set(err, ERR_NOMEM, "registry");
 		return NULL;
 	}
@@ -63,7 +72,7 @@ registry_free(struct registry *r)
 {
 	if (r == NULL)
 		return;
-	drop(r->all);
+	drop(r->all, r->named);
 	mem_free(r);
 }
 
@@ -75,64 +84,86 @@ find(const struct registry *r, int app_id, int type_id)
 	return hmap_get(r->all, key, sizeof(key));
 }
 
-static int
-put(struct hmap *all, int app_id, int type_id, enum handler_kind handler,
-    int max_attempts)
+static size_t
+make_name(char to[NAME_MAX_BYTES + 16], int app_id, const char *type)
 {
-	struct known *k = mem_zero(sizeof(*k)), *was;
-	void *old = NULL;
+	int len = snprintf(to, NAME_MAX_BYTES + 16, "%d/%s", app_id, type);
+
+	return len > 0 && len < NAME_MAX_BYTES + 16 ? (size_t)len : 0;
+}
+
+/* NULL: no memory; there already: it as it is */
+static struct known *
+put(struct hmap *all, int app_id, int type_id, enum handler_kind handler)
+{
+	int key[2] = {app_id, type_id};
+	struct known *k = hmap_get(all, key, sizeof(key));
+
+	if (k != NULL)
+		return k;
+	k = mem_zero(sizeof(*k));
+	if (k == NULL)
+		return NULL;
+	memcpy(k->key, key, sizeof(key));
+	k->handler = handler;
+	if (hmap_put(all, k->key, sizeof(k->key), k, NULL) != 0) {
+		mem_free(k);
+		return NULL;
+	}
+	return k;
+}
+
+static int
+read_row(struct hmap *all, struct hmap *named, const struct pgrows *rows, int row)
+{
+	int app_id = (int)pgrows_int(rows, row, 1);
+	enum handler_kind kind = (enum handler_kind)pgrows_int(rows, row, 3);
+	struct known *k = put(all, app_id, (int)pgrows_int(rows, row, 2), kind);
 
 	if (k == NULL)
 		return -1;
-	k->key[0] = app_id;
-	k->key[1] = type_id;
-	k->handler = handler;
-	k->max_attempts = max_attempts;
-	if (hmap_put(all, k->key, sizeof(k->key), k, &old) != 0) {
-		mem_free(k);
+	k->max_attempts = (int)pgrows_int(rows, row, 4);
+	if (kind == HANDLER_PULL && app_id != 0 && put(all, app_id, 0, kind) == NULL)
 		return -1;
-	}
-	was = old;
-	mem_free(was);
-	return 0;
+	if (k->max_attempts == 0 || app_id == 0)
+		return 0;
+	k->name_len = make_name(k->name, app_id, pgrows_text(rows, row, 5, NULL));
+	return hmap_put(named, k->name, k->name_len, k, NULL);
 }
 
 static void
 on_registry(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 {
 	struct registry *r = arg;
-	struct hmap *all;
+	struct hmap *all, *named;
 	bool nodes_pull = false;
-	int rc = 0;
+	int rc;
 
 	r->open = false;
-	if (pe != NULL) /* the next beat asks again */
+	if (pe != NULL || r->engine->ending) /* the next beat asks again */
 		return;
 	all = hmap_create();
-	if (all == NULL)
-		return;
+	named = hmap_create();
+	rc = all != NULL && named != NULL && pgrows_count(rows) > 0 ? 0 : -1;
 	for (int i = 0; i < pgrows_count(rows) && rc == 0; i++) {
-		int app_id = (int)pgrows_int(rows, i, 1);
-		enum handler_kind kind = (enum handler_kind)pgrows_int(rows, i, 3);
-
 		if (pgrows_is_null(rows, i, 2))
 			continue; /* there are none */
-		rc = put(all, app_id, (int)pgrows_int(rows, i, 2), kind,
-		    (int)pgrows_int(rows, i, 4));
-		nodes_pull |= app_id == 0 && kind == HANDLER_PULL;
-		if (rc == 0 && kind == HANDLER_PULL && app_id != 0)
-			rc = put(all, app_id, 0, kind, 0);
+		rc = read_row(all, named, rows, i);
+		nodes_pull |= pgrows_int(rows, i, 1) == 0 &&
+			      pgrows_int(rows, i, 3) == HANDLER_PULL;
 	}
-	if (rc != 0 || pgrows_count(rows) == 0) {
-		drop(all);
+	if (rc != 0) {
+		drop(all, named);
 		return;
 	}
 	if (pgrows_count(rows) >= REGISTRY_MOST)
-		log_warn(NULL, "too many types to know them all: tasks of some wait a "
-			       "second longer",
+		log_warn(NULL,
+		    "too many types to know them all: tasks of some wait a "
+		    "second longer",
 		    "types=%d", pgrows_count(rows));
-	drop(r->all);
+	drop(r->all, r->named);
 	r->all = all;
+	r->named = named;
 	r->nodes_pull = nodes_pull;
 	r->rev = pgrows_int(rows, 0, 0);
 	if (r->again)
@@ -180,9 +211,13 @@ registry_has_pull(const struct registry *r, int app_id)
 }
 
 int
-registry_max_attempts(const struct registry *r, int app_id, int type_id)
+registry_max_attempts(const struct registry *r, int app_id, const char *type)
 {
-	const struct known *k = find(r, app_id, type_id);
+	char name[NAME_MAX_BYTES + 16];
+	const struct known *k;
 
+	if (hmap_count(r->named) == 0)
+		return 0;
+	k = hmap_get(r->named, name, make_name(name, app_id, type));
 	return k != NULL ? k->max_attempts : 0;
 }

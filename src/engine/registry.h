@@ -2,10 +2,10 @@
 /*
  * registry.h - which types there are that no worker runs, as PostgreSQL has them.
  *
- * Applications make types at run time, and nodes tell theirs.  A worker keeps a copy, so
- * that a submit knows whom to wake and which default its type has; the beat brings the
- * count of changes, and a message ("types") tells at once.  The copy decides nothing:
- * the statements look into the tables.
+ * Applications make types at run time, and nodes tell theirs.  A worker keeps a copy,
+ * so that a submit knows whom to wake and which default its type has; the beat brings
+ * the count of changes, and a message ("types") tells at once.  The copy decides
+ * nothing: the statements look into the tables.
  */
 #ifndef ENGINE_REGISTRY_H
 #define ENGINE_REGISTRY_H
@@ -34,6 +34,6 @@ bool registry_is_pull(const struct registry *r, int app_id, int type_id);
 /* it may have such tasks at all */
 bool registry_has_pull(const struct registry *r, int app_id);
 /* what the application's own type says; 0: nothing */
-int registry_max_attempts(const struct registry *r, int app_id, int type_id);
+int registry_max_attempts(const struct registry *r, int app_id, const char *type);
 
 #endif

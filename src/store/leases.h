@@ -63,7 +63,8 @@ void leases_put_scope(struct pgparam *p, const char *const names[], size_t count
 
 /* ids, handlers, timeouts, max_attempts, backoffs */
 extern const struct pgstmt types_tell;
-/* most; rev, app (0: of nodes), type, handler, max_attempts (NULL: none): all of them */
+/* most; rev, app (0: of nodes), type, handler, max_attempts (NULL: none), name: all
+ * of them */
 extern const struct pgstmt types_registry;
 /* app, name, limit of names, most, handler, timeout ms, max_attempts, backoff, config;
  * 0 made, 1 replaced, 2 too many, 3 it is the operator's.  54000: too many names */
@@ -75,10 +76,10 @@ extern const struct pgstmt types_list;
 struct type_row {
 	const char *name;
 	int handler;
-	bool own;	      /* the application's, not the operator's */
-	int64_t timeout_ms;   /* 0: none */
-	int max_attempts;     /* 0: the node's */
-	const char *backoff;  /* as it was set; NULL: the default */
+	bool own;			/* the application's, not the operator's */
+	int64_t timeout_ms;		/* 0: none */
+	int max_attempts;		/* 0: the node's */
+	const char *backoff;		/* as it was set; NULL: the default */
 	int64_t created_us, updated_us; /* 0: not known */
 };
 void type_row_get(const struct pgrows *rows, int row, struct type_row *t);

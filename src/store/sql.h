@@ -41,10 +41,9 @@ extern const struct pgstmt
 		     microseconds, database id, cluster name, epoch */
 extern const struct pgstmt sql_leave;  /* id */
 extern const struct pgstmt sql_schema; /* ; newest step */
-extern const struct pgstmt
-    sql_beat; /* ids; id, now us, leaderless, cluster beat, epoch, alive count,
-		 registry rev */
-extern const struct pgstmt sql_lead; /* me, lease ms; leader epoch, beat, epoch */
+extern const struct pgstmt sql_beat;   /* ids; id, now us, leaderless, cluster beat,
+					  epoch, alive count,   registry rev */
+extern const struct pgstmt sql_lead;   /* me, lease ms; leader epoch, beat, epoch */
 extern const struct pgstmt
     sql_unlead; /* owners: whoever of them leads gives the lease up */
 /* me, lease ms, aging ms, types, takes, most, known lanes' queues, types, where to

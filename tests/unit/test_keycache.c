@@ -87,14 +87,15 @@ static void
 a_bad_key_is_asked_about_again_soon(void **state)
 {
 	struct keycache *kc = *state;
-	int app = 7;
+	struct key_facts app = {7, NULL};
 
 	keycache_bad(kc, hash_of(1), 0);
 	assert_int_equal(keycache_look(kc, hash_of(1), KEYCACHE_BAD_MS, &app), KEY_BAD);
 	assert_int_equal(
 	    keycache_look(kc, hash_of(1), KEYCACHE_BAD_MS + 1, &app), KEY_UNKNOWN);
-	assert_int_equal(app, 7);
-	keycache_good(kc, hash_of(1), &(struct key_facts){42, NULL}, KEYCACHE_BAD_MS + 2);
+	assert_int_equal(app.app_id, 7);
+	keycache_good(
+	    kc, hash_of(1), &(struct key_facts){42, NULL}, KEYCACHE_BAD_MS + 2);
 	assert_int_equal(
 	    keycache_look(kc, hash_of(1), KEYCACHE_BAD_MS + 3, &app), KEY_GOOD);
 }
@@ -141,6 +142,24 @@ without_memory_it_knows_nothing_rather_than_something_old(void **state)
 	assert_int_equal(keycache_look(kc, hash_of(1), 11, &app), KEY_UNKNOWN);
 }
 
+static void
+what_a_key_may_do_is_known_with_it(void **state)
+{
+	struct keycache *kc = *state;
+	char scopes[] = "work:mail work:sms";
+	struct key_facts facts = {42, scopes}, found;
+
+	keycache_good(kc, hash_of(1), &facts, 0);
+	memset(scopes, 'x', sizeof(scopes) - 1); /* copied */
+	assert_int_equal(keycache_look(kc, hash_of(1), 1, &found), KEY_GOOD);
+	assert_string_equal(found.scopes, "work:mail work:sms");
+	/* the next answer counts */
+	facts.scopes = NULL;
+	keycache_good(kc, hash_of(1), &facts, 2);
+	assert_int_equal(keycache_look(kc, hash_of(1), 3, &found), KEY_GOOD);
+	assert_null(found.scopes);
+}
+
 int
 main(void)
 {
@@ -150,6 +169,7 @@ main(void)
 	    TEST(it_is_asked_about_again_from_half_of_that_but_not_by_every_request),
 	    TEST(a_revocation_that_is_learned_holds_at_once),
 	    TEST(a_bad_key_is_asked_about_again_soon),
+	    TEST(what_a_key_may_do_is_known_with_it),
 	    TEST(a_flood_of_invented_keys_pushes_out_none_that_work),
 	    TEST(when_full_it_forgets_what_was_used_longest_ago),
 	    TEST(without_memory_it_knows_nothing_rather_than_something_old),
