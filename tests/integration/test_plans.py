@@ -305,6 +305,46 @@ def test_a_claim_under_limits_goes_by_the_primary_key(db, table):
         assert db.value("SELECT shoal.lane_room(%s, 1)", table.queue) == 1
 
 
+def test_leases_are_taken_and_ended_by_their_lane_and_key(db, table):
+    """In a lane of 3,000, as many rows are read as are leased; and each ends by its key."""
+    db.rows("INSERT INTO shoal.task_type (id, name) VALUES (1, 'pulled')")
+    db.rows("INSERT INTO shoal.node_type (type_id, handler) VALUES (1, 4)")
+    db.rows("ANALYZE shoal.task")
+    take = ("SELECT task_id FROM shoal.lease_tasks(%s, %s, %s, %s, %s, '{1}', '{}', '{}', %s::uuid[], %s,"
+            " %s::text[])")
+    end = ("SELECT outcome FROM shoal.end_leases(%s, %s::uuid[], %s::uuid[], %s::smallint[], %s::bigint[],"
+           " %s::text[], %s::text[], %s::text[], NULL)")
+
+    def leases(n):
+        held = [str(uuid.uuid4()) for _ in range(BATCH)]
+        return held, (OWNER, -n, [table.app], [BATCH], [table.queue], held, [60000] * BATCH, [None] * BATCH)
+
+    def ends(ids, held, states):
+        n = len(ids)
+        return (table.app, ids, held, states, [0] * n, [None] * n, ["x"] * n, [None] * n)
+
+    with watched(db) as session:
+        for n in range(1, 8):
+            session.call(take, leases(n)[1])
+            session.call(end, ends([str(uuid.uuid4())] * 4, [str(uuid.uuid4())] * 4, [3, 0, 4, 1]))
+        table.fill(QUEUED, 3000)
+        for n in (8, 9):
+            held, params = leases(n)
+            rows, found = session.call(take, params)
+            ids = [row[0] for row in rows]
+            assert len(ids) == BATCH
+            lane = [p for p in found for x in nodes_of(p) if x.get("Index Name") == "task_lane"]
+            assert lane
+            check(lane, BATCH, index="task_lane")
+            check([p for p in found if p not in lane], BATCH)
+            rows, found = session.call(end, ends(ids, held, [3, 0, 4, 1] * (BATCH // 4)))
+            assert {row[0] for row in rows} == {0}
+            check(found, 1)
+            db.rows("DELETE FROM shoal.task WHERE state = 1 AND attempt = 2")  # those that were given back
+            db.rows("VACUUM shoal.task")
+            db.rows("ANALYZE shoal.task")
+
+
 def test_questions_about_queues_look_at_what_they_count(db, table):
     db.rows("ANALYZE shoal.task")
     lists = "SELECT * FROM shoal.list_queues(%s, NULL, NULL, 10, 100)"
