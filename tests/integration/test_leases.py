@@ -295,7 +295,11 @@ def test_a_cancelled_task_is_told_to_its_worker_and_falls_with_its_lease(app):
 # ---------------------------------------------------------------- who gets what
 
 
-def test_those_who_wait_share_what_comes(app):
+def test_those_who_wait_share_what_comes(cluster, key):
+    node, = cluster(1, node__workers=1)
+    app = Client(node.url, key)
+    app.node = node
+    make_type(app)
     waiting = [Waiting(app, max=10) for _ in range(5)]
     wait_for(lambda: waiting_now(app.node) == 5, 10)
     app.batch([{"type": TYPE} for _ in range(5)])
