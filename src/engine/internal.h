@@ -11,7 +11,9 @@
 #include "engine/each.h"
 #include "engine/engine.h"
 #include "engine/handler.h"
+#include "engine/leases.h"
 #include "engine/names.h"
+#include "engine/registry.h"
 #include "engine/submit.h"
 #include "engine/waiters.h"
 #include "model/backoff.h"
@@ -26,6 +28,7 @@ struct dispatch;
 struct finish;
 struct beat;
 struct feeder;
+struct expiry;
 struct leader;
 struct operate;
 struct prune;
@@ -61,6 +64,8 @@ struct engine {
 	struct audit *audit;
 	struct reports *reports;
 	struct cancels *cancels;
+	struct registry *registry;
+	struct leases *leases;
 
 	/* schema and registration, again after a failure */
 	struct loop_timer *start_timer;
@@ -102,7 +107,7 @@ struct type_entry {
 };
 struct types *types_create(struct engine *e, struct err *err) ATTR_CHECK;
 void types_free(struct types *ts);
-struct type_entry *types_by_id(struct types *ts, int id); /* NULL: not served here */
+struct type_entry *types_by_id(struct types *ts, int id); /* NULL: not run here */
 struct type_entry *types_by_name(struct types *ts, const char *name);
 bool types_take_place(struct types *ts, struct type_entry *t);
 void types_put_place(struct types *ts, struct type_entry *t);
@@ -123,6 +128,8 @@ struct type_entry *types_next(
 int types_learn(struct types *ts, names_cb *cb, void *arg, struct err *err) ATTR_CHECK;
 /* parameters of sql_serve: what we serve, and the limits that our settings give */
 void types_serve_params(struct types *ts, struct pgparam *p);
+/* parameters of types_tell: what our settings say of each type */
+void types_tell_params(struct types *ts, struct pgparam *p);
 
 /* submit.c */
 struct submit *submit_create(struct engine *e, struct err *err) ATTR_CHECK;
@@ -218,6 +225,14 @@ void waiters_done(struct waiters *ws, int app_id, const struct uuid *id);
 void waiters_end_all(
     struct waiters *ws); /* the worker leaves: all are told "not ended" */
 
+/* leases.c */
+struct leases *leases_create(struct engine *e, struct err *err) ATTR_CHECK;
+void leases_free(struct leases *ls);
+void leases_told(struct leases *ls, const char *text, size_t len); /* a message */
+/* a queue was resumed, or its limits are others */
+void leases_queue_changed(struct leases *ls, int queue_id);
+bool leases_idle(const struct leases *ls); /* nothing is under way */
+
 /* beat.c: the node's heartbeat in PostgreSQL */
 struct beat *beat_create(struct engine *e, struct err *err) ATTR_CHECK;
 void beat_free(struct beat *b);
@@ -248,6 +263,14 @@ void feeder_stop(struct feeder *f);
 void feeder_hint(struct feeder *f);
 void feeder_requeue(struct feeder *f); /* the list is to be made anew */
 void feeder_renew_places(struct feeder *f);
+
+/* expiry.c: takes back leases whose time is over */
+struct expiry *expiry_create(struct engine *e, struct err *err) ATTR_CHECK;
+void expiry_free(struct expiry *x);
+void expiry_start(struct expiry *x); /* this worker leads, and has PostgreSQL */
+void expiry_stop(struct expiry *x);
+/* the first lease is over in so long */
+void expiry_told(struct expiry *x, int64_t wait_ms);
 
 /* prune.c: removes finished tasks whose time is over */
 struct prune *prune_create(struct engine *e, struct err *err) ATTR_CHECK;

@@ -274,7 +274,7 @@ static const struct conf_key keys[] = {
 
 	{ .section = "type:", .name = "handler", .type = CONF_ENUM, .offset = T(handler), .def = "exec",
 	  .choices = handler_choices, .flags = CONF_RELOAD,
-	  .help = "exec runs a command for each task; stream hands tasks to children of a command that stay, as docs/stream-protocol.md tells; http posts each task to a URL. builtin is for the types shoal.noop, shoal.echo, shoal.sleep and shoal.fail, which need no section." },
+	  .help = "exec runs a command for each task; stream hands tasks to children of a command that stay, as docs/stream-protocol.md tells; http posts each task to a URL. Tasks of a pull type are leased over HTTP by workers of the applications. builtin is for the types shoal.noop, shoal.echo, shoal.sleep and shoal.fail, which need no section." },
 	{ .section = "type:", .name = "command", .type = CONF_STRING, .offset = T(command), .def = "",
 	  .max = 4096, .flags = CONF_RELOAD,
 	  .help = "The command of an exec or stream type, with an absolute path. Split at spaces, double quotes group; no shell. One of an exec type gets the payload on standard input and SHOAL_* in its environment." },
@@ -289,7 +289,7 @@ static const struct conf_key keys[] = {
 	  .help = "Headers added to the requests of an http type, split as the command is: \"Authorization: Bearer abc\" \"X-Stage: test\". 16 at most." },
 	{ .section = "type:", .name = "timeout", .type = CONF_DURATION, .offset = T(timeout_ms), .def = "0",
 	  .min = 0, .max = 7 * DAY, .flags = CONF_RELOAD,
-	  .help = "How long one attempt may take, 100ms at least. Then its process group gets TERM, and KILL after the grace; a request is dropped; of a stream type the child is told to cancel it, and replaced if it does not answer within the grace. A task may ask for less. 0: 15min, and 30s for http types." },
+	  .help = "How long one attempt may take, 100ms at least. Then its process group gets TERM, and KILL after the grace; a request is dropped; of a stream type the child is told to cancel it, and replaced if it does not answer within the grace; a lease is not extended past it. A task may ask for less. 0: 15min, 30s for http types, and none for pull types." },
 	{ .section = "type:", .name = "grace", .type = CONF_DURATION, .offset = T(grace_ms), .def = "10s",
 	  .min = 0, .max = HOUR, .flags = CONF_RELOAD,
 	  .help = "The time between TERM and KILL, or between cancel and the end of a stream type's child." },
@@ -501,7 +501,7 @@ fill_in(struct settings *s)
 	struct type_settings *t;
 
 	TAILQ_FOREACH (t, &s->types, link) {
-		if (t->timeout_ms == 0)
+		if (t->timeout_ms == 0 && t->handler != HANDLER_PULL)
 			t->timeout_ms =
 			    t->handler == HANDLER_HTTP ? 30 * SECOND : 15 * MINUTE;
 	}
@@ -731,7 +731,7 @@ check_type(const struct settings *s, const struct type_settings *t, struct err *
 		return err_wrap(err, "type:%s.backoff", t->type);
 	if (rate_parse(t->rate, &rate, err) != 0)
 		return err_wrap(err, "type:%s.rate", t->type);
-	if (t->timeout_ms < 100)
+	if (t->timeout_ms < 100 && t->handler != HANDLER_PULL)
 		return err_set(err, ERR_INVALID,
 		    "type:%s.timeout must be 100ms at least", t->type);
 	if (check_strangers(t, err) != 0)
@@ -741,6 +741,13 @@ check_type(const struct settings *s, const struct type_settings *t, struct err *
 	if (str_starts(t->type, "shoal."))
 		return err_set(err, ERR_INVALID,
 		    "type:%s: names that begin with shoal. are built in", t->type);
+	if (t->handler == HANDLER_PULL && t->concurrency > 0)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.concurrency is for what workers of the node run; for a "
+		    "pull type use limit",
+		    t->type);
+	if (t->handler == HANDLER_PULL)
+		return 0;
 	if (t->handler == HANDLER_HTTP)
 		return check_http(s, t, err);
 	if (t->handler != HANDLER_EXEC && t->handler != HANDLER_STREAM)

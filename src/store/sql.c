@@ -170,8 +170,8 @@ const struct pgstmt sql_schema = {
 const struct pgstmt sql_beat = {
     "beat",
     "SELECT b.id, b.now_us, b.leaderless, b.beat, b.epoch,"
-    " (SELECT count(*) FROM shoal.incarnation WHERE state = 0) FROM "
-    "shoal.beat($1::uuid[]) b",
+    " (SELECT count(*) FROM shoal.incarnation WHERE state = 0),"
+    " (SELECT r.rev FROM shoal.registry r) FROM shoal.beat($1::uuid[]) b",
 };
 
 const struct pgstmt sql_lead = {
@@ -197,7 +197,10 @@ const struct pgstmt sql_watch = {
        the first schedule is to be looked at */
     "SELECT id, beat, EXISTS (SELECT 1 FROM shoal.operation WHERE finished_at IS NULL),"
     " (SELECT (date_part('epoch', s.look_at - clock_timestamp()) * 1000)::int8"
-    " FROM shoal.schedule s WHERE s.look_at IS NOT NULL ORDER BY s.look_at LIMIT 1)"
+    " FROM shoal.schedule s WHERE s.look_at IS NOT NULL ORDER BY s.look_at LIMIT 1),"
+    /* and when the first lease is over */
+    " (SELECT greatest(0, (date_part('epoch', l.expires_at - clock_timestamp()) * "
+    "1000)::int8) FROM shoal.lease l ORDER BY l.expires_at LIMIT 1)"
     " FROM shoal.incarnation WHERE state = 0",
 };
 
