@@ -18,6 +18,7 @@
 #include "engine/handler.h"
 #include "event/loop.h"
 #include "event/resolve.h"
+#include "model/pools.h"
 #include "model/scoreboard.h"
 #include "model/settings.h"
 
@@ -73,6 +74,19 @@ struct each *engine_each(struct engine *e);
 struct names *engine_names(struct engine *e);
 struct waiters *engine_waiters(struct engine *e);
 struct store *engine_store(struct engine *e);
+
+/* a list of Redis as the leader last told it; see model/pools.h */
+struct list_told {
+	int64_t length;
+	int list;
+	bool spilling; /* there is more in PostgreSQL than the list may hold */
+};
+/* all lists, of the last ENGINE_TOLD_MS; count 0: nobody has told.  Borrowed until the
+ * next turn of the loop. */
+#define ENGINE_TOLD_MS 10000
+const struct list_told *engine_lists(struct engine *e, size_t *count);
+const struct pools *engine_pools(const struct engine *e);
+
 /* a schedule has changed, and PostgreSQL knows: told to the leader */
 void engine_schedules_changed(struct engine *e);
 /* PostgreSQL's time as learned from the last beat, microseconds since 1970; this node's

@@ -42,6 +42,7 @@ struct queue_settings {
 	TAILQ_ENTRY(queue_settings) link;
 	char *queue; /* NAME */
 	int64_t priority;
+	char *pool; /* "": says nothing */
 };
 
 TAILQ_HEAD(type_list, type_settings);
@@ -56,6 +57,7 @@ struct settings {
 	char *node_user, *node_group;
 	char *node_pid_file, *node_control_socket;
 	int64_t node_slots, node_exec_slots;
+	char *node_pools; /* that it serves: model/pools.h */
 	int64_t node_max_requests, node_max_memory_bytes;
 	int64_t node_drain_delay_ms, node_shutdown_timeout_ms;
 	int64_t node_start_timeout_ms, node_hang_timeout_ms;
