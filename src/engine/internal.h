@@ -273,6 +273,14 @@ void prune_stop(struct prune *p);
 int64_t prune_rest_ms(int64_t took_ms, int64_t pass_ms);
 /* ... and the next batch; full: this one was looked at to its last row */
 int prune_batch(int batch, int64_t took_ms, bool full);
+/* how long finished tasks are kept for what all take, if that was now_ms; 0: for any
+ * time */
+struct prune_size {
+	int64_t bytes, limit; /* limit 0: none */
+	int64_t keep_ms;      /* by the settings; 0: for ever */
+	int64_t oldest_ms;    /* since the submit of the oldest task */
+};
+int64_t prune_size_keep_ms(const struct prune_size *s, int64_t now_ms);
 
 /* schedules.c: makes the tasks of schedules */
 struct schedules *schedules_create(struct engine *e, struct err *err) ATTR_CHECK;

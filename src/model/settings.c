@@ -221,6 +221,9 @@ static const struct conf_key keys[] = {
 	{ .section = "tasks", .name = "keep_failed", .type = CONF_DURATION, .offset = S(tasks_keep_failed_ms),
 	  .def = "30d", .min = 0, .max = 3650 * DAY, .flags = CONF_RELOAD,
 	  .help = "The same for tasks that failed. At least 1min; 0 keeps them for ever." },
+	{ .section = "tasks", .name = "keep_size", .type = CONF_SIZE, .offset = S(tasks_keep_size_bytes),
+	  .def = "10GiB", .min = 0, .max = 1024 * 1024 * GIB, .flags = CONF_RELOAD,
+	  .help = "How large the table of tasks may get, with its indexes, by an estimate from PostgreSQL's statistics. When all tasks together take more, finished ones are removed before keep_finished is over, the oldest first, but none within 10min of its end; failed ones and those of queues with times of their own stay. 0: no limit." },
 
 	{ .section = "dev", .name = "postgres_bin", .type = CONF_STRING, .offset = S(dev_postgres_bin), .def = "",
 	  .help = "The directory with initdb and postgres. Empty: the newest under /usr/lib/postgresql, then PATH." },

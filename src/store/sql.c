@@ -286,6 +286,21 @@ const struct pgstmt sql_prune_apps = {
     " FROM shoal.application a ORDER BY a.id",
 };
 
+/* By the statistics that the server keeps: a row and its head, as often again for the
+ * half of each page that stays free, its keys in the indexes, and chunks of what lies
+ * apart.  Not the size of the files: what was removed is used again, and they do not
+ * shrink. */
+const struct pgstmt sql_task_bytes = {
+    "task_bytes",
+    "SELECT (pg_stat_get_live_tuples(c.oid) * (2 * (28 + coalesce((SELECT"
+    " sum(s.avg_width * (1 - s.null_frac)) FROM pg_stats s"
+    " WHERE s.schemaname = 'shoal' AND s.tablename = 'task'), 0)) + 50)"
+    " + coalesce(pg_stat_get_live_tuples(c.reltoastrelid), 0) * 2048)::int8,"
+    " (SELECT f.id FROM shoal.application a, LATERAL (SELECT t.id FROM shoal.task t"
+    " WHERE t.app_id = a.id ORDER BY t.id LIMIT 1) f ORDER BY f.id LIMIT 1)"
+    " FROM pg_class c WHERE c.oid = 'shoal.task'::regclass",
+};
+
 const struct pgstmt sql_prune = {
     "prune",
     "SELECT * FROM shoal.prune($1::int[], $2::uuid[], $3::uuid, $4::int8, $5::int8, "

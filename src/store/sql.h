@@ -81,6 +81,8 @@ extern const struct pgstmt sql_operation_failed; /* id, reason */
 /* ; numbers of applications in order, the shortest time that a queue of each keeps
  * tasks for */
 extern const struct pgstmt sql_prune_apps;
+/* ; bytes that tasks take, estimated, the first id of all or null */
+extern const struct pgstmt sql_task_bytes;
 /* apps, ids, bound, keep ms of finished and of failed ones, most; app, id, ended, rows
  * looked at, rows removed */
 extern const struct pgstmt sql_prune;
