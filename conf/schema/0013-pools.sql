@@ -126,7 +126,8 @@ END $$;
 
 -- ---------------------------------------------------------------------- claims
 
--- As in 0008, but not from queues of pools that the caller does not serve.
+-- As in 0008, but not from queues of pools that the caller does not serve.  (SELECT pools): the planner, who cannot
+-- see into that, finds a plan of its own for each call no cheaper than the one for all, and makes none.
 CREATE OR REPLACE FUNCTION shoal.claim_tasks(p_me uuid, p_batch int, p_apps int[], p_ids uuid[], p_types int[])
 RETURNS TABLE (app_id int, id uuid, attempt int, type_id int, queue_id int, failures int,
 	max_attempts int, timeout_ms int, payload text, backoff text, deadline timestamptz)
@@ -155,7 +156,7 @@ BEGIN
 	END IF;
 	IF NOT pools @> '{main}' THEN
 		-- most queues are in main, so that those of the others are the shorter list
-		queues := ARRAY(SELECT q.id FROM shoal.queue q WHERE q.pool = ANY (pools));
+		queues := ARRAY(SELECT q.id FROM shoal.queue q WHERE q.pool = ANY ((SELECT pools)::text[]));
 		SELECT array_agg(u.app_id ORDER BY u.n), array_agg(u.id ORDER BY u.n), array_agg(u.type_id ORDER BY u.n)
 		  INTO apps, ids, types
 		  FROM unnest(p_apps, p_ids, p_types) WITH ORDINALITY AS u (app_id, id, type_id, n), LATERAL (
@@ -168,7 +169,8 @@ BEGIN
 	-- (those of other pools are no more for here than paused ones)
 	SELECT ARRAY(SELECT q.id FROM shoal.queue q WHERE q.paused
 		     UNION ALL
-		     SELECT q.id FROM shoal.queue q WHERE q.pool IS NOT NULL AND q.pool <> ALL (pools)),
+		     SELECT q.id FROM shoal.queue q
+		      WHERE q.pool IS NOT NULL AND q.pool <> ALL ((SELECT pools)::text[])),
 	       ARRAY(SELECT s.ref FROM shoal.limit_state s WHERE s.kind = 0),
 	       ARRAY(SELECT s.ref FROM shoal.limit_state s WHERE s.kind = 1)
 	  INTO paused, queues, limited;
@@ -211,19 +213,23 @@ CREATE OR REPLACE FUNCTION shoal.may_adopt(p_me uuid) RETURNS int[]
 LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
 	served text[];
+	held int[];
 BEGIN
 	PERFORM pg_advisory_xact_lock_shared(7290, 2);
 	SELECT coalesce(i.pools, '{main}') INTO served FROM shoal.incarnation i WHERE i.id = p_me AND i.state = 0;
 	IF NOT FOUND THEN
 		RETURN NULL;
 	END IF;
-	RETURN ARRAY(SELECT q.id FROM shoal.queue q WHERE q.paused
-		     UNION ALL
-		     SELECT q.id FROM shoal.queue q WHERE q.pool IS NOT NULL AND q.pool <> ALL (served)
-		     UNION ALL
-		     SELECT CASE s.kind WHEN 0 THEN s.ref ELSE -s.ref END FROM shoal.limit_state s)
-	       || CASE WHEN NOT served @> '{main}' THEN
-			ARRAY(SELECT q.id FROM shoal.queue q WHERE q.pool IS NULL) ELSE '{}' END;
+	held := ARRAY(SELECT q.id FROM shoal.queue q WHERE q.paused
+		      UNION ALL
+		      SELECT q.id FROM shoal.queue q
+		       WHERE q.pool IS NOT NULL AND q.pool <> ALL ((SELECT served)::text[])
+		      UNION ALL
+		      SELECT CASE s.kind WHEN 0 THEN s.ref ELSE -s.ref END FROM shoal.limit_state s);
+	IF NOT served @> '{main}' THEN
+		held := held || ARRAY(SELECT q.id FROM shoal.queue q WHERE q.pool IS NULL);
+	END IF;
+	RETURN held;
 END $$;
 
 -- ---------------------------------------------------------------------- the feeder's selection
