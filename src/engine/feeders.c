@@ -18,7 +18,7 @@
 /* so often if anything has changed; and all the same so often, for those who came */
 #define TELL_MS	      1000
 #define TELL_AGAIN_MS 5000
-#define TOLD_BYTES (TOLD_MOST * (LIST_NAME_SIZE + 32))
+#define TOLD_BYTES    (TOLD_MOST * (LIST_NAME_SIZE + 32))
 
 TAILQ_HEAD(feeder_list, feeder);
 

@@ -33,9 +33,9 @@ struct fake_stores {
 	struct fake_list pushed, pushed_first, acked, given_back, dropped;
 	struct fake_list replaced; /* the last list that was made anew */
 	size_t replaced_count;	   /* how often */
-	size_t pops;		   /* asked for and not yet answered, of the first list */
-	size_t asked[FAKE_LISTS];  /* the same of each list */
-	bool line_empty;	   /* the blocking pop waits */
+	size_t pops; /* asked for and not yet answered, of the first list */
+	size_t asked[FAKE_LISTS]; /* the same of each list */
+	bool line_empty;	  /* the blocking pop waits */
 	size_t look_count;
 	broker_view_cb *look_cb;
 	void *look_arg;
