@@ -111,6 +111,7 @@ struct type_entry {
 	const struct type_settings *settings; /* NULL: built in */
 	int limit;			      /* at a time on this worker */
 	int used;
+	int most;     /* what its handler allows for the moment; -1: limit */
 	bool metered; /* the feeder pushes it against free places only */
 	const struct backoff *backoff; /* NULL: the default rule */
 	struct backoff own_backoff;    /* what it points to */

@@ -3,9 +3,9 @@
  * types.c - the task types that this worker can run, and how many places each has left.
  *
  * Two purses: types that cost no process share node.slots; exec types share
- * node.exec_slots and have a limit of their own.  The latter are metered: the feeder
- * pushes their ids only against places that workers have published, since a popped id
- * without a place has to go back.
+ * node.exec_slots and have a limit of their own.  The latter are metered, and so are
+ * http types, whose servers bear only so much: the feeder pushes their ids only against
+ * places that workers have published, since a popped id without a place has to go back.
  */
 #include <string.h>
 
@@ -35,6 +35,12 @@ type_backoff(const struct type_settings *s, struct backoff *b)
 	return b;
 }
 
+static int
+least(int64_t a, int64_t b)
+{
+	return (int)(a < b ? a : b);
+}
+
 static bool
 is_limited(const struct type_settings *s)
 {
@@ -53,8 +59,12 @@ add(struct types *ts, const char *name, enum handler_kind kind,
 	}
 	t->kind = kind;
 	t->settings = s;
-	t->metered = kind == HANDLER_EXEC;
-	t->limit = t->metered ? ts->exec_slots : ts->slots;
+	t->most = -1;
+	t->metered = kind == HANDLER_EXEC || kind == HANDLER_HTTP;
+	t->limit = kind == HANDLER_EXEC ? ts->exec_slots : ts->slots;
+	if (kind == HANDLER_HTTP && s->concurrency == 0)
+		t->limit =
+		    least(t->limit, ts->engine->settings->egress_per_destination);
 	t->backoff = s != NULL ? type_backoff(s, &t->own_backoff) : NULL;
 	if (s != NULL && s->concurrency > 0 && s->concurrency < t->limit)
 		t->limit = (int)s->concurrency;
@@ -154,7 +164,7 @@ types_free_places(const struct types *ts, const struct type_entry *t)
 {
 	int purse = t->kind == HANDLER_EXEC ? ts->exec_slots - ts->exec_used
 					    : ts->slots - ts->slots_used;
-	int own = t->limit - t->used;
+	int own = (t->most >= 0 && t->most < t->limit ? t->most : t->limit) - t->used;
 
 	return own < purse ? own : purse;
 }
@@ -222,8 +232,10 @@ types_running(const struct types *ts)
 static int
 metered_places(const struct types *ts, const struct type_entry *t)
 {
-	return dispatch_has_suspect(ts->engine->dispatch) ? 0
-							  : types_free_places(ts, t);
+	int places = types_free_places(ts, t);
+
+	/* more may run than are allowed by now */
+	return dispatch_has_suspect(ts->engine->dispatch) || places < 0 ? 0 : places;
 }
 
 static void

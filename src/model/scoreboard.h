@@ -64,6 +64,15 @@ enum score_state {
 	X(batches_total, "counter", "Statements of the hot path sent to PostgreSQL.")  \
 	X(redis_connections_lost_total, "counter", "Redis connections lost.")          \
 	X(database_connections_lost_total, "counter", "PostgreSQL connections lost.")  \
+	X(egress_requests_total, "counter", "Requests that http types have sent.")     \
+	X(egress_succeeded_total, "counter", "Requests answered with a 2xx status.")   \
+	X(egress_refused_total, "counter", "Requests answered with another status.")   \
+	X(egress_faults_total, "counter",                                              \
+	    "Requests that had no answer: not connected, cut off, too slow.")          \
+	X(egress_blocked_total, "counter",                                             \
+	    "Of those, the ones that the rules of egress did not let out.")            \
+	X(egress_breakers_open, "gauge",                                               \
+	    "Endpoints that are left alone, once for each worker that does.")          \
 	X(waiters, "gauge", "Requests that wait for a task's end.")                    \
 	X(memory_bytes, "gauge", "Private resident memory.")
 

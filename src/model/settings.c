@@ -12,15 +12,20 @@
  */
 #include "model/settings.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cidr.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/whsign.h"
 #include "event/addr.h"
+#include "http/guard.h"
+#include "http/reqhead.h"
+#include "http/weburl.h"
 #include "model/backoff.h"
-#include "model/cidr.h"
 #include "model/names.h"
 #include "model/pools.h"
 #include "model/rate.h"
@@ -34,7 +39,10 @@
 #define HOUR   (60 * MINUTE)
 #define DAY    (24 * HOUR)
 
-static const char *const handler_choices[] = {"builtin", "exec", NULL};
+#define HEADERS_MOST 16 /* of an http type */
+
+static const char *const handler_choices[] = {
+    "builtin", "exec", "stream", "http", "pull", NULL};
 static const char *const level_choices[] = {"error", "warn", "info", "debug", NULL};
 
 static void *type_get(void *settings, const char *name, struct err *err);
@@ -52,6 +60,7 @@ static const struct conf_section sections[] = {
     {"database", "PostgreSQL, the truth.", NULL},
     {"redis", "Redis, for communication only: it may lose everything.", NULL},
     {"tasks", "Bounds and defaults of tasks.", NULL},
+    {"egress", "Requests that http types send to servers.", NULL},
     {"dev", "Only for shoald --dev, which starts its own PostgreSQL and Redis.", NULL},
     {"type:",
 	"One section a task type, for example [type:thumbnail]: how tasks of that type "
@@ -225,6 +234,34 @@ static const struct conf_key keys[] = {
 	  .def = "10GiB", .min = 0, .max = 1024 * 1024 * GIB, .flags = CONF_RELOAD,
 	  .help = "How large the table of tasks may get, with its indexes, by an estimate from PostgreSQL's statistics. When all tasks together take more, finished ones are removed before keep_finished is over, the oldest first, but none within 10min of its end; failed ones and those of queues with times of their own stay. 0: no limit." },
 
+	{ .section = "egress", .name = "allow_networks", .type = CONF_STRING, .offset = S(egress_allow_networks), .def = "",
+	  .max = 4096, .flags = CONF_RELOAD,
+	  .help = "Networks that requests may go to although they are not reached by the whole internet, as addresses with prefix lengths, separated by commas: for servers inside your own network. Without it loopback, private, link-local and reserved addresses are refused, and so are this node's own and those of PostgreSQL and Redis." },
+	{ .section = "egress", .name = "deny_networks", .type = CONF_STRING, .offset = S(egress_deny_networks), .def = "",
+	  .max = 4096, .flags = CONF_RELOAD,
+	  .help = "Networks that requests never go to, whatever allow_networks says." },
+	{ .section = "egress", .name = "ports", .type = CONF_STRING, .offset = S(egress_ports), .def = "80, 443, 8080, 8443",
+	  .max = 512, .flags = CONF_RELOAD,
+	  .help = "Ports that requests may go to, separated by commas, 64 at most." },
+	{ .section = "egress", .name = "ca_file", .type = CONF_STRING, .offset = S(egress_ca_file), .def = "",
+	  .max = 1000, .flags = CONF_RELOAD,
+	  .help = "A PEM file with the certificate authorities that servers' certificates must come from. Empty: those of the system." },
+	{ .section = "egress", .name = "connect_timeout", .type = CONF_DURATION, .offset = S(egress_connect_timeout_ms), .def = "5s",
+	  .min = 100, .max = HOUR, .flags = CONF_RELOAD,
+	  .help = "How long resolving the name, and then connecting with TLS, may take each." },
+	{ .section = "egress", .name = "idle_timeout", .type = CONF_DURATION, .offset = S(egress_idle_timeout_ms), .def = "10s",
+	  .min = 100, .max = HOUR, .flags = CONF_RELOAD,
+	  .help = "An answer that has begun and of which nothing comes for this long is given up." },
+	{ .section = "egress", .name = "per_destination", .type = CONF_INT, .offset = S(egress_per_destination), .def = "32",
+	  .min = 1, .max = 128, .unit = "requests", .flags = CONF_RELOAD,
+	  .help = "Requests of one worker to one server (scheme, host and port) at a time, over all types. Also the places of an http type that does not set concurrency." },
+	{ .section = "egress", .name = "breaker_faults", .type = CONF_INT, .offset = S(egress_breaker_faults), .def = "10",
+	  .min = 0, .max = 1000, .unit = "faults", .flags = CONF_RELOAD,
+	  .help = "After this many requests in a row that had no answer or a 5xx one, a worker leaves a type's endpoint alone for a while. Its tasks stay queued meanwhile, at no cost to their attempts. 0: never." },
+	{ .section = "egress", .name = "breaker_pause", .type = CONF_DURATION, .offset = S(egress_breaker_pause_ms), .def = "10s",
+	  .min = 100, .max = 5 * MINUTE, .flags = CONF_RELOAD,
+	  .help = "How long, at first. Then one request goes; while that fails the pause doubles, up to 5min." },
+
 	{ .section = "dev", .name = "postgres_bin", .type = CONF_STRING, .offset = S(dev_postgres_bin), .def = "",
 	  .help = "The directory with initdb and postgres. Empty: the newest under /usr/lib/postgresql, then PATH." },
 	{ .section = "dev", .name = "redis_server", .type = CONF_STRING, .offset = S(dev_redis_server), .def = "",
@@ -234,19 +271,28 @@ static const struct conf_key keys[] = {
 
 	{ .section = "type:", .name = "handler", .type = CONF_ENUM, .offset = T(handler), .def = "exec",
 	  .choices = handler_choices, .flags = CONF_RELOAD,
-	  .help = "exec runs a command for each task. builtin is for the types shoal.noop, shoal.echo, shoal.sleep and shoal.fail, which need no section." },
+	  .help = "exec runs a command for each task. http posts each task to a URL. builtin is for the types shoal.noop, shoal.echo, shoal.sleep and shoal.fail, which need no section." },
 	{ .section = "type:", .name = "command", .type = CONF_STRING, .offset = T(command), .def = "",
 	  .max = 4096, .flags = CONF_RELOAD,
 	  .help = "The command of an exec type, with an absolute path. Split at spaces, double quotes group; no shell. It gets the payload on standard input and SHOAL_* in its environment." },
-	{ .section = "type:", .name = "timeout", .type = CONF_DURATION, .offset = T(timeout_ms), .def = "15min",
-	  .min = 100, .max = 7 * DAY, .flags = CONF_RELOAD,
-	  .help = "How long one attempt may take. Then its process group gets TERM, and KILL after the grace. A task may ask for less." },
+	{ .section = "type:", .name = "url", .type = CONF_STRING, .offset = T(url), .def = "",
+	  .max = 2048, .flags = CONF_RELOAD,
+	  .help = "Where tasks of an http type are posted to, https:// or http://. The payload is the body; a 2xx answer's body is the result. Where it may lead is said in [egress]." },
+	{ .section = "type:", .name = "secret", .type = CONF_STRING, .offset = T(secret), .def = "",
+	  .max = 256, .flags = CONF_RELOAD | CONF_SECRET,
+	  .help = "Signs the requests of an http type as Standard Webhooks does: whsec_ and the base64 of 24 to 64 random bytes. With two, separated by a space, each request has both signatures, so that receivers can go from one to the other. Empty: requests are not signed." },
+	{ .section = "type:", .name = "headers", .type = CONF_STRING, .offset = T(headers), .def = "",
+	  .max = 8192, .flags = CONF_RELOAD | CONF_SECRET,
+	  .help = "Headers added to the requests of an http type, split as the command is: \"Authorization: Bearer abc\" \"X-Stage: test\". 16 at most." },
+	{ .section = "type:", .name = "timeout", .type = CONF_DURATION, .offset = T(timeout_ms), .def = "0",
+	  .min = 0, .max = 7 * DAY, .flags = CONF_RELOAD,
+	  .help = "How long one attempt may take, 100ms at least. Then its process group gets TERM, and KILL after the grace; a request is dropped. A task may ask for less. 0: 15min, and 30s for http types." },
 	{ .section = "type:", .name = "grace", .type = CONF_DURATION, .offset = T(grace_ms), .def = "10s",
 	  .min = 0, .max = HOUR, .flags = CONF_RELOAD,
 	  .help = "The time between TERM and KILL." },
 	{ .section = "type:", .name = "concurrency", .type = CONF_INT, .offset = T(concurrency), .def = "0",
 	  .min = 0, .max = 128, .unit = "tasks", .flags = CONF_RELOAD,
-	  .help = "Tasks of this type at a time on each worker. 0: as many as node.exec_slots allows." },
+	  .help = "Tasks of this type at a time on each worker. 0: as many as node.exec_slots allows, and egress.per_destination for http types." },
 	{ .section = "type:", .name = "limit", .type = CONF_INT, .offset = T(limit), .def = "0",
 	  .min = 0, .max = LIMIT_MAX, .unit = "tasks", .flags = CONF_RELOAD,
 	  .help = "Tasks of this type at a time in the whole cluster; never more. 0: no limit. The word of the node that started last counts: give every node the same." },
@@ -261,7 +307,7 @@ static const struct conf_key keys[] = {
 	  .help = "How long a task rests after a failed attempt, unless it says so itself: polynomial; exponential base=10s factor=2 cap=1h jitter=20%; fixed delay=1min jitter=20%; or a list of seconds, [5,60,600], whose last repeats. Jitter takes off up to that share. Empty: polynomial, n^4 + 15 s and up to 10 (n + 1) s." },
 	{ .section = "type:", .name = "max_output", .type = CONF_SIZE, .offset = T(max_output_bytes), .def = "1MiB",
 	  .min = KIB, .max = 4 * MIB, .flags = CONF_RELOAD,
-	  .help = "How much of standard output is kept as the result. More fails the attempt for good." },
+	  .help = "How much of standard output, or of an answer, is taken as the result. More fails the attempt for good." },
 	{ .section = "type:", .name = "directory", .type = CONF_STRING, .offset = T(directory), .def = "/",
 	  .max = 1000, .flags = CONF_RELOAD,
 	  .help = "The command's working directory." },
@@ -407,6 +453,18 @@ env_get(char *const env[], const char *name)
 	return NULL;
 }
 
+static void
+fill_in(struct settings *s)
+{
+	struct type_settings *t;
+
+	TAILQ_FOREACH (t, &s->types, link) {
+		if (t->timeout_ms == 0)
+			t->timeout_ms =
+			    t->handler == HANDLER_HTTP ? 30 * SECOND : 15 * MINUTE;
+	}
+}
+
 static int
 load_sources(struct settings *s, const char *path, char *const env[],
     char *const options[], struct err *err)
@@ -427,6 +485,7 @@ load_sources(struct settings *s, const char *path, char *const env[],
 		if (conf_set_option(&settings_schema, s, options[i], err) != 0)
 			return err_wrap(err, "-o");
 	}
+	fill_in(s);
 	return settings_check(s, err);
 }
 
@@ -472,7 +531,115 @@ check_listen(const char *key, const char *list, struct err *err)
 }
 
 static int
-check_type(const struct type_settings *t, struct err *err)
+check_headers(const struct type_settings *t, struct err *err)
+{
+	size_t count = 0;
+	char **words;
+	int rc = 0;
+
+	if (argv_split(t->headers, &words, err) != 0)
+		return -1;
+	while (rc == 0 && words[count] != NULL)
+		rc = reqhead_check(words[count++], err);
+	if (rc == 0 && count > HEADERS_MOST)
+		rc = err_set(
+		    err, ERR_INVALID, "there may be %d headers at most", HEADERS_MOST);
+	mem_free(words);
+	return rc;
+}
+
+/* what is known before a name is resolved; the rest is said by each request */
+static int
+check_reach(const struct settings *s, const struct type_settings *t, struct err *err)
+{
+	const struct guard_opts opts = {
+	    s->egress_allow_networks, s->egress_deny_networks, s->egress_ports};
+	struct guard *g = guard_create(&opts, err);
+	struct weburl url;
+	const char *why;
+	int rc = -1;
+
+	if (g == NULL)
+		return err_wrap(err, "egress");
+	if (weburl_parse(t->url, &url, err) != 0)
+		goto out;
+	why = url.literal ? guard_why_not_text(g, url.host) : NULL;
+	if (!guard_port(g, url.port))
+		err_set(err, ERR_INVALID, "port %u is not in egress.ports", url.port);
+	else if (why != NULL)
+		err_set(err, ERR_INVALID,
+		    "%s is not allowed (%s): egress.allow_networks can allow it",
+		    url.host, why);
+	else
+		rc = 0;
+out:
+	guard_free(g);
+	return rc != 0 ? err_wrap(err, "type:%s.url", t->type) : 0;
+}
+
+static int
+check_http(const struct settings *s, const struct type_settings *t, struct err *err)
+{
+	struct whsecrets secrets;
+
+	if (t->url[0] == '\0')
+		return err_set(err, ERR_INVALID,
+		    "type:%s.url is missing: an http type needs a URL", t->type);
+	if (whsecrets_parse(t->secret, &secrets, err) != 0)
+		return err_wrap(err, "type:%s.secret", t->type);
+	whsecrets_fini(&secrets);
+	if (check_headers(t, err) != 0)
+		return err_wrap(err, "type:%s.headers", t->type);
+	return check_reach(s, t, err);
+}
+
+static int
+check_egress(const struct settings *s, struct err *err)
+{
+	const struct guard_opts opts = {
+	    s->egress_allow_networks, s->egress_deny_networks, s->egress_ports};
+	struct guard *g = guard_create(&opts, err);
+
+	if (g == NULL)
+		return err_wrap(err, "egress");
+	guard_free(g);
+	if (s->egress_ca_file[0] == '\0')
+		return 0;
+	if (s->egress_ca_file[0] != '/')
+		return err_set(
+		    err, ERR_INVALID, "egress.ca_file must be an absolute path");
+	if (access(s->egress_ca_file, R_OK) != 0)
+		return err_set(err, ERR_INVALID, "egress.ca_file: %s: %s",
+		    s->egress_ca_file, strerror(errno));
+	return 0;
+}
+
+/* keys that only one kind of type has */
+static int
+check_strangers(const struct type_settings *t, struct err *err)
+{
+	const struct {
+		const char *name, *value;
+		int kind;
+	} keys_of[] = {
+	    {"command", t->command, HANDLER_EXEC},
+	    {"url", t->url, HANDLER_HTTP},
+	    {"secret", t->secret, HANDLER_HTTP},
+	    {"headers", t->headers, HANDLER_HTTP},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(keys_of); i++) {
+		if (keys_of[i].value[0] != '\0' && keys_of[i].kind != t->handler)
+			return err_set(err, ERR_INVALID,
+			    "type:%s.%s is for %s types; this one is %s", t->type,
+			    keys_of[i].name, handler_kind_name(keys_of[i].kind),
+			    handler_kind_name(t->handler));
+	}
+	return 0;
+}
+
+static int
+check_type(const struct settings *s, const struct type_settings *t, struct err *err)
 {
 	struct backoff backoff;
 	struct rate rate;
@@ -484,16 +651,22 @@ check_type(const struct type_settings *t, struct err *err)
 		return err_wrap(err, "type:%s.backoff", t->type);
 	if (rate_parse(t->rate, &rate, err) != 0)
 		return err_wrap(err, "type:%s.rate", t->type);
-	if (t->handler != HANDLER_EXEC) {
-		if (t->command[0] != '\0')
-			return err_set(err, ERR_INVALID,
-			    "type:%s.command is for exec types; this one is %s",
-			    t->type, handler_kind_name(t->handler));
+	if (t->timeout_ms < 100)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.timeout must be 100ms at least", t->type);
+	if (check_strangers(t, err) != 0)
+		return -1;
+	if (t->handler == HANDLER_BUILTIN)
 		return 0;
-	}
 	if (str_starts(t->type, "shoal."))
 		return err_set(err, ERR_INVALID,
 		    "type:%s: names that begin with shoal. are built in", t->type);
+	if (t->handler == HANDLER_HTTP)
+		return check_http(s, t, err);
+	if (t->handler != HANDLER_EXEC)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.handler %s is not known to this release", t->type,
+		    handler_kind_name(t->handler));
 	if (argv_split(t->command, &argv, err) != 0)
 		return err_wrap(err, "type:%s.command", t->type);
 	empty = argv[0] == NULL;
@@ -579,12 +752,14 @@ settings_check(const struct settings *s, struct err *err)
 		return err_set(err, ERR_INVALID,
 		    "http.max_body must exceed tasks.max_payload by 64KiB, or no such "
 		    "task could be sent");
+	if (check_egress(s, err) != 0)
+		return -1;
 	if (check_keep("tasks.keep_finished", s->tasks_keep_finished_ms, err) != 0 ||
 	    check_keep("tasks.keep_failed", s->tasks_keep_failed_ms, err) != 0 ||
 	    check_pools(s, err) != 0)
 		return -1;
 	TAILQ_FOREACH (t, &s->types, link) {
-		if (check_type(t, err) != 0)
+		if (check_type(s, t, err) != 0)
 			return -1;
 	}
 	return 0;

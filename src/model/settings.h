@@ -16,7 +16,14 @@
 
 #include "base/conf.h"
 
-enum handler_kind { HANDLER_BUILTIN = 0, HANDLER_EXEC, HANDLER_KIND_COUNT };
+enum handler_kind {
+	HANDLER_BUILTIN = 0,
+	HANDLER_EXEC,
+	HANDLER_STREAM,
+	HANDLER_HTTP,
+	HANDLER_PULL,
+	HANDLER_KIND_COUNT
+};
 
 /* one [type:NAME] */
 struct type_settings {
@@ -24,9 +31,13 @@ struct type_settings {
 	char *type;  /* NAME */
 	int handler; /* enum handler_kind */
 	char *command;
-	int64_t timeout_ms;
+	char *url;	    /* HTTP: where it is posted to */
+	char *secret;	    /* HTTP: as base/whsign.h reads it; "": not signed */
+	char *headers;	    /* HTTP: "Name: value" words, split like a command */
+	int64_t timeout_ms; /* once loaded never 0 */
 	int64_t grace_ms;
-	int64_t concurrency;  /* at a time on each worker; 0: node.exec_slots */
+	int64_t concurrency;  /* at a time on each worker; 0: node.exec_slots, or
+				 egress.per_destination */
 	int64_t limit;	      /* at a time in the cluster; 0: none */
 	char *rate;	      /* model/rate.h; "": none */
 	int64_t max_attempts; /* 0: tasks.max_attempts */
@@ -89,6 +100,12 @@ struct settings {
 	int64_t tasks_priority_aging_ms;
 	int64_t tasks_keep_finished_ms, tasks_keep_failed_ms; /* 0: for ever */
 	int64_t tasks_keep_size_bytes;			      /* 0: any */
+	/* [egress] */
+	char *egress_allow_networks, *egress_deny_networks, *egress_ports;
+	char *egress_ca_file;
+	int64_t egress_connect_timeout_ms, egress_idle_timeout_ms;
+	int64_t egress_per_destination;
+	int64_t egress_breaker_faults, egress_breaker_pause_ms;
 	/* [dev] */
 	char *dev_postgres_bin, *dev_redis_server;
 	bool dev_fsync;

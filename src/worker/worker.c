@@ -32,6 +32,7 @@
 #include "engine/engine.h"
 #include "handlers/builtin.h"
 #include "handlers/exec.h"
+#include "handlers/http.h"
 #include "http/httpd.h"
 #include "portal/portal.h"
 #include "proc/child.h"
@@ -61,6 +62,7 @@ struct worker {
 	struct children *children;
 	struct builtin *builtin;
 	struct exec *exec;
+	struct http *http;
 	struct engine *engine;
 	struct api *api;
 	struct portal *portal;
@@ -327,6 +329,10 @@ build_engine(struct worker *w, struct err *err)
 		return -1;
 	opts.handlers[HANDLER_BUILTIN] = builtin_handler(w->builtin);
 	opts.handlers[HANDLER_EXEC] = exec_handler(w->exec);
+	w->http = http_create(w->loop, w->resolver, env->settings, w->slot, err);
+	if (w->http == NULL)
+		return -1;
+	opts.handlers[HANDLER_HTTP] = http_handler(w->http);
 	w->engine = engine_create(w->loop, w->resolver, &opts, err);
 	return w->engine != NULL ? 0 : -1;
 }
@@ -394,6 +400,7 @@ take_down(struct worker *w)
 	portal_free(w->portal);
 	api_free(w->api);
 	exec_free(w->exec);
+	http_free(w->http);
 	builtin_free(w->builtin);
 	if (w->orders != NULL)
 		event_free(w->orders);
