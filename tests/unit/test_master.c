@@ -580,6 +580,15 @@ spawner_pid(const struct node *n)
 	return pid;
 }
 
+static bool
+spawner_is_ready(const struct node *n)
+{
+	const char *at = strstr(ask(n, "status"), "\"helper\":\"spawner\",\"pid\":");
+	const char *state = at != NULL ? strstr(at, "\"state\":") : NULL;
+
+	return state != NULL && strncmp(state, "\"state\":\"ready\"", 15) == 0;
+}
+
 static void
 a_killed_spawner_takes_its_commands_along_and_is_replaced(void **state)
 {
@@ -600,8 +609,7 @@ a_killed_spawner_takes_its_commands_along_and_is_replaced(void **state)
 	assert_int_equal(ready_pid(n, 0), worker);
 	/* one that hangs is killed, and replaced too */
 	spawner = spawner_pid(n);
-	wait_until(n, status_says(n, "\"helper\":\"spawner\"") &&
-			  strstr(ask(n, "status"), "\"state\":\"ready\"") != NULL);
+	wait_until(n, spawner_is_ready(n)); /* before, it has its start's time */
 	kill(spawner, SIGSTOP);
 	wait_until(n, spawner_pid(n) > 1 && spawner_pid(n) != spawner);
 	assert_true(log_says(n, "helper does not respond, killing it"));
