@@ -41,6 +41,7 @@ export async function wire(t) {
   const sockets = new Set();
   const made = {
     cuts: 0, // so many answers are withheld
+    refused: 0,
     connections: 0,
     open: true,
     drop() {
@@ -52,7 +53,11 @@ export async function wire(t) {
     },
   };
   const server = net.createServer({ allowHalfOpen: true }, (client) => {
-    if (!made.open) return client.destroy();
+    if (!made.open) {
+      made.refused++;
+      client.destroy();
+      return;
+    }
     made.connections++;
     const node = net.connect({ host: to.hostname, port: Number(to.port), allowHalfOpen: true });
     for (const [from, other] of [[client, node], [node, client]]) {

@@ -144,7 +144,7 @@ class Outcomes(PullTest):
 class Keeping(PullTest):
     def test_a_lease_is_kept_as_long_as_the_task_runs(self):
         # longer than the lease: it was extended
-        self.worker(lambda _, task: task.wait_cancelled(7), ttl=5)
+        self.worker(lambda _, task: task.wait_cancelled(6), ttl=5)
         task = self.client.wait(self.submit(), 30)
         self.assertEqual((task.result, task.attempt), (False, 1))
 
