@@ -182,9 +182,7 @@ class Transport:
                 line.opened(connection)
             connection.request(method, target, body=body, headers=headers)
             response = connection.getresponse()
-            data = response.read(ANSWER_MOST + 1)
-            if len(data) > ANSWER_MOST:
-                raise http.client.HTTPException("the answer is longer than %d bytes" % ANSWER_MOST)
+            data = _read(response)
         except (OSError, http.client.HTTPException) as e:
             connection.close()
             raise errors.Unreachable(
@@ -235,6 +233,20 @@ def _may_repeat(error, repeatable):
     if isinstance(error, errors.OutcomeUnknown):
         return repeatable
     return isinstance(error, errors.Unavailable) or (repeatable and error.status in (502, 504))
+
+
+def _read(response):
+    """The whole body; in pieces if nobody says how long it is, for a read takes room for all that it may get."""
+    if response.length is not None and response.length <= ANSWER_MOST:
+        return response.read()
+    parts, size = [], response.length or 0
+    while size <= ANSWER_MOST:
+        part = response.read(65536)
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
+        size += len(part)
+    raise http.client.HTTPException("the answer is longer than %d bytes" % ANSWER_MOST)
 
 
 def _has_news(sock):
