@@ -128,6 +128,8 @@ void *httpreq_data(const struct httpreq *req);
  */
 void httpreq_on_gone(struct httpreq *req, httpreq_cb *cb, void *arg);
 bool httpreq_is_gone(const struct httpreq *req);
+/* the same, but the kernel is asked now: for an answer that must not be lost */
+bool httpreq_look_gone(const struct httpreq *req);
 
 /* headers of the reply; name and value are copied; may be called any time before the
  * reply */

@@ -16,11 +16,13 @@
  */
 #include "http/httpd_int.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include <event2/buffer.h>
+#include <event2/bufferevent.h>
 #include <event2/http.h>
 #include <event2/http_struct.h>
 #include <event2/keyvalq_struct.h>
@@ -530,6 +532,19 @@ httpreq_is_gone(const struct httpreq *req)
 {
 	STAMP_CHECK(req, HTTPREQ_STAMP);
 	return req->gone;
+}
+
+bool
+httpreq_look_gone(const struct httpreq *req)
+{
+	struct pollfd fd = {.events = POLLRDHUP};
+
+	STAMP_CHECK(req, HTTPREQ_STAMP);
+	if (req->gone || req->conn == NULL)
+		return true;
+	fd.fd = bufferevent_getfd(req->conn->bev);
+	/* an end, also of the client's half only, or a reset */
+	return poll(&fd, 1, 0) > 0 && fd.revents != 0;
 }
 
 /* ---------------------------------------------------------------- answers */

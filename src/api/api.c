@@ -28,42 +28,54 @@ static const struct route {
 	const char *path;
 	api_handler *keyed; /* behind the door, or */
 	httpreq_cb *open;   /* for everybody */
+	bool work; /* also for keys that may only work; the handler sees to the queue
+		    */
 } routes[] = {
-    {HTTP_POST, "/v1/tasks", tasks_post, NULL},
-    {HTTP_POST, "/v1/tasks/batch", tasks_post_batch, NULL},
-    {HTTP_GET, "/v1/tasks", tasks_list, NULL},
-    {HTTP_GET, "/v1/tasks/{id}", tasks_get, NULL},
-    {HTTP_GET, "/v1/schedules", schedules_list, NULL},
-    {HTTP_POST, "/v1/schedules/preview", schedules_preview_rule, NULL},
-    {HTTP_GET, "/v1/schedules/{name}", schedules_get, NULL},
-    {HTTP_PUT, "/v1/schedules/{name}", schedules_put, NULL},
-    {HTTP_DELETE, "/v1/schedules/{name}", schedules_delete, NULL},
-    {HTTP_GET, "/v1/schedules/{name}/preview", schedules_preview, NULL},
-    {HTTP_POST, "/v1/schedules/{name}/pause", schedules_pause, NULL},
-    {HTTP_POST, "/v1/schedules/{name}/resume", schedules_resume, NULL},
-    {HTTP_POST, "/v1/groups", groups_post, NULL},
-    {HTTP_GET, "/v1/groups/{id}", groups_get, NULL},
-    {HTTP_POST, "/v1/groups/{id}/tasks", groups_add, NULL},
-    {HTTP_POST, "/v1/groups/{id}/close", groups_close, NULL},
-    {HTTP_GET, "/v1/tasks/{id}/events", tasks_events, NULL},
-    {HTTP_GET, "/v1/tasks/{id}/log", tasks_log, NULL},
-    {HTTP_GET, "/v1/events", events_stream, NULL},
-    {HTTP_GET, "/v1/tasks/{id}/why", tasks_why, NULL},
-    {HTTP_GET, "/v1/queues", queues_get_list, NULL},
-    {HTTP_GET, "/v1/queues/{name}", queues_get, NULL},
-    {HTTP_PUT, "/v1/queues/{name}", queues_put, NULL},
-    {HTTP_POST, "/v1/queues/{name}/pause", queues_pause_post, NULL},
-    {HTTP_POST, "/v1/queues/{name}/resume", queues_resume_post, NULL},
-    {HTTP_DELETE, "/v1/tasks/{id}", tasks_delete, NULL},
-    {HTTP_DELETE, "/v1/tasks/{id}/payload", tasks_erase, NULL},
-    {HTTP_POST, "/v1/tasks/{id}/cancel", tasks_cancel, NULL},
-    {HTTP_POST, "/v1/tasks/{id}/retry", tasks_retry, NULL},
-    {HTTP_POST, "/v1/operations", operations_post, NULL},
-    {HTTP_GET, "/v1/operations", operations_list, NULL},
-    {HTTP_GET, "/v1/operations/{id}", operations_get, NULL},
-    {HTTP_POST, "/v1/operations/{id}/stop", operations_stop, NULL},
-    {HTTP_GET, "/health", NULL, health},
-    {HTTP_GET, "/ready", NULL, ready},
+    {HTTP_POST, "/v1/tasks", tasks_post, NULL, false},
+    {HTTP_POST, "/v1/tasks/batch", tasks_post_batch, NULL, false},
+    {HTTP_GET, "/v1/tasks", tasks_list, NULL, false},
+    {HTTP_GET, "/v1/tasks/{id}", tasks_get, NULL, false},
+    {HTTP_GET, "/v1/schedules", schedules_list, NULL, false},
+    {HTTP_POST, "/v1/schedules/preview", schedules_preview_rule, NULL, false},
+    {HTTP_GET, "/v1/schedules/{name}", schedules_get, NULL, false},
+    {HTTP_PUT, "/v1/schedules/{name}", schedules_put, NULL, false},
+    {HTTP_DELETE, "/v1/schedules/{name}", schedules_delete, NULL, false},
+    {HTTP_GET, "/v1/schedules/{name}/preview", schedules_preview, NULL, false},
+    {HTTP_POST, "/v1/schedules/{name}/pause", schedules_pause, NULL, false},
+    {HTTP_POST, "/v1/schedules/{name}/resume", schedules_resume, NULL, false},
+    {HTTP_POST, "/v1/groups", groups_post, NULL, false},
+    {HTTP_GET, "/v1/groups/{id}", groups_get, NULL, false},
+    {HTTP_POST, "/v1/groups/{id}/tasks", groups_add, NULL, false},
+    {HTTP_POST, "/v1/groups/{id}/close", groups_close, NULL, false},
+    {HTTP_GET, "/v1/tasks/{id}/events", tasks_events, NULL, false},
+    {HTTP_GET, "/v1/tasks/{id}/log", tasks_log, NULL, false},
+    {HTTP_GET, "/v1/events", events_stream, NULL, false},
+    {HTTP_GET, "/v1/tasks/{id}/why", tasks_why, NULL, false},
+    {HTTP_GET, "/v1/queues", queues_get_list, NULL, false},
+    {HTTP_GET, "/v1/queues/{name}", queues_get, NULL, false},
+    {HTTP_PUT, "/v1/queues/{name}", queues_put, NULL, false},
+    {HTTP_POST, "/v1/queues/{name}/pause", queues_pause_post, NULL, false},
+    {HTTP_POST, "/v1/queues/{name}/resume", queues_resume_post, NULL, false},
+    {HTTP_DELETE, "/v1/tasks/{id}", tasks_delete, NULL, false},
+    {HTTP_DELETE, "/v1/tasks/{id}/payload", tasks_erase, NULL, false},
+    {HTTP_POST, "/v1/tasks/{id}/cancel", tasks_cancel, NULL, false},
+    {HTTP_POST, "/v1/tasks/{id}/retry", tasks_retry, NULL, false},
+    {HTTP_POST, "/v1/operations", operations_post, NULL, false},
+    {HTTP_GET, "/v1/operations", operations_list, NULL, false},
+    {HTTP_GET, "/v1/operations/{id}", operations_get, NULL, false},
+    {HTTP_POST, "/v1/operations/{id}/stop", operations_stop, NULL, false},
+    {HTTP_POST, "/v1/leases", leases_post, NULL, true},
+    {HTTP_POST, "/v1/leases/complete", leases_complete_batch, NULL, true},
+    {HTTP_POST, "/v1/leases/{lease}/extend", leases_extend_post, NULL, true},
+    {HTTP_POST, "/v1/leases/{lease}/complete", leases_complete, NULL, true},
+    {HTTP_POST, "/v1/leases/{lease}/fail", leases_fail, NULL, true},
+    {HTTP_POST, "/v1/leases/{lease}/release", leases_release, NULL, true},
+    {HTTP_GET, "/v1/types", types_get_list, NULL, false},
+    {HTTP_GET, "/v1/types/{name}", types_get, NULL, false},
+    {HTTP_PUT, "/v1/types/{name}", types_put_one, NULL, false},
+    {HTTP_DELETE, "/v1/types/{name}", types_delete_one, NULL, false},
+    {HTTP_GET, "/health", NULL, health, false},
+    {HTTP_GET, "/ready", NULL, ready, false},
 };
 
 static void
@@ -85,28 +97,35 @@ ready(struct httpreq *req, void *arg)
 
 /* httpreq_needs is the row of the route */
 static void
-go_on(struct httpreq *req, int app_id, void *arg)
+go_on(struct httpreq *req, const struct key_facts *facts, void *arg)
 {
 	struct api *api = arg;
+	const struct route *r = &routes[httpreq_needs(req)];
 
-	if (api->stopped)
+	if (api->stopped) {
 		problem_unavailable(
 		    req, "unavailable", "The worker is leaving; nothing was done.");
-	else
-		routes[httpreq_needs(req)].keyed(api, req, app_id);
+	} else if (facts->scopes != NULL && !r->work) {
+		httpreq_problem(req, 403, "out_of_scope",
+		    "This API key may only lease tasks and tell of them.");
+	} else {
+		api->scopes = facts->scopes;
+		r->keyed(api, req, facts->app_id);
+		api->scopes = NULL;
+	}
 }
 
 static void
 door(struct httpreq *req, void *arg)
 {
 	struct api *api = arg;
+	struct key_facts facts;
 	struct refusal why;
-	int app_id;
 
 	if (params_no_key(req, &why) != 0)
 		httpreq_problem(req, why.status, why.code, "%s", why.detail);
-	else if (auth_check(api->auth, req, &app_id) == AUTH_KNOWN)
-		go_on(req, app_id, api);
+	else if (auth_check(api->auth, req, &facts) == AUTH_KNOWN)
+		go_on(req, &facts, api);
 }
 
 static void

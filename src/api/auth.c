@@ -145,13 +145,14 @@ enum verdict { ASK_FAILED = 0, ASK_BAD, ASK_GOOD };
 
 /* ends the question: all that wait for it go on, or are answered */
 static void
-settle(struct auth *au, struct ask *a, enum verdict verdict, int app_id)
+settle(
+    struct auth *au, struct ask *a, enum verdict verdict, const struct key_facts *facts)
 {
 	struct kept *k;
 
 	(void)hmap_remove(au->by_hash, a->hash, sizeof(a->hash));
 	if (verdict == ASK_GOOD)
-		keycache_good(au->cache, a->hash, app_id, au->sent_ms);
+		keycache_good(au->cache, a->hash, facts, au->sent_ms);
 	else if (verdict == ASK_BAD)
 		keycache_bad(au->cache, a->hash, au->sent_ms);
 	while ((k = TAILQ_FIRST(&a->kept)) != NULL) {
@@ -163,7 +164,7 @@ settle(struct auth *au, struct ask *a, enum verdict verdict, int app_id)
 		if (httpreq_is_gone(req))
 			httpreq_drop(req);
 		else if (verdict == ASK_GOOD)
-			au->cb(req, app_id, au->arg);
+			au->cb(req, facts, au->arg);
 		else if (verdict == ASK_BAD)
 			bad_key(req);
 		else
@@ -184,8 +185,8 @@ settle_all(struct auth *au, const struct pgrows *rows)
 	while ((a = TAILQ_FIRST(&asks)) != NULL) {
 		const uint8_t *hash = nobody;
 		enum verdict verdict = ASK_BAD;
+		struct key_facts facts = {0};
 		bool live = false;
-		int app_id = 0;
 
 		TAILQ_REMOVE(&asks, a, link);
 		for (int r = 0; rows != NULL && r < pgrows_count(rows); r++) {
@@ -195,13 +196,14 @@ settle_all(struct auth *au, const struct pgrows *rows)
 			if (str_eq(k.public_id, a->public_id) && k.hash != NULL) {
 				hash = k.hash;
 				live = k.live;
-				app_id = k.app_id;
+				facts.app_id = k.app_id;
+				facts.scopes = k.scopes;
 			}
 		}
 		/* an unknown id is compared too, with the hash of nothing */
 		if (apikey_hash_equal(hash, a->hash) && live)
 			verdict = ASK_GOOD;
-		settle(au, a, rows == NULL ? ASK_FAILED : verdict, app_id);
+		settle(au, a, rows == NULL ? ASK_FAILED : verdict, &facts);
 	}
 }
 
@@ -292,7 +294,7 @@ keep(struct auth *au, const struct apikey *key, struct httpreq *req)
 }
 
 enum auth_answer
-auth_check(struct auth *au, struct httpreq *req, int *app_id)
+auth_check(struct auth *au, struct httpreq *req, struct key_facts *facts)
 {
 	const char *header = httpreq_header(req, "Authorization");
 	struct apikey key;
@@ -317,7 +319,7 @@ auth_check(struct auth *au, struct httpreq *req, int *app_id)
 		bad_key(req);
 		return AUTH_REFUSED;
 	}
-	switch (keycache_look(au->cache, key.hash, loop_now_ms(au->loop), app_id)) {
+	switch (keycache_look(au->cache, key.hash, loop_now_ms(au->loop), facts)) {
 	case KEY_GOOD_ASK:
 		if (apikey_parse(header, len, &key))
 			(void)ask_for(au, &key);

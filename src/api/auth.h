@@ -10,6 +10,7 @@
 #ifndef API_AUTH_H
 #define API_AUTH_H
 
+#include "api/keycache.h"
 #include "base/attr.h"
 #include "base/err.h"
 #include "event/loop.h"
@@ -20,7 +21,7 @@
 struct auth;
 
 /* from the loop, for a request that auth_check has kept: it may go on */
-typedef void auth_cb(struct httpreq *req, int app_id, void *arg);
+typedef void auth_cb(struct httpreq *req, const struct key_facts *facts, void *arg);
 
 struct auth *auth_create(struct loop *l, struct store *st, auth_cb *cb, void *arg,
     struct err *err) ATTR_CHECK;
@@ -28,12 +29,12 @@ struct auth *auth_create(struct loop *l, struct store *st, auth_cb *cb, void *ar
 void auth_free(struct auth *au);
 
 enum auth_answer {
-	AUTH_KNOWN = 1, /* app_id is filled */
+	AUTH_KNOWN = 1, /* facts are filled, for this turn of the loop */
 	AUTH_KEPT,	/* the callback comes, or auth answers 401 or 503 itself */
 	AUTH_REFUSED,	/* answered: req is gone */
 };
 enum auth_answer auth_check(
-    struct auth *au, struct httpreq *req, int *app_id) ATTR_CHECK;
+    struct auth *au, struct httpreq *req, struct key_facts *facts) ATTR_CHECK;
 
 /* the public id of the key of a request that has passed, for people; "" without */
 void auth_public_id(const struct httpreq *req, char id[APIKEY_PUBLIC + 1]);

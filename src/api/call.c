@@ -16,6 +16,8 @@
 #include "api/schedules.h"
 #include "api/tasks_each.h"
 #include "base/mem.h"
+#include "engine/leases.h"
+#include "engine/registry.h"
 #include "face/problem.h"
 
 #define CALL_STAMP 0x63616c6c
@@ -183,6 +185,18 @@ call_conflict(
 		    req, 409, "application/problem+json", out->data, out->len);
 }
 
+void
+call_type_defaults(const struct call *c, struct task_request *tr)
+{
+	int n = tr->own_attempts
+		    ? 0
+		    : registry_max_attempts(
+			  engine_registry(c->api->engine), c->app_id, tr->type);
+
+	if (n > 0)
+		tr->max_attempts = (int16_t)n;
+}
+
 char *
 call_key(const struct call *c, char buf[APIKEY_PUBLIC + 1])
 {
@@ -287,6 +301,7 @@ api_end_waits(struct api *api)
 
 	api->leaving = true;
 	follow_end_all(api->follow);
+	leases_end_all(engine_leases(api->engine));
 	/* ending one changes the list; each is looked at once */
 	TAILQ_CONCAT(&calls, &api->calls, link);
 	while ((c = TAILQ_FIRST(&calls)) != NULL) {

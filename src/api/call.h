@@ -58,6 +58,8 @@ struct api {
 	struct access *access;
 	struct http_route *routes;
 	struct follow *follow;
+	/* what the key of the request that is being begun may do: words; NULL: all */
+	const char *scopes;
 	bool leaving;		/* nobody waits for a task's end any more */
 	bool stopped;		/* the engine is not to be asked any more */
 	struct call_list calls; /* under way */
@@ -121,6 +123,8 @@ void call_change_failed(struct call *c, const struct pgerr *pe);
 /* 409 with the state that the task is in, as a member of the problem document too */
 void call_conflict(
     struct call *c, const char *code, enum task_state state, const char *detail);
+/* what the application's own type says where the task says nothing */
+void call_type_defaults(const struct call *c, struct task_request *tr);
 /* the public id of the request's key, for the record; returns buf */
 char *call_key(const struct call *c, char buf[APIKEY_PUBLIC + 1]);
 /* begins the body in api->out, emptied */
@@ -151,6 +155,9 @@ api_handler tasks_why;
 api_handler queues_get_list, queues_get, queues_put, queues_pause_post,
     queues_resume_post;
 api_handler tasks_cancel, tasks_retry, tasks_delete, tasks_erase;
+api_handler leases_post, leases_complete_batch, leases_extend_post, leases_complete,
+    leases_fail, leases_release;
+api_handler types_get_list, types_get, types_put_one, types_delete_one;
 api_handler operations_post, operations_list, operations_get, operations_stop;
 
 #endif

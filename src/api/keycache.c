@@ -20,6 +20,7 @@ struct entry {
 	uint8_t hash[APIKEY_HASH];
 	bool good;
 	int app_id;
+	char *scopes;	  /* owned; NULL: everything */
 	int64_t asked_ms; /* when the question was sent that it answers */
 	int64_t again_ms; /* not to be asked again before */
 };
@@ -55,6 +56,7 @@ forget(struct keycache *kc, struct entry *e)
 	(void)hmap_remove(kc->map, e->hash, sizeof(e->hash));
 	TAILQ_REMOVE(&kc->used[e->good], e, link);
 	kc->count[e->good]--;
+	mem_free(e->scopes);
 	mem_free(e);
 }
 
@@ -74,8 +76,8 @@ keycache_free(struct keycache *kc)
 }
 
 enum key_verdict
-keycache_look(
-    struct keycache *kc, const uint8_t hash[APIKEY_HASH], int64_t now_ms, int *app_id)
+keycache_look(struct keycache *kc, const uint8_t hash[APIKEY_HASH], int64_t now_ms,
+    struct key_facts *facts)
 {
 	struct entry *e = hmap_get(kc->map, hash, APIKEY_HASH);
 	int64_t age_ms;
@@ -91,7 +93,8 @@ keycache_look(
 	TAILQ_INSERT_HEAD(&kc->used[e->good], e, link);
 	if (!e->good)
 		return KEY_BAD;
-	*app_id = e->app_id;
+	facts->app_id = e->app_id;
+	facts->scopes = e->scopes;
 	if (age_ms < KEYCACHE_RENEW_MS || now_ms < e->again_ms)
 		return KEY_GOOD;
 	e->again_ms = now_ms + KEYCACHE_AGAIN_MS;
@@ -99,10 +102,11 @@ keycache_look(
 }
 
 static void
-put(struct keycache *kc, const uint8_t hash[APIKEY_HASH], bool good, int app_id,
+put(struct keycache *kc, const uint8_t hash[APIKEY_HASH], const struct key_facts *facts,
     int64_t asked_ms)
 {
 	struct entry *e = hmap_get(kc->map, hash, APIKEY_HASH);
+	bool good = facts != NULL;
 
 	if (e != NULL)
 		forget(kc, e);
@@ -113,9 +117,18 @@ put(struct keycache *kc, const uint8_t hash[APIKEY_HASH], bool good, int app_id,
 		return;
 	memcpy(e->hash, hash, sizeof(e->hash));
 	e->good = good;
-	e->app_id = app_id;
+	if (good) {
+		e->app_id = facts->app_id;
+		/* without memory for its bounds a key is not known at all */
+		if (facts->scopes != NULL &&
+		    (e->scopes = mem_strdup(facts->scopes)) == NULL) {
+			mem_free(e);
+			return;
+		}
+	}
 	e->asked_ms = asked_ms;
 	if (hmap_put(kc->map, e->hash, sizeof(e->hash), e, NULL) != 0) {
+		mem_free(e->scopes);
 		mem_free(e);
 		return;
 	}
@@ -124,16 +137,16 @@ put(struct keycache *kc, const uint8_t hash[APIKEY_HASH], bool good, int app_id,
 }
 
 void
-keycache_good(
-    struct keycache *kc, const uint8_t hash[APIKEY_HASH], int app_id, int64_t asked_ms)
+keycache_good(struct keycache *kc, const uint8_t hash[APIKEY_HASH],
+    const struct key_facts *facts, int64_t asked_ms)
 {
-	put(kc, hash, true, app_id, asked_ms);
+	put(kc, hash, facts, asked_ms);
 }
 
 void
 keycache_bad(struct keycache *kc, const uint8_t hash[APIKEY_HASH], int64_t asked_ms)
 {
-	put(kc, hash, false, 0, asked_ms);
+	put(kc, hash, NULL, asked_ms);
 }
 
 size_t

@@ -34,12 +34,17 @@ enum key_verdict {
 
 struct keycache *keycache_create(void) ATTR_CHECK; /* NULL: no memory */
 void keycache_free(struct keycache *kc);
-/* app_id is filled when the key is good */
-enum key_verdict keycache_look(
-    struct keycache *kc, const uint8_t hash[APIKEY_HASH], int64_t now_ms, int *app_id);
+/* what a good key stands for; borrowed until the cache is changed */
+struct key_facts {
+	int app_id;
+	const char *scopes; /* words with spaces between; NULL: it may do everything */
+};
+/* facts are filled when the key is good */
+enum key_verdict keycache_look(struct keycache *kc, const uint8_t hash[APIKEY_HASH],
+    int64_t now_ms, struct key_facts *facts);
 /* both replace what was known; out of memory: nothing is */
-void keycache_good(
-    struct keycache *kc, const uint8_t hash[APIKEY_HASH], int app_id, int64_t asked_ms);
+void keycache_good(struct keycache *kc, const uint8_t hash[APIKEY_HASH],
+    const struct key_facts *facts, int64_t asked_ms);
 void keycache_bad(
     struct keycache *kc, const uint8_t hash[APIKEY_HASH], int64_t asked_ms);
 size_t keycache_count(const struct keycache *kc);

@@ -372,6 +372,7 @@ fill_defaults(const struct settings *s, bool has_priority, bool has_attempts,
 				tr->priority = (int16_t)q->priority;
 		}
 	}
+	tr->own_attempts = has_attempts;
 	if (!has_attempts) {
 		tr->max_attempts = (int16_t)s->tasks_max_attempts;
 		TAILQ_FOREACH (t, &s->types, link) {

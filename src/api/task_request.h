@@ -42,6 +42,7 @@ struct task_request {
 	int16_t priority;
 	bool own_priority; /* the task says it */
 	int16_t max_attempts;
+	bool own_attempts;  /* the task says it */
 	int32_t timeout_ms; /* 0: the type's */
 	int64_t run_at_us;  /* 0: now */
 	int64_t delay_ms;

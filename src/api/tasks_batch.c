@@ -148,6 +148,7 @@ parse_items(struct call *c, struct missing *m)
 		}
 		if (is_special(c, &tr))
 			return 1;
+		call_type_defaults(c, &tr);
 		fill_item(it, &tr);
 		it->queue_id = names_queue_id(api->names, c->app_id, tr.queue);
 		it->type_id = names_type_id(api->names, tr.type);

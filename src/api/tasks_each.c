@@ -66,6 +66,7 @@ tasks_each_parse(struct call *c)
 			call_refuse(c, &why);
 			return NULL;
 		}
+		call_type_defaults(c, &trs[i]);
 	}
 	return trs;
 }

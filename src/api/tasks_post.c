@@ -304,9 +304,12 @@ tasks_post(struct api *api, struct httpreq *req, int app_id)
 	    params_known(req, known, &why) != 0 ||
 	    params_wait(req, &c->wait_ms, &why) != 0 ||
 	    task_request_parse(body, len, api->settings, engine_now_us(api->engine),
-		&c->task, &why) != 0)
+		&c->task, &why) != 0) {
 		call_refuse(c, &why);
-	else if (c->task.special || httpreq_header(req, "Idempotency-Key") != NULL)
+		return;
+	}
+	call_type_defaults(c, &c->task);
+	if (c->task.special || httpreq_header(req, "Idempotency-Key") != NULL)
 		submit_each(c);
 	else if (names_known(c))
 		submit(c);

@@ -64,7 +64,7 @@ tell_ended(const struct why_row *r, struct jsonw *w)
 static bool
 is_running(const struct why_row *r)
 {
-	return r->state == TASK_RUNNING;
+	return r->state == TASK_RUNNING && r->lease_until_us == 0;
 }
 
 static void
@@ -84,6 +84,33 @@ tell_running(const struct why_row *r, struct jsonw *w)
 
 	jsonw_member_string(w, "worker", owner_worker_text(&r->owner, worker));
 	jsonw_member_time(w, "since", r->started_us);
+	jsonw_member_int(w, "attempt", r->attempt);
+}
+
+static bool
+is_leased(const struct why_row *r)
+{
+	return r->state == TASK_RUNNING && r->lease_until_us != 0;
+}
+
+static void
+say_leased(const struct why_row *r, char *to, size_t size)
+{
+	char text[CLOCK_TEXT_SIZE], until[CLOCK_TEXT_SIZE];
+
+	snprintf(to, size,
+	    "An outside worker%s%s has it since %s, as attempt %d; its lease lasts "
+	    "until %s.",
+	    r->holder != NULL ? ", " : "", r->holder != NULL ? r->holder : "",
+	    when(r->leased_us, text), r->attempt, when(r->lease_until_us, until));
+}
+
+static void
+tell_leased(const struct why_row *r, struct jsonw *w)
+{
+	jsonw_member_string(w, "holder", r->holder);
+	jsonw_member_time(w, "since", r->leased_us);
+	jsonw_member_time(w, "until", r->lease_until_us);
 	jsonw_member_int(w, "attempt", r->attempt);
 }
 
@@ -266,7 +293,7 @@ tell_scheduled(const struct why_row *r, struct jsonw *w)
 static bool
 is_not_served(const struct why_row *r)
 {
-	return waits(r) && !r->served;
+	return waits(r) && !r->served && !r->pull;
 }
 
 static void
@@ -422,6 +449,27 @@ tell_type_too_fast(const struct why_row *r, struct jsonw *w)
  */
 
 static bool
+waits_for_worker(const struct why_row *r)
+{
+	return r->state == TASK_QUEUED && r->pull && r->ahead >= 0;
+}
+
+static void
+say_for_worker(const struct why_row *r, char *to, size_t size)
+{
+	snprintf(to, size,
+	    "No worker outside has leased it yet: its type, %s, is for those that ask "
+	    "for tasks of queue %s.",
+	    r->type, r->queue);
+}
+
+static void
+tell_for_worker(const struct why_row *r, struct jsonw *w)
+{
+	jsonw_member_string(w, "type", r->type);
+}
+
+static bool
 is_in_line(const struct why_row *r)
 {
 	return r->state == TASK_QUEUED && r->ahead >= 0;
@@ -457,6 +505,7 @@ static const struct reason {
     {NULL, has_ended, say_ended, tell_ended},
     {"cancelling", is_cancelling, say_cancelling, tell_cancelling},
     {"running", is_running, say_running, tell_running},
+    {"leased", is_leased, say_leased, tell_leased},
     {"deadline", is_over, say_over, tell_over},
     {"paused", is_paused, say_paused, tell_paused},
     {"parents", has_parents, say_parents, tell_parents},
@@ -468,6 +517,7 @@ static const struct reason {
     {"limited", type_is_full, say_type_full, tell_type_full},
     {"limited", queue_is_too_fast, say_queue_too_fast, tell_queue_too_fast},
     {"limited", type_is_too_fast, say_type_too_fast, tell_type_too_fast},
+    {"waits_for_worker", waits_for_worker, say_for_worker, tell_for_worker},
     {"in_line", is_in_line, say_in_line, tell_in_line},
 };
 

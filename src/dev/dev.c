@@ -325,7 +325,8 @@ make_key(struct dev *d, struct session *se, struct err *err)
 		if (search.live)
 			return 0;
 	}
-	if (admin_key_create(se, DEMO_APPLICATION, "shoald --dev", 0, &key, err) != 0)
+	if (admin_key_create(
+		se, DEMO_APPLICATION, "shoald --dev", 0, NULL, &key, err) != 0)
 		return -1;
 	str_copy(d->state.api_key, sizeof(d->state.api_key), key.text);
 	explicit_bzero(&key, sizeof(key));

@@ -136,6 +136,7 @@ on_beaten(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	    &e->board->clock_offset_us, pgrows_int(rows, 0, 1) - clock_wall_us());
 	atomic_store(&e->board->cluster_beat, pgrows_int(rows, 0, 3));
 	atomic_store(&e->board->peers, (int32_t)pgrows_int(rows, 0, 5));
+	atomic_store(&e->board->registry_rev, pgrows_int(rows, 0, 6));
 	if (pgrows_bool(rows, 0, 2))
 		leader_campaign(e->leader);
 }
@@ -230,6 +231,7 @@ on_tick(void *arg)
 
 	loop_timer_start_ms(b->timer, TICK_MS);
 	e->peers = peers > 0 ? peers : 1;
+	registry_look(e->registry, atomic_load(&e->board->registry_rev));
 	engine_check_drained(e);
 	/* (a worker that has left is not alive there either) */
 	if (e->registered && atomic_load(&e->slot->disowned) && !e->ending &&

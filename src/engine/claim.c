@@ -132,7 +132,7 @@ claim_purse(struct dispatch *d, int most)
 	pgparam_array_end(p);
 	pgparam_array(p, PGTYPE_INT4);
 	for (t = types_next(e->types, NULL); t != NULL; t = types_next(e->types, t)) {
-		places = types_free_places(e->types, t);
+		places = t->kind == HANDLER_PULL ? 0 : types_free_places(e->types, t);
 		if ((t->kind == HANDLER_EXEC) != d->commands || places < 0)
 			places = 0;
 		pgparam_elem_int4(p, places);

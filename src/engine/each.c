@@ -367,6 +367,7 @@ accepted(struct each *s, const struct pgrows *rows)
 		} else {
 			score_add(s->engine->slot, SCORE_tasks_submitted_total,
 			    r->replayed ? 0 : r->count);
+			engine_due_outside(s->engine, r->app_id);
 			r->cb(r, NULL, r->arg);
 		}
 	}

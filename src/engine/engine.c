@@ -24,6 +24,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "engine/internal.h"
+#include "store/leases.h"
 #include "store/migrate.h"
 
 #define START_AGAIN_MS 200
@@ -35,6 +36,7 @@
 static void on_schema(const struct pgrows *rows, const struct pgerr *pe, void *arg);
 static void on_registered(const struct pgrows *rows, const struct pgerr *pe, void *arg);
 static void on_types(const struct err *err, void *arg);
+static void on_limits(const struct pgrows *rows, const struct pgerr *pe, void *arg);
 static void on_serving(const struct pgrows *rows, const struct pgerr *pe, void *arg);
 static void try_start(void *arg);
 static void flush_hints(void *arg);
@@ -173,8 +175,10 @@ take_queue(struct engine *e, const char *text, size_t len)
 		return false;
 	memcpy(number, text + 6, len - 6);
 	number[len - 6] = '\0';
-	if (str_to_i64(number, &id) == 0 && id > 0 && id <= INT32_MAX)
+	if (str_to_i64(number, &id) == 0 && id > 0 && id <= INT32_MAX) {
 		names_queue_changed(e->names, (int)id);
+		leases_queue_changed(e->leases, (int)id);
+	}
 	return true;
 }
 
@@ -217,6 +221,10 @@ on_ctl(const char *text, size_t len, void *arg)
 		leader_operate(e->leader);
 	else if (is_cancel(e, text, len))
 		cancels_look(e->cancels);
+	else if (is_word(text, len, "types"))
+		registry_changed(e->registry);
+	else if (len > 5 && memcmp(text, "pull ", 5) == 0)
+		leases_told(e->leases, text, len);
 	else if (!take_queue(e, text, len)) /* a newer node may say more */
 		log_debug(NULL, "unknown message left alone", "bytes=%zu", len);
 }
@@ -285,6 +293,8 @@ engine_create(struct loop *l, struct resolver *rv, const struct engine_opts *opt
 	    (e->audit = audit_create(e, err)) == NULL ||
 	    (e->reports = reports_create(e, err)) == NULL ||
 	    (e->cancels = cancels_create(e, err)) == NULL ||
+	    (e->registry = registry_create(e, err)) == NULL ||
+	    (e->leases = leases_create(e, err)) == NULL ||
 	    (e->broker = broker_create(l, rv, &bo, err)) == NULL ||
 	    (e->store = store_create(l, rv, e->settings, on_store, e, err)) == NULL ||
 	    (e->names = names_create(l, e->store, err)) == NULL)
@@ -310,6 +320,8 @@ engine_free(struct engine *e)
 		leader_quit(e->leader);
 	if (e->waiters != NULL)
 		waiters_end_all(e->waiters);
+	if (e->leases != NULL)
+		leases_end_all(e->leases);
 	store_free(e->store);
 	broker_free(e->broker);
 	names_free(e->names);
@@ -324,6 +336,8 @@ engine_free(struct engine *e)
 	audit_free(e->audit);
 	reports_free(e->reports);
 	cancels_free(e->cancels);
+	leases_free(e->leases);
+	registry_free(e->registry);
 	types_free(e->types);
 	loop_timer_free(e->start_timer);
 	loop_defer_free(e->hint_defer);
@@ -433,7 +447,7 @@ on_types(const struct err *err, void *arg)
 	}
 	pgparam_init(&p);
 	types_serve_params(e->types, &p);
-	rc = store_exec(e->store, STORE_READ, &sql_serve, &p, on_serving, e, NULL);
+	rc = store_exec(e->store, STORE_READ, &sql_serve, &p, on_limits, e, NULL);
 	pgparam_fini(&p);
 	if (rc != 0)
 		start_later(e);
@@ -441,9 +455,11 @@ on_types(const struct err *err, void *arg)
 
 /* no task of a type starts here before its limits are committed */
 static void
-on_serving(const struct pgrows *rows, const struct pgerr *pe, void *arg)
+on_limits(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 {
 	struct engine *e = arg;
+	struct pgparam p;
+	int rc;
 
 	(void)rows;
 	if (pe != NULL) {
@@ -452,7 +468,28 @@ on_serving(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		start_later(e);
 		return;
 	}
+	pgparam_init(&p);
+	types_tell_params(e->types, &p);
+	rc = store_exec(e->store, STORE_READ, &types_tell, &p, on_serving, e, NULL);
+	pgparam_fini(&p);
+	if (rc != 0)
+		start_later(e);
+}
+
+static void
+on_serving(const struct pgrows *rows, const struct pgerr *pe, void *arg)
+{
+	struct engine *e = arg;
+
+	(void)rows;
+	if (pe != NULL) {
+		log_warn(NULL, "the task types could not be told to the database",
+		    "sqlstate=%s reason=\"%.200s\"", pe->sqlstate, pe->text);
+		start_later(e);
+		return;
+	}
 	e->starting = false;
+	registry_changed(e->registry);
 	e->serving = true;
 	log_info(NULL, "worker serves tasks", " ");
 	check_serving(e);
@@ -546,6 +583,7 @@ engine_queue_changed(struct engine *e, int queue_id)
 
 	snprintf(text, sizeof(text), "queue %d", queue_id);
 	names_queue_changed(e->names, queue_id);
+	leases_queue_changed(e->leases, queue_id);
 	broker_publish(e->broker, text);
 	engine_requeue(e);
 }
@@ -590,7 +628,8 @@ static bool
 is_drained(const struct engine *e)
 {
 	return dispatch_idle(e->dispatch) && finish_idle(e->finish) &&
-	       recover_idle(e->recover) && reports_idle(e->reports);
+	       recover_idle(e->recover) && reports_idle(e->reports) &&
+	       leases_idle(e->leases);
 }
 
 /*
@@ -650,6 +689,7 @@ void
 engine_give_up(struct engine *e)
 {
 	waiters_end_all(e->waiters);
+	leases_end_all(e->leases);
 	e->gave_up = true;
 	dispatch_give_up(e->dispatch);
 	engine_check_drained(e);
@@ -685,6 +725,32 @@ struct waiters *
 engine_waiters(struct engine *e)
 {
 	return e->waiters;
+}
+
+struct registry *
+engine_registry(struct engine *e)
+{
+	return e->registry;
+}
+
+struct leases *
+engine_leases(struct engine *e)
+{
+	return e->leases;
+}
+
+void
+engine_types_changed(struct engine *e)
+{
+	registry_changed(e->registry);
+	broker_publish(e->broker, "types");
+}
+
+void
+engine_due_outside(struct engine *e, int app_id)
+{
+	if (registry_has_pull(e->registry, app_id))
+		leases_hint(e->leases, app_id, 0);
 }
 
 struct store *

@@ -23,7 +23,9 @@
 
 struct each;
 struct engine;
+struct leases;
 struct names;
+struct registry;
 struct store;
 struct submit;
 struct waiters;
@@ -73,6 +75,14 @@ struct each *engine_each(struct engine *e);
 struct names *engine_names(struct engine *e);
 struct waiters *engine_waiters(struct engine *e);
 struct store *engine_store(struct engine *e);
+struct registry *engine_registry(struct engine *e);
+struct leases *engine_leases(struct engine *e);
+/* the types of an application have changed, and PostgreSQL knows: told to all workers
+ */
+void engine_types_changed(struct engine *e);
+/* a task of this application is queued, by a way that does not know its type: if it has
+ * tasks for workers outside, those who wait for one look */
+void engine_due_outside(struct engine *e, int app_id);
 /* a schedule has changed, and PostgreSQL knows: told to the leader */
 void engine_schedules_changed(struct engine *e);
 /* PostgreSQL's time as learned from the last beat, microseconds since 1970; this node's

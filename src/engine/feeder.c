@@ -583,6 +583,9 @@ read_promoted(struct feeder *f, const struct pgrows *pg, struct promoted *pr)
 			continue;
 		if (pgrows_int(pg, i, 9) > f->due_us)
 			f->due_us = pgrows_int(pg, i, 9);
+		if (registry_is_pull(f->engine->registry, (int)pgrows_int(pg, i, 1),
+			(int)pgrows_int(pg, i, 3)))
+			leases_hint(f->engine->leases, (int)pgrows_int(pg, i, 1), 0);
 		pgrows_uuid(pg, i, 2, &pr->ids[pr->count++]);
 	}
 	if (pr->count > 1)

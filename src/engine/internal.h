@@ -11,7 +11,9 @@
 #include "engine/each.h"
 #include "engine/engine.h"
 #include "engine/handler.h"
+#include "engine/leases.h"
 #include "engine/names.h"
+#include "engine/registry.h"
 #include "engine/submit.h"
 #include "engine/waiters.h"
 #include "model/backoff.h"
@@ -26,6 +28,7 @@ struct dispatch;
 struct finish;
 struct beat;
 struct feeder;
+struct expiry;
 struct leader;
 struct operate;
 struct prune;
@@ -61,6 +64,8 @@ struct engine {
 	struct audit *audit;
 	struct reports *reports;
 	struct cancels *cancels;
+	struct registry *registry;
+	struct leases *leases;
 
 	/* schema and registration, again after a failure */
 	struct loop_timer *start_timer;
@@ -99,7 +104,7 @@ struct type_entry {
 };
 struct types *types_create(struct engine *e, struct err *err) ATTR_CHECK;
 void types_free(struct types *ts);
-struct type_entry *types_by_id(struct types *ts, int id); /* NULL: not served here */
+struct type_entry *types_by_id(struct types *ts, int id); /* NULL: not run here */
 struct type_entry *types_by_name(struct types *ts, const char *name);
 bool types_take_place(struct types *ts, struct type_entry *t);
 void types_put_place(struct types *ts, struct type_entry *t);
@@ -116,6 +121,8 @@ struct type_entry *types_next(
 int types_learn(struct types *ts, names_cb *cb, void *arg, struct err *err) ATTR_CHECK;
 /* parameters of sql_serve: what we serve, and the limits that our settings give */
 void types_serve_params(struct types *ts, struct pgparam *p);
+/* parameters of types_tell: what our settings say of each type */
+void types_tell_params(struct types *ts, struct pgparam *p);
 
 /* submit.c */
 struct submit *submit_create(struct engine *e, struct err *err) ATTR_CHECK;
@@ -211,6 +218,14 @@ void waiters_done(struct waiters *ws, int app_id, const struct uuid *id);
 void waiters_end_all(
     struct waiters *ws); /* the worker leaves: all are told "not ended" */
 
+/* leases.c */
+struct leases *leases_create(struct engine *e, struct err *err) ATTR_CHECK;
+void leases_free(struct leases *ls);
+void leases_told(struct leases *ls, const char *text, size_t len); /* a message */
+/* a queue was resumed, or its limits are others */
+void leases_queue_changed(struct leases *ls, int queue_id);
+bool leases_idle(const struct leases *ls); /* nothing is under way */
+
 /* beat.c: the node's heartbeat in PostgreSQL */
 struct beat *beat_create(struct engine *e, struct err *err) ATTR_CHECK;
 void beat_free(struct beat *b);
@@ -242,6 +257,14 @@ void feeder_hint(struct feeder *f);
 void feeder_requeue(struct feeder *f); /* the list is to be made anew */
 void feeder_renew_places(struct feeder *f);
 
+/* expiry.c: takes back leases whose time is over */
+struct expiry *expiry_create(struct engine *e, struct err *err) ATTR_CHECK;
+void expiry_free(struct expiry *x);
+void expiry_start(struct expiry *x); /* this worker leads, and has PostgreSQL */
+void expiry_stop(struct expiry *x);
+/* the first lease is over in so long */
+void expiry_told(struct expiry *x, int64_t wait_ms);
+
 /* prune.c: removes finished tasks whose time is over */
 struct prune *prune_create(struct engine *e, struct err *err) ATTR_CHECK;
 void prune_free(struct prune *p);
@@ -251,6 +274,14 @@ void prune_stop(struct prune *p);
 int64_t prune_rest_ms(int64_t took_ms, int64_t pass_ms);
 /* ... and the next batch; full: this one was looked at to its last row */
 int prune_batch(int batch, int64_t took_ms, bool full);
+/* how long finished tasks are kept for what all take, if that was now_ms; 0: for any
+ * time */
+struct prune_size {
+	int64_t bytes, limit; /* limit 0: none */
+	int64_t keep_ms;      /* by the settings; 0: for ever */
+	int64_t oldest_ms;    /* since the submit of the oldest task */
+};
+int64_t prune_size_keep_ms(const struct prune_size *s, int64_t now_ms);
 
 /* schedules.c: makes the tasks of schedules */
 struct schedules *schedules_create(struct engine *e, struct err *err) ATTR_CHECK;

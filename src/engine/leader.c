@@ -51,6 +51,7 @@ struct leader {
 	struct schedules *schedules;
 	struct tidy *tidy;
 	struct operate *operate;
+	struct expiry *expiry;
 	bool leading;
 	bool asking;
 	struct hmap *watched;
@@ -89,9 +90,11 @@ leader_create(struct engine *e, struct err *err)
 	ld->schedules = schedules_create(e, err);
 	ld->tidy = tidy_create(e, err);
 	ld->operate = operate_create(e, err);
+	ld->expiry = expiry_create(e, err);
 	if (ld->redis_timer == NULL || ld->watched == NULL || ld->watch_timer == NULL ||
 	    ld->sweep_timer == NULL || ld->feeder == NULL || ld->prune == NULL ||
-	    ld->schedules == NULL || ld->tidy == NULL || ld->operate == NULL) {
+	    ld->schedules == NULL || ld->tidy == NULL || ld->operate == NULL ||
+	    ld->expiry == NULL) {
 		leader_free(ld);
 		err_set(err, ERR_NOMEM, "leader");
 		return NULL;
@@ -127,6 +130,7 @@ leader_free(struct leader *ld)
 	schedules_free(ld->schedules);
 	tidy_free(ld->tidy);
 	operate_free(ld->operate);
+	expiry_free(ld->expiry);
 	mem_free(ld);
 }
 
@@ -218,6 +222,7 @@ stop(struct leader *ld)
 	schedules_stop(ld->schedules);
 	tidy_stop(ld->tidy);
 	operate_stop(ld->operate);
+	expiry_stop(ld->expiry);
 	forget_watched(ld);
 	loop_timer_stop(ld->watch_timer);
 	loop_timer_stop(ld->sweep_timer);
@@ -233,6 +238,7 @@ leader_quit(struct leader *ld)
 	schedules_stop(ld->schedules);
 	tidy_stop(ld->tidy);
 	operate_stop(ld->operate);
+	expiry_stop(ld->expiry);
 }
 
 void
@@ -299,6 +305,7 @@ leader_store(struct leader *ld, bool up)
 		schedules_start(ld->schedules);
 		tidy_start(ld->tidy);
 		operate_start(ld->operate);
+		expiry_start(ld->expiry);
 		loop_timer_start_ms(ld->watch_timer, 0);
 		leader_sweep_soon(ld);
 	} else {
@@ -307,6 +314,7 @@ leader_store(struct leader *ld, bool up)
 		schedules_stop(ld->schedules);
 		tidy_stop(ld->tidy);
 		operate_stop(ld->operate);
+		expiry_stop(ld->expiry);
 		forget_watched(ld);
 		loop_timer_stop(ld->watch_timer);
 		loop_timer_stop(ld->sweep_timer);
@@ -388,6 +396,8 @@ on_watch(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		operate_look(ld->operate);
 	if (pgrows_count(rows) > 0 && !pgrows_is_null(rows, 0, 3))
 		schedules_told(ld->schedules, pgrows_int(rows, 0, 3));
+	if (pgrows_count(rows) > 0 && !pgrows_is_null(rows, 0, 4))
+		expiry_told(ld->expiry, pgrows_int(rows, 0, 4));
 	while ((w = hmap_next(ld->watched, &cursor)) != NULL) {
 		/*
 		 * A count was seen to stand still until the question left, not until

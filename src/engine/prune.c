@@ -19,6 +19,10 @@
  * Queues may have times of their own.  The shortest one of an application's moves the
  * bound of its walk alone, so a statement is for applications of one bound.
  *
+ * Where all tasks together take more than tasks.keep_size, finished ones are kept for
+ * less time than the settings say: before each pass the size is estimated, and the time
+ * moved towards the one at which what is kept fits.
+ *
  * One statement is under way at a time, and then there is a rest of three times as
  * long, so that it costs a quarter of one backend at most; less rest the longer a pass
  * lasts, since it is behind then.  A slow statement halves the batch.
@@ -54,8 +58,9 @@
 #define HOUR_MS	    (60 * MINUTE_MS)
 #define LAP_REST    20 /* times what the last lap took, or an hour, between two */
 #define FOR_EVER_MS                                                                    \
-	MINUTE_MS    /* nothing is over: between two questions whether it is so */
-#define LARGE 100000 /* a pass that removes more is told, once an hour */
+	MINUTE_MS /* nothing is over: between two questions whether it is so */
+#define LARGE	     100000 /* a pass that removes more is told, once an hour */
+#define SIZE_KEEP_MS (10 * MINUTE_MS) /* the size makes no task go sooner than that */
 
 /* of one application */
 struct walk {
@@ -74,8 +79,12 @@ struct prune {
 	bool open; /* a statement is under way */
 	int64_t asked_ms;
 	int batch;
-	int64_t keep_all_ms; /* the shortest time by the settings; 0: for ever */
-	int64_t keep_ms;     /* the shortest time that anything is kept; 0: for ever */
+	int64_t
+	    size_keep_ms; /* how long finished ones are kept for their size; 0: any */
+	int64_t size_told_ms; /* that they go before their time; 0: never */
+	int64_t finished_ms;  /* how long finished ones are kept; 0: for ever */
+	int64_t keep_all_ms;  /* the shortest time of any but queues'; 0: for ever */
+	int64_t keep_ms;      /* the shortest time that anything is kept; 0: for ever */
 	/* one for each application, by its number: as many as there are */
 	struct walk *walks;
 	size_t count;
@@ -93,6 +102,7 @@ struct prune {
 };
 
 static void on_time(void *arg);
+static void on_bytes(const struct pgrows *rows, const struct pgerr *pe, void *arg);
 static void on_apps(const struct pgrows *rows, const struct pgerr *pe, void *arg);
 static void on_pruned(const struct pgrows *rows, const struct pgerr *pe, void *arg);
 
@@ -101,6 +111,15 @@ static int64_t
 shorter(int64_t a_ms, int64_t b_ms)
 {
 	return a_ms == 0 || (b_ms != 0 && b_ms < a_ms) ? b_ms : a_ms;
+}
+
+static void
+set_times(struct prune *p)
+{
+	const struct settings *s = p->engine->settings;
+
+	p->finished_ms = shorter(s->tasks_keep_finished_ms, p->size_keep_ms);
+	p->keep_all_ms = shorter(p->finished_ms, s->tasks_keep_failed_ms);
 }
 
 struct prune *
@@ -115,8 +134,8 @@ prune_create(struct engine *e, struct err *err)
 	}
 	p->engine = e;
 	p->batch = BATCH_FIRST;
-	p->keep_all_ms = p->keep_ms = shorter(
-	    e->settings->tasks_keep_finished_ms, e->settings->tasks_keep_failed_ms);
+	set_times(p);
+	p->keep_ms = p->keep_all_ms;
 	pgparam_init(&p->params);
 	return p;
 }
@@ -170,6 +189,28 @@ prune_batch(int batch, int64_t took_ms, bool full)
 	if (batch < BATCH_LEAST)
 		return BATCH_LEAST;
 	return batch < BATCH_MOST ? batch : BATCH_MOST;
+}
+
+int64_t
+prune_size_keep_ms(const struct prune_size *s, int64_t now_ms)
+{
+	int64_t ms = now_ms;
+	double fits;
+
+	if (s->limit == 0)
+		return 0;
+	if (s->bytes > s->limit) {
+		ms = shorter(shorter(ms, s->keep_ms), s->oldest_ms);
+		/* as if as many had been submitted at all times, and a little less;
+		 * they were not, so no more than half is believed at once */
+		fits = 0.97 * (double)s->limit / (double)s->bytes;
+		ms = (int64_t)((double)ms * (fits > 0.5 ? fits : 0.5));
+		return ms > SIZE_KEEP_MS ? ms : SIZE_KEEP_MS;
+	}
+	if (s->bytes < s->limit / 20 * 19)
+		ms += ms / 10;
+	/* it binds no more */
+	return ms >= (s->keep_ms != 0 ? s->keep_ms : 2 * s->oldest_ms) ? 0 : ms;
 }
 
 /* a hundredth of the time that tasks are kept, within bounds */
@@ -245,7 +286,7 @@ look(struct prune *p)
 		pgparam_elem_uuid(params, &asked[i]->at);
 	pgparam_array_end(params);
 	pgparam_uuid(params, &asked[0]->bound);
-	add_keep(params, s->tasks_keep_finished_ms);
+	add_keep(params, p->finished_ms);
 	add_keep(params, s->tasks_keep_failed_ms);
 	pgparam_int4(params, p->batch);
 	ask(p, &sql_prune, params, on_pruned);
@@ -260,8 +301,66 @@ on_time(void *arg)
 		return;
 	if (p->passing)
 		look(p);
+	else if (p->engine->settings->tasks_keep_size_bytes > 0)
+		ask(p, &sql_task_bytes, NULL, on_bytes);
 	else
 		ask(p, &sql_prune_apps, NULL, on_apps);
+}
+
+/* milliseconds since 1970 that an id begins with */
+static int64_t
+id_ms(const struct uuid *id)
+{
+	int64_t ms = 0;
+
+	for (int i = 0; i < 6; i++)
+		ms = ms << 8 | id->b[i];
+	return ms;
+}
+
+static void
+tell_size(struct prune *p, const struct prune_size *s)
+{
+	int64_t now_ms = loop_now_ms(p->engine->loop);
+
+	if (p->size_told_ms != 0 && now_ms - p->size_told_ms < HOUR_MS)
+		return;
+	p->size_told_ms = now_ms;
+	log_warn(NULL,
+	    "tasks take more than tasks.keep_size: finished ones go before their time",
+	    "bytes=%lld keep_size=%lld kept_seconds=%lld", (long long)s->bytes,
+	    (long long)s->limit, (long long)(p->size_keep_ms / 1000));
+}
+
+static void
+on_bytes(const struct pgrows *rows, const struct pgerr *pe, void *arg)
+{
+	struct prune *p = arg;
+	const struct settings *set = p->engine->settings;
+	struct prune_size s = {.limit = set->tasks_keep_size_bytes,
+	    .keep_ms = set->tasks_keep_finished_ms};
+	struct uuid first;
+
+	p->open = false;
+	if (!p->running)
+		return;
+	if (pe != NULL) {
+		fail(p, pe);
+		return;
+	}
+	/* there is no task at all: nothing is too large */
+	if (pgrows_count(rows) == 1 && !pgrows_is_null(rows, 0, 1)) {
+		s.bytes = pgrows_int(rows, 0, 0);
+		pgrows_uuid(rows, 0, 1, &first);
+		s.oldest_ms = engine_now_us(p->engine) / 1000 - id_ms(&first);
+		if (s.oldest_ms < 1)
+			s.oldest_ms = 1;
+	}
+	p->size_keep_ms = prune_size_keep_ms(&s, p->size_keep_ms);
+	if (s.bytes > s.limit)
+		tell_size(p, &s);
+	set_times(p);
+	ask(p, &sql_prune_apps, NULL, on_apps);
 }
 
 static void

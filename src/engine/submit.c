@@ -510,6 +510,11 @@ push_batch(struct submit *s)
 
 		if (it->place != NULL || (!it->scheduled && it->held == SUBMIT_PAUSED))
 			continue; /* it runs here, or not now */
+		if (t == NULL && !it->scheduled &&
+		    registry_is_pull(e->registry, g->app_id, it->type_id)) {
+			leases_hint(e->leases, g->app_id, it->queue_id);
+			continue; /* no worker of ours runs it */
+		}
 		if (it->scheduled || !direct || t == NULL || t->metered || t->limited ||
 		    is_held(s, it))
 			hint = true;

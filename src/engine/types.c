@@ -126,7 +126,7 @@ types_by_id(struct types *ts, int id)
 
 	TAILQ_FOREACH (t, &ts->all, link) {
 		if (t->id == id && id != 0)
-			return t;
+			return t->kind != HANDLER_PULL ? t : NULL;
 	}
 	return NULL;
 }
@@ -221,7 +221,7 @@ types_places_text(struct types *ts, struct strbuf *out)
 
 	strbuf_printf(out, "%d/%d", ts->slots, types_free_slots(ts));
 	TAILQ_FOREACH (t, &ts->all, link) {
-		if (t->id == 0)
+		if (t->id == 0 || t->kind == HANDLER_PULL)
 			continue;
 		/* -1: as many as there are slots */
 		strbuf_printf(
@@ -284,6 +284,56 @@ types_learn(struct types *ts, names_cb *cb, void *arg, struct err *err)
 #define EACH_SET(ts, s, t)                                                             \
 	TAILQ_FOREACH ((s), &(ts)->engine->settings->types, link)                      \
 		if (((t) = types_by_name((ts), (s)->type)) != NULL && (t)->id != 0)
+
+/* settings of a built-in type name no handler: its own kind counts */
+static int64_t
+told_timeout_ms(const struct type_entry *t)
+{
+	return t->settings != NULL ? t->settings->timeout_ms : 0;
+}
+
+void
+types_tell_params(struct types *ts, struct pgparam *p)
+{
+	struct backoff b;
+	char text[BACKOFF_TEXT_SIZE];
+	struct type_entry *t;
+
+	pgparam_array(p, PGTYPE_INT4);
+	TAILQ_FOREACH (t, &ts->all, link)
+		pgparam_elem_int4(p, t->id);
+	pgparam_array_end(p);
+	pgparam_array(p, PGTYPE_INT2);
+	TAILQ_FOREACH (t, &ts->all, link)
+		pgparam_elem_int2(p, (int16_t)t->kind);
+	pgparam_array_end(p);
+	pgparam_array(p, PGTYPE_INT8);
+	TAILQ_FOREACH (t, &ts->all, link) {
+		if (told_timeout_ms(t) > 0)
+			pgparam_elem_int8(p, told_timeout_ms(t));
+		else
+			pgparam_elem_null(p);
+	}
+	pgparam_array_end(p);
+	pgparam_array(p, PGTYPE_INT4);
+	TAILQ_FOREACH (t, &ts->all, link) {
+		if (t->settings != NULL && t->settings->max_attempts > 0)
+			pgparam_elem_int4(p, (int32_t)t->settings->max_attempts);
+		else
+			pgparam_elem_null(p);
+	}
+	pgparam_array_end(p);
+	pgparam_array(p, PGTYPE_TEXT);
+	TAILQ_FOREACH (t, &ts->all, link) {
+		if (t->settings != NULL && type_backoff(t->settings, &b) != NULL) {
+			backoff_text(&b, text);
+			pgparam_elem_text(p, text, strlen(text));
+		} else {
+			pgparam_elem_null(p);
+		}
+	}
+	pgparam_array_end(p);
+}
 
 static void
 add_rates(struct types *ts, struct pgparam *p, bool periods)

@@ -64,6 +64,11 @@ enum score_state {
 	X(batches_total, "counter", "Statements of the hot path sent to PostgreSQL.")  \
 	X(redis_connections_lost_total, "counter", "Redis connections lost.")          \
 	X(database_connections_lost_total, "counter", "PostgreSQL connections lost.")  \
+	X(leases_given_total, "counter", "Tasks leased to workers outside.")           \
+	X(leases_undone_total, "counter",                                              \
+	    "Leases given back because their client had hung up.")                     \
+	X(leases_expired_total, "counter", "Leases whose time ran out.")               \
+	X(lease_waiters, "gauge", "Requests that wait for a task to lease.")           \
 	X(waiters, "gauge", "Requests that wait for a task's end.")                    \
 	X(memory_bytes, "gauge", "Private resident memory.")
 
@@ -131,7 +136,8 @@ struct scoreboard {
 	_Atomic int64_t beat_sent_ms; /* when it last asked, monotonic */
 	_Atomic int64_t cluster_beat; /* the leader's count */
 	_Atomic int64_t
-	    clock_offset_us;   /* PostgreSQL's clock minus this node's wall clock */
+	    clock_offset_us; /* PostgreSQL's clock minus this node's wall clock */
+	_Atomic int64_t registry_rev; /* of the types in PostgreSQL; 0: not known yet */
 	_Atomic int32_t peers; /* living workers of the cluster; 0: not known yet */
 	_Atomic uint64_t retired[SCORE_COUNTER_COUNT]; /* counters of ended workers,
 							  added by the master */

@@ -33,7 +33,8 @@
 #define HOUR   (60 * MINUTE)
 #define DAY    (24 * HOUR)
 
-static const char *const handler_choices[] = {"builtin", "exec", NULL};
+static const char *const handler_choices[] = {
+    "builtin", "exec", "stream", "http", "pull", NULL};
 static const char *const level_choices[] = {"error", "warn", "info", "debug", NULL};
 
 static void *type_get(void *settings, const char *name, struct err *err);
@@ -217,6 +218,9 @@ static const struct conf_key keys[] = {
 	{ .section = "tasks", .name = "keep_failed", .type = CONF_DURATION, .offset = S(tasks_keep_failed_ms),
 	  .def = "30d", .min = 0, .max = 3650 * DAY, .flags = CONF_RELOAD,
 	  .help = "The same for tasks that failed. At least 1min; 0 keeps them for ever." },
+	{ .section = "tasks", .name = "keep_size", .type = CONF_SIZE, .offset = S(tasks_keep_size_bytes),
+	  .def = "10GiB", .min = 0, .max = 1024 * 1024 * GIB, .flags = CONF_RELOAD,
+	  .help = "How large the table of tasks may get, with its indexes, by an estimate from PostgreSQL's statistics. When all tasks together take more, finished ones are removed before keep_finished is over, the oldest first, but none within 10min of its end; failed ones and those of queues with times of their own stay. 0: no limit." },
 
 	{ .section = "dev", .name = "postgres_bin", .type = CONF_STRING, .offset = S(dev_postgres_bin), .def = "",
 	  .help = "The directory with initdb and postgres. Empty: the newest under /usr/lib/postgresql, then PATH." },
@@ -227,13 +231,13 @@ static const struct conf_key keys[] = {
 
 	{ .section = "type:", .name = "handler", .type = CONF_ENUM, .offset = T(handler), .def = "exec",
 	  .choices = handler_choices, .flags = CONF_RELOAD,
-	  .help = "exec runs a command for each task. builtin is for the types shoal.noop, shoal.echo, shoal.sleep and shoal.fail, which need no section." },
+	  .help = "exec runs a command for each task. Tasks of a pull type are leased over HTTP by workers of the applications. builtin is for the types shoal.noop, shoal.echo, shoal.sleep and shoal.fail, which need no section." },
 	{ .section = "type:", .name = "command", .type = CONF_STRING, .offset = T(command), .def = "",
 	  .max = 4096, .flags = CONF_RELOAD,
 	  .help = "The command of an exec type, with an absolute path. Split at spaces, double quotes group; no shell. It gets the payload on standard input and SHOAL_* in its environment." },
 	{ .section = "type:", .name = "timeout", .type = CONF_DURATION, .offset = T(timeout_ms), .def = "15min",
 	  .min = 100, .max = 7 * DAY, .flags = CONF_RELOAD,
-	  .help = "How long one attempt may take. Then its process group gets TERM, and KILL after the grace. A task may ask for less." },
+	  .help = "How long one attempt may take. Then its process group gets TERM, and KILL after the grace; a lease is not extended past it. A task may ask for less." },
 	{ .section = "type:", .name = "grace", .type = CONF_DURATION, .offset = T(grace_ms), .def = "10s",
 	  .min = 0, .max = HOUR, .flags = CONF_RELOAD,
 	  .help = "The time between TERM and KILL." },
@@ -474,6 +478,18 @@ check_type(const struct type_settings *t, struct err *err)
 		return err_wrap(err, "type:%s.backoff", t->type);
 	if (rate_parse(t->rate, &rate, err) != 0)
 		return err_wrap(err, "type:%s.rate", t->type);
+	if (t->handler == HANDLER_STREAM || t->handler == HANDLER_HTTP)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.handler: this version has no %s handler", t->type,
+		    handler_kind_name(t->handler));
+	if (t->handler == HANDLER_PULL && str_starts(t->type, "shoal."))
+		return err_set(err, ERR_INVALID,
+		    "type:%s: names that begin with shoal. are built in", t->type);
+	if (t->handler == HANDLER_PULL && t->concurrency > 0)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.concurrency is for what workers of the node run; for a "
+		    "pull type use limit",
+		    t->type);
 	if (t->handler != HANDLER_EXEC) {
 		if (t->command[0] != '\0')
 			return err_set(err, ERR_INVALID,

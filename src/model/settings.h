@@ -16,7 +16,14 @@
 
 #include "base/conf.h"
 
-enum handler_kind { HANDLER_BUILTIN = 0, HANDLER_EXEC, HANDLER_KIND_COUNT };
+enum handler_kind {
+	HANDLER_BUILTIN = 0,
+	HANDLER_EXEC,
+	HANDLER_STREAM,
+	HANDLER_HTTP,
+	HANDLER_PULL,
+	HANDLER_KIND_COUNT
+};
 
 /* one [type:NAME] */
 struct type_settings {
@@ -86,6 +93,7 @@ struct settings {
 	int64_t tasks_max_payload_bytes, tasks_max_result_bytes, tasks_max_attempts;
 	int64_t tasks_priority_aging_ms;
 	int64_t tasks_keep_finished_ms, tasks_keep_failed_ms; /* 0: for ever */
+	int64_t tasks_keep_size_bytes;			      /* 0: any */
 	/* [dev] */
 	char *dev_postgres_bin, *dev_redis_server;
 	bool dev_fsync;

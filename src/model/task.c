@@ -142,11 +142,28 @@ owner_make(const uint8_t node[6], unsigned worker, struct uuid *owner)
 	random_bytes(owner->b + 8, 8);
 }
 
+void
+lease_make(struct uuid *lease)
+{
+	random_bytes(lease->b, sizeof(lease->b));
+	lease->b[6] = lease->b[7] = 0xff;
+}
+
+bool
+owner_is_lease(const struct uuid *owner)
+{
+	return owner->b[6] == 0xff && owner->b[7] == 0xff;
+}
+
 char *
 owner_worker_text(const struct uuid *owner, char buf[OWNER_WORKER_SIZE])
 {
 	char node[13];
 
+	if (owner_is_lease(owner)) {
+		snprintf(buf, OWNER_WORKER_SIZE, "lease");
+		return buf;
+	}
 	str_hex(node, owner->b, 6);
 	snprintf(buf, OWNER_WORKER_SIZE, "%s-%u", node,
 	    (unsigned)(owner->b[6] << 8 | owner->b[7]));
@@ -158,6 +175,10 @@ owner_text(const struct uuid *owner, char buf[OWNER_TEXT_SIZE])
 {
 	char worker[OWNER_WORKER_SIZE], drawn[17];
 
+	if (owner_is_lease(owner)) {
+		snprintf(buf, OWNER_TEXT_SIZE, "lease");
+		return buf;
+	}
 	str_hex(drawn, owner->b + 8, 8);
 	snprintf(
 	    buf, OWNER_TEXT_SIZE, "%s-%s", owner_worker_text(owner, worker), drawn);

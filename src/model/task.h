@@ -80,7 +80,11 @@ void task_first_id(int64_t wall_us, struct uuid *id);
  */
 #define OWNER_WORKER_SIZE 24
 #define OWNER_TEXT_SIZE	  48
+/* a lease is its own owner: random, but for the worker's number, which no worker has */
+void lease_make(struct uuid *lease);
+bool owner_is_lease(const struct uuid *owner);
 void owner_make(const uint8_t node[6], unsigned worker, struct uuid *owner);
+/* both "lease" for a lease, whose id is nobody else's business */
 char *owner_worker_text(const struct uuid *owner, char buf[OWNER_WORKER_SIZE]);
 char *owner_text(const struct uuid *owner, char buf[OWNER_TEXT_SIZE]);
 

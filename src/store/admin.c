@@ -21,15 +21,18 @@ static const char sql_app_list[] =
     "  AND (k.expires_at IS NULL OR k.expires_at > now()))"
     " FROM shoal.application a ORDER BY a.name";
 static const char sql_key_create[] =
-    "INSERT INTO shoal.api_key (public_id, app_id, secret_hash, label, expires_at)"
+    "INSERT INTO shoal.api_key (public_id, app_id, secret_hash, label, expires_at, "
+    "scopes)"
     " SELECT $1, a.id, decode($2, 'hex'), $3,"
-    "  CASE WHEN $4::bigint > 0 THEN now() + $4::bigint * interval '1 second' END"
+    "  CASE WHEN $4::bigint > 0 THEN now() + $4::bigint * interval '1 second' END,"
+    "  string_to_array($6::text, ',')"
     " FROM shoal.application a WHERE a.name = $5 RETURNING public_id";
 static const char sql_key_list[] =
     "SELECT k.public_id, a.name, k.label,"
     " to_char(k.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),"
     " to_char(k.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),"
-    " to_char(k.revoked_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
+    " to_char(k.revoked_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),"
+    " array_to_string(k.scopes, ' ')"
     " FROM shoal.api_key k JOIN shoal.application a ON a.id = k.app_id"
     " WHERE $1::text IS NULL OR a.name = $1 ORDER BY a.name, k.created_at";
 static const char sql_key_revoke[] =
@@ -62,7 +65,7 @@ admin_app_list(struct session *se, session_row *row, void *arg, struct err *err)
 
 int
 admin_key_create(struct session *se, const char *app, const char *label,
-    int64_t expires_seconds, struct apikey *key, struct err *err)
+    int64_t expires_seconds, const char *scopes, struct apikey *key, struct err *err)
 {
 	char hash[2 * APIKEY_HASH + 1], seconds[24], text[32];
 
@@ -72,9 +75,9 @@ admin_key_create(struct session *se, const char *app, const char *label,
 	apikey_generate(key);
 	str_hex(hash, key->hash, sizeof(key->hash));
 	snprintf(seconds, sizeof(seconds), "%lld", (long long)expires_seconds);
-	if (session_value(se, sql_key_create, 5,
-		(const char *[]){key->public_id, hash, label, seconds, app}, text,
-		sizeof(text), err) != 0) {
+	if (session_value(se, sql_key_create, 6,
+		(const char *[]){key->public_id, hash, label, seconds, app, scopes},
+		text, sizeof(text), err) != 0) {
 		if (err != NULL && err->code == ERR_NOT_FOUND)
 			err_set(
 			    err, ERR_NOT_FOUND, "there is no application '%s'", app);

@@ -23,11 +23,13 @@ int admin_app_list(
 /*
  * A new key for the application; key->text is shown once and kept nowhere (wipe it).
  * ERR_NOT_FOUND: no such application.  expires_seconds 0: never.
+ * scopes: words with commas between; NULL: it may do everything.
  */
 int admin_key_create(struct session *se, const char *app, const char *label,
-    int64_t expires_seconds, struct apikey *key, struct err *err) ATTR_CHECK;
+    int64_t expires_seconds, const char *scopes, struct apikey *key,
+    struct err *err) ATTR_CHECK;
 /* app NULL: of all.  columns: public id, application, label, created_at, expires_at,
- * revoked_at */
+ * revoked_at, scopes */
 int admin_key_list(struct session *se, const char *app, session_row *row, void *arg,
     struct err *err) ATTR_CHECK;
 /* effective within 5 s on every node; ERR_NOT_FOUND: none, or revoked before */

@@ -33,7 +33,10 @@ const struct pgstmt queues_lengths = {
 
 const struct pgstmt queues_why = {
     "queues_why",
-    "SELECT * FROM shoal.why_task($1::int, $2::uuid, " TEXT(WHY_AHEAD) ")",
+    "SELECT w.*, l.pull, l.worker, l.leased_at, l.expires_at FROM "
+    "shoal.why_task($1::int, $2::uuid, " TEXT(
+	WHY_AHEAD) ") w, "
+		   "shoal.why_lease($1::int, $2::uuid) l",
 };
 
 static void
@@ -213,4 +216,8 @@ why_row_get(const struct pgrows *rows, int row, struct why_row *w)
 	w->ahead = (int)int_or(rows, row, 25, -1);
 	limit_get(rows, row, 26, &w->by_queue);
 	limit_get(rows, row, 32, &w->by_type);
+	w->pull = pgrows_bool(rows, row, 38);
+	w->holder = text_or_null(rows, row, 39);
+	w->leased_us = time_or_0(rows, row, 40);
+	w->lease_until_us = time_or_0(rows, row, 41);
 }

@@ -120,6 +120,9 @@ struct why_row {
 	bool served;
 	int ahead; /* in the queue's line; -1: not in it */
 	struct why_limit by_queue, by_type;
+	bool pull;	    /* workers outside lease tasks of its type */
+	const char *holder; /* what the one that has it calls itself; NULL: nothing */
+	int64_t leased_us, lease_until_us; /* 0: it is not leased */
 };
 void why_row_get(const struct pgrows *rows, int row, struct why_row *w);
 

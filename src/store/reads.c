@@ -22,7 +22,7 @@ const struct pgstmt reads_keys = {
     "reads_keys",
     "SELECT k.public_id, k.app_id, k.secret_hash,"
     " k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > "
-    "clock_timestamp())"
+    "clock_timestamp()), array_to_string(k.scopes, ' ')"
     " FROM shoal.api_key k WHERE k.public_id = ANY ($1::text[])",
 };
 
@@ -110,6 +110,8 @@ key_row_get(const struct pgrows *rows, int row, struct key_row *k)
 	k->app_id = (int)pgrows_int(rows, row, 1);
 	k->hash = len == APIKEY_HASH ? (const uint8_t *)hash : NULL;
 	k->live = pgrows_bool(rows, row, 3);
+	k->scopes =
+	    pgrows_is_null(rows, row, 4) ? NULL : pgrows_text(rows, row, 4, NULL);
 }
 
 void

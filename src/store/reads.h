@@ -29,6 +29,7 @@ struct key_row {
 	const char *public_id;
 	int app_id;
 	const uint8_t *hash; /* NULL: not 32 bytes */
+	const char *scopes;  /* words; NULL: everything */
 	bool live;	     /* neither revoked nor expired, by PostgreSQL's clock */
 };
 void key_row_get(const struct pgrows *rows, int row, struct key_row *k);

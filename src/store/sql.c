@@ -169,8 +169,8 @@ const struct pgstmt sql_schema = {
 const struct pgstmt sql_beat = {
     "beat",
     "SELECT b.id, b.now_us, b.leaderless, b.beat, b.epoch,"
-    " (SELECT count(*) FROM shoal.incarnation WHERE state = 0) FROM "
-    "shoal.beat($1::uuid[]) b",
+    " (SELECT count(*) FROM shoal.incarnation WHERE state = 0),"
+    " (SELECT r.rev FROM shoal.registry r) FROM shoal.beat($1::uuid[]) b",
 };
 
 const struct pgstmt sql_lead = {
@@ -196,7 +196,10 @@ const struct pgstmt sql_watch = {
        the first schedule is to be looked at */
     "SELECT id, beat, EXISTS (SELECT 1 FROM shoal.operation WHERE finished_at IS NULL),"
     " (SELECT (date_part('epoch', s.look_at - clock_timestamp()) * 1000)::int8"
-    " FROM shoal.schedule s WHERE s.look_at IS NOT NULL ORDER BY s.look_at LIMIT 1)"
+    " FROM shoal.schedule s WHERE s.look_at IS NOT NULL ORDER BY s.look_at LIMIT 1),"
+    /* and when the first lease is over */
+    " (SELECT greatest(0, (date_part('epoch', l.expires_at - clock_timestamp()) * "
+    "1000)::int8) FROM shoal.lease l ORDER BY l.expires_at LIMIT 1)"
     " FROM shoal.incarnation WHERE state = 0",
 };
 
@@ -275,6 +278,21 @@ const struct pgstmt sql_prune_apps = {
     " nullif(q.keep_failed_ms, 0))) FROM shoal.queue q WHERE q.app_id = a.id"
     " AND (q.keep_finished_ms IS NOT NULL OR q.keep_failed_ms IS NOT NULL))"
     " FROM shoal.application a ORDER BY a.id",
+};
+
+/* By the statistics that the server keeps: a row and its head, as often again for the
+ * half of each page that stays free, its keys in the indexes, and chunks of what lies
+ * apart.  Not the size of the files: what was removed is used again, and they do not
+ * shrink. */
+const struct pgstmt sql_task_bytes = {
+    "task_bytes",
+    "SELECT (pg_stat_get_live_tuples(c.oid) * (2 * (28 + coalesce((SELECT"
+    " sum(s.avg_width * (1 - s.null_frac)) FROM pg_stats s"
+    " WHERE s.schemaname = 'shoal' AND s.tablename = 'task'), 0)) + 50)"
+    " + coalesce(pg_stat_get_live_tuples(c.reltoastrelid), 0) * 2048)::int8,"
+    " (SELECT f.id FROM shoal.application a, LATERAL (SELECT t.id FROM shoal.task t"
+    " WHERE t.app_id = a.id ORDER BY t.id LIMIT 1) f ORDER BY f.id LIMIT 1)"
+    " FROM pg_class c WHERE c.oid = 'shoal.task'::regclass",
 };
 
 const struct pgstmt sql_prune = {

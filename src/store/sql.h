@@ -41,9 +41,9 @@ extern const struct pgstmt
 		     microseconds, database id, cluster name, epoch */
 extern const struct pgstmt sql_leave;  /* id */
 extern const struct pgstmt sql_schema; /* ; newest step */
-extern const struct pgstmt
-    sql_beat; /* ids; id, now us, leaderless, cluster beat, epoch, alive count */
-extern const struct pgstmt sql_lead; /* me, lease ms; leader epoch, beat, epoch */
+extern const struct pgstmt sql_beat;   /* ids; id, now us, leaderless, cluster beat,
+					  epoch, alive count,   registry rev */
+extern const struct pgstmt sql_lead;   /* me, lease ms; leader epoch, beat, epoch */
 extern const struct pgstmt
     sql_unlead; /* owners: whoever of them leads gives the lease up */
 /* me, lease ms, aging ms, types, takes, most, known lanes' queues, types, where to
@@ -52,7 +52,7 @@ extern const struct pgstmt
  */
 extern const struct pgstmt sql_feed;
 /* ; id, beat of all that are alive, whether an operation is open, and in how many
- * milliseconds the first schedule is to be looked at */
+ * milliseconds the first schedule is to be looked at, and the first lease is over */
 extern const struct pgstmt sql_watch;
 extern const struct pgstmt sql_forget; /* ; removes incarnations that ended a day ago */
 extern const struct pgstmt
@@ -78,6 +78,8 @@ extern const struct pgstmt sql_operation_failed; /* id, reason */
 /* ; numbers of applications in order, the shortest time that a queue of each keeps
  * tasks for */
 extern const struct pgstmt sql_prune_apps;
+/* ; bytes that tasks take, estimated, the first id of all or null */
+extern const struct pgstmt sql_task_bytes;
 /* apps, ids, bound, keep ms of finished and of failed ones, most; app, id, ended, rows
  * looked at, rows removed */
 extern const struct pgstmt sql_prune;

@@ -32,6 +32,11 @@ from shoaltest.wire import Wire  # noqa: E402
 MUST = os.environ.get("CI") == "true"
 
 
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers", "alone: measures, or uses all of the machine: no other test runs beside it")
+
+
 def _missing(what):
     if MUST:
         pytest.exit("missing: %s" % what, returncode=1)
@@ -137,6 +142,8 @@ def make_node(nodedir, aftermath):
     yield make
     # every node comes down before one of them is complained about
     complaints = []
+    for node in made:
+        node.begin_end()
     for node in made:
         try:
             node.finish()

@@ -3,6 +3,8 @@
 
 import statistics
 
+import pytest
+
 
 def lateness(db):
     """milliseconds from run_at to the start, of all tasks that have started"""
@@ -10,6 +12,7 @@ def lateness(db):
         "SELECT extract(epoch FROM started_at - run_at) * 1000 FROM shoal.task WHERE started_at IS NOT NULL")]
 
 
+@pytest.mark.alone
 def test_delayed_tasks_start_on_time_at_rest(client, db):
     ids = [client.submit("shoal.noop", delay=0.4 + 0.13 * n)["id"] for n in range(15)]
     for id in ids:

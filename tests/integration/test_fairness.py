@@ -13,6 +13,8 @@ from shoaltest.client import Client
 from shoaltest.record import patience
 from shoaltest.waits import wait_for
 
+pytestmark = pytest.mark.alone
+
 SLOTS = 64  # of each of two workers: a full list has 256 ids
 TASKS = """
 INSERT INTO shoal.task (id, app_id, queue_id, type_id, state, priority, max_attempts, run_at, order_at, payload)

@@ -33,6 +33,7 @@ def running_on(client, node, ids):
 # --------------------------------------------------------------------- processes
 
 
+@pytest.mark.alone
 def test_a_killed_workers_tasks_run_again_within_a_second(cluster, key):
     (node,) = cluster(1, node__workers=1)
     client = Client(node.url, key)

@@ -9,10 +9,13 @@ import signal
 import threading
 import time
 
+import pytest
 import requests
 from shoaltest import apps
 from shoaltest.client import Client
 from shoaltest.waits import wait_for
+
+pytestmark = pytest.mark.alone
 
 SECONDS = float(os.environ.get("SHOAL_TEST_LOAD_SECONDS", "60"))
 TASKS = int(500 * SECONDS)

@@ -304,6 +304,7 @@ def test_a_count_is_exact_to_100000(client, db, key):
     assert count(client, "retry", {}) == {"count": 7, "exact": True}
 
 
+@pytest.mark.alone
 def test_short_tasks_run_on_beside_a_large_operation(client, db, key):
     fill(db, key, 20000, state=FAILED)
     operation = begin(client, "delete", {})

@@ -108,6 +108,22 @@ def test_finished_tasks_go_after_their_time_and_nothing_else_does(cluster, db, k
     node.wait_log("looked for finished tasks whose time is over")
 
 
+def test_a_table_that_is_too_large_loses_its_oldest_finished_tasks(cluster, db, key, old):
+    app = app_of(db)
+    tasks = old(app, SUCCEEDED, 600, count=1000)
+    for age in range(1, 21):
+        tasks += old(app, SUCCEEDED, age * 3600, count=200)
+    failed = old(app, FAILED, 30 * 3600, count=10)
+    db.rows("ANALYZE shoal.task")
+    size = db.value("SELECT pg_total_relation_size('shoal.task')")
+    cluster(1, settings={"tasks.keep_size": str(size // 2)})
+    wait_for(lambda: left(db, tasks) < 4000, at_most=60, what="the oldest are removed")
+    kept = [r[0] for r in db.rows("SELECT id FROM shoal.task WHERE state = 3")]
+    assert sorted(kept) == sorted(tasks)[-len(kept):], "others than the oldest went"
+    stays(lambda: left(db, tasks) > 2000, what="what fits is kept")
+    assert left(db, failed) == 10
+
+
 @pytest.mark.parametrize("setting", ["keep_finished", "keep_failed"])
 def test_zero_keeps_for_ever(cluster, db, key, old, setting):
     app = app_of(db)

@@ -15,7 +15,9 @@
 #include "base/str.h"
 #include "engine/each.h"
 #include "engine/engine.h"
+#include "engine/leases.h"
 #include "engine/names.h"
+#include "engine/registry.h"
 #include "store/store.h"
 
 struct fake_node fake;
@@ -176,6 +178,12 @@ httpreq_is_gone(const struct httpreq *req)
 	return req->is_gone;
 }
 
+bool
+httpreq_look_gone(const struct httpreq *req)
+{
+	return req->is_gone;
+}
+
 void
 httpreq_set_header(struct httpreq *req, const char *name, const char *value)
 {
@@ -297,6 +305,68 @@ struct waiters *
 engine_waiters(struct engine *e)
 {
 	return (struct waiters *)(void *)e;
+}
+
+struct registry *
+engine_registry(struct engine *e)
+{
+	return (struct registry *)(void *)e;
+}
+
+int
+registry_max_attempts(const struct registry *r, int app_id, const char *type)
+{
+	(void)r;
+	(void)app_id;
+	(void)type;
+	return 0;
+}
+
+struct leases *
+engine_leases(struct engine *e)
+{
+	return (struct leases *)(void *)e;
+}
+
+struct lease_wait *
+leases_wait(struct leases *ls, const struct lease_request *lr, lease_cb *cb, void *arg,
+    struct err *err)
+{
+	if (fake.lease_full) {
+		err_set(err, ERR_LIMIT, "full");
+		return NULL;
+	}
+	fake.leasing = *lr;
+	fake.lease_cb = cb;
+	fake.lease_arg = arg;
+	return (struct lease_wait *)(void *)ls;
+}
+
+void
+leases_cancel(struct lease_wait *w)
+{
+	(void)w;
+	fake.lease_cb = NULL;
+}
+
+void
+leases_end_all(struct leases *ls)
+{
+	(void)ls;
+}
+
+void
+leases_hint(struct leases *ls, int app_id, int queue_id)
+{
+	(void)ls;
+	(void)app_id;
+	fake.lease_hinted = queue_id;
+}
+
+void
+engine_types_changed(struct engine *e)
+{
+	(void)e;
 }
 
 struct store *

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "engine/leases.h"
 #include "engine/names.h"
 #include "engine/submit.h"
 #include "engine/waiters.h"
@@ -73,6 +74,12 @@ struct fake_node {
 	void *names_arg;
 	size_t hints, operates; /* told to the leader */
 	size_t cancels, tells;	/* told to a holder, to a waiter */
+	/* the request for leases that waits; cb NULL: none does */
+	struct lease_request leasing;
+	lease_cb *lease_cb;
+	void *lease_arg;
+	bool lease_full;  /* no more may wait */
+	int lease_hinted; /* queue */
 };
 extern struct fake_node fake;
 

@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "store/leases.h"
 #include "store/migrate.h"
 
 #define UNITS_MOST 256
@@ -663,6 +664,10 @@ come_up(void)
 		rows_add(rows, "htibbnnnn", 1, names[i], i + 1, 0, 0);
 	answer(&sql_names, rows);
 	answer_nothing(&sql_serve);
+	answer_nothing(&types_tell);
+	rows = rows_new("liiiit");
+	rows_add(rows, "lnnnnn", (int64_t)1);
+	answer(&types_registry, rows);
 	fakes.redis_up = true;
 	fakes.events->state(true, NULL, fakes.events_arg);
 	turn();

@@ -110,7 +110,7 @@ request(
 static PGresult *
 key_rows(const struct bench *b, const uint8_t *hash, bool live)
 {
-	PGresult *res = fake_rows(4);
+	PGresult *res = fake_rows(5);
 
 	fake_text(res, 0, 0, b->key.public_id, APIKEY_PUBLIC);
 	fake_int(res, 0, 1, 4, 3);
@@ -936,6 +936,85 @@ an_operation_is_written_down_and_told_to_the_leader(void **state)
 	assert_int_equal(fake.operates, 1);
 }
 
+/* a row of leases_take */
+static PGresult *
+leased(const struct uuid *task)
+{
+	PGresult *res = fake_rows(14);
+
+	fake_int(res, 0, 0, 4, 1);
+	fake_text(res, 0, 1, task->b, 16);
+	fake_text(res, 0, 2, "mail", 4);
+	fake_int(res, 0, 3, 4, 7);
+	fake_int(res, 0, 4, 2, 5);
+	fake_int(res, 0, 5, 4, 1);
+	fake_int(res, 0, 6, 4, 0);
+	fake_int(res, 0, 7, 4, 25);
+	fake_text(res, 0, 8, "{\"n\":1}", 7);
+	fake_int(res, 0, 12, 8, 0);
+	return res;
+}
+
+static void
+a_lease_that_nobody_is_there_to_take_is_refused(void **state)
+{
+	struct bench *b = *state;
+	struct lease_grant g = {0, {{1, [6] = 0xff, [7] = 0xff}}, "1-x-1"};
+	struct httpreq req;
+	struct uuid task = {{9}};
+	PGresult *rows = leased(&task);
+
+	learn_key(b);
+	for (int gone = 0; gone < 2; gone++) {
+		req = request(b, HTTP_POST, "/v1/leases",
+		    "{\"queues\":[\"mail\"],\"max\":5,\"wait\":20,\"worker\":\"w\"}");
+		fake_request(&b->opts, &req);
+		assert_non_null(fake.lease_cb);
+		assert_int_equal(fake.leasing.app_id, 3);
+		assert_int_equal(fake.leasing.queue_count, 1);
+		assert_int_equal(fake.leasing.max, 5);
+		assert_int_equal(fake.leasing.wait_ms, 20000);
+		assert_int_equal(fake.leasing.ttl_ms, 60000);
+		req.is_gone = gone;
+		assert_int_equal(fake.lease_cb((const struct pgrows *)(void *)rows, &g,
+				     1, NULL, fake.lease_arg),
+		    !gone);
+		assert_true(req.ended);
+		if (!gone)
+			expect(&req, 200, "\"fence\":\"1-x-1\"");
+		fake_request_fini(&req);
+	}
+	PQclear(rows);
+	fake.lease_full = true;
+	req = request(b, HTTP_POST, "/v1/leases", "{\"queues\":[\"mail\"]}");
+	fake_request(&b->opts, &req);
+	expect(&req, 429, "too_many_waiters");
+}
+
+static void
+a_key_for_work_opens_no_other_door(void **state)
+{
+	struct bench *b = *state;
+	struct httpreq req = request(b, HTTP_GET, "/v1/tasks", NULL);
+	PGresult *res = key_rows(b, b->key.hash, true);
+
+	fake_request(&b->opts, &req);
+	turn(b);
+	fake_text(res, 0, 4, "work:mail", 9);
+	fake_answer(res);
+	expect(&req, 403, "out_of_scope");
+	fake.names_known = true;
+	req = request(b, HTTP_POST, "/v1/leases", "{\"queues\":[\"mail\",\"sms\"]}");
+	fake_request(&b->opts, &req);
+	expect(&req, 403, "sms");
+	req = request(b, HTTP_POST, "/v1/leases", "{\"queues\":[\"mail\"]}");
+	fake_request(&b->opts, &req);
+	assert_non_null(fake.lease_cb);
+	fake_hang_up(&req);
+	assert_null(fake.lease_cb);
+	fake_request_fini(&req);
+}
+
 int
 main(void)
 {
@@ -967,6 +1046,8 @@ main(void)
 	    TEST(what_the_state_forbids_is_named),
 	    TEST(a_count_is_taken_window_by_window),
 	    TEST(an_operation_is_written_down_and_told_to_the_leader),
+	    TEST(a_lease_that_nobody_is_there_to_take_is_refused),
+	    TEST(a_key_for_work_opens_no_other_door),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

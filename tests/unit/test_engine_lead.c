@@ -913,6 +913,17 @@ add_walk(struct pgrows *rows, int app, int n, bool ended, int looked, int remove
 }
 
 static void
+pruning_begins(void)
+{
+	struct pgrows *rows = rows_new("lu");
+
+	UNTIL(waiting(&sql_task_bytes) == 1);
+	rows_add(rows, "ln", (int64_t)0);
+	answer(&sql_task_bytes, rows);
+	assert_int_equal(waiting(&sql_prune_apps), 1);
+}
+
+static void
 pruning_takes_applications_by_turns(void **state)
 {
 	struct pgrows *rows = rows_new("il");
@@ -920,7 +931,7 @@ pruning_takes_applications_by_turns(void **state)
 
 	(void)state;
 	lead();
-	UNTIL(waiting(&sql_prune_apps) == 1);
+	pruning_begins();
 	for (int app = 1; app <= 3; app++)
 		rows_add(rows, "in", app);
 	answer(&sql_prune_apps, rows);
@@ -972,7 +983,7 @@ pruning_stops_with_the_lease(void **state)
 
 	(void)state;
 	lead();
-	UNTIL(waiting(&sql_prune_apps) == 1);
+	pruning_begins();
 	rows_add(rows, "in", 1);
 	answer(&sql_prune_apps, rows);
 	leader_lost(test_engine->leader);
@@ -981,6 +992,65 @@ pruning_stops_with_the_lease(void **state)
 	answer(&sql_prune, rows); /* it was under way */
 	turn();
 	assert_int_equal(waiting(&sql_prune) + waiting(&sql_prune_apps), 0);
+}
+
+#define HOUR   3600000LL
+#define DAY_MS (24 * HOUR)
+
+static void
+a_table_that_is_too_large_shortens_the_time(void **state)
+{
+	static const struct {
+		const char *why;
+		int64_t bytes, limit, keep_ms, oldest_ms, now_ms, then_ms;
+	} rows[] = {
+	    {"no limit", 1000, 0, DAY_MS, DAY_MS, HOUR, 0},
+	    {"it fits", 900, 1000, DAY_MS, DAY_MS, 0, 0},
+	    {"a tenth too much", 1100, 1000, 7 * DAY_MS, 10 * HOUR, 0, 31745454},
+	    {"further from there", 1100, 1000, 7 * DAY_MS, 10 * HOUR, 9 * HOUR,
+		28570909},
+	    {"never more than half", 9000, 1000, 7 * DAY_MS, 10 * HOUR, 0, 5 * HOUR},
+	    {"kept for ever", 1100, 1000, 0, 10 * HOUR, 0, 31745454},
+	    {"not below ten minutes", 9000, 1000, DAY_MS, DAY_MS, 700000, 600000},
+	    {"almost full: it stays", 990, 1000, DAY_MS, DAY_MS, HOUR, HOUR},
+	    {"room again: longer", 900, 1000, DAY_MS, DAY_MS, HOUR, HOUR + HOUR / 10},
+	    {"as long as the settings say", 900, 1000, DAY_MS, DAY_MS, 23 * HOUR, 0},
+	    {"longer than for ever needs", 900, 1000, 0, HOUR, 2 * HOUR, 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct prune_size size = {
+		    rows[i].bytes, rows[i].limit, rows[i].keep_ms, rows[i].oldest_ms};
+
+		if (prune_size_keep_ms(&size, rows[i].now_ms) != rows[i].then_ms)
+			fail_msg("%s: %lld", rows[i].why,
+			    (long long)prune_size_keep_ms(&size, rows[i].now_ms));
+	}
+}
+
+static void
+what_does_not_fit_goes_before_its_time(void **state)
+{
+	int64_t limit = test_engine->settings->tasks_keep_size_bytes;
+	struct pgrows *rows = rows_new("lu");
+	struct uuid first = {{0}};
+	int64_t born_ms, kept_ms;
+
+	(void)state;
+	lead();
+	UNTIL(waiting(&sql_task_bytes) == 1);
+	born_ms = engine_now_us(test_engine) / 1000 - DAY_MS;
+	for (int i = 0; i < 6; i++)
+		first.b[i] = (uint8_t)(born_ms >> (40 - 8 * i));
+	rows_add(rows, "lu", limit + limit / 10, &first);
+	answer(&sql_task_bytes, rows);
+	rows = rows_new("il");
+	rows_add(rows, "in", 1);
+	answer(&sql_prune_apps, rows);
+	kept_ms = param_int(&sql_prune, 3);
+	assert_true(kept_ms > DAY_MS / 10 * 8 && kept_ms < DAY_MS / 10 * 9);
+	assert_int_equal(param_int(&sql_prune, 4), 30 * DAY_MS);
 }
 
 static void
@@ -1156,6 +1226,8 @@ main(void)
 	    ENGINE_TEST(lost_redis_gets_a_new_epoch_and_all_that_is_due),
 	    ENGINE_TEST(pruning_takes_applications_by_turns),
 	    ENGINE_TEST(pruning_stops_with_the_lease),
+	    ENGINE_TEST(what_does_not_fit_goes_before_its_time),
+	    cmocka_unit_test(a_table_that_is_too_large_shortens_the_time),
 	    cmocka_unit_test(pruning_rests_and_backs_off),
 	    ENGINE_TEST(schedules_are_computed_and_fired_together),
 	    ENGINE_TEST(a_schedule_without_its_zone_says_so_beside_the_others),

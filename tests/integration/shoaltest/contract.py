@@ -16,7 +16,7 @@ FILE = os.path.join(os.path.dirname(__file__), "../../../api/openapi.yaml")
 # of each operation and status; what comes later is taken to be alike
 MOST = 100
 # said before a path is looked at, or for what is no path of ours
-ANYWHERE = {400, 401, 404, 405, 411, 413, 414, 415, 417, 431, 501, 503, 505}
+ANYWHERE = {400, 401, 403, 404, 405, 411, 413, 414, 415, 417, 431, 501, 503, 505}
 
 _seen = {}
 

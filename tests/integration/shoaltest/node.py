@@ -239,12 +239,16 @@ class Node:
             self.name, self.log_path, "\n".join(dirt[:30]),
         )
 
-    def finish(self):
-        """At the end of a test: down in good order, then the log is read."""
+    def begin_end(self):
+        """At the end of a test, to all of them before the first is waited for."""
         if self.is_running():
             self.resume()
-            started = time.monotonic()
             self.send(signal.SIGINT)
+
+    def finish(self):
+        """After begin_end: down in good order, then the log is read."""
+        if self.is_running():
+            started = time.monotonic()
             try:
                 self.proc.wait(20)
             except subprocess.TimeoutExpired:

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Child processes that do not outlive the test run."""
 
+import contextlib
 import ctypes
 import os
 import pwd
+import random
 import signal
 import socket
 import subprocess
@@ -39,18 +41,43 @@ def store_user():
     raise RuntimeError("root needs a user to run PostgreSQL as")
 
 
-_handed_out = set()
+class _Ports:
+    """Below those that the system hands out itself, a block for each run: runs side by side share none."""
+
+    FIRST, SIZE, BLOCKS = 12000, 1000, 20
+
+    def __init__(self):
+        self._lock = socket.socket(socket.AF_UNIX)  # held as long as we live
+        blocks = list(range(self.BLOCKS))
+        random.shuffle(blocks)
+        for block in blocks:
+            try:
+                self._lock.bind("\0shoal-test-ports-%d" % block)
+            except OSError:
+                continue
+            self._first, self._next = self.FIRST + block * self.SIZE, 0
+            return
+        raise RuntimeError("%d runs of the tests are under way" % self.BLOCKS)
+
+    def take(self):
+        for _ in range(self.SIZE):
+            port = self._first + self._next
+            self._next = (self._next + 1) % self.SIZE
+            with socket.socket() as s, contextlib.suppress(OSError):
+                s.bind(("127.0.0.1", port))
+                return port
+        raise RuntimeError("no port from %d on is free" % self._first)
+
+
+_ports = None
 
 
 def free_port():
-    """A port of 127.0.0.1 that is free now and is handed out once a run."""
-    while True:
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            port = s.getsockname()[1]
-        if port not in _handed_out:
-            _handed_out.add(port)
-            return port
+    """A port of 127.0.0.1 that nobody has now, and that no other call gets soon."""
+    global _ports  # made late: pytest's workers are forked
+    if _ports is None:
+        _ports = _Ports()
+    return _ports.take()
 
 
 def children_of(pid):
