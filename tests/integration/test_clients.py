@@ -18,9 +18,9 @@ CLIENTS = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)
 NODE = shutil.which("node") or shutil.which("nodejs")
 
 
-def start(argv, directory, node, key):
+def start(argv, directory, node, key, narrow):
     environment = {k: v for k, v in program_env().items() if k not in ("SHOAL_TYPE", "SHOAL_WORKER")}
-    environment.update(SHOAL_URL=node.url, SHOAL_API_KEY=key, PYTHONDONTWRITEBYTECODE="1")
+    environment.update(SHOAL_URL=node.url, SHOAL_API_KEY=key, SHOAL_TEST_NARROW_KEY=narrow, PYTHONDONTWRITEBYTECODE="1")
     return process.start(argv, cwd=os.path.join(CLIENTS, directory), env=environment, stdin=subprocess.DEVNULL,
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
@@ -30,10 +30,12 @@ def test_the_libraries_keep_what_their_readmes_promise(cluster, db):
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("missing: node")
     node = cluster(1)[0]
     key = apps.make_key(db, "clients")
+    narrow = apps.make_key(db, "clients", scopes=["work:narrow"])
     files = sorted(glob.glob(os.path.join(CLIENTS, "node/test/*.test.js")))
     # side by side: both mostly wait
-    runs = [start([sys.executable, "-W", "error", "-m", "unittest", "discover", "-s", "tests"], "python", node, key),
-            start([NODE, "--test", "--test-reporter=tap", *files], "node", node, key)]
+    runs = [start([sys.executable, "-W", "error", "-m", "unittest", "discover", "-s", "tests"], "python", node, key,
+                  narrow),
+            start([NODE, "--test", "--test-reporter=tap", *files], "node", node, key, narrow)]
     said = []
     try:
         for run in runs:

@@ -381,7 +381,7 @@ export class Pull {
     try {
       const body = { ttl: this.#ttl, progress, log: lines.length ? lines : undefined };
       const answer = await this.#about(held, "extend", JSON.stringify(body));
-      held.lostAt = now() + this.#ttl;
+      if (!answer.cancelled) held.lostAt = now() + this.#ttl; // else its time stays as it was
       held.extendAt = now() + this.#ttl / 3;
       if (answer.cancelled && !held.task.cancelled) held.task.cancel();
       return null;

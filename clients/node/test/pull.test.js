@@ -227,6 +227,43 @@ test("a worker that waits leaves at once and takes nothing with it", async (t) =
   assert.equal((await client.wait(await submit(), { timeout: 20 })).result, 1);
 });
 
+test("what arrives while it leaves is given back", async (t) => {
+  const { client, submit, work } = setting(t);
+  const way = await wire(t);
+  const ran = [];
+  const leaving = work((payload, task) => ran.push(task.id), { client: connect(t, { url: way.url }) });
+  // the type is there, and the request that waits for tasks is under way
+  await client.wait(await submit(), { timeout: 20 });
+  way.held = [];
+  const task = await submit();
+  await waitFor(() => way.held.length > 0, "the lease is on its way");
+  const left = leaving.stop();
+  way.flow();
+  assert.equal(await left, null);
+  assert.equal(ran.length, 1);
+  work((payload, { attempt }) => attempt);
+  const ended = await client.wait(task, { timeout: 20 });
+  assert.deepEqual([ended.result, ended.failures], [2, 0]);
+});
+
+const narrowKey = process.env.SHOAL_TEST_NARROW_KEY;
+test("a key for one queue works on that one", { skip: !narrowKey && "needs SHOAL_TEST_NARROW_KEY" }, async (t) => {
+  const { client, type } = setting(t);
+  await client.call("PUT", `/v1/types/${type}`, { handler: "pull" });
+  const narrow = connect(t, { key: narrowKey });
+  const worker = new shoal.Worker({ client: narrow, queues: "narrow", logger: quiet });
+  const ended = worker.handle(type, () => null).run();
+  t.after(() => {
+    worker.stop();
+    return ended;
+  });
+  assert.equal(await client.run(type, null, { queue: "narrow", timeout: 20 }), null);
+  await assert.rejects(narrow.submit(type), shoal.Forbidden);
+  const other = new shoal.Worker({ client: narrow, logger: quiet });
+  await assert.rejects(other.handle(type, () => null).run(), (e) =>
+    e instanceof shoal.Forbidden && e.code === "out_of_scope");
+});
+
 test("what cannot work is said at the start", async (t) => {
   const run = (type, options) => {
     const worker = new shoal.Worker({ client: connect(t), logger: quiet, ...options });

@@ -4,6 +4,8 @@
 // They need a node: SHOAL_URL and SHOAL_API_KEY, as `shoald --dev=DIR` writes them into DIR/env.
 //
 //     cd clients/node && npm test
+//
+// SHOAL_TEST_NARROW_KEY: another key of the same application, with the scope work:narrow alone.
 import { spawn } from "node:child_process";
 import net from "node:net";
 import { fileURLToPath } from "node:url";
@@ -44,6 +46,11 @@ export async function wire(t) {
     refused: 0,
     connections: 0,
     open: true,
+    held: null, // [] keeps answers in the wire
+    flow() {
+      for (const go of made.held ?? []) go();
+      made.held = null;
+    },
     drop() {
       for (const socket of sockets) socket.destroy();
     },
@@ -72,6 +79,8 @@ export async function wire(t) {
         if (from === node && made.cuts > 0) {
           made.cuts--;
           client.destroy();
+        } else if (from === node && made.held !== null) {
+          made.held.push(() => other.write(data));
         } else {
           other.write(data);
         }

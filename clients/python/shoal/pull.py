@@ -261,10 +261,10 @@ class Pull:
                 held = Held(one["lease"], task, now + self._ttl, now + self._ttl / 3)
                 self._held[held.lease] = held
                 self._running[task] = held
-                self._free -= 1
                 if self._leaving:
                     self._end(held, RELEASE)
                 else:
+                    self._free -= 1
                     self._todo.put(held)
             self._keep_wanted.notify()
 
@@ -382,7 +382,8 @@ class Pull:
                 continue
             now = time.monotonic()
             with self._lock:
-                due.lost_at = now + self._ttl
+                if not answer.get("cancelled"):  # else its time stays as it was
+                    due.lost_at = now + self._ttl
                 due.extend_at = now + self._ttl / 3
             if answer.get("cancelled"):
                 due.task.cancel()

@@ -4,6 +4,8 @@
 They need a node: SHOAL_URL and SHOAL_API_KEY, as `shoald --dev=DIR` writes them into DIR/env.
 
     cd clients/python && python3 -m unittest discover -s tests
+
+SHOAL_TEST_NARROW_KEY: another key of the same application, with the scope work:narrow alone.
 """
 
 import os
@@ -78,6 +80,10 @@ class Wire:
         self.cuts = 0  # so many answers are withheld
         self.connections = 0
         self.refused = 0
+        self.hung_up = 0  # clients that ended their half
+        self.flowing = threading.Event()  # cleared: answers stay in the wire
+        self.flowing.set()
+        self.held = 0  # pieces of answers that do
         self.open = True
         self._sockets = []
         threading.Thread(target=self._accept, daemon=True).start()
@@ -106,15 +112,22 @@ class Wire:
                     break
                 if answers and self.cuts > 0:
                     self.cuts -= 1
-                    break
+                    source.shutdown(socket.SHUT_RDWR)
+                    sink.shutdown(socket.SHUT_RDWR)
+                    return
+                if answers and not self.flowing.is_set():
+                    self.held += 1
+                    self.flowing.wait()
                 sink.sendall(data)
+            # one half has ended; the other may go on
+            self.hung_up += not answers
+            sink.shutdown(socket.SHUT_WR)
         except OSError:
-            pass
-        for end in (source, sink):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+            for end in (source, sink):
+                try:
+                    end.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
 
     def drop(self):
         """All connections end now."""
@@ -129,6 +142,7 @@ class Wire:
             return
         self._listener.shutdown(socket.SHUT_RDWR)  # wakes who accepts
         self._listener.close()
+        self.flowing.set()
         self.drop()
         for end in self._sockets:
             end.close()

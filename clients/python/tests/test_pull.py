@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A worker that leases from a real node."""
 
+import os
 import signal
 import threading
 import time
@@ -237,7 +238,41 @@ class Leaving(PullTest):
         self.assertEqual(self.client.wait(task, 20).result, 1)
 
 
+    def test_what_arrives_while_it_leaves_is_given_back(self):
+        wire = self.wire()
+        ran = []
+        leaving = self.worker(lambda _, task: ran.append(task.id), client=self.connect(url=wire.url))
+        wait_for(lambda: wire.connections, what="the worker")
+        # the type is there, and the request that waits for tasks is under way
+        self.client.wait(self.submit(), 20)
+        wire.flowing.clear()
+        task = self.submit()
+        wait_for(lambda: wire.held, what="the lease is on its way")
+        leaving.worker.stop()
+        wait_for(lambda: wire.hung_up, what="the worker hangs up")
+        wire.flowing.set()
+        self.assertIsNone(leaving.join(10))
+        self.assertEqual(len(ran), 1)
+        self.worker(lambda _, task: task.attempt)
+        ended = self.client.wait(task, 20)
+        self.assertEqual((ended.result, ended.failures), (2, 0))
+
+
 class Refusing(PullTest):
+    @unittest.skipUnless("SHOAL_TEST_NARROW_KEY" in os.environ, "needs SHOAL_TEST_NARROW_KEY")
+    def test_a_key_for_one_queue_works_on_that_one(self):
+        self.client.call("PUT", "/v1/types/" + self.type, {"handler": "pull"})
+        narrow = self.connect(key=os.environ["SHOAL_TEST_NARROW_KEY"])
+        worker = self._of(self.type, narrow)
+        worker.queues = ["narrow"]
+        Working(self, worker)
+        self.assertIsNone(self.client.run(self.type, queue="narrow", timeout=20))
+        with self.assertRaises(shoal.Forbidden):
+            narrow.submit(self.type)
+        error = Working(self, self._of(self.type, narrow)).join()
+        self.assertIsInstance(error, shoal.Forbidden)
+        self.assertEqual(error.code, "out_of_scope")
+
     def test_what_cannot_work_is_said_at_the_start(self):
         for made, kind, words in (
                 (self._of("shoal.echo"), shoal.Conflict, "run by the nodes themselves"),
