@@ -20,7 +20,8 @@ NODE = shutil.which("node") or shutil.which("nodejs")
 
 def start(argv, directory, node, key, narrow):
     environment = {k: v for k, v in program_env().items() if k not in ("SHOAL_TYPE", "SHOAL_WORKER")}
-    environment.update(SHOAL_URL=node.url, SHOAL_API_KEY=key, SHOAL_TEST_NARROW_KEY=narrow, PYTHONDONTWRITEBYTECODE="1")
+    environment.update(SHOAL_URL=node.url, SHOAL_API_KEY=key, SHOAL_TEST_NARROW_KEY=narrow,
+                       PYTHONPATH=os.path.join(CLIENTS, "python/tests"), PYTHONDONTWRITEBYTECODE="1")
     return process.start(argv, cwd=os.path.join(CLIENTS, directory), env=environment, stdin=subprocess.DEVNULL,
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
@@ -31,21 +32,29 @@ def test_the_libraries_keep_what_their_readmes_promise(cluster, db):
     node = cluster(1)[0]
     key = apps.make_key(db, "clients")
     narrow = apps.make_key(db, "clients", scopes=["work:narrow"])
-    files = sorted(glob.glob(os.path.join(CLIENTS, "node/test/*.test.js")))
-    # side by side: both mostly wait
-    runs = [start([sys.executable, "-W", "error", "-m", "unittest", "discover", "-s", "tests"], "python", node, key,
-                  narrow),
-            start([NODE, "--test", "--test-reporter=tap", *files], "node", node, key, narrow)]
-    said = []
+    # side by side, because they mostly wait
+    runs = {}
+    for library, files, argv in (
+            ("python", "tests/test_*.py", [sys.executable, "-W", "error", "-m", "unittest", "-v"]),
+            ("node", "test/*.test.js", [NODE, "--test", "--test-reporter=tap"])):
+        found = sorted(glob.glob(os.path.join(CLIENTS, library, files)))
+        assert len(found) >= 4, found
+        if library == "python":
+            found = [os.path.basename(f)[:-3] for f in found]
+        slow = [f for f in found if "pull" in f]
+        for part in (slow, [f for f in found if f not in slow]):
+            runs[library, len(part)] = start(argv + part, library, node, key, narrow)
+    said = {}
     try:
-        for run in runs:
-            said.append(run.communicate(timeout=150)[0].decode(errors="replace"))
+        for name, run in runs.items():
+            said[name] = run.communicate(timeout=120)[0].decode(errors="replace")
     finally:
-        for run in runs:
+        for run in runs.values():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(run.pid, signal.SIGKILL)  # and what its tests started
-    assert runs[0].returncode == 0 and int(re.search(r"^Ran (\d+) tests", said[0], re.M).group(1)) >= 40, said[0][-6000:]
-    assert runs[1].returncode == 0 and int(re.search(r"^# pass (\d+)", said[1], re.M).group(1)) >= 35, said[1][-6000:]
+    for name, run in runs.items():
+        done = re.search(r"^Ran (\d+) tests|^# pass (\d+)", said[name], re.M)
+        assert run.returncode == 0 and done and int(done.group(1) or done.group(2)) >= 12, said[name]
 
 
 def test_both_have_the_version_of_the_program():

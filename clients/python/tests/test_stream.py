@@ -89,7 +89,12 @@ class Child:
 
     def end(self):
         """What it wrote, and to standard error, until its end."""
-        out, err = self.process.communicate(timeout=20)
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+            self.process.stdin = None
+        # not communicate(): lines may lie in the reader's buffer already
+        out, err = self.process.stdout.read(), self.process.stderr.read()
+        self.process.wait(20)
         return [json.loads(line) for line in out.splitlines()], err.decode()
 
 
