@@ -89,7 +89,7 @@ test("errors have classes, codes and words", async (t) => {
   for (const [call, Kind, code] of [
     [() => client.get("01935b1e-7c7a-7d33-9f0e-2a6f4c1d8b90"), shoal.NotFound, "not_found"],
     [() => client.submit("no good"), shoal.BadRequest, "invalid_field"],
-    [() => client.submit("shoal.noop", "x".repeat(9e6)), shoal.TooLarge, "body_too_large"],
+    [() => client.submit("shoal.noop", "x".repeat(300_000)), shoal.TooLarge, "payload_too_large"],
     [() => client.call("GET", "/v1/nothing"), shoal.NotFound, "not_found"],
     [() => connect(t, { key: "shoal_live_nobody" }).why("x"), shoal.Unauthorized, "unauthorized"],
   ])

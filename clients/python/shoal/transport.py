@@ -180,7 +180,12 @@ class Transport:
         try:
             if line is not None:
                 line.opened(connection)
-            connection.request(method, target, body=body, headers=headers)
+            try:
+                connection.request(method, target, body=body, headers=headers)
+            except (BrokenPipeError, ConnectionResetError):
+                if body is None:
+                    raise
+                # a node that refuses a large body says why before it closes
             response = connection.getresponse()
             data = _read(response)
         except (OSError, http.client.HTTPException) as e:

@@ -81,7 +81,7 @@ class Failing(NodeTest):
         for call, kind, code in (
                 (lambda: self.client.get("01935b1e-7c7a-7d33-9f0e-2a6f4c1d8b90"), shoal.NotFound, "not_found"),
                 (lambda: self.client.submit("no good"), shoal.BadRequest, "invalid_field"),
-                (lambda: self.client.submit("shoal.noop", "x" * 9000000), shoal.TooLarge, "body_too_large"),
+                (lambda: self.client.submit("shoal.noop", "x" * 300000), shoal.TooLarge, "payload_too_large"),
                 (lambda: self.client.call("GET", "/v1/nothing"), shoal.NotFound, "not_found"),
                 (lambda: self.connect(key="shoal_live_nobody").why("x"), shoal.Unauthorized,
                  "unauthorized")):
