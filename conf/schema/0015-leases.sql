@@ -9,7 +9,8 @@
 -- It is claimed by shoal.claim_tasks like any other, under the incarnation of the worker that answers, and changes
 -- hands within the same transaction: pauses, limits, keys and deadlines hold by the same statement, and no claim of a
 -- dead worker passes.  Its note in shoal.claim is the lease's own from then on, so that all who count what runs
--- see it; a note without its lease is a stray, and recovered like one.
+-- see it; a note without its lease is a stray, and recovered like one.  A task that is given back, or whose lease is
+-- lost, comes first in line, at its run_at, as one that was adopted (0002).
 
 ALTER TABLE shoal.api_key ADD COLUMN scopes text[];     -- all that the key may do; NULL: everything
 
@@ -282,7 +283,8 @@ BEGIN
 				  WHERE a.app_id = p_apps[n] AND a.type_id = c.type_id));
 			ends_at := clock_timestamp() + time_ms * interval '1 millisecond';
 			expires_at := least(clock_timestamp() + p_ttls_ms[slot] * interval '1 millisecond', ends_at);
-			UPDATE shoal.task t SET owner = lease
+			-- out of its lane: thousands may be leased for long, and none shall be walked over
+			UPDATE shoal.task t SET owner = lease, order_at = NULL
 			 WHERE t.app_id = p_apps[n] AND t.id = c.id AND t.state = 2 AND t.owner = p_me
 			   AND t.claim = p_batch
 			RETURNING t.priority, t.metadata, t.run_at INTO priority, metadata, run_at;

@@ -184,8 +184,10 @@ on_changed(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 			strbuf_reset(&api->out);
 			call_reply(c, 204);
 		} else {
-			if (ct->stmt == &controls_retry)
+			if (ct->stmt == &controls_retry) {
 				engine_hint(api->engine);
+				engine_due_outside(api->engine, c->app_id);
+			}
 			call_ask(c, ask_row);
 		}
 	}

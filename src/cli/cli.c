@@ -28,6 +28,7 @@ const struct cli_command *const cli_commands[] = {
     &cli_log,
     &cli_why,
     &cli_queues,
+    &cli_types,
     &cli_pause,
     &cli_resume,
     &cli_cancel,

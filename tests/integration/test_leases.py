@@ -295,7 +295,11 @@ def test_a_cancelled_task_is_told_to_its_worker_and_falls_with_its_lease(app):
 # ---------------------------------------------------------------- who gets what
 
 
-def test_those_who_wait_share_what_comes(app):
+def test_those_who_wait_share_what_comes(cluster, key):
+    node, = cluster(1, node__workers=1)
+    app = Client(node.url, key)
+    app.node = node
+    make_type(app)
     waiting = [Waiting(app, max=10) for _ in range(5)]
     wait_for(lambda: waiting_now(app.node) == 5, 10)
     app.batch([{"type": TYPE} for _ in range(5)])
@@ -443,6 +447,30 @@ def test_types_are_made_at_run_time_and_known_to_every_node(db, cluster, key):
     db.rows("INSERT INTO shoal.app_type (app_id, type_id, handler) SELECT a.id, y.id, 4 FROM shoal.application a,"
             " shoal.task_type y WHERE a.name = 'test' AND y.name LIKE 'x%%'")
     assert code_of(lambda: make_type(here, "one.more")) == (422, "too_many_types")
+
+
+def test_types_and_keys_are_made_from_a_shell(app, db):
+    def shoal(*args, **env):
+        done = subprocess.run(program("shoal") + list(args), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              env=dict(program_env(), SHOAL_URL=app.url, SHOAL_API_KEY=app.key,
+                                       SHOAL_DATABASE_URL=db.url(), **env), timeout=30, check=False)
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    code, out, err = shoal("types", "set", "from.shell", "timeout=15min", "max_attempts=3", "backoff=[1,2]")
+    assert code == 0, err
+    assert app.call("GET", "/v1/types/from.shell")["timeout"] == 900
+    code, out, err = shoal("types")
+    assert code == 0 and "from.shell" in out and "[1,2]" in out.replace(" ", ""), out + err
+    assert shoal("types", "set", "from.shell", "timeout=soon")[0] == 64
+    assert shoal("types", "delete", "from.shell")[0] == 0
+    assert shoal("types", "get", "from.shell")[0] != 0
+    assert shoal("keys", "create", "test", "--scope", "read")[0] == 64
+    code, out, err = shoal("keys", "create", "test", "--scope", "work:mail,work:sms")
+    assert code == 0, err
+    mail = Client(app.url, out.strip())
+    assert lease(mail, ["sms", "mail"]) == {"leases": []}
+    assert code_of(lambda: lease(mail, ["other"])) == (403, "out_of_scope")
+    assert "(work:mail work:sms)" in shoal("keys", "list", "test")[1]
 
 
 def test_bad_requests_say_what_is_wrong(app):

@@ -305,6 +305,48 @@ def test_a_claim_under_limits_goes_by_the_primary_key(db, table):
         assert db.value("SELECT shoal.lane_room(%s, 1)", table.queue) == 1
 
 
+def test_leases_are_taken_and_ended_by_their_lane_and_key(db, table):
+    """In a lane of 3,000, as many rows are read as are leased; and each ends by its key."""
+    db.rows("INSERT INTO shoal.task_type (id, name) VALUES (1, 'pulled')")
+    db.rows("INSERT INTO shoal.node_type (type_id, handler) VALUES (1, 4)")
+    db.rows("ANALYZE shoal.task")
+    few = 4  # the session keeps the plans of the last 50 statements
+    due = "SELECT id FROM shoal.pull_due(%s, '{1}', %s)"
+    take = ("SELECT task_id FROM shoal.lease_tasks(%s, %s, %s, %s, %s, '{1}', '{}', '{}', %s::uuid[], %s,"
+            " %s::text[])")
+    end = ("SELECT outcome FROM shoal.end_leases(%s, %s::uuid[], %s::uuid[], %s::smallint[], %s::bigint[],"
+           " %s::text[], %s::text[], %s::text[], NULL)")
+
+    def leases(n):
+        held = [str(uuid.uuid4()) for _ in range(few)]
+        return held, (OWNER, -n, [table.app], [few], [table.queue], held, [60000] * few, [None] * few)
+
+    def ends(ids, held):
+        return (table.app, ids, held, [3, 0, 4, 1], [0] * few, [None] * few, ["x"] * few, [None] * few)
+
+    with watched(db) as session:
+        for n in range(1, 8):
+            session.call(due, ([table.queue], BATCH))
+            session.call(take, leases(n)[1])
+            session.call(end, ends([str(uuid.uuid4())] * few, [str(uuid.uuid4())] * few))
+        table.fill(QUEUED, 3000)
+        for n in (8, 9):
+            rows, found = session.call(due, ([table.queue], BATCH))
+            assert len(rows) == BATCH
+            # what was leased, and its dead entry, may lie in front
+            check(found, BATCH + 2 * few, index="task_lane")
+            held, params = leases(n)
+            rows, found = session.call(take, params)
+            ids = [row[0] for row in rows]
+            assert len(ids) == few
+            by_key = [p for p in found if all(x.get("Index Name") != "task_lane" for x in nodes_of(p))]
+            check(by_key, few)
+            rows, found = session.call(end, ends(ids, held))
+            assert {row[0] for row in rows} == {0}
+            check(found, 1)
+            db.rows("ANALYZE shoal.task")
+
+
 def test_questions_about_queues_look_at_what_they_count(db, table):
     db.rows("ANALYZE shoal.task")
     lists = "SELECT * FROM shoal.list_queues(%s, NULL, NULL, 10, 100)"

@@ -364,6 +364,13 @@ leases_hint(struct leases *ls, int app_id, int queue_id)
 }
 
 void
+engine_due_outside(struct engine *e, int app_id)
+{
+	(void)e;
+	(void)app_id;
+}
+
+void
 engine_types_changed(struct engine *e)
 {
 	(void)e;
