@@ -29,6 +29,7 @@
 #include "dev/dev.h"
 #include "master/control.h"
 #include "master/master.h"
+#include "model/command.h"
 #include "model/settings.h"
 #include "proc/procutil.h"
 #include "store/migrate.h"
@@ -302,6 +303,18 @@ load_to_run(void *arg, struct err *err)
 	return s;
 }
 
+/* whether the commands can be run as they say, on this machine and by this user */
+static int
+check_commands(const struct settings *s, struct err *err)
+{
+	struct commands *cs = commands_create(s, err);
+
+	if (cs == NULL)
+		return -1;
+	commands_free(cs);
+	return commands_check_files(s, err);
+}
+
 static int
 check(const struct sources *src, bool dump)
 {
@@ -316,6 +329,9 @@ check(const struct sources *src, bool dump)
 		settings_dump(s, &out);
 		fputs(out.data, stdout);
 		strbuf_fini(&out);
+	} else if (check_commands(s, &err) != 0) {
+		settings_free(s);
+		return complain(&err, EXIT_SETTINGS);
 	}
 	settings_free(s);
 	fflush(stdout);

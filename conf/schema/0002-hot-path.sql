@@ -99,63 +99,6 @@ BEGIN
 	 WHERE c.owner = p_me AND c.batch = p_batch;
 END $$;
 
--- p_states NULL: all succeeded, and have no result
-CREATE OR REPLACE FUNCTION shoal.finish_tasks(p_me uuid, p_apps int[], p_ids uuid[], p_attempts int[],
-	p_claims int[], p_states smallint[], p_delays bigint[], p_results text[], p_codes text[],
-	p_messages text[], p_done int[])
-RETURNS TABLE (app_id int, id uuid, state smallint, waiter uuid)
-LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
-SET enable_mergejoin = off SET enable_material = off AS $$
-#variable_conflict use_column
-DECLARE
-	places tid[];
-	spots int[];
-	n int;
-BEGIN
-	LOOP
-		SELECT array_agg(r.place), array_agg(u.spot::int) INTO places, spots
-		  FROM unnest(p_apps, p_ids, p_attempts, p_claims) WITH ORDINALITY
-			AS u (app_id, id, attempt, claim, spot), LATERAL (
-			SELECT t.ctid AS place FROM shoal.task t
-			 WHERE t.app_id = u.app_id AND t.id = u.id AND t.state = 2
-			   AND t.attempt = u.attempt AND t.owner = p_me AND t.claim = u.claim OFFSET 0) r;
-		EXIT WHEN places IS NULL;
-		IF p_states IS NULL THEN
-			RETURN QUERY
-			UPDATE shoal.task t
-			   SET state = 3, finished_at = clock_timestamp(), order_at = NULL, due_at = NULL,
-			       result = NULL, error_code = NULL, error_message = NULL
-			 WHERE t.ctid = ANY (places) AND t.state = 2 AND t.owner = p_me
-			RETURNING t.app_id, t.id, t.state, t.waiter;
-		ELSE
-			RETURN QUERY
-			UPDATE shoal.task t
-			   SET (state, failures, finished_at, order_at, due_at, run_at, owner, result,
-			        error_code, error_message) = (
-				SELECT p_states[k],
-				       t.failures + CASE WHEN p_states[k] IN (0, 4) THEN 1 ELSE 0 END,
-				       CASE WHEN p_states[k] IN (3, 4) THEN clock_timestamp() END,
-				       CASE WHEN p_states[k] = 1 THEN coalesce(t.order_at, t.run_at) END,
-				       CASE WHEN p_states[k] = 0
-				            THEN now() + p_delays[k] * interval '1 millisecond' END,
-				       CASE WHEN p_states[k] = 0
-				            THEN now() + p_delays[k] * interval '1 millisecond'
-				            ELSE t.run_at END,
-				       CASE WHEN p_states[k] <> 1 THEN t.owner END,
-				       p_results[k], p_codes[k], p_messages[k]
-				  FROM (SELECT spots[array_position(places, t.ctid)] AS k OFFSET 0) x)
-			 WHERE t.ctid = ANY (places) AND t.state = 2 AND t.owner = p_me
-			RETURNING t.app_id, t.id, t.state, t.waiter;
-		END IF;
-		GET DIAGNOSTICS n = ROW_COUNT;
-		EXIT WHEN n = array_length(places, 1);
-	END LOOP;
-	IF p_done IS NOT NULL THEN
-		DELETE FROM shoal.claim c WHERE c.owner = p_me AND c.batch = ANY (p_done);
-	END IF;
-END $$;
-
 CREATE OR REPLACE FUNCTION shoal.finished_tasks(p_me uuid, p_apps int[], p_ids uuid[], p_attempts int[],
 	p_claims int[])
 RETURNS TABLE (app_id int, id uuid, state smallint, waiter uuid)

@@ -43,7 +43,7 @@ DECLARE
 	places tid[];
 	spots int[];
 	n int;
-	good boolean := p_states IS NULL OR NOT p_states && '{0,1,4,5}'::smallint[];
+	bad boolean := coalesce(p_states && '{0,1,4,5}'::smallint[], false);
 BEGIN
 	LOOP
 		SELECT array_agg(r.place), array_agg(u.spot::int) INTO places, spots
@@ -51,7 +51,8 @@ BEGIN
 			AS u (app_id, id, attempt, claim, spot), LATERAL (
 			SELECT t.ctid AS place FROM shoal.task t
 			 WHERE t.app_id = u.app_id AND t.id = u.id AND t.state = 2
-			   AND t.attempt = u.attempt AND t.owner = p_me AND t.claim = u.claim OFFSET 0) r;
+			   AND t.attempt = u.attempt AND t.owner = p_me AND t.claim = u.claim OFFSET 0) r
+		 WHERE NOT bad OR p_states[u.spot] = 3;
 		EXIT WHEN places IS NULL;
 		IF p_states IS NULL THEN
 			RETURN QUERY
@@ -60,7 +61,7 @@ BEGIN
 			       expire_at = NULL, result = NULL, error_code = NULL, error_message = NULL
 			 WHERE t.ctid = ANY (places) AND t.state = 2 AND t.owner = p_me
 			RETURNING t.app_id, t.id, t.state, t.waiter, t.special;
-		ELSIF good THEN
+		ELSE
 			RETURN QUERY
 			UPDATE shoal.task t
 			   SET state = 3, finished_at = clock_timestamp(), order_at = NULL, due_at = NULL,
@@ -69,36 +70,86 @@ BEGIN
 			 WHERE t.ctid = ANY (places) AND t.state = 2 AND t.owner = p_me
 			   AND array_position(places, t.ctid) IS NOT NULL
 			RETURNING t.app_id, t.id, t.state, t.waiter, t.special;
-		ELSE
+		END IF;
+		GET DIAGNOSTICS n = ROW_COUNT;
+		EXIT WHEN n = array_length(places, 1);
+	END LOOP;
+	IF bad THEN
+		RETURN QUERY SELECT * FROM shoal.finish_others(p_me, p_apps, p_ids, p_attempts, p_claims, p_states,
+			p_delays, p_results, p_codes, p_messages);
+	END IF;
+	IF EXISTS (SELECT 1 FROM shoal.watched) THEN
+		PERFORM shoal.note_ended(p_apps, p_ids);
+	END IF;
+	IF p_done IS NOT NULL THEN
+		DELETE FROM shoal.claim c WHERE c.owner = p_me AND c.batch = ANY (p_done);
+	END IF;
+END $$;
+
+-- Those of finish_tasks that did not succeed, one statement for each state that they go to.
+CREATE FUNCTION shoal.finish_others(p_me uuid, p_apps int[], p_ids uuid[], p_attempts int[], p_claims int[],
+	p_states smallint[], p_delays bigint[], p_results text[], p_codes text[], p_messages text[])
+RETURNS TABLE (app_id int, id uuid, state smallint, waiter uuid, special int)
+LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
+SET enable_mergejoin = off SET enable_material = off AS $$
+#variable_conflict use_column
+DECLARE
+	all_places tid[];
+	all_spots int[];
+	all_states smallint[];
+	places tid[];
+	spots int[];
+	target smallint;
+	n int;
+	picked int;
+BEGIN
+	LOOP
+		SELECT array_agg(x.place), array_agg(x.k), array_agg(x.target)
+		  INTO all_places, all_spots, all_states
+		  FROM (SELECT u.spot::int AS k, r.place, (CASE
+				WHEN r.cancel_at IS NOT NULL AND p_states[u.spot] < 2 THEN 5
+				WHEN p_states[u.spot] = 0 AND (r.deadline <= n.at OR r.retry_until < n.at) THEN 4
+				ELSE p_states[u.spot] END)::smallint AS target
+			  FROM unnest(p_apps, p_ids, p_attempts, p_claims) WITH ORDINALITY
+				AS u (app_id, id, attempt, claim, spot), LATERAL (
+				SELECT t.ctid AS place, t.cancel_at, t.deadline, t.retry_until FROM shoal.task t
+				 WHERE t.app_id = u.app_id AND t.id = u.id AND t.state = 2
+				   AND t.attempt = u.attempt AND t.owner = p_me AND t.claim = u.claim
+				OFFSET 0) r, LATERAL (
+				SELECT now() + p_delays[u.spot] * interval '1 millisecond' AS at) n
+			 WHERE p_states[u.spot] <> 3) x;
+		EXIT WHEN all_places IS NULL;
+		picked := 0;
+		FOREACH target IN ARRAY '{0,1,4,5}'::smallint[] LOOP
+			SELECT array_agg(u.place), array_agg(u.k) INTO places, spots
+			  FROM unnest(all_places, all_spots, all_states) AS u (place, k, state)
+			 WHERE u.state = target;
+			CONTINUE WHEN places IS NULL;
 			RETURN QUERY
 			WITH moved AS (
 				UPDATE shoal.task t
-				   SET (state, failures, finished_at, order_at, due_at, run_at, expire_at, owner,
-				        result, error_code, error_message) = (
-					SELECT d.state,
-					       t.failures + CASE WHEN d.state IN (0, 4) THEN 1 ELSE 0 END,
-					       CASE WHEN d.state >= 3 THEN clock_timestamp() END,
-					       CASE WHEN d.state = 1 THEN coalesce(t.order_at, t.run_at) END,
-					       CASE WHEN d.state = 0 THEN d.next END,
-					       CASE WHEN d.state = 0 THEN d.next ELSE t.run_at END,
-					       CASE WHEN d.state < 2 THEN t.deadline END,
-					       CASE WHEN d.state <> 1 THEN t.owner END,
-					       p_results[d.k],
-					       CASE d.state WHEN 1 THEN t.error_code WHEN 5 THEN 'cancelled'
-					            ELSE p_codes[d.k] END,
-					       CASE d.state WHEN 1 THEN t.error_message
-					            ELSE p_messages[d.k] END
-					  FROM (SELECT x.k, x.next, CASE
-							WHEN t.cancel_at IS NOT NULL AND p_states[x.k] < 2 THEN 5
-							WHEN p_states[x.k] = 0 AND (t.deadline <= x.next
-							  OR t.retry_until < x.next) THEN 4
-							ELSE p_states[x.k] END AS state
-						  FROM (SELECT s.k, now() + p_delays[s.k]
-								* interval '1 millisecond' AS next
-							  FROM (SELECT spots[array_position(places, t.ctid)] AS k
-							        OFFSET 0) s OFFSET 0) x OFFSET 0) d)
+				   SET state = target,
+				       failures = t.failures + CASE WHEN target IN (0, 4) THEN 1 ELSE 0 END,
+				       finished_at = CASE WHEN target >= 3 THEN clock_timestamp() END,
+				       order_at = CASE WHEN target = 1 THEN coalesce(t.order_at, t.run_at) END,
+				       due_at = CASE WHEN target = 0 THEN now()
+						+ p_delays[spots[array_position(places, t.ctid)]]
+						* interval '1 millisecond' END,
+				       run_at = CASE WHEN target = 0 THEN now()
+						+ p_delays[spots[array_position(places, t.ctid)]]
+						* interval '1 millisecond' ELSE t.run_at END,
+				       expire_at = CASE WHEN target < 2 THEN t.deadline END,
+				       owner = CASE WHEN target <> 1 THEN t.owner END,
+				       result = p_results[spots[array_position(places, t.ctid)]],
+				       error_code = CASE target WHEN 1 THEN t.error_code WHEN 5 THEN 'cancelled'
+						ELSE p_codes[spots[array_position(places, t.ctid)]] END,
+				       error_message = CASE target WHEN 1 THEN t.error_message
+						ELSE p_messages[spots[array_position(places, t.ctid)]] END
 				 WHERE t.ctid = ANY (places) AND t.state = 2 AND t.owner = p_me
-			   AND array_position(places, t.ctid) IS NOT NULL
+				   AND array_position(places, t.ctid) IS NOT NULL
+				   -- asked for since: the next round finds it
+				   AND (target >= 4 OR t.cancel_at IS NULL)
 				RETURNING t.app_id, t.id, t.state, t.waiter, t.attempt, t.started_at, t.run_at,
 				          t.failures, t.max_attempts, t.deadline, t.error_code, t.error_message,
 				          t.special
@@ -121,20 +172,29 @@ BEGIN
 					ELSE '' END || '}'
 				  FROM (SELECT o.*, p_states[o.k] AS asked, p_codes[o.k] AS told,
 					       now() + p_delays[o.k] * interval '1 millisecond' AS next
-					  FROM (SELECT v.*, array_position(p_ids, v.id) AS k
-						  FROM moved v WHERE v.state <> 3) o) m
+					  FROM (SELECT v.*, array_position(p_ids, v.id) AS k FROM moved v) o) m
 				 WHERE m.state <> 1 OR m.told IS NOT NULL
 			)
 			SELECT v.app_id, v.id, v.state, v.waiter, v.special FROM moved v;
-		END IF;
-		GET DIAGNOSTICS n = ROW_COUNT;
-		EXIT WHEN n = array_length(places, 1);
+			GET DIAGNOSTICS n = ROW_COUNT;
+			picked := picked + n;
+		END LOOP;
+		EXIT WHEN picked = array_length(all_places, 1);
 	END LOOP;
-	IF EXISTS (SELECT 1 FROM shoal.watched) THEN
-		PERFORM shoal.note_ended(p_apps, p_ids);
-	END IF;
-	IF p_done IS NOT NULL THEN
-		DELETE FROM shoal.claim c WHERE c.owner = p_me AND c.batch = ANY (p_done);
+END $$;
+
+-- PostgreSQL 9.4 has no array_position: there these two find this one
+DO $$
+BEGIN
+	IF current_setting('server_version_num')::int < 90500 THEN
+		CREATE FUNCTION shoal.array_position(p_array anyarray, p_element anyelement) RETURNS int
+		LANGUAGE sql IMMUTABLE AS $f$
+			SELECT s.n FROM generate_subscripts($1, 1) AS s (n) WHERE $1[s.n] = $2 ORDER BY s.n LIMIT 1
+		$f$;
+		ALTER FUNCTION shoal.finish_tasks(uuid, int[], uuid[], int[], int[], smallint[], bigint[], text[],
+			text[], text[], int[]) SET search_path = shoal, pg_catalog;
+		ALTER FUNCTION shoal.finish_others(uuid, int[], uuid[], int[], int[], smallint[], bigint[], text[],
+			text[], text[]) SET search_path = shoal, pg_catalog;
 	END IF;
 END $$;
 
@@ -208,6 +268,7 @@ DECLARE
 	crash boolean;
 	killed boolean;
 	alone boolean;
+	poison boolean;
 BEGIN
 	FOR o IN SELECT DISTINCT u.id FROM unnest(p_owners) AS u (id) ORDER BY u.id LOOP
 		IF o = ANY (p_crashed || p_killed) THEN
@@ -226,30 +287,34 @@ BEGIN
 					   AND t.owner = b.owner AND t.claim = b.batch OFFSET 0) r);
 			EXIT WHEN places = '{}';
 			alone := coalesce(alone, crash AND array_length(places, 1) = 1);
+			poison := false;
+			IF alone THEN
+				poison := coalesce((SELECT t.crashes >= 2
+					AND shoal.is_poison(t.app_id, t.id, o, killed, t.crashes + 1)
+					  FROM shoal.task t WHERE t.ctid = places[1]), false);
+			END IF;
 			RETURN QUERY
 			WITH moved AS (
 				UPDATE shoal.task t
-				   SET (state, owner, order_at, finished_at, expire_at, failures, crashes,
-				        error_code, error_message) = (
-					SELECT d.state,
-					       CASE WHEN d.state <> 1 THEN t.owner END,
-					       CASE WHEN d.state = 1 THEN coalesce(t.order_at, t.run_at) END,
-					       CASE WHEN d.state <> 1 THEN clock_timestamp() END,
-					       CASE WHEN d.state = 1 THEN t.deadline END,
-					       t.failures + CASE WHEN d.state = 4 THEN 1 ELSE 0 END,
-					       CASE WHEN crash THEN coalesce(t.crashes, 0) + 1 ELSE t.crashes END,
-					       CASE d.state WHEN 4 THEN 'poison' WHEN 5 THEN 'cancelled'
-					            ELSE t.error_code END,
-					       CASE d.state
-						WHEN 4 THEN 'its worker crashed ' || t.crashes + 1
+				   SET state = CASE WHEN t.cancel_at IS NOT NULL THEN 5 WHEN poison THEN 4 ELSE 1 END,
+				       owner = CASE WHEN t.cancel_at IS NOT NULL OR poison THEN t.owner END,
+				       order_at = CASE WHEN t.cancel_at IS NULL AND NOT poison
+				                       THEN coalesce(t.order_at, t.run_at) END,
+				       finished_at = CASE WHEN t.cancel_at IS NOT NULL OR poison
+				                          THEN clock_timestamp() END,
+				       expire_at = CASE WHEN t.cancel_at IS NULL AND NOT poison THEN t.deadline END,
+				       failures = t.failures
+						+ CASE WHEN t.cancel_at IS NULL AND poison THEN 1 ELSE 0 END,
+				       crashes = CASE WHEN crash THEN coalesce(t.crashes, 0) + 1 ELSE t.crashes END,
+				       error_code = CASE WHEN t.cancel_at IS NOT NULL THEN 'cancelled'
+				                         WHEN poison THEN 'poison' ELSE t.error_code END,
+				       error_message = CASE
+						WHEN t.cancel_at IS NOT NULL
+							THEN 'its worker was gone when it was to be cancelled'
+						WHEN poison
+							THEN 'its worker crashed ' || t.crashes + 1
 							|| ' times while it ran, the last time with nothing beside it'
-						WHEN 5 THEN 'its worker was gone when it was to be cancelled'
 						ELSE t.error_message END
-					  FROM (SELECT CASE WHEN t.cancel_at IS NOT NULL THEN 5
-					                    WHEN alone AND t.crashes >= 2
-					                     AND shoal.is_poison(t.app_id, t.id, o, killed,
-								t.crashes + 1) THEN 4
-					                    ELSE 1 END AS state OFFSET 0) d)
 				 WHERE t.ctid = ANY (places) AND t.state = 2
 				RETURNING t.app_id, t.id, t.type_id, t.attempt, t.state, t.waiter, t.started_at,
 				          t.error_code, t.error_message

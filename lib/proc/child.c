@@ -1,25 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * child.c - one command as a child process with pipes, bounds and a process group.
+ * child.c - one command with pipes, bounds and a timeout.
  *
- * Owns the pipes, the timer and the process group of each child; decides when the group
- * gets TERM and KILL; tells the end exactly once.  What a task is, and what an exit
- * status means for it, is the caller's business.
+ * Owns the pipes and the timer of each child; decides when its group gets TERM and its
+ * tree KILL; tells the end exactly once.  Processes are launch.h's, and what a task is,
+ * and what an exit status means for it, is the caller's business.
  *
  * A child's life is one small machine with one timer:
  *
  *     RUNNING --timeout, child_kill--> TERMED --grace--> KILLED
  *        \______________ \________________ \__________ died --> DEAD
- *     DEAD --all pipes at their end, or CHILD_LINGER_MS--> DONE, told from a deferred
- * call
- *
- * A dead child stays a zombie until DONE.  The zombie pins its pid, so the process
- * group's id cannot belong to a stranger when the group is killed; only then is the
- * child reaped.
- *
- * Between fork and exec only async-signal-safe calls are made, with every signal
- * blocked until the dispositions are back at their defaults: the parent's handlers
- * write to the parent's descriptors and must never run here.
+ *     DEAD --all pipes at their end, or CHILD_LINGER_MS--> the rest of the tree is
+ * killed the tree has ended, and the pipes are at their end or had CHILD_LINGER_MS -->
+ * DONE, told from a deferred call
  */
 #include "proc/child.h"
 
@@ -30,17 +23,9 @@
 #include <event2/event.h>
 
 #include <errno.h>
-#include <fcntl.h>
-#include <grp.h>
-#include <limits.h>
-#include <poll.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/queue.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define CHILDREN_STAMP	 0x63686e73u
@@ -49,42 +34,14 @@
 #define READ_CHUNK_BYTES 65536 /* what a pipe holds */
 #define READS_A_TURN	 4     /* a flood must not starve the other descriptors */
 #define KEEP_FIRST_BYTES 4096  /* first block for kept output */
-#define FREE_WAIT_MS	 2000  /* for killed children at teardown */
-#define DEFAULT_PATH	 "/usr/local/bin:/usr/bin:/bin"
 
 enum child_state {
 	CHILD_NONE = 0,
 	CHILD_RUNNING,
 	CHILD_TERMED, /* the group got TERM */
-	CHILD_KILLED, /* the group got KILL */
-	CHILD_DEAD,   /* a zombie; its pipes may still be open */
+	CHILD_KILLED, /* the tree got KILL */
+	CHILD_DEAD,   /* the command is; others of its tree, or its pipes, may not be */
 	CHILD_DONE,   /* the end is to be told */
-};
-
-/* what the child tells through the status pipe when it cannot become the command */
-enum child_step {
-	STEP_NONE = 0,
-	STEP_DUP,
-	STEP_PARENT,
-	STEP_LIMIT,
-	STEP_USER,
-	STEP_CHDIR,
-	STEP_EXEC
-};
-
-static const char *const step_names[] = {
-    [STEP_NONE] = "nothing",
-    [STEP_DUP] = "descriptors",
-    [STEP_PARENT] = "parent",
-    [STEP_LIMIT] = "limit",
-    [STEP_USER] = "user",
-    [STEP_CHDIR] = "chdir",
-    [STEP_EXEC] = "exec",
-};
-
-struct step_report {
-	int step; /* enum child_step */
-	int errnum;
 };
 
 /*
@@ -108,9 +65,9 @@ struct child {
 	TAILQ_ENTRY(child) link;
 	struct children *cs; /* borrowed: outlives us */
 	enum child_state state;
-	pid_t pid;
-	int status_fd; /* read when the child is dead */
-	int in_fd;     /* -1: closed */
+	struct launched *tree;	    /* NULL: it has ended */
+	struct child_result result; /* as far as it is known */
+	int in_fd;		    /* -1: closed */
 	struct event *in_ev;
 	char *input;
 	size_t input_len, input_sent;
@@ -119,10 +76,9 @@ struct child {
 	void (*spoken_cb)(const char *bytes, size_t len, void *arg);
 	void *spoken_arg;
 	struct loop_timer *timer; /* timeout, then grace, then linger */
-	int64_t started_ms, duration_ms;
+	int64_t started_ms;
 	int64_t kill_at_ms; /* when TERMED */
 	int64_t grace_ms;
-	bool timed_out, killed;
 	child_cb *cb;
 	void *arg;
 };
@@ -131,8 +87,8 @@ TAILQ_HEAD(child_list, child);
 
 struct children {
 	uint32_t stamp;
-	struct loop *loop; /* borrowed */
-	struct loop_signal *sigchld;
+	struct loop *loop;	   /* borrowed */
+	struct launcher *launcher; /* borrowed */
 	struct loop_defer *tell;
 	struct child_list list;
 	size_t count;
@@ -249,12 +205,21 @@ child_done(struct child *c)
 	loop_defer_start(c->cs->tell);
 }
 
+static bool
+pipes_ended(const struct child *c)
+{
+	return c->out.fd == -1 && c->err.fd == -1 && c->spoken.fd == -1;
+}
+
 static void
 child_check_done(struct child *c)
 {
-	if (c->state == CHILD_DEAD && c->out.fd == -1 && c->err.fd == -1 &&
-	    c->spoken.fd == -1)
+	if (c->state != CHILD_DEAD || !pipes_ended(c))
+		return;
+	if (c->tree == NULL)
 		child_done(c);
+	else
+		launched_kill(c->tree); /* nobody listens to the rest any more */
 }
 
 static void
@@ -318,14 +283,6 @@ input_writable(evutil_socket_t fd, short what, void *arg)
 }
 
 static void
-child_signal_group(const struct child *c, int signo)
-{
-	/* ESRCH cannot happen before we reap; EPERM only for what another user's exec
-	 * left */
-	(void)kill(-c->pid, signo);
-}
-
-static void
 child_term(struct child *c, int64_t grace_ms)
 {
 	int64_t now = clock_mono_ms();
@@ -334,7 +291,7 @@ child_term(struct child *c, int64_t grace_ms)
 		grace_ms = c->kill_at_ms > now ? c->kill_at_ms - now : 0;
 	c->kill_at_ms = now + grace_ms;
 	c->state = CHILD_TERMED;
-	child_signal_group(c, SIGTERM);
+	launched_signal(c->tree, SIGTERM);
 	loop_timer_start_ms(c->timer, grace_ms);
 }
 
@@ -346,15 +303,19 @@ child_timer(void *arg)
 	STAMP_CHECK(c, CHILD_STAMP);
 	switch (c->state) {
 	case CHILD_RUNNING:
-		c->timed_out = true;
+		c->result.timed_out = true;
 		child_term(c, c->grace_ms);
 		break;
 	case CHILD_TERMED:
 		c->state = CHILD_KILLED;
-		child_signal_group(c, SIGKILL);
+		launched_kill(c->tree);
 		break;
 	case CHILD_DEAD:
-		child_done(c);
+		/* what still holds a pipe is not the tree's, or dies now */
+		if (c->tree == NULL)
+			child_done(c);
+		else
+			launched_kill(c->tree);
 		break;
 	case CHILD_NONE:
 	case CHILD_KILLED:
@@ -369,62 +330,63 @@ child_kill(struct child *c, int64_t grace_ms)
 	STAMP_CHECK(c, CHILD_STAMP);
 	if (c->state != CHILD_RUNNING && c->state != CHILD_TERMED)
 		return;
-	c->killed = true;
+	c->result.killed = true;
 	child_term(c, grace_ms > 0 ? grace_ms : 0);
 }
 
 pid_t
 child_pid(const struct child *c)
 {
-	return c->pid;
-}
-
-static bool
-child_is_dead(const struct child *c)
-{
-	siginfo_t info;
-
-	info.si_pid = 0;
-	/* WNOWAIT: it stays a zombie, see the top */
-	return waitid(P_PID, (id_t)c->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-	       info.si_pid == c->pid;
+	return c->result.pid;
 }
 
 static void
-children_sigchld(int signo, void *arg)
+child_died(struct child *c, const struct launch_event *event)
 {
-	struct children *cs = arg;
-	struct child *c;
+	c->state = CHILD_DEAD;
+	c->result.status = event->status;
+	c->result.duration_ms = clock_mono_ms() - c->started_ms;
+	input_close(c);
+}
 
-	(void)signo;
-	STAMP_CHECK(cs, CHILDREN_STAMP);
-	/* signals merge: look at each of ours */
-	TAILQ_FOREACH (c, &cs->list, link) {
-		if (c->state == CHILD_DEAD || c->state == CHILD_DONE ||
-		    !child_is_dead(c))
-			continue;
-		c->state = CHILD_DEAD;
-		c->duration_ms = clock_mono_ms() - c->started_ms;
-		input_close(c);
-		loop_timer_start_ms(c->timer, CHILD_LINGER_MS);
-		child_check_done(c);
+static void
+on_tree(struct launched *tree, const struct launch_event *event, void *arg)
+{
+	struct child *c = arg;
+
+	(void)tree;
+	STAMP_CHECK(c, CHILD_STAMP);
+	c->result.pid = event->pid;
+	switch (event->kind) {
+	case LAUNCH_STARTED:
+		return;
+	case LAUNCH_EXITED:
+		child_died(c, event);
+		break;
+	case LAUNCH_ENDED:
+		if (c->state != CHILD_DEAD)
+			child_died(c, event);
+		c->tree = NULL;
+		c->result.lost = event->lost;
+		c->result.exec_errno = event->errnum;
+		c->result.failed_step = event->failed_step;
+		break;
 	}
+	loop_timer_start_ms(c->timer, CHILD_LINGER_MS);
+	child_check_done(c);
 }
 
-/* everything but the memory: the group is dead and reaped after it */
+/* everything but the memory */
 static void
-child_release(struct child *c, int *status)
+child_release(struct child *c)
 {
-	child_signal_group(c, SIGKILL);
-	/* it is a zombie already, but for one that even KILL did not end: see
-	 * children_free */
-	(void)waitpid(c->pid, status, WNOHANG);
+	if (c->tree != NULL)
+		launched_abandon(c->tree);
+	c->tree = NULL;
 	input_close(c);
 	stream_close(&c->out);
 	stream_close(&c->err);
 	stream_close(&c->spoken);
-	close(c->status_fd);
-	c->status_fd = -1;
 	loop_timer_free(c->timer);
 	c->timer = NULL;
 	TAILQ_REMOVE(&c->cs->list, c, link);
@@ -446,8 +408,6 @@ children_tell(void *arg)
 {
 	struct children *cs = arg;
 	struct child *c, *next;
-	struct child_result result = {0};
-	struct step_report report;
 
 	STAMP_CHECK(cs, CHILDREN_STAMP);
 	TAILQ_FOREACH (c, &cs->list, link)
@@ -463,161 +423,15 @@ children_tell(void *arg)
 	if (next != NULL)
 		loop_defer_start(cs->tell);
 
-	if (read(c->status_fd, &report, sizeof(report)) == sizeof(report)) {
-		result.exec_errno = report.errnum;
-		result.failed_step = step_names[report.step];
-	}
-	child_release(c, &result.status);
-	result.pid = c->pid;
-	result.timed_out = c->timed_out;
-	result.killed = c->killed;
-	result.duration_ms = c->duration_ms;
-	stream_result(&c->out, &result.out);
-	stream_result(&c->err, &result.err);
-	c->cb(c, &result, c->arg);
+	child_release(c);
+	stream_result(&c->out, &c->result.out);
+	stream_result(&c->err, &c->result.err);
+	c->cb(c, &c->result, c->arg);
 	child_free(c);
 }
 
-/* ---- starting -------------------------------------------------------------------- */
-
-/* what the new process needs, gathered before the fork */
-struct launch {
-	const struct child_spec *spec;
-	const char *path; /* PATH of its environment */
-	pid_t parent;
-	int in_fd, out_fd, err_fd, status_fd;
-	int spoken_fd; /* -1: not wanted */
-};
-
-ATTR_NORETURN static void
-launch_fail(int fd, enum child_step step)
-{
-	struct step_report report = {.step = (int)step, .errnum = errno};
-	ssize_t n = write(fd, &report, sizeof(report));
-
-	_exit(n == sizeof(report) ? 127 : 126);
-}
-
-static void
-launch_exec(const struct launch *la)
-{
-	char *const *argv = la->spec->argv;
-	const char *from = la->path;
-	size_t name_len = strlen(argv[0]);
-	bool denied = false;
-
-	if (strchr(argv[0], '/') != NULL) {
-		execve(argv[0], argv, la->spec->env);
-		return;
-	}
-	for (;;) {
-		size_t len = strcspn(from, ":");
-		char path[PATH_MAX];
-
-		/* an empty element would mean the current directory: never */
-		if (len > 0 && len + 1 + name_len < sizeof(path)) {
-			memcpy(path, from, len);
-			path[len] = '/';
-			memcpy(path + len + 1, argv[0], name_len + 1);
-			execve(path, argv, la->spec->env);
-			if (errno == EACCES)
-				denied = true;
-			else if (errno != ENOENT && errno != ENOTDIR)
-				return;
-		}
-		if (from[len] == '\0')
-			break;
-		from += len + 1;
-	}
-	errno = denied ? EACCES : ENOENT;
-}
-
-/* the new process, until exec: async-signal-safe calls only, all signals blocked */
-ATTR_NORETURN static void
-launch_child(const struct launch *la)
-{
-	const struct child_spec *spec = la->spec;
-	struct sigaction dfl;
-	sigset_t none;
-	/* out of the way of 0 to 4, whatever was closed in the parent */
-	int status = fcntl(la->status_fd, F_DUPFD_CLOEXEC, 10);
-	int in = fcntl(la->in_fd, F_DUPFD_CLOEXEC, 10);
-	int out = fcntl(la->out_fd, F_DUPFD_CLOEXEC, 10);
-	int err = fcntl(la->err_fd, F_DUPFD_CLOEXEC, 10);
-	int spoken =
-	    la->spoken_fd == -1 ? -1 : fcntl(la->spoken_fd, F_DUPFD_CLOEXEC, 10);
-
-	if (status == -1)
-		_exit(126);
-	if (in == -1 || out == -1 || err == -1 || (spoken == -1 && la->spoken_fd != -1))
-		launch_fail(status, STEP_DUP);
-	/* the group first: from in_child on the world may kill it by name */
-	if (setpgid(0, 0) != 0)
-		launch_fail(status, STEP_PARENT);
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != la->parent) {
-		errno = ESRCH;
-		launch_fail(status, STEP_PARENT);
-	}
-	if (spec->in_child != NULL)
-		spec->in_child(getpid(), spec->in_child_arg);
-
-	if (dup2(in, 0) == -1 || dup2(out, 1) == -1 || dup2(err, 2) == -1 ||
-	    dup3(status, 4, O_CLOEXEC) == -1 || (spoken != -1 && dup2(spoken, 3) == -1))
-		launch_fail(status, STEP_DUP);
-	status = 4;
-	if (spoken == -1)
-		close(3);
-	fd_close_from(5);
-
-	memset(&dfl, 0, sizeof(dfl));
-	dfl.sa_handler = SIG_DFL;
-	for (int signo = 1; signo < NSIG; signo++)
-		(void)sigaction(signo, &dfl,
-		    NULL); /* refused for KILL, STOP and the C library's own */
-
-	for (const struct child_limit *l = spec->limits; l != NULL && l->resource != -1;
-	     l++) {
-		struct rlimit rl;
-
-		if (getrlimit((__rlimit_resource_t)l->resource, &rl) != 0)
-			launch_fail(status, STEP_LIMIT);
-		/* only ever lowered: what is out of our own reach is no reason to
-		 * refuse */
-		if (l->value < rl.rlim_max)
-			rl.rlim_max = l->value;
-		rl.rlim_cur = rl.rlim_max;
-		if (setrlimit((__rlimit_resource_t)l->resource, &rl) != 0)
-			launch_fail(status, STEP_LIMIT);
-	}
-	if (spec->uid != (uid_t)-1 &&
-	    (setgroups(0, NULL) != 0 ||
-		setresgid(spec->gid, spec->gid, spec->gid) != 0 ||
-		setresuid(spec->uid, spec->uid, spec->uid) != 0))
-		launch_fail(status, STEP_USER);
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
-		launch_fail(status, STEP_USER);
-	/* a change of user clears it, so once more; and the parent may be gone by now
-	 */
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != la->parent) {
-		errno = ESRCH;
-		launch_fail(status, STEP_PARENT);
-	}
-	if (chdir(spec->cwd != NULL ? spec->cwd : "/") != 0)
-		launch_fail(status, STEP_CHDIR);
-	sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
-	launch_exec(la);
-	launch_fail(status, STEP_EXEC);
-}
-
-static const char *
-env_path(char *const *env)
-{
-	for (; *env != NULL; env++)
-		if (strncmp(*env, "PATH=", 5) == 0)
-			return *env + 5;
-	return DEFAULT_PATH;
-}
+/* ---- starting ----------------------------------------------------------------------
+ */
 
 static int
 stream_open(
@@ -678,17 +492,12 @@ struct child *
 child_spawn(struct children *cs, const struct child_spec *spec, child_cb *cb, void *arg,
     struct err *err)
 {
-	struct launch la = {.spec = spec,
-	    .in_fd = -1,
-	    .out_fd = -1,
-	    .err_fd = -1,
-	    .status_fd = -1,
-	    .spoken_fd = -1};
+	struct launch_spec how = spec->launch;
 	struct child *c;
-	sigset_t all, before;
-	int fds[2];
 
 	STAMP_CHECK(cs, CHILDREN_STAMP);
+	for (int i = 0; i < LAUNCH_FDS; i++)
+		how.fds[i] = -1;
 	c = mem_zero(sizeof(*c));
 	if (c == NULL) {
 		err_set(err, ERR_NOMEM, "child");
@@ -699,7 +508,7 @@ child_spawn(struct children *cs, const struct child_spec *spec, child_cb *cb, vo
 	c->cb = cb;
 	c->arg = arg;
 	c->grace_ms = spec->grace_ms;
-	c->in_fd = c->out.fd = c->err.fd = c->spoken.fd = c->status_fd = -1;
+	c->in_fd = c->out.fd = c->err.fd = c->spoken.fd = -1;
 	c->spoken_cb = spec->spoken;
 	c->spoken_arg = spec->spoken_arg;
 	c->timer = loop_timer_create(cs->loop, child_timer, c);
@@ -707,40 +516,19 @@ child_spawn(struct children *cs, const struct child_spec *spec, child_cb *cb, vo
 		err_set(err, ERR_NOMEM, "child timer");
 		goto fail;
 	}
-	if (input_open(c, &la.in_fd, spec, err) != 0 ||
-	    stream_open(&c->out, c, &la.out_fd, spec->max_output_bytes, err) != 0 ||
-	    stream_open(&c->err, c, &la.err_fd, spec->max_error_bytes, err) != 0 ||
+	if (input_open(c, &how.fds[0], spec, err) != 0 ||
+	    stream_open(&c->out, c, &how.fds[1], spec->max_output_bytes, err) != 0 ||
+	    stream_open(&c->err, c, &how.fds[2], spec->max_error_bytes, err) != 0 ||
 	    (spec->spoken != NULL &&
-		stream_open(&c->spoken, c, &la.spoken_fd, 0, err) != 0) ||
-	    pipe_cloexec(fds, err) != 0)
+		stream_open(&c->spoken, c, &how.fds[3], 0, err) != 0))
 		goto fail;
-	c->status_fd = fds[0];
-	la.status_fd = fds[1];
-	if (fd_set_nonblock(c->status_fd, err) != 0)
-		goto fail;
-	la.path = env_path(spec->env);
-	la.parent = getpid();
-
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, &before);
 	c->started_ms = clock_mono_ms();
-	c->pid = fork();
-	if (c->pid == 0)
-		launch_child(&la);
-	if (c->pid == -1)
-		err_errno(err, errno, "fork");
-	sigprocmask(SIG_SETMASK, &before, NULL);
-	if (c->pid == -1)
+	c->tree = launch(cs->launcher, &how, on_tree, c, err);
+	/* given, whatever came of it */
+	for (int i = 0; i < LAUNCH_FDS; i++)
+		how.fds[i] = -1;
+	if (c->tree == NULL)
 		goto fail;
-	/* here too, so that a kill right after this finds the group; EACCES: it was
-	 * faster */
-	(void)setpgid(c->pid, c->pid);
-
-	close(la.in_fd);
-	close(la.out_fd);
-	close(la.err_fd);
-	close(la.status_fd);
-	close_if_open(la.spoken_fd);
 	c->state = CHILD_RUNNING;
 	if (spec->timeout_ms > 0)
 		loop_timer_start_ms(c->timer, spec->timeout_ms);
@@ -748,26 +536,22 @@ child_spawn(struct children *cs, const struct child_spec *spec, child_cb *cb, vo
 	cs->count++;
 	return c;
 fail:
-	close_if_open(la.in_fd);
-	close_if_open(la.out_fd);
-	close_if_open(la.err_fd);
-	close_if_open(la.status_fd);
-	close_if_open(la.spoken_fd);
-	close_if_open(c->status_fd);
+	for (int i = 0; i < LAUNCH_FDS; i++)
+		close_if_open(how.fds[i]);
 	input_close(c);
 	stream_close(&c->out);
 	stream_close(&c->err);
 	stream_close(&c->spoken);
 	loop_timer_free(c->timer);
 	child_free(c);
-	err_wrap(err, "starting %s", spec->argv[0]);
+	err_wrap(err, "starting %s", spec->launch.argv[0]);
 	return NULL;
 }
 
-/* ---- the watcher ----------------------------------------------------------------- */
+/* ---- all of them ----------------------------------------------------------------- */
 
 struct children *
-children_create(struct loop *l, struct err *err)
+children_create(struct loop *l, struct launcher *launcher, struct err *err)
 {
 	struct children *cs = mem_zero(sizeof(*cs));
 	struct sigaction sa;
@@ -778,10 +562,10 @@ children_create(struct loop *l, struct err *err)
 	}
 	cs->stamp = CHILDREN_STAMP;
 	cs->loop = l;
+	cs->launcher = launcher;
 	TAILQ_INIT(&cs->list);
 	cs->tell = loop_defer_create(l, children_tell, cs);
-	cs->sigchld = loop_signal_create(l, SIGCHLD, children_sigchld, cs);
-	if (cs->tell == NULL || cs->sigchld == NULL) {
+	if (cs->tell == NULL) {
 		children_free(cs);
 		err_set(err, ERR_NOMEM, "children");
 		return NULL;
@@ -796,27 +580,15 @@ children_create(struct loop *l, struct err *err)
 void
 children_free(struct children *cs)
 {
-	struct child *c, *next;
-	int status;
+	struct child *c;
 
 	if (cs == NULL)
 		return;
 	STAMP_CHECK(cs, CHILDREN_STAMP);
-	TAILQ_FOREACH (c, &cs->list, link)
-		child_signal_group(c, SIGKILL);
-	/* a process in a disk wait ignores even KILL: leave it to init then, do not
-	 * hang with it */
-	TAILQ_FOREACH (c, &cs->list, link)
-		for (int waited = 0; !child_is_dead(c) && waited < FREE_WAIT_MS;
-		     waited++)
-			(void)poll(NULL, 0, 1);
-	for (c = TAILQ_FIRST(&cs->list); c != NULL; c = next) {
-		next = TAILQ_NEXT(c, link);
-		child_release(c, &status);
+	while ((c = TAILQ_FIRST(&cs->list)) != NULL) {
+		child_release(c);
 		child_free(c);
 	}
-	if (cs->sigchld != NULL)
-		loop_signal_free(cs->sigchld);
 	if (cs->tell != NULL)
 		loop_defer_free(cs->tell);
 	cs->stamp = 0;

@@ -1,18 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * child.h - one command as a child process with pipes, bounds and a process group.
+ * child.h - one command with pipes, bounds and a timeout.
  *
- * The child leads a new process group, has only descriptors 0, 1 and 2 (and 3, if the
- * caller wants to hear what is written there while it runs), default signal
- * dispositions and mask, exactly the given environment, no way to gain privileges, and
- * dies with its parent (PR_SET_PDEATHSIG).  stdin is fed and closed; stdout and stderr
- * are read to their end, the head and the tail of each kept within a bound, the rest
- * counted.  At the timeout the group gets TERM, after the grace KILL.  The end is told
- * once: when the child was reaped and its pipes are closed, or 1 s after its death (a
- * grandchild may hold a pipe): the group is killed then, always.
- *
- * One watcher a process reaps exactly the children started here (no wait for any
- * child).
+ * It is started as launch.h says.  stdin is fed and closed; stdout and stderr are read
+ * to their end, the head and the tail of each kept within a bound, the rest counted;
+ * what is written to descriptor 3, if the caller wants to hear it, comes while it runs.
+ * At the timeout the group gets TERM, after the grace the tree gets KILL.  When the
+ * command is dead, whatever else it started has until the pipes are closed, at most 1
+ * s; then it is killed, always.  The end is told once, when nothing of the tree is
+ * left.
  */
 #ifndef PROC_CHILD_H
 #define PROC_CHILD_H
@@ -25,37 +21,20 @@
 #include "base/attr.h"
 #include "base/err.h"
 #include "event/loop.h"
+#include "proc/launch.h"
 
-struct children; /* one a process: the watcher */
+struct children;
 struct child;
-
-struct child_limit {
-	int resource; /* RLIMIT_..., -1 ends the list */
-	/* soft and hard; one above our own hard limit leaves that one */
-	uint64_t value;
-};
 
 /* all of it is copied, or used up before child_spawn returns */
 struct child_spec {
-	char *const *argv; /* argv[0] has a slash, or is looked up in PATH of env */
-	char *const *env;  /* NAME=VALUE, NULL-terminated: all that the child gets */
-	const char *cwd;   /* NULL: "/" */
-	const void *input; /* copied; may be NULL */
+	struct launch_spec launch; /* but for its descriptors, which are ours */
+	const void *input;	   /* copied; may be NULL */
 	size_t input_len;
-	size_t max_output_bytes;	  /* kept of stdout: first and last half */
-	size_t max_error_bytes;		  /* kept of stderr */
-	int64_t timeout_ms;		  /* 0: none */
-	int64_t grace_ms;		  /* between TERM and KILL */
-	const struct child_limit *limits; /* may be NULL */
-	uid_t uid;			  /* (uid_t)-1: as we are; needs root */
-	gid_t gid;
-	/*
-	 * Called in the child after the fork, before exec, with its pid (the group's
-	 * id): only async-signal-safe work, such as a store to shared memory.  NULL:
-	 * none
-	 */
-	void (*in_child)(pid_t pid, void *arg);
-	void *in_child_arg;
+	size_t max_output_bytes; /* kept of stdout: first and last half */
+	size_t max_error_bytes;	 /* kept of stderr */
+	int64_t timeout_ms;	 /* 0: none */
+	int64_t grace_ms;	 /* between TERM and KILL */
 	/*
 	 * The child may write to descriptor 3, and this hears of it from the loop as it
 	 * comes, never after the end was told.  It must not free the child.  NULL: none
@@ -76,13 +55,16 @@ struct child_output {
 
 struct child_result {
 	pid_t pid;
+	/* the spawner died, or did not answer: nothing is known, and nothing of it runs
+	 */
+	bool lost;
 	int status;	/* as waitpid gives it */
 	int exec_errno; /* not 0: the command could not be started at all */
 	/* with exec_errno: a static word such as "chdir" or "exec" */
 	const char *failed_step;
 	bool timed_out;
 	bool killed;		      /* child_kill was called */
-	int64_t duration_ms;	      /* from the fork to the death */
+	int64_t duration_ms;	      /* from the request to the death */
 	struct child_output out, err; /* borrowed for the callback */
 };
 
@@ -91,17 +73,19 @@ typedef void child_cb(struct child *c, const struct child_result *result, void *
 
 /* also ignores SIGPIPE, if nobody decided about it before: a child may refuse its stdin
  */
-struct children *children_create(struct loop *l, struct err *err) ATTR_CHECK;
-/* kills every group that is left and reaps; no callbacks; NULL is fine */
+struct children *children_create(
+    struct loop *l, struct launcher *launcher, struct err *err) ATTR_CHECK;
+/* the spawner kills every tree that is left; no callbacks; NULL is fine */
 void children_free(struct children *cs);
 size_t children_count(const struct children *cs); /* those whose end was not told yet */
 
 struct child *child_spawn(struct children *cs, const struct child_spec *spec,
     child_cb *cb, void *arg, struct err *err) ATTR_CHECK;
-pid_t child_pid(const struct child *c); /* also the process group */
+/* also the process group; 0: it was not started yet */
+pid_t child_pid(const struct child *c);
 /*
- * TERM to the group now, KILL after grace_ms (0: at once) or when an earlier TERM's
- * grace ends, whichever is first; cb still comes
+ * TERM to the group now, KILL to the tree after grace_ms (0: at once) or when an
+ * earlier TERM's grace ends, whichever is first; cb still comes
  */
 void child_kill(struct child *c, int64_t grace_ms);
 

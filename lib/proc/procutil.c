@@ -385,23 +385,43 @@ nofile_raise(size_t max)
 	return rl.rlim_cur;
 }
 
-size_t
-memory_private_bytes(void)
+/* pages; false: they cannot be read */
+static bool
+read_statm(const char *path, unsigned long long *resident, unsigned long long *shared)
 {
 	char text[128];
-	unsigned long long size, resident, shared;
-	int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+	unsigned long long size;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n;
 
 	if (fd == -1)
-		return 0;
+		return false;
 	n = read(fd, text, sizeof(text) - 1);
 	close(fd);
 	if (n <= 0)
-		return 0;
+		return false;
 	text[n] = '\0';
-	if (sscanf(text, "%llu %llu %llu", &size, &resident, &shared) != 3 ||
-	    shared > resident)
+	return sscanf(text, "%llu %llu %llu", &size, resident, shared) == 3;
+}
+
+size_t
+memory_private_bytes(void)
+{
+	unsigned long long resident, shared;
+
+	if (!read_statm("/proc/self/statm", &resident, &shared) || shared > resident)
 		return 0;
 	return (size_t)(resident - shared) * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+size_t
+memory_resident_bytes(pid_t pid)
+{
+	unsigned long long resident, shared;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
+	if (!read_statm(path, &resident, &shared))
+		return 0;
+	return (size_t)resident * (size_t)sysconf(_SC_PAGESIZE);
 }

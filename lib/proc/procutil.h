@@ -53,5 +53,7 @@ void fd_close_from(int first);
 size_t nofile_raise(size_t max);
 /* resident minus shared pages of this process, in bytes; 0 if it cannot be read */
 size_t memory_private_bytes(void);
+/* resident pages of another process, in bytes; 0 if they cannot be read */
+size_t memory_resident_bytes(pid_t pid);
 
 #endif

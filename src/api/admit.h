@@ -10,17 +10,18 @@
 
 #include "api/call.h"
 
-/*
- * Fills in what the queues' settings say of the items (priority, held), and goes on, at
- * once or from the loop; or c is answered with 429, or 503 when a length could not be
- * counted.
- */
-typedef void call_admitted(struct call *c);
-void admit(struct call *c, struct submit_item *items, size_t count, call_admitted *go);
-/* the tasks are committed, or will never be; again: nothing */
-void admit_end(struct call *c);
+/* has one of these queues a max_length?  Then the tasks are made one by one
+ * (api/tasks_each.h), by a statement that counts what waits under the queue's lock. */
+bool admit_bounded(
+    const struct api *api, const struct submit_item *items, size_t count) ATTR_CHECK;
 
-/* what this worker knows of arrivals in bounded queues */
-void admit_fini(struct api *api);
+/*
+ * Fills in what the queues' settings say of the items (priority, held).  False: c was
+ * answered with 429, since the queue is shedding.
+ */
+bool admit(struct call *c, struct submit_item *items, size_t count) ATTR_CHECK;
+
+/* c is answered with 429, since there was no room */
+void admit_refuse_full(struct call *c);
 
 #endif

@@ -8,7 +8,6 @@
  */
 #include "api/api.h"
 
-#include "api/admit.h"
 #include "api/auth.h"
 #include "api/call.h"
 #include "api/follow.h"
@@ -41,10 +40,12 @@ static const struct route {
     {HTTP_PUT, "/v1/schedules/{name}", schedules_put, NULL, false},
     {HTTP_DELETE, "/v1/schedules/{name}", schedules_delete, NULL, false},
     {HTTP_GET, "/v1/schedules/{name}/preview", schedules_preview, NULL, false},
+    {HTTP_GET, "/v1/schedules/{name}/fires", schedules_fires, NULL, false},
     {HTTP_POST, "/v1/schedules/{name}/pause", schedules_pause, NULL, false},
     {HTTP_POST, "/v1/schedules/{name}/resume", schedules_resume, NULL, false},
     {HTTP_POST, "/v1/groups", groups_post, NULL, false},
     {HTTP_GET, "/v1/groups/{id}", groups_get, NULL, false},
+    {HTTP_GET, "/v1/groups/{id}/tasks", groups_tasks, NULL, false},
     {HTTP_POST, "/v1/groups/{id}/tasks", groups_add, NULL, false},
     {HTTP_POST, "/v1/groups/{id}/close", groups_close, NULL, false},
     {HTTP_GET, "/v1/tasks/{id}/events", tasks_events, NULL, false},
@@ -201,7 +202,6 @@ api_free(struct api *api)
 		mem_free(c);
 	}
 	follow_free(api->follow);
-	admit_fini(api);
 	auth_free(api->auth);
 	access_free(api->access);
 	pgparam_fini(&api->params);

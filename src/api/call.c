@@ -10,9 +10,9 @@
 
 #include <string.h>
 
-#include "api/admit.h"
 #include "api/api.h"
 #include "api/follow.h"
+#include "api/params.h"
 #include "api/schedules.h"
 #include "api/tasks_each.h"
 #include "base/mem.h"
@@ -58,7 +58,6 @@ call_end(struct call *c)
 	c->schedule = NULL;
 	tasks_each_free(c->each);
 	mem_free(c->extra);
-	admit_end(c);
 	c->stamp = 0;
 	if (api->spare_count >= SPARE_MAX) {
 		mem_free(c);
@@ -244,6 +243,37 @@ call_answered(struct api *api)
 {
 	api->asking--;
 	pump(api);
+}
+
+bool
+call_send(struct call *c, const struct pgstmt *stmt, pgconn_done_cb *cb)
+{
+	struct err err = ERR_INIT;
+
+	if (store_exec(c->api->store, STORE_READ, stmt, &c->api->params, cb, c, &err) ==
+	    0)
+		return true;
+	call_problem(c, &err, NULL);
+	return false;
+}
+
+void
+call_ask_id(struct api *api, struct httpreq *req, int app_id, call_question *question,
+    void (*missing)(struct call *c))
+{
+	static const char *const known[] = {NULL};
+	struct call *c = call_begin(api, req, app_id);
+	const char *id = httpreq_segment(req, 0);
+	struct refusal why;
+
+	if (c == NULL)
+		return;
+	if (params_known(req, known, &why) != 0)
+		call_refuse(c, &why);
+	else if (uuid_parse(id, strlen(id), &c->id) != 0)
+		missing(c);
+	else
+		call_ask(c, question);
 }
 
 /* ---------------------------------------------------------------- waits */

@@ -27,7 +27,6 @@
 
 struct access;
 struct each_call;
-struct admission;
 struct auth;
 struct hmap;
 struct call;
@@ -68,7 +67,6 @@ struct api {
 	struct ask_line asks; /* calls that want to ask PostgreSQL and may not yet */
 	unsigned asking;      /* questions under way */
 	bool pumping;
-	struct hmap *arrivals; /* admit.c; NULL: none yet */
 	struct strbuf out;     /* the answer being written */
 	struct pgparam params; /* the question being written */
 };
@@ -100,7 +98,6 @@ struct call {
 	struct schedule_call *schedule; /* of calls about schedules: owned */
 	struct each_call *each;		/* tasks that are made one by one: owned */
 	void *extra;			/* a handler's own; owned, by mem_free */
-	struct admission *admission;	/* admit.h; NULL: no queue with a length */
 
 	/* a batch: owned */
 	struct submit_item *items;
@@ -123,6 +120,8 @@ void call_change_failed(struct call *c, const struct pgerr *pe);
 /* 409 with the state that the task is in, as a member of the problem document too */
 void call_conflict(
     struct call *c, const char *code, enum task_state state, const char *detail);
+/* 404: no such group of this application */
+void group_not_found(struct call *c);
 /* what the application's own type says where the task says nothing */
 void call_type_defaults(const struct call *c, struct task_request *tr);
 /* the public id of the request's key, for the record; returns buf */
@@ -136,6 +135,14 @@ void call_body(struct call *c, struct jsonw *w);
  */
 void call_ask(struct call *c, call_question *question);
 void call_answered(struct api *api);
+/* For questions: sends stmt with what is in api->params.  True: cb comes; false: c was
+ * answered with 503 */
+bool call_send(
+    struct call *c, const struct pgstmt *stmt, pgconn_done_cb *cb) ATTR_CHECK;
+/* a request for what has the id in its path, without query parameters: fills c->id and
+ * asks; missing answers where that is no id */
+void call_ask_id(struct api *api, struct httpreq *req, int app_id,
+    call_question *question, void (*missing)(struct call *c));
 
 /* 0: waited comes, unless the client hangs up (c has ended then) */
 int call_wait(struct call *c, const struct uuid *id, bool marked, call_waited *waited,
@@ -148,8 +155,9 @@ int64_t call_wait_left_ms(const struct call *c);
 typedef void api_handler(struct api *api, struct httpreq *req, int app_id);
 api_handler tasks_post, tasks_post_batch, tasks_get, tasks_list;
 api_handler schedules_list, schedules_get, schedules_put, schedules_delete,
-    schedules_pause, schedules_resume, schedules_preview, schedules_preview_rule;
-api_handler groups_post, groups_get, groups_add, groups_close;
+    schedules_pause, schedules_resume, schedules_preview, schedules_preview_rule,
+    schedules_fires;
+api_handler groups_post, groups_get, groups_add, groups_close, groups_tasks;
 api_handler tasks_events, tasks_log, events_stream;
 api_handler tasks_why;
 api_handler queues_get_list, queues_get, queues_put, queues_pause_post,

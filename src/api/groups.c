@@ -17,8 +17,8 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-static void
-not_found(struct call *c)
+void
+group_not_found(struct call *c)
 {
 	struct refusal why;
 
@@ -169,7 +169,7 @@ post(struct api *api, struct httpreq *req, int app_id, bool add, bool close)
 	g->open = add ? (close ? 0 : -1) : 0;
 	if (add && uuid_parse(id, strlen(id), &g->id) != 0) {
 		mem_free(g);
-		not_found(c);
+		group_not_found(c);
 		return;
 	}
 	if (!add)
@@ -252,7 +252,7 @@ on_row(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	if (pe != NULL) {
 		call_read_failed(c, pe);
 	} else if (pgrows_count(rows) == 0) {
-		not_found(c);
+		group_not_found(c);
 	} else {
 		group_row_get(rows, 0, &g);
 		call_body(c, &w);
@@ -266,30 +266,12 @@ on_row(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 static bool
 ask_row(struct call *c)
 {
-	struct err err = ERR_INIT;
-
 	reads_task_params(&c->api->params, c->app_id, &c->id);
-	if (store_exec(c->api->store, STORE_READ, &reads_group, &c->api->params, on_row,
-		c, &err) == 0)
-		return true;
-	call_problem(c, &err, NULL);
-	return false;
+	return call_send(c, &reads_group, on_row);
 }
 
 void
 groups_get(struct api *api, struct httpreq *req, int app_id)
 {
-	static const char *const known[] = {NULL};
-	struct call *c = call_begin(api, req, app_id);
-	const char *id = httpreq_segment(req, 0);
-	struct refusal why;
-
-	if (c == NULL)
-		return;
-	if (params_known(req, known, &why) != 0)
-		call_refuse(c, &why);
-	else if (uuid_parse(id, strlen(id), &c->id) != 0)
-		not_found(c);
-	else
-		call_ask(c, ask_row);
+	call_ask_id(api, req, app_id, ask_row, group_not_found);
 }

@@ -485,7 +485,7 @@ read_handler(const struct jspan *value, struct type_request *tr, struct refusal 
 			return 0;
 		return kind == HANDLER_HTTP
 			   ? refuse(why, 400, "handler_unavailable",
-				 "handler: this version has no http handler.")
+				 "handler: applications cannot make http types yet.")
 			   : refuse(why, 400, "handler_unavailable",
 				 "handler: types that run on nodes are the operator's; "
 				 "an application may have \"pull\".");

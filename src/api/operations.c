@@ -309,19 +309,7 @@ operations_post(struct api *api, struct httpreq *req, int app_id)
 void
 operations_get(struct api *api, struct httpreq *req, int app_id)
 {
-	static const char *const known[] = {NULL};
-	struct call *c = call_begin(api, req, app_id);
-	const char *id = httpreq_segment(req, 0);
-	struct refusal why;
-
-	if (c == NULL)
-		return;
-	if (params_known(req, known, &why) != 0)
-		call_refuse(c, &why);
-	else if (uuid_parse(id, strlen(id), &c->id) != 0)
-		not_found(c);
-	else
-		call_ask(c, ask_operation);
+	call_ask_id(api, req, app_id, ask_operation, not_found);
 }
 
 static void
@@ -361,16 +349,10 @@ on_operations(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 static bool
 ask_operations(struct call *c)
 {
-	struct err err = ERR_INIT;
-
 	/* one more than shown tells whether there is more */
 	controls_operations_params(
 	    &c->api->params, c->app_id, &c->filter.below, c->filter.limit + 1);
-	if (store_exec(c->api->store, STORE_READ, &controls_operations, &c->api->params,
-		on_operations, c, &err) == 0)
-		return true;
-	call_problem(c, &err, NULL);
-	return false;
+	return call_send(c, &controls_operations, on_operations);
 }
 
 static int
@@ -430,14 +412,8 @@ on_stopped(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 static bool
 ask_stop(struct call *c)
 {
-	struct err err = ERR_INIT;
-
 	controls_operation_params(&c->api->params, c->app_id, &c->id);
-	if (store_exec(c->api->store, STORE_READ, &controls_stop, &c->api->params,
-		on_stopped, c, &err) == 0)
-		return true;
-	call_problem(c, &err, NULL);
-	return false;
+	return call_send(c, &controls_stop, on_stopped);
 }
 
 void

@@ -82,18 +82,6 @@ schedule_not_found(struct call *c)
 	call_refuse(c, &why);
 }
 
-bool
-schedule_ask(struct call *c, const struct pgstmt *stmt, pgconn_done_cb *cb)
-{
-	struct err err = ERR_INIT;
-
-	if (store_exec(c->api->store, STORE_READ, stmt, &c->api->params, cb, c, &err) ==
-	    0)
-		return true;
-	call_problem(c, &err, NULL);
-	return false;
-}
-
 void
 schedule_write_failed(struct call *c, const struct pgerr *pe)
 {
@@ -156,7 +144,7 @@ bool
 schedule_ask_row(struct call *c)
 {
 	put_name(c);
-	return schedule_ask(c, &sql_schedule, on_row);
+	return call_send(c, &sql_schedule, on_row);
 }
 
 void
@@ -222,7 +210,7 @@ ask_put(struct call *c)
 	pgparam_bool(p, marked);
 	put_us(p, s->next_us);
 	pgparam_int4(p, SCHEDULES_MOST);
-	return schedule_ask(c, &sql_put_schedule, on_put);
+	return call_send(c, &sql_put_schedule, on_put);
 }
 
 /* 0: the rule comes no more */
@@ -301,7 +289,7 @@ static bool
 ask_delete(struct call *c)
 {
 	put_name(c);
-	return schedule_ask(c, &sql_delete_schedule, on_deleted);
+	return call_send(c, &sql_delete_schedule, on_deleted);
 }
 
 void
@@ -332,7 +320,7 @@ static bool
 ask_pause(struct call *c)
 {
 	put_name(c);
-	return schedule_ask(c, &sql_pause_schedule, on_paused);
+	return call_send(c, &sql_pause_schedule, on_paused);
 }
 
 void
@@ -374,7 +362,7 @@ ask_resume(struct call *c)
 	put_name(c);
 	pgparam_int4(&c->api->params, c->schedule->rev);
 	put_us(&c->api->params, c->schedule->next_us);
-	return schedule_ask(c, &sql_resume_schedule, on_resumed);
+	return call_send(c, &sql_resume_schedule, on_resumed);
 }
 
 int
@@ -430,7 +418,7 @@ static bool
 ask_to_resume(struct call *c)
 {
 	put_name(c);
-	return schedule_ask(c, &sql_schedule, on_row_to_resume);
+	return call_send(c, &sql_schedule, on_row_to_resume);
 }
 
 void

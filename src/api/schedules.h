@@ -19,6 +19,7 @@ struct schedule_call {
 	int rev, tries;	    /* to resume */
 	int limit;	    /* of a list */
 	char above[NAME_MAX_BYTES + 1];
+	int64_t below_us; /* fires: before it; 0: the newest */
 };
 void schedule_call_free(struct schedule_call *s); /* NULL is fine */
 /* a call with its schedule; NULL: answered already */
@@ -29,8 +30,6 @@ struct call *schedule_begin_named(struct api *api, struct httpreq *req, int app_
 void schedule_not_found(struct call *c);
 /* reads the row named and answers with it */
 call_question schedule_ask_row;
-/* asks with what is in api->params; cb comes, or the call has ended */
-bool schedule_ask(struct call *c, const struct pgstmt *stmt, pgconn_done_cb *cb);
 int schedule_row_rule(
     const struct schedule_row *s, struct rule *r, struct err *err) ATTR_CHECK;
 void schedule_broken(

@@ -79,7 +79,7 @@ ask_rows(struct call *c)
 	pgparam_text(p, c->schedule->above);
 	/* one more than shown tells whether there is more */
 	pgparam_int4(p, c->schedule->limit + 1);
-	return schedule_ask(c, &sql_schedules, on_rows);
+	return call_send(c, &sql_schedules, on_rows);
 }
 
 void

@@ -57,7 +57,7 @@ ask_row(struct call *c)
 	pgparam_reset(p);
 	pgparam_int4(p, c->app_id);
 	pgparam_text(p, c->schedule->name);
-	return schedule_ask(c, &sql_schedule, on_row);
+	return call_send(c, &sql_schedule, on_row);
 }
 
 static int

@@ -8,8 +8,8 @@
  * must not quietly mean the default.  A refusal names the field, and the byte where it
  * stands.
  *
- * New field?  A reader, a row in the table, a line in api/openapi.yaml and in
- * tests/unit.
+ * New field?  A reader, a row in the table, the same rule for shoal.submit (the newest
+ * step of conf/schema that has it), a line in api/openapi.yaml and in tests/unit.
  */
 #include "api/task_request.h"
 

@@ -171,7 +171,6 @@ submitted(struct submit_group *g, const struct err *err, void *arg)
 	struct jsonw w;
 
 	(void)g;
-	admit_end(c);
 	if (httpreq_is_gone(c->req)) {
 		call_drop(c);
 		return;
@@ -199,10 +198,16 @@ submitted(struct submit_group *g, const struct err *err, void *arg)
 }
 
 static void
-admitted(struct call *c)
+submit(struct call *c)
 {
 	struct err err = ERR_INIT;
 
+	if (admit_bounded(c->api, c->items, c->count)) {
+		submit_each(c);
+		return;
+	}
+	if (!admit(c, c->items, c->count))
+		return;
 	c->group.app_id = c->app_id;
 	c->group.items = c->items;
 	c->group.count = c->count;
@@ -211,12 +216,6 @@ admitted(struct call *c)
 	if (submit_add(c->api->submit, &c->group, &err) != 0)
 		call_problem(
 		    c, &err, "Tasks cannot be taken now; none of these was accepted.");
-}
-
-static void
-submit(struct call *c)
-{
-	admit(c, c->items, c->count, admitted);
 }
 
 static void

@@ -23,6 +23,7 @@ tasks_each_free(struct each_call *e)
 	graph_fini(&e->graph);
 	strbuf_fini(&e->specs);
 	mem_free(e->items);
+	mem_free(e->bounded);
 	mem_free(e->trs);
 	mem_free(e->group);
 	mem_free(e);
@@ -115,9 +116,10 @@ done(struct each_request *r, const struct err *err, void *arg)
 	struct call *c = arg;
 	struct refusal why;
 
-	admit_end(c);
 	if (httpreq_is_gone(c->req)) {
 		call_drop(c);
+	} else if (err != NULL && r->refusal == EACH_QUEUE_FULL) {
+		admit_refuse_full(c);
 	} else if (err != NULL && r->refusal != EACH_ACCEPTED) {
 		(void)refuse(&why, refusals[r->refusal].status,
 		    refusals[r->refusal].code, "Nothing was accepted: %.300s.",
@@ -278,13 +280,39 @@ prepare(struct call *c, struct refusal *why)
 	return 0;
 }
 
+/* -1: without memory */
+static int
+list_bounded(struct call *c)
+{
+	struct each_call *e = c->each;
+
+	if (!admit_bounded(c->api, c->items, e->count))
+		return 0;
+	e->bounded = mem_array(e->count, sizeof(*e->bounded));
+	if (e->bounded == NULL)
+		return -1;
+	for (size_t i = 0; i < e->count; i++) {
+		if (admit_bounded(c->api, &c->items[i], 1))
+			e->bounded[e->request.bounded_count++] = c->items[i].queue_id;
+	}
+	e->request.bounded = e->bounded;
+	return 0;
+}
+
 static void
-admitted(struct call *c)
+submit(struct call *c)
 {
 	struct each_call *e = c->each;
 	struct err err = ERR_INIT;
 	struct refusal why;
 
+	if (!admit(c, c->items, e->count))
+		return;
+	if (list_bounded(c) != 0) {
+		err_set(&err, ERR_NOMEM, "tasks");
+		call_problem(c, &err, NULL);
+		return;
+	}
 	if (write_all(c, &why) != 0) {
 		call_refuse(c, &why);
 		return;
@@ -326,5 +354,5 @@ tasks_each(struct call *c, struct task_request *trs, size_t count,
 	if (prepare(c, &why) != 0)
 		call_refuse(c, &why);
 	else
-		admit(c, c->items, count, admitted);
+		submit(c);
 }

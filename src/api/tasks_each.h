@@ -30,6 +30,7 @@ struct each_call {
 	struct task_request *trs; /* as they were asked for; owned */
 	size_t count;
 	struct graph graph;
+	int *bounded; /* queues with a max_length, one for each task in one; owned */
 	struct group_request *group; /* owned; NULL: none */
 	char print[IDEMPOTENCY_PRINT_SIZE];
 	void (*reply)(struct call *c);

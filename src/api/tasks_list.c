@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * tasks_list.c - GET /v1/tasks: an application's tasks, newest first, a page at a time.
+ * tasks_list.c - GET /v1/tasks: an application's tasks, newest first, a page at a time,
+ * and GET /v1/groups/{id}/tasks: those of a group.
  *
  * Ids are in the order of time, so the cursor is the last id that was looked at, and
  * since and until are bounds of ids: a page costs the same at the start of the history
@@ -51,19 +52,44 @@ read_name(
 	return 0;
 }
 
+/* limit and cursor, into an empty filter whose bounds are read */
 static int
-read_filter(const struct httpreq *req, struct task_filter *f, struct refusal *why)
+read_page(const struct httpreq *req, struct task_filter *f, struct refusal *why)
 {
-	const char *state = httpreq_query(req, "state"),
-		   *limit = httpreq_query(req, "limit");
+	const char *limit = httpreq_query(req, "limit");
 	const char *cursor = httpreq_query(req, "cursor");
-	enum task_state wanted;
 	int64_t n = LIMIT_DEFAULT;
 	struct uuid from_cursor;
 
+	if (limit != NULL && (str_to_i64(limit, &n) != 0 || n < 1 || n > LIMIT_MAX))
+		return refuse(why, 400, "invalid_parameter",
+		    "limit: it must be a whole number from 1 to %d.", LIMIT_MAX);
+	f->limit = (int)n;
+	if (cursor == NULL)
+		return 0;
+	if (str_unhex(cursor, from_cursor.b, sizeof(from_cursor.b)) != 0)
+		return refuse(why, 400, "invalid_parameter",
+		    "cursor: it must be the next_cursor of a page, unchanged.");
+	if (uuid_cmp(&from_cursor, &f->below) < 0)
+		f->below = from_cursor;
+	return 0;
+}
+
+static void
+no_filter(struct task_filter *f)
+{
 	memset(f, 0, sizeof(*f));
 	memset(&f->below, 0xff, sizeof(f->below));
 	f->state = -1;
+}
+
+static int
+read_filter(const struct httpreq *req, struct task_filter *f, struct refusal *why)
+{
+	const char *state = httpreq_query(req, "state");
+	enum task_state wanted;
+
+	no_filter(f);
 	if (state != NULL) {
 		if (task_state_parse(state, &wanted) != 0)
 			return refuse(why, 400, "invalid_parameter",
@@ -72,23 +98,12 @@ read_filter(const struct httpreq *req, struct task_filter *f, struct refusal *wh
 			    "or expired.");
 		f->state = (int)wanted;
 	}
-	if (limit != NULL && (str_to_i64(limit, &n) != 0 || n < 1 || n > LIMIT_MAX))
-		return refuse(why, 400, "invalid_parameter",
-		    "limit: it must be a whole number from 1 to %d.", LIMIT_MAX);
-	f->limit = (int)n;
 	if (read_name(req, "queue", &f->queue, why) != 0 ||
 	    read_name(req, "type", &f->type, why) != 0 ||
 	    read_time(req, "since", &f->from, why) != 0 ||
 	    read_time(req, "until", &f->below, why) != 0)
 		return -1;
-	if (cursor != NULL) {
-		if (str_unhex(cursor, from_cursor.b, sizeof(from_cursor.b)) != 0)
-			return refuse(why, 400, "invalid_parameter",
-			    "cursor: it must be the next_cursor of a page, unchanged.");
-		if (uuid_cmp(&from_cursor, &f->below) < 0)
-			f->below = from_cursor;
-	}
-	return 0;
+	return read_page(req, f, why);
 }
 
 static void
@@ -135,14 +150,8 @@ on_rows(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 static bool
 ask_rows(struct call *c)
 {
-	struct err err = ERR_INIT;
-
 	reads_list_params(&c->api->params, c->app_id, &c->filter);
-	if (store_exec(c->api->store, STORE_READ, &reads_list, &c->api->params, on_rows,
-		c, &err) == 0)
-		return true;
-	call_problem(c, &err, NULL);
-	return false;
+	return call_send(c, &reads_list, on_rows);
 }
 
 void
@@ -160,4 +169,51 @@ tasks_list(struct api *api, struct httpreq *req, int app_id)
 		call_refuse(c, &why);
 	else
 		call_ask(c, ask_rows);
+}
+
+/* ---------------------------------------------------------------- of a group */
+
+static void
+on_group_rows(const struct pgrows *rows, const struct pgerr *pe, void *arg)
+{
+	struct call *c = arg;
+	struct api *api = c->api;
+
+	if (pe == NULL && pgrows_count(rows) == 1 && pgrows_is_null(rows, 0, 0)) {
+		group_not_found(c);
+		call_answered(api);
+		return;
+	}
+	on_rows(rows, pe, arg);
+}
+
+static bool
+ask_group_rows(struct call *c)
+{
+	struct pgparam *p = &c->api->params;
+	reads_task_params(p, c->app_id, &c->id);
+	pgparam_uuid(p, &c->filter.below);
+	/* one more than shown tells whether there is more */
+	pgparam_int4(p, c->filter.limit + 1);
+	return call_send(c, &reads_group_tasks, on_group_rows);
+}
+
+void
+groups_tasks(struct api *api, struct httpreq *req, int app_id)
+{
+	static const char *const known[] = {"cursor", "limit", NULL};
+	struct call *c = call_begin(api, req, app_id);
+	const char *id = httpreq_segment(req, 0);
+	struct refusal why;
+
+	if (c == NULL)
+		return;
+	no_filter(&c->filter);
+	if (params_known(req, known, &why) != 0 ||
+	    read_page(req, &c->filter, &why) != 0)
+		call_refuse(c, &why);
+	else if (uuid_parse(id, strlen(id), &c->id) != 0)
+		group_not_found(c);
+	else
+		call_ask(c, ask_group_rows);
 }

@@ -46,30 +46,12 @@ on_row(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 static bool
 ask_row(struct call *c)
 {
-	struct err err = ERR_INIT;
-
 	reads_task_params(&c->api->params, c->app_id, &c->id);
-	if (store_exec(c->api->store, STORE_READ, &events_log, &c->api->params, on_row,
-		c, &err) == 0)
-		return true;
-	call_problem(c, &err, NULL);
-	return false;
+	return call_send(c, &events_log, on_row);
 }
 
 void
 tasks_log(struct api *api, struct httpreq *req, int app_id)
 {
-	static const char *const known[] = {NULL};
-	struct call *c = call_begin(api, req, app_id);
-	const char *id = httpreq_segment(req, 0);
-	struct refusal why;
-
-	if (c == NULL)
-		return;
-	if (params_known(req, known, &why) != 0)
-		call_refuse(c, &why);
-	else if (uuid_parse(id, strlen(id), &c->id) != 0)
-		not_found(c);
-	else
-		call_ask(c, ask_row);
+	call_ask_id(api, req, app_id, ask_row, not_found);
 }

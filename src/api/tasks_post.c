@@ -20,6 +20,7 @@
 #include "base/mem.h"
 
 static bool ask_names(struct call *c);
+static void submit_each(struct call *c);
 static void waited(struct call *c);
 
 /* the task as it was committed */
@@ -103,7 +104,6 @@ submitted(struct submit_group *g, const struct err *err, void *arg)
 	struct call *c = arg;
 
 	(void)g;
-	admit_end(c);
 	if (httpreq_is_gone(c->req)) {
 		call_drop(c);
 		return;
@@ -124,25 +124,15 @@ submitted(struct submit_group *g, const struct err *err, void *arg)
 }
 
 static void
-admitted(struct call *c)
-{
-	struct err err = ERR_INIT;
-
-	c->group.app_id = c->app_id;
-	c->group.items = &c->item;
-	c->group.count = 1;
-	c->group.cb = submitted;
-	c->group.arg = c;
-	if (submit_add(c->api->submit, &c->group, &err) != 0)
-		call_problem(
-		    c, &err, "Tasks cannot be taken now; this one was not accepted.");
-}
-
-static void
 submit(struct call *c)
 {
 	struct submit_item *it = &c->item;
+	struct err err = ERR_INIT;
 
+	if (admit_bounded(c->api, it, 1)) {
+		submit_each(c);
+		return;
+	}
 	it->priority = c->task.priority;
 	it->own_priority = c->task.own_priority;
 	it->max_attempts = c->task.max_attempts;
@@ -154,7 +144,16 @@ submit(struct call *c)
 	it->metadata = c->task.metadata;
 	it->metadata_len = c->task.metadata_len;
 	it->wait = c->wait_ms > 0;
-	admit(c, it, 1, admitted);
+	if (!admit(c, it, 1))
+		return;
+	c->group.app_id = c->app_id;
+	c->group.items = it;
+	c->group.count = 1;
+	c->group.cb = submitted;
+	c->group.arg = c;
+	if (submit_add(c->api->submit, &c->group, &err) != 0)
+		call_problem(
+		    c, &err, "Tasks cannot be taken now; this one was not accepted.");
 }
 
 /* ---------------------------------------------------------------- one by one */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * cmd_apps.c - shoal apps: applications, made and listed in the database.
+ * cmd_apps.c - shoal apps: applications, made, listed and weighed in the database.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,8 +45,9 @@ static int
 text_row(int columns, const char *const values[], void *arg)
 {
 	(void)arg;
-	if (columns >= 4)
-		printf("%-32s %-20s %9s\n", values[1], values[2], values[3]);
+	if (columns >= 5)
+		printf("%-32s %-20s %9s %6s\n", values[1], values[2], values[3],
+		    values[4]);
 	return 0;
 }
 
@@ -55,7 +56,7 @@ json_row(int columns, const char *const values[], void *arg)
 {
 	struct jsonw *w = arg;
 
-	if (columns < 4)
+	if (columns < 5)
 		return 0;
 	jsonw_object(w);
 	jsonw_key(w, "id");
@@ -66,6 +67,8 @@ json_row(int columns, const char *const values[], void *arg)
 	jsonw_string(w, values[2]);
 	jsonw_key(w, "live_keys");
 	jsonw_int(w, strtol(values[3], NULL, 10));
+	jsonw_key(w, "weight");
+	jsonw_int(w, strtol(values[4], NULL, 10));
 	jsonw_end(w);
 	return 0;
 }
@@ -79,7 +82,8 @@ list(const struct cli *cli, struct session *se)
 	int rc;
 
 	if (!cli->json) {
-		printf("%-32s %-20s %9s\n", "NAME", "CREATED", "LIVE KEYS");
+		printf(
+		    "%-32s %-20s %9s %6s\n", "NAME", "CREATED", "LIVE KEYS", "WEIGHT");
 		return admin_app_list(se, text_row, NULL, &err) != 0
 			   ? cli_error(cli, &err)
 			   : CLI_OK;
@@ -101,31 +105,59 @@ list(const struct cli *cli, struct session *se)
 }
 
 static int
+set_weight(const struct cli *cli, struct session *se, const char *name, int64_t weight)
+{
+	struct err err = ERR_INIT;
+	int before;
+
+	if (admin_app_weight(se, name, (int)weight, &before, &err) != 0)
+		return cli_error(cli, &err);
+	if (cli->json)
+		printf("{\"weight\":%d,\"before\":%d}\n", (int)weight, before);
+	else
+		printf("%s has weight %d (before: %d)\n", name, (int)weight, before);
+	return CLI_OK;
+}
+
+static int
 run(struct cli *cli)
 {
 	const char *verb = cli->args.operand_count > 0 ? cli->args.operands[0] : "list";
-	bool creates = str_eq(verb, "create");
+	bool creates = str_eq(verb, "create"), weighs = str_eq(verb, "weight");
+	int most = creates ? 2 : weighs ? 3 : 1;
 	struct err err = ERR_INIT;
 	struct session *se;
+	int64_t weight = 0;
 	int rc;
 
-	if (!creates && !str_eq(verb, "list"))
-		return cli_usage(cli, "create or list, not '%s'", verb);
-	if ((rc = creates ? cli_operands(cli, 2, 2) : cli_operands(cli, 0, 1)) != 0)
+	if (!creates && !weighs && !str_eq(verb, "list"))
+		return cli_usage(cli, "create, list or weight, not '%s'", verb);
+	if ((rc = cli_operands(cli, most > 1 ? most : 0, most)) != 0)
 		return rc;
+	if (weighs && (str_to_i64(cli->args.operands[2], &weight) != 0 || weight < 1 ||
+			  weight > ADMIN_WEIGHT_MAX))
+		return cli_usage(
+		    cli, "a weight is a whole number from 1 to %d", ADMIN_WEIGHT_MAX);
 	se = database_open(cli, &err);
 	if (se == NULL)
 		return cli_error(cli, &err);
-	rc = creates ? create(cli, se, cli->args.operands[1]) : list(cli, se);
+	if (creates)
+		rc = create(cli, se, cli->args.operands[1]);
+	else if (weighs)
+		rc = set_weight(cli, se, cli->args.operands[1], weight);
+	else
+		rc = list(cli, se);
 	session_close(se);
 	return rc;
 }
 
 const struct cli_command cli_apps = {
     .name = "apps",
-    .usage = "create NAME | list",
-    .summary = "Makes and lists applications, in the database.",
-    .help = "An application owns keys, queues and tasks, and sees no other's. The "
+    .usage = "create NAME | list | weight NAME N",
+    .summary = "Makes, lists and weighs applications, in the database.",
+    .help = "An application owns keys, queues and tasks, and sees no other's. Where "
+	    "several have work,\n"
+	    "starts are shared between them by weight, 1 to 1000, at first 1. The "
 	    "database is that of\n"
 	    "SHOAL_DATABASE_URL, unless -c or -o is given; otherwise that of the "
 	    "node's settings, found\n"

@@ -176,11 +176,29 @@ show_page(struct json_object *page)
 	}
 }
 
+static void
+show_fires(struct json_object *page)
+{
+	struct json_object *rows = answer_member(page, "fires"), *f;
+
+	for (size_t i = 0; json_object_is_type(rows, json_type_array) &&
+			   i < json_object_array_length(rows);
+	     i++) {
+		f = json_object_array_get_idx(rows, i);
+		put_column(f, "at", 27);
+		put_column(f, "outcome", 8);
+		put_column(f, "task", 36);
+		put_column(f, "message", 1);
+		putchar('\n');
+	}
+}
+
 /* ---------------------------------------------------------------- list */
 
-/* one page; cursor is "" after the last one */
+/* one page of what is at base; cursor is "" after the last one */
 static int
-list_page(struct cli *cli, char *cursor, size_t size)
+list_page(
+    struct cli *cli, const struct strbuf *base, shower *show, char *cursor, size_t size)
 {
 	struct client_answer answer;
 	struct err err = ERR_INIT;
@@ -189,8 +207,10 @@ list_page(struct cli *cli, char *cursor, size_t size)
 	const char *next;
 	int rc = CLI_OK;
 
-	strbuf_init(&path, 1024);
-	strbuf_printf(&path, "/v1/schedules?limit=%d", PAGE_MAX);
+	if (strbuf_failed(base))
+		return cli_usage(cli, "the name is too long");
+	strbuf_init(&path, 4096);
+	strbuf_printf(&path, "%s?limit=%d", base->data, PAGE_MAX);
 	if (cursor[0] != '\0')
 		strbuf_printf(&path, "&cursor=%s", cursor);
 	if (client_call(cli->client, "GET", path.data, NULL, 0, REQUEST_MS, &answer,
@@ -207,7 +227,7 @@ list_page(struct cli *cli, char *cursor, size_t size)
 	else if (cli->json)
 		cli_put_json(answer.body, answer.len);
 	else
-		show_page(page);
+		show(page);
 	next = answer_text(page, "next_cursor");
 	if (!str_copy(cursor, size, next != NULL ? next : ""))
 		rc = cli_usage(cli, "the node's cursor is too long");
@@ -217,9 +237,21 @@ list_page(struct cli *cli, char *cursor, size_t size)
 }
 
 static int
-list(struct cli *cli, const char *name)
+all_pages(struct cli *cli, const struct strbuf *base, shower *show)
 {
 	char cursor[512] = "";
+	int rc;
+
+	do {
+		rc = list_page(cli, base, show, cursor, sizeof(cursor));
+	} while (rc == CLI_OK && cursor[0] != '\0' && !ferror(stdout));
+	return rc;
+}
+
+static int
+list(struct cli *cli, const char *name)
+{
+	struct strbuf base;
 	int rc;
 
 	(void)name;
@@ -228,9 +260,27 @@ list(struct cli *cli, const char *name)
 	if (!cli->json)
 		printf("%-24s %-20s %-20s %-20s %8s %s\n", "NAME", "CRON", "ZONE",
 		    "TYPE", "FIRED", "NEXT");
-	do {
-		rc = list_page(cli, cursor, sizeof(cursor));
-	} while (rc == CLI_OK && cursor[0] != '\0' && !ferror(stdout));
+	strbuf_init(&base, 64);
+	strbuf_puts(&base, "/v1/schedules");
+	rc = all_pages(cli, &base, show_page);
+	strbuf_fini(&base);
+	return rc;
+}
+
+static int
+fires(struct cli *cli, const char *name)
+{
+	struct strbuf base;
+	int rc;
+
+	if ((rc = cli_connect(cli)) != 0)
+		return rc;
+	if (!cli->json)
+		printf("%-27s %-8s %-36s %s\n", "AT", "OUTCOME", "TASK", "MESSAGE");
+	strbuf_init(&base, 2048);
+	put_path(&base, name, "/fires");
+	rc = all_pages(cli, &base, show_fires);
+	strbuf_fini(&base);
 	return rc;
 }
 
@@ -451,6 +501,7 @@ static const struct {
     {"set", 4, 5, set},
     {"delete", 2, 2, del},
     {"preview", 1, 2, preview},
+    {"fires", 2, 2, fires},
     {"pause", 2, 2, pause_it},
     {"resume", 2, 2, resume},
 };
@@ -484,7 +535,8 @@ run(struct cli *cli)
 		i++;
 	if (i == COUNT_OF(verbs))
 		return cli_usage(cli,
-		    "list, get, set, delete, preview, pause or resume, not '%s'", verb);
+		    "list, get, set, delete, preview, fires, pause or resume, not '%s'",
+		    verb);
 	if ((rc = cli_operands(cli, verbs[i].min, verbs[i].max)) != 0)
 		return rc;
 	for (const struct args_option *o = options; o->name != NULL; o++) {
@@ -497,7 +549,7 @@ run(struct cli *cli)
 const struct cli_command cli_schedules = {
     .name = "schedules",
     .usage = "[list | get NAME | set NAME CRON TYPE [JSON|-] | delete NAME | preview "
-	     "[NAME] | pause NAME | resume NAME]",
+	     "[NAME] | fires NAME | pause NAME | resume NAME]",
     .summary = "Shows and changes what makes tasks at times.",
     .help = "CRON has 5 fields (minute, hour, day of month, month, day of week), or 6 "
 	    "with the second in\n"
@@ -505,7 +557,9 @@ const struct cli_command cli_schedules = {
 	    "replaces it, and\n"
 	    "prints when it fires next. preview shows what it will do, also where "
 	    "clocks change; with\n"
-	    "--cron it takes a rule that is not set, and --zone, --gap and --overlap.",
+	    "--cron it takes a rule that is not set, and --zone, --gap and --overlap. "
+	    "fires shows what\n"
+	    "it did, newest first.",
     .needs = CLI_SERVER,
     .options = options,
     .run = run,

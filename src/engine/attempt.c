@@ -251,6 +251,22 @@ attempt_done_by_us(const struct attempt *a, int64_t timeout_ms)
 	return a->deadline_us != 0 && a->deadline_us < us ? a->deadline_us : us;
 }
 
+int64_t
+attempt_now_us(const struct attempt *a)
+{
+	return engine_now_us(a->dispatch->engine);
+}
+
+void
+handler_restrain(struct dispatch *d, struct type_entry *t, int most)
+{
+	if (t->most == most)
+		return;
+	t->most = most;
+	engine_places_changed(d->engine, true);
+	dispatch_wake(d);
+}
+
 void
 attempt_report(
     struct attempt *a, const char *progress, const char *line, size_t line_len)

@@ -219,6 +219,11 @@ fill_params(struct each *s)
 			pgparam_elem_text(p, r->items[i].spec, r->items[i].spec_len);
 	pgparam_array_end(p);
 	pgparam_int4(p, (int32_t)s->engine->settings->tasks_priority_aging_ms);
+	pgparam_array(p, PGTYPE_INT4);
+	TAILQ_FOREACH (r, &s->sent, link)
+		for (size_t i = 0; i < r->bounded_count; i++)
+			pgparam_elem_int4(p, r->bounded[i]);
+	pgparam_array_end(p);
 }
 
 /* nothing happened: first in line for the next connection, or until patience ends */
@@ -302,6 +307,7 @@ static const struct {
     {"SH002", EACH_NO_PARENT},
     {"SH003", EACH_OTHER_REQUEST},
     {"SH004", EACH_GROUP_CLOSED},
+    {"SH005", EACH_QUEUE_FULL},
     {"54000", EACH_TOO_MANY_NAMES},
 };
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * each.h - requests whose tasks are made one by one: those with keys, parents, groups
- * or retry rules of their own, and all with an Idempotency-Key.
+ * or retry rules of their own, those for queues with a max_length, and all with an
+ * Idempotency-Key.
  *
  * They go through shoal.submit_each on a connection of their own, opened with the first
  * of them: there a statement may wait for another caller's commit, and one request that
@@ -49,6 +50,7 @@ enum each_refusal {
 	EACH_OTHER_REQUEST, /* its Idempotency-Key belongs to another one */
 	EACH_GROUP_CLOSED,
 	EACH_TOO_MANY_NAMES,
+	EACH_QUEUE_FULL,
 	EACH_BAD_DATA
 };
 
@@ -69,6 +71,10 @@ struct each_request {
 	size_t group_len;
 	struct each_item *items; /* borrowed until the callback */
 	size_t count;
+	/* queues of its items that have a max_length, borrowed; one more than once is
+	 * fine */
+	const int *bounded;
+	size_t bounded_count;
 	each_cb *cb;
 	void *arg;
 	/* filled before the callback */

@@ -390,6 +390,7 @@ on_schema(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	pgparam_int4(&p, (int32_t)e->settings->node_slots);
 	pgparam_int4(&p, (int32_t)e->settings->tasks_priority_aging_ms);
 	pgparam_int4(&p, (int32_t)e->settings->tasks_max_attempts);
+	pgparam_int4(&p, (int32_t)e->settings->tasks_max_payload_bytes);
 	rc =
 	    store_exec(e->store, STORE_READ, &sql_register, &p, on_registered, e, NULL);
 	pgparam_fini(&p);
@@ -498,6 +499,55 @@ on_serving(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	beat_now(e->beat); /* tells whether anybody leads */
 }
 
+/* ---------------------------------------------------------------- what is served */
+
+static void
+on_served(const struct pgrows *rows, const struct pgerr *pe, void *arg)
+{
+	struct engine *e = arg;
+
+	(void)rows;
+	e->serve_open = false;
+	if (e->ending)
+		return;
+	if (pe != NULL) {
+		/* only those who ask why a task waits read it: again with the next beat
+		 */
+		e->serve_dirty = true;
+		log_warn(NULL, "what this worker serves could not be stored",
+		    "sqlstate=%s reason=\"%.200s\"", pe->sqlstate, pe->text);
+	} else if (e->serve_dirty) {
+		loop_defer_start(e->hint_defer);
+	}
+}
+
+static void
+tell_served(struct engine *e)
+{
+	struct pgparam p;
+
+	if (!e->serve_dirty || e->serve_open || !e->serving || e->draining)
+		return;
+	pgparam_init(&p);
+	types_serve_params(e->types, &p);
+	e->serve_open =
+	    store_exec(e->store, STORE_READ, &sql_serve, &p, on_served, e, NULL) == 0;
+	e->serve_dirty = !e->serve_open;
+	pgparam_fini(&p);
+}
+
+void
+engine_set_places(struct engine *e, const char *type, int places)
+{
+	struct type_entry *t = types_by_name(e->types, type);
+
+	if (t == NULL || t->kind != HANDLER_STREAM)
+		return;
+	e->serve_dirty |= types_set_places(e->types, t, places);
+	engine_places_changed(e, true);
+	dispatch_wake(e->dispatch);
+}
+
 /* ---------------------------------------------------------------- hints */
 
 static void
@@ -519,6 +569,7 @@ flush_hints(void *arg)
 	}
 	e->places_dirty = false;
 	e->hint = false;
+	tell_served(e);
 	if (!hint)
 		return;
 	if (leader_is(e->leader))
@@ -757,6 +808,12 @@ struct store *
 engine_store(struct engine *e)
 {
 	return e->store;
+}
+
+const struct uuid *
+engine_owner(const struct engine *e)
+{
+	return &e->owner;
 }
 
 void

@@ -56,6 +56,13 @@ void engine_give_up(struct engine *e);
 /* the master says that a worker of this node died */
 void engine_bury(struct engine *e);
 
+/*
+ * A handler's word on how many attempts of its type this worker may hold: -1 as many as
+ * there are slots, 0 none: the type is not served here now.  Of stream types; others
+ * have what the settings give.  Attempts that are there stay.
+ */
+void engine_set_places(struct engine *e, const char *type, int places);
+
 /* somebody has paused, resumed or changed this queue: all workers and the feeder shall
  * look */
 void engine_queue_changed(struct engine *e, int queue_id);
@@ -75,6 +82,7 @@ struct each *engine_each(struct engine *e);
 struct names *engine_names(struct engine *e);
 struct waiters *engine_waiters(struct engine *e);
 struct store *engine_store(struct engine *e);
+const struct uuid *engine_owner(const struct engine *e); /* this incarnation */
 struct registry *engine_registry(struct engine *e);
 struct leases *engine_leases(struct engine *e);
 /* the types of an application have changed, and PostgreSQL knows: told to all workers

@@ -207,7 +207,7 @@ static void
 add_places(struct feeder *f, const char *text)
 {
 	char *copy = mem_strdup(text), *rest = copy, *word, *colon;
-	int64_t id, n;
+	int64_t id, n, free_slots;
 	struct take *t;
 
 	if (copy == NULL)
@@ -221,6 +221,9 @@ add_places(struct feeder *f, const char *text)
 	*colon = '\0';
 	if (str_to_i64(word, &n) == 0 && n > 0 && n <= 100000)
 		f->slots += n;
+	if (str_to_i64(colon + 1, &free_slots) != 0 || free_slots < 0 ||
+	    free_slots > 100000)
+		free_slots = 0;
 	while ((word = strsep(&rest, " ")) != NULL) {
 		colon = strchr(word, ':');
 		if (colon == NULL)
@@ -230,10 +233,8 @@ add_places(struct feeder *f, const char *text)
 		    id < 1 || id > INT32_MAX || n < -1 || n > 100000 ||
 		    (t = take_for(f, (int)id)) == NULL)
 			continue;
-		if (n >= 0) {
-			t->metered = true;
-			t->free += (int)n;
-		}
+		t->metered |= n >= 0;
+		t->free += (int)(n >= 0 ? n : free_slots);
 	}
 	mem_free(copy);
 }

@@ -18,7 +18,7 @@ struct hmap;
 
 struct take {
 	int type_id;
-	int free; /* places of a metered type over all workers */
+	int free; /* places over all workers; where it is not metered, free slots */
 	int left; /* of these, in this pass */
 	bool metered;
 };

@@ -110,6 +110,17 @@ const struct uuid *attempt_owner(const struct attempt *a);
  * task's deadline, if that is earlier */
 int64_t attempt_done_by_us(const struct attempt *a, int64_t timeout_ms);
 
+/* PostgreSQL's clock, as far as this node knows it */
+int64_t attempt_now_us(const struct attempt *a);
+
+/*
+ * From now on at most so many attempts of a type at a time on this worker; -1: what its
+ * settings say.  Those that run go on.  Only for types whose places are counted (not
+ * for built-in ones): what has no place here stays queued.  dispatch and type are an
+ * attempt's, and stay valid as long as the engine.
+ */
+void handler_restrain(struct dispatch *d, struct type_entry *t, int most);
+
 /*
  * What it says while it runs: progress is JSON and takes the place of what was said
  * before, line is text (UTF-8, no NUL) that becomes one more log line.  Either may be

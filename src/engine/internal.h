@@ -75,6 +75,8 @@ struct engine {
 	bool draining, leaving, ending;
 	struct loop_defer *hint_defer;
 	bool hint, places_dirty;
+	/* what is served has changed and is to be told PostgreSQL; and is being told */
+	bool serve_dirty, serve_open;
 	int64_t spill_until_ms; /* the pool is spilling until then: submits only hint */
 	int64_t fed_until_ms;	/* the leader said so: until then it needs no hints */
 	int64_t work_down_ms;	/* since when the work lane is down; 0: it is up */
@@ -97,6 +99,7 @@ struct type_entry {
 	const struct type_settings *settings; /* NULL: built in */
 	int limit;			      /* at a time on this worker */
 	int used;
+	int most;     /* what its handler allows for the moment; -1: limit */
 	bool metered; /* the feeder pushes it against free places only */
 	const struct backoff *backoff; /* NULL: the default rule */
 	struct backoff own_backoff;    /* what it points to */
@@ -113,6 +116,10 @@ int types_free_slots(
 int types_free_commands(const struct types *ts); /* places for exec types together */
 /* how many of t could start now */
 int types_free_places(const struct types *ts, const struct type_entry *t);
+/* how many of a stream type fit; -1: as many as there are slots, 0: it is not served
+ * now, else the feeder pushes them against these places.  True if that changes whether
+ * it is served. */
+bool types_set_places(struct types *ts, struct type_entry *t, int places);
 int types_running(const struct types *ts);
 /* "slots/free id:free id:free ..." for the feeder */
 void types_places_text(struct types *ts, struct strbuf *out);

@@ -3,9 +3,13 @@
  * types.c - the task types that this worker can run, and how many places each has left.
  *
  * Two purses: types that cost no process share node.slots; exec types share
- * node.exec_slots and have a limit of their own.  The latter are metered: the feeder
- * pushes their ids only against places that workers have published, since a popped id
- * without a place has to go back.
+ * node.exec_slots and have a limit of their own.  The latter are metered, and so are
+ * http types, whose servers bear only so much: the feeder pushes their ids only against
+ * places that workers have published, since a popped id without a place has to go back.
+ *
+ * What a stream type can take is its handler's word (types_set_places), and changes
+ * while the worker runs.  Before the first word, and while that is none, the type is
+ * not served here.
  */
 #include <string.h>
 
@@ -35,6 +39,12 @@ type_backoff(const struct type_settings *s, struct backoff *b)
 	return b;
 }
 
+static int
+least(int64_t a, int64_t b)
+{
+	return (int)(a < b ? a : b);
+}
+
 static bool
 is_limited(const struct type_settings *s)
 {
@@ -53,8 +63,15 @@ add(struct types *ts, const char *name, enum handler_kind kind,
 	}
 	t->kind = kind;
 	t->settings = s;
-	t->metered = kind == HANDLER_EXEC;
-	t->limit = t->metered ? ts->exec_slots : ts->slots;
+	t->most = -1;
+	t->metered =
+	    kind == HANDLER_EXEC || kind == HANDLER_HTTP || kind == HANDLER_STREAM;
+	t->limit = kind == HANDLER_EXEC	    ? ts->exec_slots
+		   : kind == HANDLER_STREAM ? 0
+					    : ts->slots;
+	if (kind == HANDLER_HTTP && s->concurrency == 0)
+		t->limit =
+		    least(t->limit, ts->engine->settings->egress_per_destination);
 	t->backoff = s != NULL ? type_backoff(s, &t->own_backoff) : NULL;
 	if (s != NULL && s->concurrency > 0 && s->concurrency < t->limit)
 		t->limit = (int)s->concurrency;
@@ -149,14 +166,36 @@ types_next(struct types *ts, struct type_entry *after)
 	return after == NULL ? TAILQ_FIRST(&ts->all) : TAILQ_NEXT(after, link);
 }
 
+bool
+types_set_places(struct types *ts, struct type_entry *t, int places)
+{
+	int64_t most = t->settings->concurrency;
+	bool served = t->limit > 0;
+
+	t->limit = places < 0 || places > ts->slots ? ts->slots : places;
+	if (most > 0 && t->limit > most)
+		t->limit = (int)most;
+	t->metered = places >= 0 || most > 0;
+	return served != (t->limit > 0);
+}
+
+/* by whatever its handler said last */
+static bool
+is_served(const struct type_entry *t)
+{
+	return t->kind != HANDLER_STREAM || t->limit > 0;
+}
+
 int
 types_free_places(const struct types *ts, const struct type_entry *t)
 {
 	int purse = t->kind == HANDLER_EXEC ? ts->exec_slots - ts->exec_used
 					    : ts->slots - ts->slots_used;
-	int own = t->limit - t->used;
+	int own = (t->most >= 0 && t->most < t->limit ? t->most : t->limit) - t->used;
 
-	return own < purse ? own : purse;
+	if (purse < own)
+		own = purse;
+	return own > 0 ? own : 0; /* a limit that fell leaves what is there */
 }
 
 bool
@@ -210,8 +249,10 @@ types_running(const struct types *ts)
 static int
 metered_places(const struct types *ts, const struct type_entry *t)
 {
-	return dispatch_has_suspect(ts->engine->dispatch) ? 0
-							  : types_free_places(ts, t);
+	int places = types_free_places(ts, t);
+
+	/* more may run than are allowed by now */
+	return dispatch_has_suspect(ts->engine->dispatch) || places < 0 ? 0 : places;
 }
 
 void
@@ -221,7 +262,7 @@ types_places_text(struct types *ts, struct strbuf *out)
 
 	strbuf_printf(out, "%d/%d", ts->slots, types_free_slots(ts));
 	TAILQ_FOREACH (t, &ts->all, link) {
-		if (t->id == 0 || t->kind == HANDLER_PULL)
+		if (t->id == 0 || t->kind == HANDLER_PULL || !is_served(t))
 			continue;
 		/* -1: as many as there are slots */
 		strbuf_printf(
@@ -360,8 +401,10 @@ types_serve_params(struct types *ts, struct pgparam *p)
 
 	pgparam_uuid(p, &ts->engine->owner);
 	pgparam_array(p, PGTYPE_INT4);
-	TAILQ_FOREACH (t, &ts->all, link)
-		pgparam_elem_int4(p, t->id);
+	TAILQ_FOREACH (t, &ts->all, link) {
+		if (is_served(t))
+			pgparam_elem_int4(p, t->id);
+	}
 	pgparam_array_end(p);
 	pgparam_array(p, PGTYPE_INT4);
 	EACH_SET(ts, s, t)

@@ -12,8 +12,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/cidr.h"
 #include "base/mem.h"
-#include "model/cidr.h"
 
 struct access {
 	bool has_token;

@@ -2,12 +2,12 @@
 /*
  * exec.c - tasks run as commands; see exec.h.
  *
- * Each command leads a process group, whose number stands on the scoreboard from
- * before its exec until after its end: when this worker dies the master kills
- * what is listed there, so that no command outlives the attempt that it belongs to.
+ * Commands are started by the spawner (proc/launch.h), which also kills them when this
+ * worker dies: no command outlives the attempt that it belongs to.
  */
 #include "handlers/exec.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,7 +20,7 @@
 #include "base/str.h"
 #include "base/strbuf.h"
 #include "handlers/lines.h"
-#include "proc/procutil.h"
+#include "model/command.h"
 
 #define STDERR_KEPT	 (64 * 1024)
 #define MESSAGE_MOST	 4096
@@ -34,6 +34,7 @@ struct exec {
 	struct children *children;
 	const struct settings *settings;
 	struct score_slot *slot;
+	struct commands *commands;
 	TAILQ_HEAD(, run) runs;
 };
 
@@ -42,7 +43,6 @@ struct run {
 	struct exec *exec;
 	struct attempt *attempt;
 	struct child *child;
-	int group; /* index into the slot's groups */
 	struct lines lines;
 	int64_t max_output;
 };
@@ -61,6 +61,11 @@ exec_create(struct children *cs, const struct settings *settings,
 	x->settings = settings;
 	x->slot = slot;
 	TAILQ_INIT(&x->runs);
+	x->commands = commands_create(settings, err);
+	if (x->commands == NULL) {
+		exec_free(x);
+		return NULL;
+	}
 	return x;
 }
 
@@ -76,6 +81,7 @@ exec_free(struct exec *x)
 		TAILQ_REMOVE(&x->runs, run, link);
 		mem_free(run);
 	}
+	commands_free(x->commands);
 	mem_free(x);
 }
 
@@ -189,6 +195,14 @@ succeed(struct run *run, const struct child_output *out)
 	}
 }
 
+/* what the machine lacks now it may have later */
+static bool
+is_passing(int errnum)
+{
+	return errnum == EAGAIN || errnum == ENOMEM || errnum == EMFILE ||
+	       errnum == ENFILE || errnum == ENOSPC || errnum == EDQUOT;
+}
+
 static void
 judge(struct run *run, const struct child_result *r)
 {
@@ -196,9 +210,18 @@ judge(struct run *run, const struct child_result *r)
 	char text[64];
 	int status;
 
-	if (r->exec_errno != 0) {
+	if (r->lost) {
+		score_add(run->exec->slot, SCORE_commands_lost_total, 1);
+		fail(a, OUTCOME_BACK, "spawner_lost",
+		    "the process that starts commands ended");
+	} else if (is_passing(r->exec_errno)) {
+		fail(a, OUTCOME_RETRY, "cannot_start",
+		    "the command could not be started now (%s): %s", r->failed_step,
+		    strerror(r->exec_errno));
+	} else if (r->exec_errno != 0) {
 		fail(a, OUTCOME_FAILED, "handler_missing",
-		    "the command cannot be run: %s", strerror(r->exec_errno));
+		    "the command cannot be run (%s): %s", r->failed_step,
+		    strerror(r->exec_errno));
 	} else if (r->timed_out) {
 		fail_with_stderr(
 		    a, OUTCOME_RETRY, "timeout", &r->err, "the command took too long");
@@ -248,8 +271,9 @@ on_end(struct child *c, const struct child_result *result, void *arg)
 	struct run *run = arg;
 
 	(void)c;
-	atomic_store(&run->exec->slot->groups[run->group], 0);
 	run->attempt->run = NULL;
+	score_set(run->exec->slot, SCORE_commands_running,
+	    children_count(run->exec->children));
 	lines_end(&run->lines, said, run);
 	TAILQ_REMOVE(&run->exec->runs, run, link);
 	judge(run, result);
@@ -319,61 +343,31 @@ make_env(
 	return env;
 }
 
-/* runs in the child: the group is on the scoreboard before the command's first
- * instruction */
-static void
-note_group(pid_t pid, void *arg)
-{
-	struct run *run = arg;
-
-	atomic_store(&run->exec->slot->groups[run->group], (int32_t)pid);
-}
-
 static int
-free_group(const struct exec *x)
-{
-	for (int i = 0; i < SCORE_GROUPS; i++) {
-		if (atomic_load(&x->slot->groups[i]) == 0)
-			return i;
-	}
-	return -1;
-}
-
-static int
-spawn(struct run *run, const struct type_settings *t, char **argv, char **env,
-    struct err *err)
+spawn(struct run *run, const struct type_settings *t, char **env, struct err *err)
 {
 	struct exec *x = run->exec;
 	struct attempt *a = run->attempt;
+	const struct launch_spec *launch = commands_of(x->commands, t);
 	struct child_spec spec = {
-	    .argv = argv,
-	    .env = env,
-	    .cwd = t->directory,
 	    .input = a->payload != NULL ? a->payload : "null",
 	    .input_len = a->payload != NULL ? a->payload_len : 4,
 	    .max_output_bytes = (size_t)run->max_output,
 	    .max_error_bytes = STDERR_KEPT,
 	    .timeout_ms = a->timeout_ms,
 	    .grace_ms = t->grace_ms,
-	    .uid = (uid_t)-1,
-	    .gid = (gid_t)-1,
-	    .in_child = note_group,
-	    .in_child_arg = run,
 	    .spoken = spoken,
 	    .spoken_arg = run,
 	};
 
-	if (t->user[0] != '\0' &&
-	    priv_lookup(t->user, NULL, &spec.uid, &spec.gid, err) != 0)
-		return -1;
-	run->group = free_group(x);
-	if (run->group < 0)
-		return err_set(err, ERR_LIMIT, "%d commands run already", SCORE_GROUPS);
+	if (launch == NULL)
+		return err_set(err, ERR_BUG, "type %s has no command", t->type);
+	spec.launch = *launch;
+	spec.launch.env = env;
 	run->child = child_spawn(x->children, &spec, on_end, run, err);
 	if (run->child == NULL)
 		return -1;
-	/* the child says it too; whoever is first: there is no moment without it */
-	atomic_store(&x->slot->groups[run->group], (int32_t)child_pid(run->child));
+	score_set(x->slot, SCORE_commands_running, children_count(x->children));
 	return 0;
 }
 
@@ -384,7 +378,7 @@ start(void *self, struct attempt *a, struct err *err)
 	const struct type_settings *t = attempt_settings(a);
 	struct run *run = mem_zero(sizeof(*run));
 	struct strbuf words;
-	char **argv = NULL, **env = NULL;
+	char **env;
 	int rc = -1;
 
 	if (run == NULL)
@@ -395,10 +389,9 @@ start(void *self, struct attempt *a, struct err *err)
 	if (a->timeout_ms <= 0 || a->timeout_ms > t->timeout_ms)
 		a->timeout_ms = t->timeout_ms; /* a task may ask for less */
 	strbuf_init(&words, 64 * 1024);
-	if (argv_split(t->command, &argv, err) == 0 &&
-	    (env = make_env(run, t, &words, err)) != NULL)
-		rc = spawn(run, t, argv, env, err);
-	mem_free(argv);
+	env = make_env(run, t, &words, err);
+	if (env != NULL)
+		rc = spawn(run, t, env, err);
 	mem_free(env);
 	strbuf_fini(&words);
 	if (rc != 0) {

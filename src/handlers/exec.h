@@ -15,6 +15,8 @@
  *     SHOAL_PROGRESS_FD  3: what it writes there, line by line, is its progress and its
  *                        log while it runs; lines.h says how
  *
+ * With a private directory also TMPDIR and HOME, which name it.
+ *
  * Exit 0: standard output is the result, as JSON if it is JSON, else as a string
  * (without one final newline).  75, a signal, or the timeout: the attempt failed and is
  * tried again.  126, 127: the command cannot be run. Any other status: failed for good.

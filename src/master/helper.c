@@ -2,9 +2,15 @@
 /*
  * helper.c - processes beside the workers, one row each, supervised by the same slots.
  *
- * A helper does what may block, so that neither master nor worker has to.  It tells how
- * it went by its exit status, and why by one text through a pipe; the master logs it
- * once.
+ * A helper does what neither master nor worker may: block, or fork and execute
+ * commands. It tells how it went by its exit status, and why by one text through a
+ * pipe; the master logs it once.  The migrator ends when its work is done.  A spawner
+ * (proc/spawner.h) lives as long as its generation has workers, and longer than the
+ * master if that dies: it leaves when its last worker has.
+ *
+ * The spawner is the one process that stays root beside the master, and only when a
+ * type names a user to run as.  It starts nothing but the commands of its own
+ * configuration, as they are configured, whatever a worker asks for.
  *
  * New helper?  A value in enum helper_kind and a row here.
  */
@@ -15,26 +21,36 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "model/command.h"
 #include "proc/procutil.h"
+#include "proc/spawner.h"
 #include "worker/worker.h"
 
 #define EXIT_AGAIN 1
 
 struct helper_row {
 	const char *name;
-	int (*run)(const struct helper_env *env, struct err *err);
+	int (*run)(const struct helper_env *env, int control, struct err *err);
+	/* NULL: it has no end of its own */
 	void (*done)(struct scoreboard *board);
+	/* whether it needs the master's rights; NULL: never */
+	bool (*needs_root)(const struct settings *settings);
+	bool talks;	      /* has a control socket */
+	bool outlives_master; /* for a while: it sees the end of that socket */
 	struct slot_rules rules;
 };
 
 static int
-migrator_run(const struct helper_env *env, struct err *err)
+migrator_run(const struct helper_env *env, int control, struct err *err)
 {
+	(void)control;
 	return env->migrate(env->settings, err);
 }
 
@@ -44,7 +60,44 @@ migrator_done(struct scoreboard *board)
 	atomic_store(&board->schema_ready, 1);
 }
 
-static const struct helper_row rows[HELPER_COUNT] = {
+static bool
+spawner_allows(const struct launch_spec *spec, void *arg)
+{
+	return commands_have(arg, spec);
+}
+
+static void
+spawner_beat(void *arg)
+{
+	atomic_store((_Atomic int64_t *)arg, clock_mono_ms());
+}
+
+static int
+spawner_main(const struct helper_env *env, int control, struct err *err)
+{
+	bool other = env->user->change && geteuid() == 0;
+	struct commands *commands = commands_create(env->settings, err);
+	const struct spawner_opts opts = {
+	    .door = env->door,
+	    .control = control,
+	    .uid = other ? env->user->uid : (uid_t)-1,
+	    .gid = other ? env->user->gid : (gid_t)-1,
+	    .temporary = env->settings->node_temporary,
+	    .allow = spawner_allows,
+	    .allow_arg = commands,
+	    .beat = spawner_beat,
+	    .beat_arg = env->beat_ms,
+	};
+	int rc;
+
+	if (commands == NULL)
+		return -1;
+	rc = spawner_run(&opts, err);
+	commands_free(commands);
+	return rc;
+}
+
+static const struct helper_row rows[HELPER_KIND_COUNT] = {
     [HELPER_MIGRATOR] =
 	{
 	    .name = "migrator",
@@ -56,15 +109,30 @@ static const struct helper_row rows[HELPER_COUNT] = {
 		.backoff_first_ms = 200,
 		.backoff_max_ms = 3000},
 	},
+    [HELPER_SPAWNER] =
+	{
+	    .name = "spawner",
+	    .run = spawner_main,
+	    .needs_root = commands_need_root,
+	    .talks = true,
+	    .outlives_master = true,
+	    .rules = {.start_timeout_ms = 30000,
+		.young_ms = 2000,
+		.backoff_first_ms = 100,
+		.backoff_max_ms = 3000},
+	},
 };
 
 void
-helper_init(struct helper *h, enum helper_kind kind)
+helper_init(struct helper *h, enum helper_kind kind, int64_t hang_timeout_ms)
 {
+	struct slot_rules rules = rows[kind].rules;
+
 	memset(h, 0, sizeof(*h));
 	h->row = &rows[kind];
-	h->report_fd = -1;
-	slot_init(&h->slot, &h->row->rules);
+	h->report_fd = h->control_fd = -1;
+	rules.hang_timeout_ms = hang_timeout_ms;
+	slot_init(&h->slot, &rules);
 }
 
 const char *
@@ -75,19 +143,22 @@ helper_name(const struct helper *h)
 
 ATTR_NORETURN static void
 helper_process(const struct helper_row *row, const struct helper_env *env, pid_t master,
-    int report_fd)
+    int report_fd, int control_fd)
 {
+	static const struct process_user root = {.change = false};
+	bool keeps = row->needs_root != NULL && row->needs_root(env->settings);
 	struct err err = ERR_INIT;
 	int rc, status;
 
-	env->leave(env->leave_arg);
+	env->leave(env->door, env->leave_arg);
 	log_identity(row->name);
-	rc = process_begin(row->name, env->user, &err);
+	rc = process_begin(row->name, keeps ? &root : env->user, &err);
 	/* after the change of user, which clears it; its work is in a transaction */
-	if (rc == 0 && (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != master))
+	if (rc == 0 && !row->outlives_master &&
+	    (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != master))
 		process_end(EXIT_AGAIN);
 	if (rc == 0)
-		rc = row->run(env, &err);
+		rc = row->run(env, control_fd, &err);
 	if (rc == 0)
 		process_end(0);
 	status = err.code == ERR_INVALID ? WORKER_EXIT_CONFIG : EXIT_AGAIN;
@@ -96,33 +167,54 @@ helper_process(const struct helper_row *row, const struct helper_env *env, pid_t
 	process_end(status);
 }
 
+static void
+close_ends(int fds[2])
+{
+	for (int i = 0; i < 2; i++) {
+		if (fds[i] != -1)
+			close(fds[i]);
+		fds[i] = -1;
+	}
+}
+
 void
 helper_spawn(struct helper *h, const struct helper_env *env, int64_t now_ms)
 {
 	struct err err = ERR_INIT;
 	pid_t master = getpid(), pid = -1;
-	int fds[2];
+	int report[2] = {-1, -1}, control[2] = {-1, -1};
 
-	if (pipe_cloexec(fds, &err) == 0) {
+	if (h->row->talks &&
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) != 0)
+		err_errno(&err, errno, "socketpair");
+	else if (pipe_cloexec(report, &err) == 0) {
+		/* before the fork, so that nothing of the one before is read */
+		atomic_store(env->beat_ms, 0);
 		pid = process_fork();
 		if (pid == 0) {
-			close(fds[0]);
-			helper_process(h->row, env, master, fds[1]);
+			close(report[0]);
+			if (control[0] != -1)
+				close(control[0]);
+			helper_process(h->row, env, master, report[1], control[1]);
 		}
-		if (pid == -1) {
+		if (pid == -1)
 			err_errno(&err, errno, "fork");
-			close(fds[0]);
-		}
-		close(fds[1]);
 	}
 	if (pid == -1) {
+		close_ends(report);
+		close_ends(control);
 		log_error(NULL, "cannot start helper", "helper=%s reason=\"%s\"",
 		    h->row->name, err.text);
 		slot_on_not_spawned(&h->slot, err.text, now_ms);
 		return;
 	}
+	close(report[1]);
+	if (control[1] != -1)
+		close(control[1]);
 	h->pid = pid;
-	h->report_fd = fds[0];
+	h->beat_ms = env->beat_ms;
+	h->report_fd = report[0];
+	h->control_fd = control[0];
 	slot_on_spawned(&h->slot, now_ms);
 	log_debug(NULL, "helper started", "helper=%s pid=%ld", h->row->name, (long)pid);
 }
@@ -143,6 +235,9 @@ read_report(struct helper *h, struct err *err)
 	}
 	close(h->report_fd);
 	h->report_fd = -1;
+	if (h->control_fd != -1)
+		close(h->control_fd);
+	h->control_fd = -1;
 }
 
 enum helper_end
@@ -158,7 +253,7 @@ helper_on_exit(struct helper *h, int status, struct scoreboard *board, int64_t n
 		return HELPER_ENDED;
 	if (err->code == ERR_NONE)
 		err_set(err, ERR_IO, "%s", h->slot.why);
-	if (end == SLOT_END_GOOD) {
+	if (end == SLOT_END_GOOD && h->row->done != NULL) {
 		h->row->done(board);
 		(void)slot_on_leave(&h->slot, "", 0, now_ms);
 		return HELPER_DONE;

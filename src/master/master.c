@@ -2,10 +2,11 @@
 /*
  * master.c - the process that holds the sockets and keeps the others alive.
  *
- * It owns the listeners, the scoreboard, the workers, the helpers and the control
- * socket, and nothing else: no libevent, no PostgreSQL, no Redis, no HTTP.  Signals are
- * only noted when they are read; every decision is made in decide(), once a turn, from
- * top to bottom, and the arithmetic of one process's life is in slot.c.
+ * It owns the listeners, the spawners' doors, the scoreboard, the workers, the helpers
+ * and the control socket, and nothing else: no libevent, no PostgreSQL, no Redis, no
+ * HTTP.  Signals are only noted when they are read; every decision is made in decide(),
+ * once a turn, from top to bottom, and the arithmetic of one process's life is in
+ * slot.c.
  *
  * The master never waits for anybody: every descriptor is non-blocking, every process
  * has a deadline, and what a worker says is looked at, not believed.
@@ -31,6 +32,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "proc/procutil.h"
+#include "proc/spawner.h"
 
 #define TURN_MAX_MS    1000 /* heartbeats and counters are looked at this often */
 #define TURN_START_MS  20   /* while a worker starts: it cannot tell us otherwise */
@@ -164,6 +166,8 @@ excuse_silence(struct master *m, int64_t before_ms)
 	    (long long)(m->now_ms - before_ms));
 	for (size_t i = 0; i < SCORE_SLOTS; i++)
 		slot_on_heartbeat(&m->workers[i].slot, m->now_ms);
+	for (size_t i = 0; i < HELPERS; i++)
+		slot_on_heartbeat(&m->helpers[i].slot, m->now_ms);
 }
 
 static void
@@ -196,6 +200,7 @@ static void
 obey_stop(struct master *m)
 {
 	static const char *const how[] = {"no", "quit", "term", "int", "now"};
+	struct helper *migrator = &m->helpers[HELPER_OF_SCHEMA];
 
 	if (m->requests.stop <= m->stop)
 		return;
@@ -206,13 +211,10 @@ obey_stop(struct master *m)
 	for (size_t i = 0; i < SCORE_SLOTS; i++)
 		if (m->workers[i].gen != NULL)
 			stop_one(m, i, m->stop);
-	for (size_t i = 0; i < HELPER_COUNT; i++) {
-		struct helper *h = &m->helpers[i];
-
-		(void)slot_on_leave(&h->slot, "the node stops", END_MS, m->now_ms);
-		if (h->pid != 0)
-			(void)kill(h->pid, SIGTERM);
-	}
+	/* spawners leave after the last worker (spawners_end) */
+	(void)slot_on_leave(&migrator->slot, "the node stops", END_MS, m->now_ms);
+	if (migrator->pid != 0)
+		(void)kill(migrator->pid, SIGTERM);
 }
 
 void
@@ -346,6 +348,15 @@ watch(struct master *m)
 		    slot_on_ready(&w->slot, m->now_ms))
 			log_info(NULL, "worker ready", "worker=%zu pid=%ld ms=%lld", i,
 			    (long)w->pid, (long long)(m->now_ms - w->slot.started_ms));
+	}
+	for (size_t i = 0; i < HELPERS; i++) {
+		struct helper *h = &m->helpers[i];
+		int64_t beat = h->pid != 0 ? atomic_load(h->beat_ms) : 0;
+
+		if (beat == 0)
+			continue; /* one that only does its work */
+		(void)slot_on_ready(&h->slot, m->now_ms);
+		slot_on_heartbeat(&h->slot, beat < m->now_ms ? beat : m->now_ms);
 	}
 }
 
@@ -486,24 +497,26 @@ act_on_slots(struct master *m)
 }
 
 static void
-leave_for_helper(void *arg)
+leave_for_helper(int door, void *arg)
 {
-	master_leave(arg, NULL);
+	master_leave(arg, NULL, door);
 }
 
 static void
 act_on_helpers(struct master *m)
 {
-	const struct helper_env env = {
-	    .settings = m->newest->settings,
-	    .user = &m->user,
-	    .migrate = m->opts.migrate,
-	    .leave = leave_for_helper,
-	    .leave_arg = m,
-	};
-
-	for (size_t i = 0; i < HELPER_COUNT; i++) {
+	for (size_t i = 0; i < HELPERS; i++) {
 		struct helper *h = &m->helpers[i];
+		const struct generation *g = spawner_generation(m, i);
+		const struct helper_env env = {
+		    .settings = g != NULL ? g->settings : m->newest->settings,
+		    .user = &m->user,
+		    .migrate = m->opts.migrate,
+		    .beat_ms = &m->board->helper_beats_ms[i],
+		    .door = g != NULL ? g->door[SPAWNER_INSIDE] : -1,
+		    .leave = leave_for_helper,
+		    .leave_arg = m,
+		};
 
 		switch (slot_action(&h->slot, m->now_ms)) {
 		case SLOT_WAIT:
@@ -513,8 +526,12 @@ act_on_helpers(struct master *m)
 			break;
 		case SLOT_ABORT:
 		case SLOT_KILL:
-			(void)slot_on_killed(
-			    &h->slot, "did not leave in time", m->now_ms);
+			log_error(NULL, "helper does not respond, killing it",
+			    "helper=%s pid=%ld", helper_name(h), (long)h->pid);
+			(void)slot_on_killed(&h->slot,
+			    h->slot.wanted ? "no sign of life"
+					   : "did not leave in time",
+			    m->now_ms);
 			(void)kill(h->pid, SIGKILL);
 			break;
 		}
@@ -529,6 +546,7 @@ decide(struct master *m)
 	m->now_ms = clock_mono_ms();
 	excuse_silence(m, before_ms);
 	workers_reap(m);
+	workers_bury(m);
 	obey_stop(m);
 	obey_reopen(m);
 	obey_reload(m);
@@ -536,8 +554,10 @@ decide(struct master *m)
 	keep_count(m);
 	retire_old(m);
 	recycle(m);
-	act_on_slots(m);
+	/* the spawner before its workers: it inherits the least */
 	act_on_helpers(m);
+	act_on_slots(m);
+	spawners_end(m);
 	generations_sweep(m);
 	if (m->now_ms - m->checked_ms >= CHECK_MS) {
 		m->checked_ms = m->now_ms;
@@ -557,7 +577,7 @@ is_over(const struct master *m)
 	for (size_t i = 0; i < SCORE_SLOTS; i++)
 		if (m->workers[i].pid != 0)
 			return false;
-	for (size_t i = 0; i < HELPER_COUNT; i++)
+	for (size_t i = 0; i < HELPERS; i++)
 		if (m->helpers[i].pid != 0)
 			return false;
 	return true;
@@ -576,9 +596,12 @@ turn_timeout_ms(const struct master *m)
 		if (s->state == SLOT_STARTING && m->now_ms + TURN_START_MS < until)
 			until = m->now_ms + TURN_START_MS;
 	}
-	for (size_t i = 0; i < HELPER_COUNT; i++)
+	for (size_t i = 0; i < HELPERS; i++)
 		if (slot_deadline(&m->helpers[i].slot) < until)
 			until = slot_deadline(&m->helpers[i].slot);
+	/* (an answer wakes us; what a dead spawner left is to be looked at) */
+	if (rites_wait(m) && m->now_ms + TURN_START_MS < until)
+		until = m->now_ms + TURN_START_MS;
 	if (control < until)
 		until = control;
 	return until > m->now_ms ? (int)(until - m->now_ms) : 0;
@@ -602,8 +625,8 @@ read_news(struct worker *w)
 static void
 wait_for_news(struct master *m)
 {
-	struct pollfd fds[1 + CONTROL_FDS + SCORE_SLOTS];
-	size_t slot_of[SCORE_SLOTS], n = 0;
+	struct pollfd fds[1 + CONTROL_FDS + SCORE_SLOTS + HELPERS];
+	size_t slot_of[SCORE_SLOTS], n = 0, all;
 
 	fds[0] = (struct pollfd){.fd = m->signal_fd, .events = POLLIN};
 	control_fds(m->control, fds + 1);
@@ -614,7 +637,14 @@ wait_for_news(struct master *m)
 		    (struct pollfd){.fd = m->workers[i].order_fd, .events = POLLIN};
 		slot_of[n++] = i;
 	}
-	if (poll(fds, 1 + CONTROL_FDS + n, turn_timeout_ms(m)) == -1)
+	all = 1 + CONTROL_FDS + n;
+	/* answers are read by workers_bury, and asked for only then; an end comes by
+	 * SIGCHLD */
+	for (size_t i = 0; rites_wait(m) && i < HELPERS; i++)
+		if (m->helpers[i].control_fd != -1)
+			fds[all++] = (struct pollfd){
+			    .fd = m->helpers[i].control_fd, .events = POLLIN};
+	if (poll(fds, all, turn_timeout_ms(m)) == -1)
 		return; /* (after a mere timeout a client may have to be given up) */
 	if (fds[0].revents != 0)
 		read_signals(m);
@@ -652,7 +682,7 @@ master_run(struct master *m, struct err *err)
 		    listen_set_address(&m->newest->listen, i, text));
 	}
 	if (m->opts.migrate != NULL)
-		(void)slot_on_wanted(&m->helpers[HELPER_MIGRATOR].slot, m->now_ms);
+		(void)slot_on_wanted(&m->helpers[HELPER_OF_SCHEMA].slot, m->now_ms);
 	else
 		atomic_store(&m->board->schema_ready, 1);
 
@@ -695,8 +725,9 @@ master_create(const struct master_opts *opts, struct err *err)
 		slot_init(&m->workers[i].slot, &none);
 		m->workers[i].order_fd = -1;
 	}
-	for (int i = 0; i < HELPER_COUNT; i++)
-		helper_init(&m->helpers[i], (enum helper_kind)i);
+	for (size_t i = 0; i < HELPERS; i++)
+		helper_init(&m->helpers[i],
+		    i == HELPER_OF_SCHEMA ? HELPER_MIGRATOR : HELPER_SPAWNER, 0);
 
 	m->board = scoreboard_create(err);
 	m->listeners = m->board != NULL ? listeners_create(err) : NULL;

@@ -19,8 +19,13 @@
 #include "master/slot.h"
 
 #define GENERATIONS_MAX 3
-#define REASON_SIZE	600 /* an error text, escaped for the log */
-#define NO_SLOT		(-1)
+/* the migrator, and a spawner for each generation */
+#define HELPERS SCORE_HELPERS
+_Static_assert(HELPERS == 1 + GENERATIONS_MAX, "one place each");
+#define HELPER_OF_SCHEMA 0
+#define RITES_MAX	 SCORE_BURIALS
+#define REASON_SIZE	 600 /* an error text, escaped for the log */
+#define NO_SLOT		 (-1)
 
 /* one configuration, and the workers that run under it */
 struct generation {
@@ -28,6 +33,8 @@ struct generation {
 	uint32_t number;
 	struct settings *settings; /* owned */
 	struct listen_set listen;
+	int door[2];	  /* of its spawner (proc/spawner.h), for all its workers */
+	size_t spawner;	  /* its helper */
 	bool established; /* all its workers were ready at once */
 	bool retired;	  /* its workers were told to leave, and no more are started */
 };
@@ -41,6 +48,16 @@ struct worker {
 	pid_t pid;		/* 0: no process */
 	int order_fd;		/* our end of the socket pair; -1: no process */
 	bool order_eof;		/* the worker closed its end: not polled any more */
+};
+
+/* a dead worker's incarnation, until everything that it ran is dead too */
+struct rite {
+	pid_t pid; /* the worker's; 0: free */
+	struct uuid incarnation;
+	enum burial_end end;
+	size_t worker;
+	size_t spawner;	  /* the helper that answers; HELPERS: it is dead itself */
+	int64_t until_ms; /* then it is buried all the same */
 };
 
 enum stop_mode { STOP_NO = 0, STOP_QUIT, STOP_TERM, STOP_INT, STOP_NOW };
@@ -65,7 +82,8 @@ struct master {
 	struct generation *newest;
 	uint32_t last_number;
 	struct worker workers[SCORE_SLOTS];
-	struct helper helpers[HELPER_COUNT];
+	struct helper helpers[HELPERS];
+	struct rite rites[RITES_MAX];
 	int wanted_workers;
 	int recycle_old, recycle_new; /* slots, or NO_SLOT */
 	struct requests requests;
@@ -73,6 +91,7 @@ struct master {
 	int exit_status;
 	int64_t started_ms, now_ms;
 	int64_t checked_ms; /* when burials and strays were last looked at */
+	int stray_checks;   /* how often in a row there were strays */
 	/* was taken by no living worker at the last look */
 	bool suspect[SCORE_BURIALS];
 };
@@ -98,17 +117,23 @@ void worker_spawn(struct master *m, size_t i);
 void worker_leave(struct master *m, size_t i, enum worker_order order, const char *why,
     int64_t bound_ms);
 void workers_order(struct master *m, enum worker_order order); /* to all that run */
-/* all that died: their groups are killed, their incarnations buried, their slots told
- */
+/* all that died: the spawner kills what they ran, their slots are told */
 void workers_reap(struct master *m);
+/* those whose commands are dead are buried */
+void workers_bury(struct master *m);
+bool rites_wait(const struct master *m); /* for a spawner's answer */
 /* burials whose taker is gone are opened again, processes without an owner are killed
  */
 void workers_check(struct master *m);
 void strays_kill(
     const struct master *m); /* every child that is neither worker nor helper */
-/* in a new process: closes what is the master's alone, and listeners not in keep (NULL:
- * all) */
-void master_leave(struct master *m, const struct listen_set *keep);
+/* whose spawner this helper is; NULL: nobody's */
+const struct generation *spawner_generation(const struct master *m, size_t helper);
+/* spawners that no worker needs any more are told to leave */
+void spawners_end(struct master *m);
+/* in a new process: closes what is the master's alone, listeners not in keep (NULL:
+ * all), and doors but this one */
+void master_leave(struct master *m, const struct listen_set *keep, int door);
 /* a process (of g, NULL: a helper) said that trying again will not help */
 void master_give_up(struct master *m, const struct generation *g);
 

@@ -14,10 +14,13 @@
 #include "master/node.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "model/command.h"
+#include "proc/spawner.h"
 
 static bool
 generation_in_use(const struct master *m, const struct generation *g)
@@ -32,6 +35,8 @@ static void
 generation_free(struct master *m, struct generation *g)
 {
 	TAILQ_REMOVE(&m->generations, g, link);
+	close(g->door[0]);
+	close(g->door[1]);
 	listeners_release(m->listeners, &g->listen);
 	settings_free(g->settings);
 	mem_free(g);
@@ -61,7 +66,8 @@ generations_sweep(struct master *m)
 		 * wait there */
 		if (g->retired && g->listen.count > 0)
 			listeners_release(m->listeners, &g->listen);
-		if (g->retired && !generation_in_use(m, g))
+		if (g->retired && !generation_in_use(m, g) &&
+		    m->helpers[g->spawner].slot.state == SLOT_EMPTY)
 			generation_free(m, g);
 	}
 }
@@ -76,20 +82,55 @@ generations_free(struct master *m)
 	m->newest = m->serving = NULL;
 }
 
+/* a helper that no generation has; there is one: generations are bounded */
+static size_t
+spawner_place(const struct master *m)
+{
+	size_t place = HELPER_OF_SCHEMA;
+	bool taken = true;
+
+	while (taken && ++place < HELPERS) {
+		const struct generation *g;
+
+		taken = false;
+		TAILQ_FOREACH (g, &m->generations, link)
+			taken |= g->spawner == place;
+	}
+	return place;
+}
+
 int
 generation_add(struct master *m, struct settings *settings, struct err *err)
 {
 	struct generation *g = mem_zero(sizeof(*g));
+	size_t spawner = spawner_place(m);
+	struct commands *commands;
 
-	if (g == NULL) {
+	if (g == NULL || spawner == HELPERS) {
 		settings_free(settings);
+		mem_free(g);
 		return err_set(err, ERR_NOMEM, "generation");
 	}
-	if (listeners_acquire(m->listeners, settings, &g->listen, err) != 0) {
+	/* what a spawner would refuse is refused now */
+	commands = commands_create(settings, err);
+	commands_free(commands);
+	if (commands == NULL || commands_check_files(settings, err) != 0 ||
+	    spawner_door(g->door, err) != 0) {
 		settings_free(settings);
 		mem_free(g);
 		return -1;
 	}
+	if (listeners_acquire(m->listeners, settings, &g->listen, err) != 0) {
+		close(g->door[0]);
+		close(g->door[1]);
+		settings_free(settings);
+		mem_free(g);
+		return -1;
+	}
+	g->spawner = spawner;
+	helper_init(
+	    &m->helpers[spawner], HELPER_SPAWNER, settings->node_hang_timeout_ms);
+	(void)slot_on_wanted(&m->helpers[spawner].slot, m->now_ms);
 	g->settings = settings;
 	g->number = ++m->last_number;
 	TAILQ_INSERT_TAIL(&m->generations, g, link);

@@ -159,10 +159,11 @@ answer_json(const struct master *m, struct strbuf *out)
 	listeners_json(&j, &m->newest->listen);
 	jsonw_key(&j, "helpers");
 	jsonw_array(&j);
-	for (size_t i = 0; i < HELPER_COUNT; i++) {
+	for (size_t i = 0; i < HELPERS; i++) {
 		const struct helper *h = &m->helpers[i];
 
-		if (h->row == NULL)
+		if (h->row == NULL ||
+		    (i != HELPER_OF_SCHEMA && h->slot.state == SLOT_EMPTY))
 			continue;
 		jsonw_object(&j);
 		jsonw_key(&j, "helper");
@@ -230,8 +231,8 @@ answer_table(const struct master *m, struct strbuf *out)
 		    burials_open(m));
 	if (atomic_load(&m->board->schema_ready) == 0)
 		strbuf_printf(out, "the database's schema is not ready%s%s\n",
-		    m->helpers[HELPER_MIGRATOR].reason[0] != '\0' ? ": " : "",
-		    m->helpers[HELPER_MIGRATOR].reason);
+		    m->helpers[HELPER_OF_SCHEMA].reason[0] != '\0' ? ": " : "",
+		    m->helpers[HELPER_OF_SCHEMA].reason);
 
 	strbuf_printf(out, "\n%6s %8s %-9s %4s %8s %9s %8s %10s %6s %7s  %s\n",
 	    "WORKER", "PID", "STATE", "GEN", "UPTIME", "RESTARTS", "RUNNING",

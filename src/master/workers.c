@@ -4,18 +4,21 @@
  *
  * The order of things at a worker's death matters:
  *
- *   1. The process groups that it ran are killed, while the zombies that lead them
- * still pin their ids.  (The master is the subreaper: they became its children.)
- *   2. Its incarnation moves to a burial, so that its tasks are recovered.
- *   3. Its counters move to the retired ones, its slot is freed.
- *   4. The living workers are woken to take the burial, and the successor starts.
+ *   1. Its spawner is asked for the death of all that it ran (GONE).  The spawner saw
+ * the end of its connection by itself and has begun; but only it knows when the last
+ *      process of the last command is gone, and it says so (SETTLED).
+ *   2. Its counters move to the retired ones, its slot is freed, its successor starts.
+ *   3. When the spawner has said it, the incarnation moves to a burial, and the living
+ *      workers are woken to take it and recover its tasks.
  *
- * The other way round a task could run again while its first attempt's process still
- * lives.
+ * The other way round a task could run again while its first attempt's processes still
+ * live.  A spawner that is dead too has left its keepers behind, which kill what they
+ * keep and are then our children: it is settled when no such child is left.  Nobody is
+ * waited for longer than SETTLE_MS: what the kernel does not let die must not hold up
+ * the tasks of others, and the fence refuses whatever it still brings.
  *
  * What a worker writes to the scoreboard is not trusted: it may be broken, or not ours
- * any more, and the master may be root.  A process group is killed only within our own
- * session.
+ * any more, and the master may be root.
  */
 #include "master/node.h"
 
@@ -31,6 +34,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "proc/spawner.h"
+
+#define SETTLE_MS    2000
+#define STRAY_CHECKS 3	  /* keepers whose spawner died have so long to finish */
+#define LEAVE_MS     5000 /* for a spawner to kill everything */
 
 /* ---- starting ----------------------------------------------------------------------
  */
@@ -62,8 +70,10 @@ worker_want(struct master *m, struct generation *g)
 }
 
 void
-master_leave(struct master *m, const struct listen_set *keep)
+master_leave(struct master *m, const struct listen_set *keep, int door)
 {
+	const struct generation *g;
+
 	if (m->signal_fd != -1)
 		close(m->signal_fd);
 	if (m->pid_fd != -1)
@@ -75,11 +85,19 @@ master_leave(struct master *m, const struct listen_set *keep)
 			close(m->workers[i].order_fd);
 		m->workers[i].order_fd = -1;
 	}
-	for (size_t i = 0; i < HELPER_COUNT; i++) {
-		if (m->helpers[i].report_fd != -1)
-			close(m->helpers[i].report_fd);
-		m->helpers[i].report_fd = -1;
+	for (size_t i = 0; i < HELPERS; i++) {
+		struct helper *h = &m->helpers[i];
+
+		if (h->report_fd != -1)
+			close(h->report_fd);
+		if (h->control_fd != -1)
+			close(h->control_fd);
+		h->report_fd = h->control_fd = -1;
 	}
+	TAILQ_FOREACH (g, &m->generations, link)
+		for (int i = 0; i < 2; i++)
+			if (g->door[i] != door)
+				close(g->door[i]);
 	listeners_leave(m->listeners, keep);
 }
 
@@ -92,6 +110,7 @@ worker_process(struct master *m, size_t i, int control_fd)
 	    .board = m->board,
 	    .slot = (int)i,
 	    .control_fd = control_fd,
+	    .door = g->door[SPAWNER_OUTSIDE],
 	    .listeners = g->listen.list,
 	    .listener_count = g->listen.count,
 	};
@@ -101,7 +120,7 @@ worker_process(struct master *m, size_t i, int control_fd)
 	snprintf(name, sizeof(name), "worker=%zu", i);
 	log_identity(name);
 	log_set_level((enum log_level)g->settings->log_level);
-	master_leave(m, &g->listen);
+	master_leave(m, &g->listen, g->door[SPAWNER_OUTSIDE]);
 	snprintf(name, sizeof(name), "worker %zu", i);
 	if (process_begin(name, &m->user, &err) != 0) {
 		log_error(NULL, "worker cannot start", "reason=\"%s\"", err.text);
@@ -117,8 +136,6 @@ score_prepare(struct score_slot *score, uint32_t generation, int64_t now_ms)
 {
 	atomic_store(&score->incarnation[0], 0);
 	atomic_store(&score->incarnation[1], 0);
-	for (size_t g = 0; g < SCORE_GROUPS; g++)
-		atomic_store(&score->groups[g], 0);
 	for (size_t c = 0; c < SCORE_COUNTER_COUNT; c++)
 		atomic_store(&score->counters[c], 0);
 	atomic_store(&score->heartbeat_ms, 0);
@@ -210,44 +227,34 @@ worker_leave(struct master *m, size_t i, enum worker_order order, const char *wh
 /* ---- the end of one ----------------------------------------------------------------
  */
 
+const struct generation *
+spawner_generation(const struct master *m, size_t helper)
+{
+	const struct generation *g;
+
+	TAILQ_FOREACH (g, &m->generations, link)
+		if (g->spawner == helper)
+			return g;
+	return NULL;
+}
+
 static bool
 is_our_process(const struct master *m, pid_t pid)
 {
 	for (size_t i = 0; i < SCORE_SLOTS; i++)
 		if (m->workers[i].pid == pid)
 			return true;
-	for (size_t i = 0; i < HELPER_COUNT; i++)
+	for (size_t i = 0; i < HELPERS; i++)
 		if (m->helpers[i].pid == pid)
 			return true;
 	return false;
 }
 
-static void
-kill_group(const struct master *m, size_t i, pid_t group)
-{
-	pid_t session = getsid(group);
-
-	/* (a group without its leader has no session to ask for; its members are still
-	 * ours) */
-	if (group <= 1 || group == getpgrp() || is_our_process(m, group) ||
-	    (session != -1 && session != getsid(0))) {
-		log_error(NULL, "worker listed a process group that is not its own",
-		    "worker=%zu group=%ld", i, (long)group);
-		return;
-	}
-	if (kill(-group, SIGKILL) == 0)
-		log_info(NULL, "killed what an ended worker ran",
-		    "worker=%zu group=%ld", i, (long)group);
-}
-
 static bool
-bury(struct master *m, size_t i, enum burial_end end)
+bury(struct master *m, const struct rite *r)
 {
-	struct uuid incarnation;
 	char text[UUID_TEXT_SIZE];
 
-	if (!score_get_uuid(m->board->slots[i].incarnation, &incarnation))
-		return false;
 	for (size_t b = 0; b < SCORE_BURIALS; b++) {
 		struct score_burial *burial = &m->board->burials[b];
 
@@ -255,16 +262,90 @@ bury(struct master *m, size_t i, enum burial_end end)
 			continue;
 		atomic_store(&burial->state, BURIAL_FILLING);
 		atomic_store(&burial->taker, 0);
-		atomic_store(&burial->end, (uint8_t)end);
-		score_set_uuid(burial->incarnation, &incarnation);
+		atomic_store(&burial->end, (uint8_t)r->end);
+		score_set_uuid(burial->incarnation, &r->incarnation);
 		atomic_store(&burial->state, BURIAL_OPEN);
 		m->suspect[b] = false;
 		return true;
 	}
 	/* the leader finds it by its missing heartbeat: later, but not lost */
 	log_error(NULL, "no burial is free, recovery will take longer",
-	    "worker=%zu incarnation=%s", i, uuid_format(&incarnation, text));
+	    "worker=%zu incarnation=%s", r->worker, uuid_format(&r->incarnation, text));
 	return false;
+}
+
+/* its tasks are recovered when all that it ran is dead */
+static void
+rite_begin(struct master *m, size_t i, enum burial_end end)
+{
+	struct worker *w = &m->workers[i];
+	struct rite *r = m->rites, now;
+	size_t spawner = w->gen->spawner;
+
+	if (!score_get_uuid(m->board->slots[i].incarnation, &now.incarnation))
+		return;
+	now.pid = w->pid;
+	now.end = end;
+	now.worker = i;
+	now.spawner =
+	    m->helpers[spawner].control_fd != -1 &&
+		    spawner_ask_gone(m->helpers[spawner].control_fd, w->pid) == 0
+		? spawner
+		: HELPERS;
+	now.until_ms = m->now_ms + SETTLE_MS;
+	while (r < m->rites + RITES_MAX && r->pid != 0)
+		r++;
+	if (r < m->rites + RITES_MAX)
+		*r = now;
+	else if (bury(m, &now))
+		workers_order(m, WORKER_BURY);
+}
+
+bool
+rites_wait(const struct master *m)
+{
+	for (size_t i = 0; i < RITES_MAX; i++)
+		if (m->rites[i].pid != 0)
+			return true;
+	return false;
+}
+
+static bool any_stray(const struct master *m);
+
+void
+workers_bury(struct master *m)
+{
+	bool any = false;
+
+	if (!rites_wait(m))
+		return;
+	for (size_t h = 0; h < HELPERS; h++) {
+		pid_t settled = 0;
+
+		while (m->helpers[h].control_fd != -1 &&
+		       (settled = spawner_settled(m->helpers[h].control_fd)) > 0)
+			for (size_t i = 0; i < RITES_MAX; i++)
+				if (m->rites[i].pid == settled &&
+				    m->rites[i].spawner == h)
+					m->rites[i].until_ms = 0;
+	}
+	for (size_t i = 0; i < RITES_MAX; i++) {
+		struct rite *r = &m->rites[i];
+
+		if (r->pid == 0)
+			continue;
+		if (r->spawner == HELPERS && !any_stray(m))
+			r->until_ms = 0;
+		if (r->until_ms > m->now_ms)
+			continue;
+		if (r->until_ms > 0)
+			log_error(NULL, "what an ended worker ran does not end",
+			    "worker=%zu pid=%ld", r->worker, (long)r->pid);
+		any |= bury(m, r);
+		r->pid = 0;
+	}
+	if (any)
+		workers_order(m, WORKER_BURY);
 }
 
 static bool
@@ -322,20 +403,13 @@ worker_ended(struct master *m, size_t i, int status)
 	int64_t lived_ms = m->now_ms - w->slot.started_ms;
 	enum slot_end end = SLOT_END_CRASH;
 	enum burial_end how = BURIAL_TOLD;
-	bool news = false;
 
 	/* who was told to leave and did not manage did not crash by itself */
 	if (w->slot.wanted)
 		how = death_of(&w->slot, status);
 	(void)slot_on_exit(&w->slot, status, m->now_ms, &end);
-	for (size_t g = 0; g < SCORE_GROUPS; g++) {
-		pid_t group = atomic_exchange(&score->groups[g], 0);
-
-		if (group != 0)
-			kill_group(m, i, group);
-	}
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != WORKER_EXIT_OK)
-		news = bury(m, i, end == SLOT_END_CRASH ? how : BURIAL_TOLD);
+		rite_begin(m, i, end == SLOT_END_CRASH ? how : BURIAL_TOLD);
 	atomic_store(&score->incarnation[0], 0);
 	atomic_store(&score->incarnation[1], 0);
 	score_retire(m->board, score);
@@ -345,10 +419,9 @@ worker_ended(struct master *m, size_t i, int status)
 	w->order_fd = -1;
 
 	tell_end(m, i, end, lived_ms);
-	news |= reopen_burials_of(m, w->pid);
-	w->pid = 0;
-	if (news)
+	if (reopen_burials_of(m, w->pid))
 		workers_order(m, WORKER_BURY);
+	w->pid = 0;
 	if (end == SLOT_END_CONFIG && w->slot.wanted)
 		master_give_up(m, w->gen);
 }
@@ -373,9 +446,6 @@ reap_workers(struct master *m)
 
 		if (pid == 0 || !is_dead(pid))
 			continue;
-		/* a child between its fork and its own group is in the worker's; the
-		 * zombie pins the id */
-		(void)kill(-pid, SIGKILL);
 		if (waitpid(pid, &status, WNOHANG) == pid)
 			worker_ended(m, i, status);
 	}
@@ -384,7 +454,7 @@ reap_workers(struct master *m)
 static void
 reap_helpers(struct master *m)
 {
-	for (size_t i = 0; i < HELPER_COUNT; i++) {
+	for (size_t i = 0; i < HELPERS; i++) {
 		struct helper *h = &m->helpers[i];
 		struct err err = ERR_INIT;
 		char reason[REASON_SIZE];
@@ -395,6 +465,11 @@ reap_helpers(struct master *m)
 			continue;
 		enum helper_end end =
 		    helper_on_exit(h, status, m->board, m->now_ms, &err);
+
+		/* what it would have answered nobody will */
+		for (size_t r = 0; r < RITES_MAX; r++)
+			if (m->rites[r].spawner == i)
+				m->rites[r].spawner = HELPERS;
 
 		str_printable(reason, sizeof(reason), err.text, strlen(err.text));
 		switch (end) {
@@ -407,10 +482,10 @@ reap_helpers(struct master *m)
 			    reason, (long long)(slot_deadline(&h->slot) - m->now_ms));
 			break;
 		case HELPER_NEVER:
-			log_error(NULL, "helper failed for good, the node stops",
+			log_error(NULL, "helper failed for good",
 			    "helper=%s reason=\"%s\"", helper_name(h), reason);
 			(void)slot_on_leave(&h->slot, "", 0, m->now_ms);
-			master_give_up(m, NULL);
+			master_give_up(m, spawner_generation(m, i));
 			break;
 		case HELPER_ENDED:
 			break;
@@ -425,30 +500,28 @@ workers_reap(struct master *m)
 
 	reap_workers(m);
 	reap_helpers(m);
-	/*
-	 * The rest are orphans that came to us.  Before one is reaped, and its group's
-	 * id free for others, look for its owner's death again: it must have died
-	 * before.
-	 */
+	/* the rest are what a dead spawner left to us */
 	for (;;) {
 		info.si_pid = 0;
 		if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 ||
 		    info.si_pid == 0)
 			return;
-		reap_workers(m);
-		reap_helpers(m);
-		if (!is_our_process(m, info.si_pid))
-			(void)waitpid(info.si_pid, NULL, WNOHANG);
+		/* (one of ours that died since then is left for the next turn) */
+		if (is_our_process(m, info.si_pid))
+			return;
+		(void)waitpid(info.si_pid, NULL, WNOHANG);
 	}
 }
 
 /* ---- the second look ---------------------------------------------------------------
  */
 
-void
-strays_kill(const struct master *m)
+/* children that are neither worker nor helper: how many, and kills them if told to */
+static size_t
+strays(const struct master *m, bool kill_them)
 {
 	char path[64], text[16384], *rest = text, *word;
+	size_t count = 0;
 	int64_t pid;
 	ssize_t n;
 	int fd;
@@ -456,31 +529,37 @@ strays_kill(const struct master *m)
 	snprintf(path, sizeof(path), "/proc/self/task/%ld/children", (long)getpid());
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd == -1)
-		return; /* a kernel without it */
+		return 0; /* a kernel without it */
 	n = read(fd, text, sizeof(text) - 1);
 	close(fd);
 	if (n <= 0)
-		return;
+		return 0;
 	text[n] = '\0';
 	while ((word = strsep(&rest, " \n")) != NULL) {
 		/* (the last one may be cut short: then there is no space after it) */
 		if (rest == NULL || str_to_i64(word, &pid) != 0 || pid <= 1 ||
 		    is_our_process(m, (pid_t)pid))
 			continue;
+		count++;
+		if (!kill_them)
+			continue;
 		log_warn(NULL, "killed a process that its command left behind",
 		    "pid=%lld", (long long)pid);
 		(void)kill((pid_t)pid, SIGKILL);
 	}
+	return count;
 }
 
 static bool
-any_group_runs(const struct master *m)
+any_stray(const struct master *m)
 {
-	for (size_t i = 0; i < SCORE_SLOTS; i++)
-		for (size_t g = 0; m->workers[i].pid != 0 && g < SCORE_GROUPS; g++)
-			if (atomic_load(&m->board->slots[i].groups[g]) != 0)
-				return true;
-	return false;
+	return strays(m, false) > 0;
+}
+
+void
+strays_kill(const struct master *m)
+{
+	(void)strays(m, true);
 }
 
 static void
@@ -516,10 +595,39 @@ void
 workers_check(struct master *m)
 {
 	check_burials(m);
-	/*
-	 * While a command runs, a child of ours that we do not know may be a part of it
-	 * that left the group; when none does, it has no owner.
-	 */
-	if (!any_group_runs(m))
+	/* the keepers of a spawner that died kill what they keep and end: they are
+	 * given some time for it */
+	if (!any_stray(m))
+		m->stray_checks = 0;
+	else if (++m->stray_checks > STRAY_CHECKS)
 		strays_kill(m);
+}
+
+/* ---- spawners ----------------------------------------------------------------------
+ */
+
+static bool
+needs_spawner(const struct master *m, const struct generation *g)
+{
+	for (size_t i = 0; i < SCORE_SLOTS; i++)
+		if (m->workers[i].gen == g)
+			return true;
+	return m->stop == STOP_NO && (g == m->newest || g == m->serving);
+}
+
+void
+spawners_end(struct master *m)
+{
+	struct generation *g;
+
+	TAILQ_FOREACH (g, &m->generations, link) {
+		struct helper *h = &m->helpers[g->spawner];
+
+		if (!h->slot.wanted || needs_spawner(m, g))
+			continue;
+		(void)slot_on_leave(
+		    &h->slot, "it has no workers any more", LEAVE_MS, m->now_ms);
+		if (h->pid != 0)
+			(void)kill(h->pid, SIGTERM);
+	}
 }

@@ -26,6 +26,7 @@ static const char *const names[EVENT_KIND_COUNT] = {
     [EVENT_QUEUE_CHANGED] = "queue_changed",
     [EVENT_SCHEDULE_CHANGED] = "schedule_changed",
     [EVENT_SCHEDULE_MISSED] = "schedule_missed",
+    [EVENT_APPLICATION_CHANGED] = "application_changed",
 };
 
 const char *

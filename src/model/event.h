@@ -30,7 +30,8 @@ enum event_kind {
 	EVENT_QUEUE_CHANGED,
 	EVENT_SCHEDULE_CHANGED,
 	EVENT_SCHEDULE_MISSED,
-	EVENT_KIND_COUNT /* keep last */
+	EVENT_APPLICATION_CHANGED, /* by an operator; by whom is in detail */
+	EVENT_KIND_COUNT	   /* keep last */
 };
 
 /* "retrying"; "unknown" out of range */

@@ -6,8 +6,8 @@
  * are atomics read without locks: a reader sees each field whole, not a slot as one.
  *
  * A slot belongs to one worker process at a time; its index is the worker's number.
- * When a worker dies the master kills the process groups that the slot lists, moves the
- * incarnation to the burials, and wakes the workers: one of them takes the burial and
+ * When a worker dies the master has the spawner kill all that it ran, then moves the
+ * incarnation to the burials and wakes the workers: one of them takes the burial and
  * recovers its tasks.
  */
 #ifndef MODEL_SCOREBOARD_H
@@ -22,8 +22,8 @@
 #include "base/uuid.h"
 
 #define SCORE_SLOTS   256
-#define SCORE_GROUPS  128 /* process groups a worker may run at once */
 #define SCORE_BURIALS 256
+#define SCORE_HELPERS 4 /* processes beside the workers: master/node.h */
 #define SCORE_REASON  120
 
 enum score_state {
@@ -57,6 +57,9 @@ enum score_state {
 	X(submits_full_total, "counter",                                               \
 	    "Submits refused with 429 because a queue was full.")                      \
 	X(tasks_running, "gauge", "Attempts running now.")                             \
+	X(commands_running, "gauge", "Commands running now.")                          \
+	X(commands_lost_total, "counter",                                              \
+	    "Commands that ended without an outcome because the spawner died.")        \
 	X(ids_dropped_total, "counter",                                                \
 	    "Ids from Redis that no claim took: duplicates, strangers.")               \
 	X(feeder_pushed_total, "counter", "Ids pushed by the feeder.")                 \
@@ -69,6 +72,19 @@ enum score_state {
 	    "Leases given back because their client had hung up.")                     \
 	X(leases_expired_total, "counter", "Leases whose time ran out.")               \
 	X(lease_waiters, "gauge", "Requests that wait for a task to lease.")           \
+	X(egress_requests_total, "counter", "Requests that http types have sent.")     \
+	X(egress_succeeded_total, "counter", "Requests answered with a 2xx status.")   \
+	X(egress_refused_total, "counter", "Requests answered with another status.")   \
+	X(egress_faults_total, "counter",                                              \
+	    "Requests that had no answer: not connected, cut off, too slow.")          \
+	X(egress_blocked_total, "counter",                                             \
+	    "Of those, the ones that the rules of egress did not let out.")            \
+	X(egress_breakers_open, "gauge",                                               \
+	    "Endpoints that are left alone, once for each worker that does.")          \
+	X(children, "gauge", "Children of stream types.")                              \
+	X(children_failed_total, "counter",                                            \
+	    "Children of stream types that ended without being told to, or had to "    \
+	    "be ended.")                                                               \
 	X(waiters, "gauge", "Requests that wait for a task's end.")                    \
 	X(memory_bytes, "gauge", "Private resident memory.")
 
@@ -92,8 +108,6 @@ struct score_slot {
 	_Atomic uint8_t state; /* enum score_state; master sets STARTING and FREE */
 	_Atomic int64_t heartbeat_ms;	 /* monotonic, each second from the loop */
 	_Atomic uint64_t incarnation[2]; /* a struct uuid; both 0: none registered */
-	_Atomic int32_t groups[SCORE_GROUPS];  /* pids of process groups; 0: unused;
-						  stored by the child itself */
 	_Atomic uint8_t database_up, redis_up; /* for /ready */
 	_Atomic uint64_t counters[SCORE_COUNTER_COUNT];
 	/* the node's beater (engine/beat.c), about any slot */
@@ -132,6 +146,8 @@ struct scoreboard {
 	_Atomic uint32_t reload_failures;
 	_Atomic uint8_t draining;     /* the node is to stop: /health says 503 */
 	_Atomic uint8_t schema_ready; /* the migration helper is done */
+	/* helpers that live on: the last sign of life, monotonic */
+	_Atomic int64_t helper_beats_ms[SCORE_HELPERS];
 	/* what the node's beater (engine/beat.c) learned from PostgreSQL */
 	_Atomic int64_t beat_sent_ms; /* when it last asked, monotonic */
 	_Atomic int64_t cluster_beat; /* the leader's count */

@@ -12,15 +12,20 @@
  */
 #include "model/settings.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cidr.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/whsign.h"
 #include "event/addr.h"
+#include "http/guard.h"
+#include "http/reqhead.h"
+#include "http/weburl.h"
 #include "model/backoff.h"
-#include "model/cidr.h"
 #include "model/names.h"
 #include "model/rate.h"
 #include "proc/child.h"
@@ -33,8 +38,14 @@
 #define HOUR   (60 * MINUTE)
 #define DAY    (24 * HOUR)
 
+#define HEADERS_MOST	 16 /* of an http type */
+#define OPEN_FILES_LEAST 16
+#define CHILDREN_MOST	 256 /* of stream types, on each worker */
+
 static const char *const handler_choices[] = {
     "builtin", "exec", "stream", "http", "pull", NULL};
+/* in the order of enum launch_seccomp */
+static const char *const seccomp_choices[] = {"none", "default", "no-network", NULL};
 static const char *const level_choices[] = {"error", "warn", "info", "debug", NULL};
 
 static void *type_get(void *settings, const char *name, struct err *err);
@@ -52,6 +63,7 @@ static const struct conf_section sections[] = {
     {"database", "PostgreSQL, the truth.", NULL},
     {"redis", "Redis, for communication only: it may lose everything.", NULL},
     {"tasks", "Bounds and defaults of tasks.", NULL},
+    {"egress", "Requests that http types send to servers.", NULL},
     {"dev", "Only for shoald --dev, which starts its own PostgreSQL and Redis.", NULL},
     {"type:",
 	"One section a task type, for example [type:thumbnail]: how tasks of that type "
@@ -95,6 +107,9 @@ static const struct conf_key keys[] = {
 	{ .section = "node", .name = "exec_slots", .type = CONF_INT, .offset = S(node_exec_slots),
 	  .def = "4", .min = 0, .max = 128, .unit = "tasks", .flags = CONF_RELOAD,
 	  .help = "Commands that one worker runs at a time, over all exec types." },
+	{ .section = "node", .name = "temporary", .type = CONF_STRING, .offset = S(node_temporary), .def = "/tmp",
+	  .max = 400, .flags = CONF_RELOAD,
+	  .help = "Where private directories of commands are made." },
 	{ .section = "node", .name = "max_requests", .type = CONF_INT, .offset = S(node_max_requests),
 	  .def = "0", .min = 0, .max = INT64_MAX, .unit = "requests", .flags = CONF_RELOAD,
 	  .help = "A worker that has answered this many requests is drained and replaced. 0: never." },
@@ -222,6 +237,34 @@ static const struct conf_key keys[] = {
 	  .def = "10GiB", .min = 0, .max = 1024 * 1024 * GIB, .flags = CONF_RELOAD,
 	  .help = "How large the table of tasks may get, with its indexes, by an estimate from PostgreSQL's statistics. When all tasks together take more, finished ones are removed before keep_finished is over, the oldest first, but none within 10min of its end; failed ones and those of queues with times of their own stay. 0: no limit." },
 
+	{ .section = "egress", .name = "allow_networks", .type = CONF_STRING, .offset = S(egress_allow_networks), .def = "",
+	  .max = 4096, .flags = CONF_RELOAD,
+	  .help = "Networks that requests may go to although they are not reached by the whole internet, as addresses with prefix lengths, separated by commas: for servers inside your own network. Without it loopback, private, link-local and reserved addresses are refused, and so are this node's own and those of PostgreSQL and Redis." },
+	{ .section = "egress", .name = "deny_networks", .type = CONF_STRING, .offset = S(egress_deny_networks), .def = "",
+	  .max = 4096, .flags = CONF_RELOAD,
+	  .help = "Networks that requests never go to, whatever allow_networks says." },
+	{ .section = "egress", .name = "ports", .type = CONF_STRING, .offset = S(egress_ports), .def = "80, 443, 8080, 8443",
+	  .max = 512, .flags = CONF_RELOAD,
+	  .help = "Ports that requests may go to, separated by commas, 64 at most." },
+	{ .section = "egress", .name = "ca_file", .type = CONF_STRING, .offset = S(egress_ca_file), .def = "",
+	  .max = 1000, .flags = CONF_RELOAD,
+	  .help = "A PEM file with the certificate authorities that servers' certificates must come from. Empty: those of the system." },
+	{ .section = "egress", .name = "connect_timeout", .type = CONF_DURATION, .offset = S(egress_connect_timeout_ms), .def = "5s",
+	  .min = 100, .max = HOUR, .flags = CONF_RELOAD,
+	  .help = "How long resolving the name, and then connecting with TLS, may take each." },
+	{ .section = "egress", .name = "idle_timeout", .type = CONF_DURATION, .offset = S(egress_idle_timeout_ms), .def = "10s",
+	  .min = 100, .max = HOUR, .flags = CONF_RELOAD,
+	  .help = "An answer that has begun and of which nothing comes for this long is given up." },
+	{ .section = "egress", .name = "per_destination", .type = CONF_INT, .offset = S(egress_per_destination), .def = "32",
+	  .min = 1, .max = 128, .unit = "requests", .flags = CONF_RELOAD,
+	  .help = "Requests of one worker to one server (scheme, host and port) at a time, over all types. Also the places of an http type that does not set concurrency." },
+	{ .section = "egress", .name = "breaker_faults", .type = CONF_INT, .offset = S(egress_breaker_faults), .def = "10",
+	  .min = 0, .max = 1000, .unit = "faults", .flags = CONF_RELOAD,
+	  .help = "After this many requests in a row that had no answer or a 5xx one, a worker leaves a type's endpoint alone for a while. Its tasks stay queued meanwhile, at no cost to their attempts. 0: never." },
+	{ .section = "egress", .name = "breaker_pause", .type = CONF_DURATION, .offset = S(egress_breaker_pause_ms), .def = "10s",
+	  .min = 100, .max = 5 * MINUTE, .flags = CONF_RELOAD,
+	  .help = "How long, at first. Then one request goes; while that fails the pause doubles, up to 5min." },
+
 	{ .section = "dev", .name = "postgres_bin", .type = CONF_STRING, .offset = S(dev_postgres_bin), .def = "",
 	  .help = "The directory with initdb and postgres. Empty: the newest under /usr/lib/postgresql, then PATH." },
 	{ .section = "dev", .name = "redis_server", .type = CONF_STRING, .offset = S(dev_redis_server), .def = "",
@@ -231,19 +274,28 @@ static const struct conf_key keys[] = {
 
 	{ .section = "type:", .name = "handler", .type = CONF_ENUM, .offset = T(handler), .def = "exec",
 	  .choices = handler_choices, .flags = CONF_RELOAD,
-	  .help = "exec runs a command for each task. Tasks of a pull type are leased over HTTP by workers of the applications. builtin is for the types shoal.noop, shoal.echo, shoal.sleep and shoal.fail, which need no section." },
+	  .help = "exec runs a command for each task; stream hands tasks to children of a command that stay, as docs/stream-protocol.md tells; http posts each task to a URL. Tasks of a pull type are leased over HTTP by workers of the applications. builtin is for the types shoal.noop, shoal.echo, shoal.sleep and shoal.fail, which need no section." },
 	{ .section = "type:", .name = "command", .type = CONF_STRING, .offset = T(command), .def = "",
 	  .max = 4096, .flags = CONF_RELOAD,
-	  .help = "The command of an exec type, with an absolute path. Split at spaces, double quotes group; no shell. It gets the payload on standard input and SHOAL_* in its environment." },
-	{ .section = "type:", .name = "timeout", .type = CONF_DURATION, .offset = T(timeout_ms), .def = "15min",
-	  .min = 100, .max = 7 * DAY, .flags = CONF_RELOAD,
-	  .help = "How long one attempt may take. Then its process group gets TERM, and KILL after the grace; a lease is not extended past it. A task may ask for less." },
+	  .help = "The command of an exec or stream type, with an absolute path. Split at spaces, double quotes group; no shell. One of an exec type gets the payload on standard input and SHOAL_* in its environment." },
+	{ .section = "type:", .name = "url", .type = CONF_STRING, .offset = T(url), .def = "",
+	  .max = 2048, .flags = CONF_RELOAD,
+	  .help = "Where tasks of an http type are posted to, https:// or http://. The payload is the body; a 2xx answer's body is the result. Where it may lead is said in [egress]." },
+	{ .section = "type:", .name = "secret", .type = CONF_STRING, .offset = T(secret), .def = "",
+	  .max = 256, .flags = CONF_RELOAD | CONF_SECRET,
+	  .help = "Signs the requests of an http type as Standard Webhooks does: whsec_ and the base64 of 24 to 64 random bytes. With two, separated by a space, each request has both signatures, so that receivers can go from one to the other. Empty: requests are not signed." },
+	{ .section = "type:", .name = "headers", .type = CONF_STRING, .offset = T(headers), .def = "",
+	  .max = 8192, .flags = CONF_RELOAD | CONF_SECRET,
+	  .help = "Headers added to the requests of an http type, split as the command is: \"Authorization: Bearer abc\" \"X-Stage: test\". 16 at most." },
+	{ .section = "type:", .name = "timeout", .type = CONF_DURATION, .offset = T(timeout_ms), .def = "0",
+	  .min = 0, .max = 7 * DAY, .flags = CONF_RELOAD,
+	  .help = "How long one attempt may take, 100ms at least. Then its process group gets TERM, and KILL after the grace; a request is dropped; of a stream type the child is told to cancel it, and replaced if it does not answer within the grace; a lease is not extended past it. A task may ask for less. 0: 15min, 30s for http types, and none for pull types." },
 	{ .section = "type:", .name = "grace", .type = CONF_DURATION, .offset = T(grace_ms), .def = "10s",
 	  .min = 0, .max = HOUR, .flags = CONF_RELOAD,
-	  .help = "The time between TERM and KILL." },
+	  .help = "The time between TERM and KILL, or between cancel and the end of a stream type's child." },
 	{ .section = "type:", .name = "concurrency", .type = CONF_INT, .offset = T(concurrency), .def = "0",
-	  .min = 0, .max = 128, .unit = "tasks", .flags = CONF_RELOAD,
-	  .help = "Tasks of this type at a time on each worker. 0: as many as node.exec_slots allows." },
+	  .min = 0, .max = 4096, .unit = "tasks", .flags = CONF_RELOAD,
+	  .help = "Tasks of this type at a time on each worker. 0: as many as node.exec_slots allows; of an http type, egress.per_destination; of a stream type, as many as node.slots allows while they are short, and as many as its children work off in a moment when they are long." },
 	{ .section = "type:", .name = "limit", .type = CONF_INT, .offset = T(limit), .def = "0",
 	  .min = 0, .max = LIMIT_MAX, .unit = "tasks", .flags = CONF_RELOAD,
 	  .help = "Tasks of this type at a time in the whole cluster; never more. 0: no limit. The word of the node that started last counts: give every node the same." },
@@ -258,16 +310,58 @@ static const struct conf_key keys[] = {
 	  .help = "How long a task rests after a failed attempt, unless it says so itself: polynomial; exponential base=10s factor=2 cap=1h jitter=20%; fixed delay=1min jitter=20%; or a list of seconds, [5,60,600], whose last repeats. Jitter takes off up to that share. Empty: polynomial, n^4 + 15 s and up to 10 (n + 1) s." },
 	{ .section = "type:", .name = "max_output", .type = CONF_SIZE, .offset = T(max_output_bytes), .def = "1MiB",
 	  .min = KIB, .max = 4 * MIB, .flags = CONF_RELOAD,
-	  .help = "How much of standard output is kept as the result. More fails the attempt for good." },
-	{ .section = "type:", .name = "directory", .type = CONF_STRING, .offset = T(directory), .def = "/",
+	  .help = "How much of standard output, or of an answer, is taken as the result. More fails the attempt for good." },
+	{ .section = "type:", .name = "directory", .type = CONF_STRING, .offset = T(directory), .def = "",
 	  .max = 1000, .flags = CONF_RELOAD,
-	  .help = "The command's working directory." },
+	  .help = "The command's working directory. Empty: a new one for each attempt, the command's alone, below node.temporary; TMPDIR and HOME name it, and it is removed with all that is in it when the attempt has ended." },
 	{ .section = "type:", .name = "environment", .type = CONF_STRING, .offset = T(environment), .def = "",
 	  .max = 16384, .flags = CONF_RELOAD,
 	  .help = "NAME=VALUE words for the command's environment, split as the command is. Nothing is inherited but PATH=/usr/local/bin:/usr/bin:/bin." },
 	{ .section = "type:", .name = "user", .type = CONF_STRING, .offset = T(user), .def = "",
 	  .max = 64, .flags = CONF_RELOAD,
-	  .help = "The user that the command runs as. Needs workers that run as root. Empty: the worker's own." },
+	  .help = "The user that the command runs as, without supplementary groups. Needs a node that is started as root; of its processes only master and spawner stay root then. Empty: the node's own." },
+	{ .section = "type:", .name = "group", .type = CONF_STRING, .offset = T(group), .def = "",
+	  .max = 64, .flags = CONF_RELOAD,
+	  .help = "The group that the command runs as. Needs a user. Empty: the user's." },
+	{ .section = "type:", .name = "max_cpu", .type = CONF_DURATION, .offset = T(max_cpu_ms), .def = "0",
+	  .min = 0, .max = 7 * DAY, .flags = CONF_RELOAD,
+	  .help = "Processor time that one process of the command may use, in whole seconds; then it is killed. 0: no limit." },
+	{ .section = "type:", .name = "max_memory", .type = CONF_SIZE, .offset = T(max_memory_bytes), .def = "0",
+	  .min = 0, .max = 1024 * GIB, .flags = CONF_RELOAD,
+	  .help = "Address space of one process of the command; what asks for more gets none. 0: no limit." },
+	{ .section = "type:", .name = "max_file_size", .type = CONF_SIZE, .offset = T(max_file_size_bytes), .def = "0",
+	  .min = 0, .max = 1024 * GIB, .flags = CONF_RELOAD,
+	  .help = "Largest file that the command may write; then it gets XFSZ. 0: no limit." },
+	{ .section = "type:", .name = "max_processes", .type = CONF_INT, .offset = T(max_processes), .def = "0",
+	  .min = 0, .max = 65536, .unit = "processes", .flags = CONF_RELOAD,
+	  .help = "Processes and threads that the command's user may have at once, over everything that runs as that user: give the type a user of its own. root is not bound by it. 0: no limit." },
+	{ .section = "type:", .name = "max_open_files", .type = CONF_INT, .offset = T(max_open_files), .def = "0",
+	  .min = 0, .max = 1048576, .unit = "files", .flags = CONF_RELOAD,
+	  .help = "Descriptors that one process of the command may have open, at least 16. 0: no limit." },
+	{ .section = "type:", .name = "nice", .type = CONF_INT, .offset = T(nice), .def = "0",
+	  .min = -20, .max = 19, .unit = "steps", .flags = CONF_RELOAD,
+	  .help = "Added to the command's niceness: 19 runs when nobody else wants to. Less than 0 needs root." },
+	{ .section = "type:", .name = "allow_read", .type = CONF_STRING, .offset = T(allow_read), .def = "",
+	  .max = 4096, .flags = CONF_RELOAD,
+	  .help = "Files and directories that the command may read and execute, split as the command is. With this or allow_write set it sees these, the system's programs and libraries and its private directory, and nothing else (Landlock). Both empty: whatever its user may." },
+	{ .section = "type:", .name = "allow_write", .type = CONF_STRING, .offset = T(allow_write), .def = "",
+	  .max = 4096, .flags = CONF_RELOAD,
+	  .help = "Files and directories that the command may read and write, split as the command is; see allow_read." },
+	{ .section = "type:", .name = "seccomp", .type = CONF_ENUM, .offset = T(seccomp), .def = "none",
+	  .choices = seccomp_choices, .flags = CONF_RELOAD,
+	  .help = "System calls that fail for the command. default: administration, tracing, name spaces, keys and the like. no-network: these, and sockets that are not local. none: nothing beyond what its user may not." },
+	{ .section = "type:", .name = "children", .type = CONF_INT, .offset = T(children), .def = "1",
+	  .min = 1, .max = 64, .unit = "processes", .flags = CONF_RELOAD,
+	  .help = "Children of a stream type on each worker. Each says how many tasks it takes at a time." },
+	{ .section = "type:", .name = "recycle_tasks", .type = CONF_INT, .offset = T(recycle_tasks), .def = "0",
+	  .min = 0, .max = INT64_MAX, .unit = "tasks", .flags = CONF_RELOAD,
+	  .help = "A child of a stream type that was given this many tasks finishes them and is replaced. 0: never." },
+	{ .section = "type:", .name = "recycle_memory", .type = CONF_SIZE, .offset = T(recycle_memory_bytes), .def = "0",
+	  .min = 0, .max = 64 * GIB, .flags = CONF_RELOAD,
+	  .help = "A child of a stream type whose resident memory grows past this finishes its tasks and is replaced. 0: never." },
+	{ .section = "type:", .name = "hang_timeout", .type = CONF_DURATION, .offset = T(hang_timeout_ms), .def = "30s",
+	  .min = 0, .max = DAY, .flags = CONF_RELOAD,
+	  .help = "A child of a stream type of which nothing is heard for this long, not even an answer to a ping, is killed and replaced. From 1s on; 0: never." },
 
 	{ .section = "queue:", .name = "priority", .type = CONF_INT, .offset = Q(priority), .def = "5",
 	  .min = 0, .max = 9, .flags = CONF_RELOAD,
@@ -286,7 +380,7 @@ const struct conf_schema settings_schema = {
 const char *
 handler_kind_name(enum handler_kind kind)
 {
-	if ((int)kind < 0 || kind >= HANDLER_KIND_COUNT)
+	if ((int)kind < 0 || kind >= COUNT_OF(handler_choices) - 1)
 		return "unknown";
 	return handler_choices[kind];
 }
@@ -401,6 +495,18 @@ env_get(char *const env[], const char *name)
 	return NULL;
 }
 
+static void
+fill_in(struct settings *s)
+{
+	struct type_settings *t;
+
+	TAILQ_FOREACH (t, &s->types, link) {
+		if (t->timeout_ms == 0 && t->handler != HANDLER_PULL)
+			t->timeout_ms =
+			    t->handler == HANDLER_HTTP ? 30 * SECOND : 15 * MINUTE;
+	}
+}
+
 static int
 load_sources(struct settings *s, const char *path, char *const env[],
     char *const options[], struct err *err)
@@ -421,6 +527,7 @@ load_sources(struct settings *s, const char *path, char *const env[],
 		if (conf_set_option(&settings_schema, s, options[i], err) != 0)
 			return err_wrap(err, "-o");
 	}
+	fill_in(s);
 	return settings_check(s, err);
 }
 
@@ -466,7 +573,153 @@ check_listen(const char *key, const char *list, struct err *err)
 }
 
 static int
-check_type(const struct type_settings *t, struct err *err)
+check_headers(const struct type_settings *t, struct err *err)
+{
+	size_t count = 0;
+	char **words;
+	int rc = 0;
+
+	if (argv_split(t->headers, &words, err) != 0)
+		return -1;
+	while (rc == 0 && words[count] != NULL)
+		rc = reqhead_check(words[count++], err);
+	if (rc == 0 && count > HEADERS_MOST)
+		rc = err_set(
+		    err, ERR_INVALID, "there may be %d headers at most", HEADERS_MOST);
+	mem_free(words);
+	return rc;
+}
+
+static int
+check_children(const struct type_settings *t, struct err *err)
+{
+	if (t->hang_timeout_ms != 0 && t->hang_timeout_ms < SECOND)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.hang_timeout must be 1s at least, or 0 to wait for ever",
+		    t->type);
+	if (t->recycle_memory_bytes != 0 && t->recycle_memory_bytes < MIB)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.recycle_memory must be 1MiB at least, or 0 for no bound",
+		    t->type);
+	return 0;
+}
+
+static int
+check_paths(
+    const struct type_settings *t, const char *key, const char *paths, struct err *err)
+{
+	char **words;
+	int rc = 0;
+	size_t i;
+
+	if (argv_split(paths, &words, err) != 0)
+		return err_wrap(err, "type:%s.%s", t->type, key);
+	for (i = 0; rc == 0 && words[i] != NULL; i++)
+		if (words[i][0] != '/')
+			rc = err_set(err, ERR_INVALID,
+			    "type:%s.%s: '%.60s' is not an absolute path", t->type, key,
+			    words[i]);
+	if (rc == 0 && i > LAUNCH_PATHS / 2)
+		rc = err_set(err, ERR_INVALID, "type:%s.%s: more than %d paths",
+		    t->type, key, LAUNCH_PATHS / 2);
+	mem_free(words);
+	return rc;
+}
+
+/* what is known before a name is resolved; the rest is said by each request */
+static int
+check_reach(const struct settings *s, const struct type_settings *t, struct err *err)
+{
+	const struct guard_opts opts = {
+	    s->egress_allow_networks, s->egress_deny_networks, s->egress_ports};
+	struct guard *g = guard_create(&opts, err);
+	struct weburl url;
+	const char *why;
+	int rc = -1;
+
+	if (g == NULL)
+		return err_wrap(err, "egress");
+	if (weburl_parse(t->url, &url, err) != 0)
+		goto out;
+	why = url.literal ? guard_why_not_text(g, url.host) : NULL;
+	if (!guard_port(g, url.port))
+		err_set(err, ERR_INVALID, "port %u is not in egress.ports", url.port);
+	else if (why != NULL)
+		err_set(err, ERR_INVALID,
+		    "%s is not allowed (%s): egress.allow_networks can allow it",
+		    url.host, why);
+	else
+		rc = 0;
+out:
+	guard_free(g);
+	return rc != 0 ? err_wrap(err, "type:%s.url", t->type) : 0;
+}
+
+static int
+check_http(const struct settings *s, const struct type_settings *t, struct err *err)
+{
+	struct whsecrets secrets;
+
+	if (t->url[0] == '\0')
+		return err_set(err, ERR_INVALID,
+		    "type:%s.url is missing: an http type needs a URL", t->type);
+	if (whsecrets_parse(t->secret, &secrets, err) != 0)
+		return err_wrap(err, "type:%s.secret", t->type);
+	whsecrets_fini(&secrets);
+	if (check_headers(t, err) != 0)
+		return err_wrap(err, "type:%s.headers", t->type);
+	return check_reach(s, t, err);
+}
+
+static int
+check_egress(const struct settings *s, struct err *err)
+{
+	const struct guard_opts opts = {
+	    s->egress_allow_networks, s->egress_deny_networks, s->egress_ports};
+	struct guard *g = guard_create(&opts, err);
+
+	if (g == NULL)
+		return err_wrap(err, "egress");
+	guard_free(g);
+	if (s->egress_ca_file[0] == '\0')
+		return 0;
+	if (s->egress_ca_file[0] != '/')
+		return err_set(
+		    err, ERR_INVALID, "egress.ca_file must be an absolute path");
+	if (access(s->egress_ca_file, R_OK) != 0)
+		return err_set(err, ERR_INVALID, "egress.ca_file: %s: %s",
+		    s->egress_ca_file, strerror(errno));
+	return 0;
+}
+
+/* keys that only one kind of type has */
+static int
+check_strangers(const struct type_settings *t, struct err *err)
+{
+	const struct {
+		const char *name, *value, *whose;
+		unsigned kinds;
+	} keys_of[] = {
+	    {"command", t->command, "exec and stream",
+		1U << HANDLER_EXEC | 1U << HANDLER_STREAM},
+	    {"url", t->url, "http", 1U << HANDLER_HTTP},
+	    {"secret", t->secret, "http", 1U << HANDLER_HTTP},
+	    {"headers", t->headers, "http", 1U << HANDLER_HTTP},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(keys_of); i++) {
+		if (keys_of[i].value[0] != '\0' &&
+		    (keys_of[i].kinds & 1U << t->handler) == 0)
+			return err_set(err, ERR_INVALID,
+			    "type:%s.%s is for %s types; this one is %s", t->type,
+			    keys_of[i].name, keys_of[i].whose,
+			    handler_kind_name(t->handler));
+	}
+	return 0;
+}
+
+static int
+check_type(const struct settings *s, const struct type_settings *t, struct err *err)
 {
 	struct backoff backoff;
 	struct rate rate;
@@ -478,11 +731,14 @@ check_type(const struct type_settings *t, struct err *err)
 		return err_wrap(err, "type:%s.backoff", t->type);
 	if (rate_parse(t->rate, &rate, err) != 0)
 		return err_wrap(err, "type:%s.rate", t->type);
-	if (t->handler == HANDLER_STREAM || t->handler == HANDLER_HTTP)
+	if (t->timeout_ms < 100 && t->handler != HANDLER_PULL)
 		return err_set(err, ERR_INVALID,
-		    "type:%s.handler: this version has no %s handler", t->type,
-		    handler_kind_name(t->handler));
-	if (t->handler == HANDLER_PULL && str_starts(t->type, "shoal."))
+		    "type:%s.timeout must be 100ms at least", t->type);
+	if (check_strangers(t, err) != 0)
+		return -1;
+	if (t->handler == HANDLER_BUILTIN)
+		return 0;
+	if (str_starts(t->type, "shoal."))
 		return err_set(err, ERR_INVALID,
 		    "type:%s: names that begin with shoal. are built in", t->type);
 	if (t->handler == HANDLER_PULL && t->concurrency > 0)
@@ -490,16 +746,14 @@ check_type(const struct type_settings *t, struct err *err)
 		    "type:%s.concurrency is for what workers of the node run; for a "
 		    "pull type use limit",
 		    t->type);
-	if (t->handler != HANDLER_EXEC) {
-		if (t->command[0] != '\0')
-			return err_set(err, ERR_INVALID,
-			    "type:%s.command is for exec types; this one is %s",
-			    t->type, handler_kind_name(t->handler));
+	if (t->handler == HANDLER_PULL)
 		return 0;
-	}
-	if (str_starts(t->type, "shoal."))
+	if (t->handler == HANDLER_HTTP)
+		return check_http(s, t, err);
+	if (t->handler != HANDLER_EXEC && t->handler != HANDLER_STREAM)
 		return err_set(err, ERR_INVALID,
-		    "type:%s: names that begin with shoal. are built in", t->type);
+		    "type:%s.handler %s is not known to this release", t->type,
+		    handler_kind_name(t->handler));
 	if (argv_split(t->command, &argv, err) != 0)
 		return err_wrap(err, "type:%s.command", t->type);
 	empty = argv[0] == NULL;
@@ -507,14 +761,26 @@ check_type(const struct type_settings *t, struct err *err)
 	mem_free(argv);
 	if (empty)
 		return err_set(err, ERR_INVALID,
-		    "type:%s.command is missing: an exec type needs a command",
-		    t->type);
+		    "type:%s.command is missing: a type that is %s needs a command",
+		    t->type, handler_kind_name(t->handler));
 	if (!absolute)
 		return err_set(err, ERR_INVALID,
 		    "type:%s.command must begin with an absolute path", t->type);
-	if (t->directory[0] != '/')
+	if (t->directory[0] != '\0' && t->directory[0] != '/')
 		return err_set(err, ERR_INVALID,
-		    "type:%s.directory must be an absolute path", t->type);
+		    "type:%s.directory must be an absolute path, or empty for a "
+		    "private one",
+		    t->type);
+	if (t->group[0] != '\0' && t->user[0] == '\0')
+		return err_set(err, ERR_INVALID,
+		    "type:%s.group needs type:%s.user beside it", t->type, t->type);
+	if (t->max_open_files != 0 && t->max_open_files < OPEN_FILES_LEAST)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.max_open_files must be %d at least, or 0 for no limit",
+		    t->type, OPEN_FILES_LEAST);
+	if (check_paths(t, "allow_read", t->allow_read, err) != 0 ||
+	    check_paths(t, "allow_write", t->allow_write, err) != 0)
+		return -1;
 	if (argv_split(t->environment, &argv, err) != 0)
 		return err_wrap(err, "type:%s.environment", t->type);
 	for (size_t i = 0; argv[i] != NULL; i++) {
@@ -527,7 +793,7 @@ check_type(const struct type_settings *t, struct err *err)
 		}
 	}
 	mem_free(argv);
-	return 0;
+	return t->handler == HANDLER_STREAM ? check_children(t, err) : 0;
 }
 
 static int
@@ -544,6 +810,7 @@ settings_check(const struct settings *s, struct err *err)
 {
 	const struct type_settings *t;
 	struct cidr_list networks;
+	int64_t children = 0;
 
 	for (const char *p = s->cluster_name; *p != '\0'; p++) {
 		if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456"
@@ -557,6 +824,9 @@ settings_check(const struct settings *s, struct err *err)
 	if (check_listen("listen.applications", s->listen_applications, err) != 0 ||
 	    check_listen("listen.developers", s->listen_developers, err) != 0)
 		return -1;
+	if (s->node_temporary[0] != '/')
+		return err_set(
+		    err, ERR_INVALID, "node.temporary must be an absolute path");
 	if (cidr_list_parse(s->access_networks, &networks, err) != 0)
 		return err_wrap(err, "access.networks");
 	cidr_list_fini(&networks);
@@ -564,13 +834,22 @@ settings_check(const struct settings *s, struct err *err)
 		return err_set(err, ERR_INVALID,
 		    "http.max_body must exceed tasks.max_payload by 64KiB, or no such "
 		    "task could be sent");
+	if (check_egress(s, err) != 0)
+		return -1;
 	if (check_keep("tasks.keep_finished", s->tasks_keep_finished_ms, err) != 0 ||
 	    check_keep("tasks.keep_failed", s->tasks_keep_failed_ms, err) != 0)
 		return -1;
 	TAILQ_FOREACH (t, &s->types, link) {
-		if (check_type(t, err) != 0)
+		if (check_type(s, t, err) != 0)
 			return -1;
+		children += t->handler == HANDLER_STREAM ? t->children : 0;
 	}
+	if (children > CHILDREN_MOST)
+		return err_set(err, ERR_INVALID,
+		    "stream types have %lld children on each worker, and %d are "
+		    "allowed: "
+		    "lower their children, or let each take more tasks at a time",
+		    (long long)children, CHILDREN_MOST);
 	return 0;
 }
 

@@ -31,17 +31,30 @@ struct type_settings {
 	char *type;  /* NAME */
 	int handler; /* enum handler_kind */
 	char *command;
-	int64_t timeout_ms;
+	char *url;	    /* HTTP: where it is posted to */
+	char *secret;	    /* HTTP: as base/whsign.h reads it; "": not signed */
+	char *headers;	    /* HTTP: "Name: value" words, split like a command */
+	int64_t timeout_ms; /* once loaded never 0 */
 	int64_t grace_ms;
-	int64_t concurrency;  /* at a time on each worker; 0: node.exec_slots */
+	int64_t concurrency;  /* at a time on each worker; 0: what the slots allow */
 	int64_t limit;	      /* at a time in the cluster; 0: none */
 	char *rate;	      /* model/rate.h; "": none */
 	int64_t max_attempts; /* 0: tasks.max_attempts */
 	char *backoff;	      /* as model/backoff.h reads it; "": the default rule */
 	int64_t max_output_bytes;
-	char *directory;
+	char *directory;   /* "": a private one */
 	char *environment; /* NAME=VALUE words, split like a command */
-	char *user;
+	char *user, *group;
+	/* what a command may use up; 0: no limit of ours */
+	int64_t max_cpu_ms, max_memory_bytes, max_file_size_bytes;
+	int64_t max_processes, max_open_files;
+	int64_t nice;
+	int seccomp;			/* enum launch_seccomp */
+	char *allow_read, *allow_write; /* words; both empty: no Landlock */
+	/* of stream types */
+	int64_t children;			     /* on each worker */
+	int64_t recycle_tasks, recycle_memory_bytes; /* of one child; 0: never */
+	int64_t hang_timeout_ms;		     /* 0: none */
 };
 
 /* one [queue:NAME] */
@@ -62,6 +75,7 @@ struct settings {
 	int64_t node_workers; /* 0: one a core */
 	char *node_user, *node_group;
 	char *node_pid_file, *node_control_socket;
+	char *node_temporary; /* where private directories are made */
 	int64_t node_slots, node_exec_slots;
 	int64_t node_max_requests, node_max_memory_bytes;
 	int64_t node_drain_delay_ms, node_shutdown_timeout_ms;
@@ -94,6 +108,12 @@ struct settings {
 	int64_t tasks_priority_aging_ms;
 	int64_t tasks_keep_finished_ms, tasks_keep_failed_ms; /* 0: for ever */
 	int64_t tasks_keep_size_bytes;			      /* 0: any */
+	/* [egress] */
+	char *egress_allow_networks, *egress_deny_networks, *egress_ports;
+	char *egress_ca_file;
+	int64_t egress_connect_timeout_ms, egress_idle_timeout_ms;
+	int64_t egress_per_destination;
+	int64_t egress_breaker_faults, egress_breaker_pause_ms;
 	/* [dev] */
 	char *dev_postgres_bin, *dev_redis_server;
 	bool dev_fsync;

@@ -18,8 +18,11 @@ static const char sql_app_list[] =
     "'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),"
     " (SELECT count(*) FROM shoal.api_key k WHERE k.app_id = a.id AND k.revoked_at IS "
     "NULL"
-    "  AND (k.expires_at IS NULL OR k.expires_at > now()))"
+    "  AND (k.expires_at IS NULL OR k.expires_at > now())), a.weight"
     " FROM shoal.application a ORDER BY a.name";
+static const char sql_app_weight[] =
+    "SELECT w.before FROM (SELECT shoal.set_weight($1, $2::int, 'shoal apps, as '"
+    " || session_user) AS before) w WHERE w.before IS NOT NULL";
 static const char sql_key_create[] =
     "INSERT INTO shoal.api_key (public_id, app_id, secret_hash, label, expires_at, "
     "scopes)"
@@ -61,6 +64,28 @@ int
 admin_app_list(struct session *se, session_row *row, void *arg, struct err *err)
 {
 	return session_rows(se, sql_app_list, 0, NULL, row, arg, err);
+}
+
+int
+admin_app_weight(
+    struct session *se, const char *name, int weight, int *before, struct err *err)
+{
+	char number[16], text[32];
+
+	if (weight < 1 || weight > ADMIN_WEIGHT_MAX)
+		return err_set(err, ERR_INVALID,
+		    "a weight is a whole number from 1 to %d", ADMIN_WEIGHT_MAX);
+	snprintf(number, sizeof(number), "%d", weight);
+	if (session_value(se, sql_app_weight, 2, (const char *[]){name, number}, text,
+		sizeof(text), err) != 0) {
+		if (err != NULL && err->code == ERR_NOT_FOUND)
+			err_set(
+			    err, ERR_NOT_FOUND, "there is no application '%s'", name);
+		return -1;
+	}
+	if (before != NULL)
+		*before = (int)strtol(text, NULL, 10);
+	return 0;
 }
 
 int

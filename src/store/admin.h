@@ -17,9 +17,14 @@
  */
 int admin_app_create(
     struct session *se, const char *name, int *app_id, struct err *err) ATTR_CHECK;
-/* columns: id, name, created_at (RFC 3339), live keys */
+/* columns: id, name, created_at (RFC 3339), live keys, weight */
 int admin_app_list(
     struct session *se, session_row *row, void *arg, struct err *err) ATTR_CHECK;
+#define ADMIN_WEIGHT_MAX 1000
+/* The application's share of starts beside others, with an event that says who changed
+ * it.  ERR_NOT_FOUND: no such application.  before may be NULL */
+int admin_app_weight(struct session *se, const char *name, int weight, int *before,
+    struct err *err) ATTR_CHECK;
 /*
  * A new key for the application; key->text is shown once and kept nowhere (wipe it).
  * ERR_NOT_FOUND: no such application.  expires_seconds 0: never.

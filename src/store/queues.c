@@ -26,11 +26,6 @@ const struct pgstmt queues_list = {
     "SELECT * FROM shoal.list_queues($1::int, $2::text, $3::text, $4::int, $5::int)",
 };
 
-const struct pgstmt queues_lengths = {
-    "queues_lengths",
-    "SELECT * FROM shoal.queue_lengths($1::int[], $2::int[])",
-};
-
 const struct pgstmt queues_why = {
     "queues_why",
     "SELECT w.*, l.pull, l.worker, l.leased_at, l.expires_at FROM "

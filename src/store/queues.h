@@ -78,9 +78,6 @@ struct queue_detail_row {
 void queue_detail_row_get(
     const struct pgrows *rows, int row, struct queue_detail_row *q);
 
-/* queues, how many are counted in each; queue, tasks that wait in it */
-extern const struct pgstmt queues_lengths;
-
 /* ---------------------------------------------------------------- why */
 
 #define WHY_AHEAD 1001 /* one more than is said exactly */

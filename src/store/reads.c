@@ -73,13 +73,22 @@ const struct pgstmt reads_task = {
 };
 
 /* list_tasks gives the columns in our order */
+#define LIST_COLUMNS                                                                   \
+	"t.id, t.type, t.queue, t.state, t.priority, t.attempt, t.max_attempts, "      \
+	"t.failures, " MICROS("t.run_at") ", " MICROS("t.started_at") ", " MICROS(     \
+	    "t.finished_at") ", t.owner, t.error_code, t.error_message, t.metadata, "  \
+			     "t.mark"
+
 const struct pgstmt reads_list = {
     "reads_list",
-    "SELECT t.id, t.type, t.queue, t.state, t.priority, t.attempt, t.max_attempts, "
-    "t.failures, " MICROS("t.run_at") ", " MICROS("t.started_at") ", " MICROS(
-	"t.finished_at") ", t.owner, t.error_code, t.error_message, t.metadata, t.mark"
-			 " FROM shoal.list_tasks($1, $2, $3, $4, " TEXT(
-			     READS_WINDOW) ", $5, $6, $7) t",
+    "SELECT " LIST_COLUMNS
+    " FROM shoal.list_tasks($1, $2, $3, $4, " TEXT(READS_WINDOW) ", $5, $6, $7) t",
+};
+
+const struct pgstmt reads_group_tasks = {
+    "reads_group_tasks",
+    "SELECT " LIST_COLUMNS
+    " FROM shoal.group_tasks($1::int, $2::uuid, $3::uuid, $4::int) t",
 };
 
 const struct pgstmt reads_workers = {

@@ -83,6 +83,8 @@ struct task_filter {
 	struct uuid from;  /* and those before this */
 	int limit;
 };
+/* app, group, below, limit; as reads_list; one row without an id: no such group */
+extern const struct pgstmt reads_group_tasks;
 void reads_list_params(struct pgparam *p, int app_id, const struct task_filter *f);
 
 struct task_page {

@@ -55,6 +55,12 @@ const struct pgstmt sql_schedules = {
     " WHERE s.app_id = $1::int AND s.name > $2::text ORDER BY s.name LIMIT $3::int",
 };
 
+const struct pgstmt sql_schedule_fires = {
+    "schedule_fires",
+    "SELECT at_us, outcome, task_id, fired_us, message"
+    " FROM shoal.schedule_fires($1::int, $2::text, $3::int8, $4::int)",
+};
+
 const struct pgstmt sql_put_schedule = {
     "put_schedule",
     "SELECT shoal.put_schedule($1::int, $2::text, $3::text, $4::text, $5::int, "

@@ -56,6 +56,10 @@ extern const struct pgstmt sql_resume_schedule;
 
 /* ---------------------------------------------------------------- the leader */
 
+/* app, name, below in microseconds (NULL: the newest), limit; instant, outcome (0 made
+ * a task, 1 skipped, 2 refused), task, when it fired, message; one row without an
+ * instant: no such schedule */
+extern const struct pgstmt sql_schedule_fires;
 /* most; see shoal.due_schedules */
 extern const struct pgstmt sql_due_schedules;
 enum due_column {

@@ -82,7 +82,7 @@ const struct pgstmt sql_submit_adopt = {
 const struct pgstmt sql_submit_each = {
     "submit_each",
     "SELECT * FROM shoal.submit_each($1::int[], $2::text[], $3::text[], $4::text[], "
-    "$5::int[], $6::text[], $7::int)",
+    "$5::int[], $6::text[], $7::int, $8::int[])",
 };
 
 const struct pgstmt sql_claim = {
@@ -148,8 +148,9 @@ const struct pgstmt sql_register = {
     " SELECT $1::uuid, $2::text, $3::text, $4::int"
     " WHERE NOT EXISTS (SELECT 1 FROM shoal.incarnation WHERE id = $1::uuid)), "
     /* for tasks that are submitted from SQL */
-    "told AS (UPDATE shoal.cluster SET aging_ms = $5::int, max_attempts = $6::int"
-    " WHERE aging_ms <> $5::int OR max_attempts <> $6::int)"
+    "told AS (UPDATE shoal.cluster SET aging_ms = $5::int, max_attempts = $6::int,"
+    " max_payload_bytes = $7::int WHERE aging_ms <> $5::int OR max_attempts <> $6::int"
+    " OR max_payload_bytes <> $7::int)"
     " SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8, c.database_id, "
     "c.name, c.epoch"
     " FROM shoal.cluster c",

@@ -15,8 +15,8 @@
 extern const struct pgstmt sql_submit;
 /* the same, me, batch, which to adopt; as sql_submit */
 extern const struct pgstmt sql_submit_adopt;
-/* apps, keys, prints, groups, counts, specifications, aging_ms; request (from 1), id,
- * state, run_at, outcome, replayed, sqlstate, message */
+/* apps, keys, prints, groups, counts, specifications, aging_ms, bounded queues; request
+ * (from 1), id, state, run_at, outcome, replayed, sqlstate, message */
 extern const struct pgstmt sql_submit_each;
 /* me, batch, apps, ids, types; app, id, attempt, type, queue, failures, max_attempts,
  * timeout_ms, payload, backoff, deadline */
@@ -37,8 +37,8 @@ extern const struct pgstmt
 extern const struct pgstmt sql_strays; /* ; owners as an array */
 extern const struct pgstmt sql_held;   /* me, before; app, id, attempt, claim */
 extern const struct pgstmt
-    sql_register; /* id, host, version, slots, aging_ms, max_attempts; now in
-		     microseconds, database id, cluster name, epoch */
+    sql_register; /* id, host, version, slots, aging_ms, max_attempts, the largest
+		     payload; now in microseconds, database id, cluster name, epoch */
 extern const struct pgstmt sql_leave;  /* id */
 extern const struct pgstmt sql_schema; /* ; newest step */
 extern const struct pgstmt sql_beat;   /* ids; id, now us, leaderless, cluster beat,

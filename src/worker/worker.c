@@ -32,9 +32,12 @@
 #include "engine/engine.h"
 #include "handlers/builtin.h"
 #include "handlers/exec.h"
+#include "handlers/http.h"
+#include "handlers/stream.h"
 #include "http/httpd.h"
 #include "portal/portal.h"
 #include "proc/child.h"
+#include "proc/launch.h"
 #include "proc/procutil.h"
 
 #define HEARTBEAT_MS	500
@@ -61,6 +64,9 @@ struct worker {
 	struct children *children;
 	struct builtin *builtin;
 	struct exec *exec;
+	struct http *http;
+	struct launcher *launcher;
+	struct stream *stream;
 	struct engine *engine;
 	struct api *api;
 	struct portal *portal;
@@ -102,8 +108,15 @@ open_requests(const struct worker *w)
 static void
 check_left(struct worker *w)
 {
-	if (w->leave == LEAVE_WAIT && w->engine_done && open_requests(w) == 0)
+	if (w->leave == LEAVE_WAIT && w->engine_done && stream_is_drained(w->stream) &&
+	    open_requests(w) == 0)
 		end(w, WORKER_EXIT_OK);
+}
+
+static void
+on_stream_drained(void *arg)
+{
+	check_left(arg);
 }
 
 /* told at the end of the engine's life: drained, or disowned */
@@ -175,6 +188,7 @@ leave(struct worker *w, const char *why, int64_t delay_ms, int64_t tasks_ms)
 		for (int i = 0; i < AUDIENCE_COUNT; i++)
 			httpd_set_closing(w->httpds[i], true);
 		engine_drain(w->engine);
+		stream_drain(w->stream, on_stream_drained, w);
 	} else {
 		if (tasks_ms != FOREVER &&
 		    (w->tasks_ms == FOREVER || tasks_ms < w->tasks_ms))
@@ -318,17 +332,31 @@ build_engine(struct worker *w, struct err *err)
 	    .arg = w,
 	};
 
-	w->children = children_create(w->loop, err);
+	w->launcher = launcher_create(w->loop, env->door, err);
+	if (w->launcher == NULL)
+		return -1;
+	w->children = children_create(w->loop, w->launcher, err);
 	if (w->children == NULL)
 		return -1;
 	w->builtin = builtin_create(w->loop, err);
 	w->exec = exec_create(w->children, env->settings, w->slot, err);
 	if (w->builtin == NULL || w->exec == NULL)
 		return -1;
+	w->stream = stream_create(w->loop, w->launcher, env->settings, w->slot, err);
+	if (w->stream == NULL)
+		return -1;
 	opts.handlers[HANDLER_BUILTIN] = builtin_handler(w->builtin);
 	opts.handlers[HANDLER_EXEC] = exec_handler(w->exec);
+	opts.handlers[HANDLER_STREAM] = stream_handler(w->stream);
+	w->http = http_create(w->loop, w->resolver, env->settings, w->slot, err);
+	if (w->http == NULL)
+		return -1;
+	opts.handlers[HANDLER_HTTP] = http_handler(w->http);
 	w->engine = engine_create(w->loop, w->resolver, &opts, err);
-	return w->engine != NULL ? 0 : -1;
+	if (w->engine == NULL)
+		return -1;
+	stream_start(w->stream, w->engine);
+	return 0;
 }
 
 static int
@@ -387,13 +415,18 @@ take_down(struct worker *w)
 		api_stop(w->api);
 	if (w->portal != NULL)
 		portal_stop(w->portal);
-	children_free(w->children); /* no command outlives its worker */
+	/* no command outlives its worker */
+	children_free(w->children);
+	stream_stop(w->stream);
+	launcher_free(w->launcher);
 	engine_free(w->engine);
 	for (int i = 0; i < AUDIENCE_COUNT; i++)
 		httpd_free(w->httpds[i]);
 	portal_free(w->portal);
 	api_free(w->api);
+	stream_free(w->stream);
 	exec_free(w->exec);
+	http_free(w->http);
 	builtin_free(w->builtin);
 	if (w->orders != NULL)
 		event_free(w->orders);

@@ -37,6 +37,7 @@ struct worker_env {
 	struct scoreboard *board;
 	int slot; /* index into board->slots: the worker's number */
 	int control_fd;
+	int door; /* the spawner's (proc/spawner.h) */
 	const struct worker_listener *listeners;
 	size_t listener_count;
 };

@@ -442,6 +442,20 @@ def test_applications_and_keys_are_made_used_and_revoked(db, node):
         assert time.monotonic() < deadline, "a revoked key still works"
 
 
+def test_an_application_is_weighed_and_that_is_on_record(db):
+    database = {"SHOAL_DATABASE_URL": db.url()}
+    assert shoal("apps", "create", "shop", env=database).status == OK
+    for words in (["shop"], ["shop", "0"], ["shop", "1001"], ["shop", "x"]):
+        assert shoal("apps", "weight", *words, env=database).status == USAGE
+    assert shoal("apps", "weight", "none", "3", env=database).status == NOT_FOUND
+    done = shoal("apps", "weight", "shop", "3", env=database)
+    assert (done.status, done.out) == (OK, "shop has weight 3 (before: 1)\n")
+    assert shoal("apps", "weight", "shop", "3", "--json", env=database).json == {"weight": 3, "before": 3}
+    assert [a["weight"] for a in shoal("apps", "list", "--json", env=database).json["applications"]] == [3]
+    ((kind, detail),) = db.rows("SELECT kind, detail::json FROM shoal.event")
+    assert kind == 20 and (detail["weight"], detail["before"]) == (3, 1) and "shoal apps" in detail["by"]
+
+
 def test_the_database_is_found_by_option_too(db):
     done = shoal("apps", "list", "-o", "database.url=" + db.url())
     assert done.status == OK, done.err

@@ -2,6 +2,7 @@
 """The scripts in examples/ do what they say, run as their heads say."""
 
 import os
+import re
 import subprocess
 
 import pytest
@@ -12,11 +13,11 @@ EXAMPLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../examp
 
 
 @pytest.fixture
-def run(cluster, db):
+def run(cluster, db, redis):
     node = cluster(1)[0]
     environment = dict(
         program_env(), SHOAL_URL=node.url, SHOAL_API_KEY=apps.make_key(db, "demo"),
-        SHOAL_DATABASE_URL=db.url(), PATH="%s:%s" % (build_directory(), os.environ["PATH"]))
+        SHOAL_DATABASE_URL=db.url(), SHOAL_REDIS_URL=redis.url(), PATH="%s:%s" % (build_directory(), os.environ["PATH"]))
 
     def call(name, *words):
         done = subprocess.run([os.path.join(EXAMPLES, name), *words], env=environment, timeout=60,
@@ -62,6 +63,17 @@ def test_schedule_dst_shows_both_nights(run):
 
 def test_retries_rest_and_leave_events(run):
     assert "retrying" in run("retries")
+
+
+def test_fairness_shares_starts(run):
+    text = run("fairness")
+    waits = [float(line.split()[-2]) for line in text.splitlines() if line.startswith("  shop's task")]
+    # a slot is free every 0.2 s, whatever bulk has queued
+    assert len(waits) == 5 and max(waits) < 10, text
+    assert "bulk has weight 3 (before: 1)" in text
+    # (how many of bulk's are left to share with by then depends on the machine)
+    counts = re.search(r"bulk started (\d+), shop (\d+)", text)
+    assert int(counts.group(2)) > 0, text
 
 
 def test_schedule_over_both_nights_by_computation(run):

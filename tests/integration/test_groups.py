@@ -116,6 +116,28 @@ def test_a_task_that_is_taken_up_again_counts_as_not_ended(client):
     assert after["completion_task"] == g["completion_task"]
 
 
+def test_a_group_s_tasks_are_read_page_by_page(client, node, db):
+    from shoaltest import apps
+
+    made = group(client, [{"type": "shoal.noop"}] * 25)
+    group(client, [{"type": "shoal.noop"}] * 3)  # another's are not among them
+    path = "/v1/groups/%s/tasks" % made["id"]
+    seen, cursor = [], None
+    while True:
+        page = client.call("GET", path, expect=200,
+                           params={"limit": 10, **({"cursor": cursor} if cursor else {})})
+        seen += [t["id"] for t in page["tasks"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert seen == sorted((t["id"] for t in made["tasks"]), reverse=True)
+    assert client.call("GET", "/v1/groups/%s/tasks" % group(client, [])["id"], expect=200)["tasks"] == []
+    assert client.request("GET", "/v1/groups/%s/tasks" % NOBODY).status_code == 404
+    assert client.request("GET", path, params={"cursor": "x"}).status_code == 400
+    other = Client(node.url, apps.make_key(db, "other"))
+    assert other.request("GET", path).status_code == 404
+
+
 def test_groups_are_an_application_s_own(client, node, db):
     from shoaltest import apps
 

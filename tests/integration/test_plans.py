@@ -5,6 +5,8 @@ A plan that was made for an empty table is kept by its session, and the table ma
 minute later.
 """
 
+import os
+import re
 import uuid
 
 import pytest
@@ -135,6 +137,26 @@ def test_batches_go_by_the_primary_key(db, table, name):
         db.rows("DELETE FROM shoal.claim")  # the same batch is claimed again
         rows, found = session.call(sql, params(ids[BATCH:2 * BATCH]))
         check(found, BATCH)
+
+
+def test_finishing_works_with_the_array_position_that_is_made_for_9_4(db, table):
+    """What 0007 does there and nowhere else, done here."""
+    path = os.path.join(os.path.dirname(__file__), "../../conf/schema/0007-retries.sql")
+    with open(path) as f:
+        (branch,) = re.findall(r"< 90500 THEN\n(.*?)\tEND IF;", f.read(), re.S)
+    assert "CREATE FUNCTION shoal.array_position" in branch
+    # under another name, since the server's own takes the same arguments
+    db.rows(branch.replace("array_position", "position_9_4"))
+    for name in ("finish_tasks", "finish_others"):
+        text = db.value("SELECT pg_get_functiondef(p.oid) FROM pg_proc p WHERE p.proname = %s", name)
+        assert "array_position(" in text and "SET search_path TO 'shoal', 'pg_catalog'" in text
+        db.rows(text.replace("array_position", "position_9_4"))
+    ids = table.fill(RUNNING, BATCH)
+    _, sql, params = calls(table)["finish failing"]
+    db.rows(sql, *params(ids))
+    found = dict(db.rows("SELECT state, count(*) FROM shoal.task GROUP BY state"))
+    assert found == dict.fromkeys((0, 1, 3, 4), BATCH // 4)
+    assert db.value("SELECT count(*) FROM shoal.event WHERE detail ~ 'next_at'") == BATCH // 4
 
 
 def test_recovery_and_audit_go_by_the_notes(db, table):
@@ -369,6 +391,8 @@ def test_questions_about_queues_look_at_what_they_count(db, table):
         rows, found = session.call("SELECT * FROM shoal.why_task(%s, %s, 1001)", (table.app, ids[2500]))
         assert rows[0][25] == 1001
         assert rows_seen(found) <= 1010
+
+
 def test_cancels_and_events_are_found_by_their_own_indexes(db, table):
     """Beside many of both, and with plans from a time when there were none."""
     with watched(db) as session:
@@ -393,3 +417,44 @@ def test_cancels_and_events_are_found_by_their_own_indexes(db, table):
         assert len(rows) == 5
         assert session.told("shoal.event") <= 15
         session.connection.rollback()
+
+
+def test_schedules_and_groups_are_read_by_their_own_indexes(db, table):
+    """Beside many of both, and with plans from a time when there were none."""
+    fires = "SELECT * FROM shoal.schedule_fires(%s, 'one', NULL, 11)"
+    due = "SELECT * FROM shoal.due_schedules(100)"
+    tasks = "SELECT * FROM shoal.group_tasks(%s, %s, 'ffffffff-ffff-ffff-ffff-ffffffffffff', 11)"
+    group = str(uuid.UUID(int=9))
+    assert db.value("SELECT n.id FROM shoal.names_of(%s, '{}', '{t}', 10) n", table.app) == 1
+    with watched(db) as session:
+        for _ in range(7):
+            session.call(fires, (table.app,))
+            session.call(due)
+            session.call("SELECT shoal.schedule_is_open(1, %s)", (table.app,))
+            session.call(tasks, (table.app, group))
+        with db.server.connect(db.name) as c, c.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO shoal.schedule (app_id, name, cron, zone, gap, overlap, missed, missed_limit, while_open,"
+                " jitter_ms, paused, type, queue, task, spec, marked, next_at, look_at)"
+                " SELECT %s, CASE g WHEN 1 THEN 'one' ELSE 's' || g END, '@daily', 'UTC', 0, 0, 0, 1, 1, 0, false, 't',"
+                " 'q', '{}', '{\"type\":\"t\"}', false, now() + (g - 5) * interval '1 hour',"
+                " now() + (g - 5) * interval '1 hour' FROM generate_series(1, 1000) g", (table.app,))
+            ids = table.fill(QUEUED, 3000)
+            cursor.execute("UPDATE shoal.task SET group_id = CASE WHEN id = ANY (%s::uuid[]) THEN %s::uuid"
+                           " ELSE md5(id::text)::uuid END", (ids[:100], group))
+            cursor.execute("INSERT INTO shoal.task_group (app_id, id, open, total) VALUES (%s, %s, false, 100)",
+                           (table.app, group))
+            cursor.execute("INSERT INTO shoal.schedule_fire (schedule_id, at, outcome, task_id, leader)"
+                           " SELECT s.id, now() - g * interval '1 minute', 0, (%s::uuid[])[g], %s"
+                           " FROM shoal.schedule s, generate_series(1, 200) g WHERE s.id <= 20", (ids, OWNER))
+        rows, _ = session.call(fires, (table.app,))
+        assert len(rows) == 11 and session.told("shoal.schedule_fire") <= 11
+        assert session.told("shoal.schedule") <= 1
+        rows, _ = session.call(due)
+        assert len(rows) == 6 and session.told("shoal.schedule") <= 6
+        rows, found = session.call("SELECT shoal.schedule_is_open(id, app_id) FROM shoal.schedule WHERE name = 'one'")
+        assert rows == [(True,)] and session.told("shoal.schedule_fire") <= 100
+        check(found, 100)
+        rows, found = session.call(tasks, (table.app, group))
+        assert [r[0] for r in rows] == ids[99:88:-1]
+        check(found, 11, "task_in_group")

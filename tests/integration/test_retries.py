@@ -80,7 +80,9 @@ def test_a_task_rests_as_its_own_rule_says(client, db, name):
         assert least - 0.5 < event.rest <= most
     assert [e.attempt for e in found] == list(range(1, len(found) + 1))
     if len(found) == len(rests):
-        assert moment(found[-1].detail["next_at"]) == column(db, id, "due_at")
+        due = column(db, id, "due_at")
+        # (unless the next attempt has begun meanwhile)
+        assert moment(found[-1].detail["next_at"]) == due or len(events(db, id)) > len(rests) or due is None
     # never early: the attempt after a rest began when it was over
     if len(rests) > 2:
         assert column(db, id, "started_at") >= moment(found[-2].detail["next_at"])
@@ -357,7 +359,12 @@ def test_an_orderly_leave_counts_against_nothing(cluster, db, key):
 def test_a_task_that_kills_its_worker_is_poison_and_those_beside_it_succeed(
     cluster, db, key, nodedir, signal, code, crashes
 ):
-    poison = Recorder(nodedir, "poison", "sleep 0.3; kill -%s $PPID; sleep 60" % signal)
+    # above a command: its keeper, the spawner, the master
+    poison = Recorder(
+        nodedir, "poison",
+        "above() { ps -o ppid= -p $1; }; master=$(above $(above $PPID))\n"
+        "worker=$(pgrep -P $master -f '^shoald: worker'); sleep 0.1; kill -%s $worker; sleep 60"
+        % signal)
     slow = Recorder(nodedir, "slow", "sleep 0.5; echo 1")
     (node,) = cluster(1, node__workers=1, settings=dict(poison.settings(), **slow.settings()))
     client = Client(node.url, key)
@@ -377,7 +384,7 @@ def test_a_task_that_kills_its_worker_is_poison_and_those_beside_it_succeed(
     assert kinds(db, bad) == ["lost"] * (crashes - 1) + ["failed"]
     assert [e.code for e in events(db, bad)] == [code] * (crashes - 1) + ["poison"]
     assert column(db, bad, "crashes") == crashes
-    assert db.value("SELECT max(crashes) FROM shoal.task WHERE id <> %s", bad) <= 2
+    assert db.value("SELECT coalesce(max(crashes), 0) FROM shoal.task WHERE id <> %s", bad) <= 2
     assert len(poison.starts()) == crashes
     # the last time it ran alone
     last = max(s.at for s in poison.starts())

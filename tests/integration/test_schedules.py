@@ -487,6 +487,37 @@ def test_old_fires_are_forgotten(client, db):
     assert len(fires(db, "quick")) >= 1000
 
 
+def test_what_it_did_is_read_page_by_page(client, db, node, shoal):
+    put(client, "quick", "@every 1h", paused=True)
+    assert client.call("GET", "/v1/schedules/quick/fires", expect=200) == {"fires": [], "next_cursor": None}
+    db.rows("INSERT INTO shoal.schedule_fire (schedule_id, at, outcome, task_id, leader, message)"
+            " SELECT id, timestamptz '2026-01-01 00:00Z' + g * interval '1 minute', g %% 3,"
+            " CASE g %% 3 WHEN 0 THEN md5(g::text)::uuid END, '00000000-0000-0000-0000-000000000000',"
+            " CASE g %% 3 WHEN 2 THEN 'too much' END FROM shoal.schedule, generate_series(1, 25) g")
+    seen, cursor = [], None
+    while True:
+        page = client.call("GET", "/v1/schedules/quick/fires", expect=200,
+                           params={"limit": 10, **({"cursor": cursor} if cursor else {})})
+        seen += page["fires"]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+        assert len(page["fires"]) == 10
+    assert [f["at"] for f in seen] == ["2026-01-01T00:%02d:00.000000Z" % g for g in range(25, 0, -1)]
+    assert [f["outcome"] for f in seen[:3]] == ["skipped", "made", "refused"]
+    assert [bool(f["task"]) for f in seen] == [g % 3 == 0 for g in range(25, 0, -1)]
+    assert seen[2]["message"] == "too much"
+    status, out, _ = shoal("fires", "quick")
+    assert status == 0 and len(out.splitlines()) == 26 and "too much" in out
+    for params, code in (({"cursor": "x"}, "invalid_parameter"), ({"limit": 101}, "invalid_parameter"),
+                         ({"count": 1}, None)):
+        answer = client.request("GET", "/v1/schedules/quick/fires", params=params)
+        assert answer.status_code == 400 and code in (None, answer.json()["code"])
+    assert client.request("GET", "/v1/schedules/none/fires").status_code == 404
+    other = Client(node.url, apps.make_key(db, "other"))
+    assert other.request("GET", "/v1/schedules/quick/fires").status_code == 404
+
+
 # --------------------------------------------------------------------- choices
 
 

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "engine/each.h"
 #include "engine/leases.h"
 #include "engine/names.h"
 #include "engine/submit.h"
@@ -64,6 +65,8 @@ struct fake_node {
 	struct submit_group *submits[FAKE_MAX];
 	size_t submit_count;
 	bool submit_refuses;
+	bool each_taken;	   /* each_add takes requests */
+	struct each_request *each; /* the last of them */
 	struct waiter waiters[FAKE_MAX];
 	size_t waiter_count;
 	const struct queue_policy *policy; /* of every queue; NULL: none */

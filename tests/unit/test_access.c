@@ -10,8 +10,8 @@
 
 #include <cmocka.h>
 
+#include "base/cidr.h"
 #include "face/access.h"
-#include "model/cidr.h"
 
 static void
 networks_hold_their_addresses_and_no_others(void **state)

@@ -661,16 +661,6 @@ requests_at_every_stage_end_with_the_api(void **state)
 /* ---------------------------------------------------------------- queues */
 
 /* the answer about the length of queue 7 */
-static PGresult *
-length_rows(int64_t waiting)
-{
-	PGresult *res = fake_rows(2);
-
-	fake_int(res, 0, 0, 4, 7);
-	fake_int(res, 0, 1, 8, waiting);
-	return res;
-}
-
 static void
 what_a_queue_sheds_gets_429_before_anything_is_asked(void **state)
 {
@@ -694,43 +684,38 @@ what_a_queue_sheds_gets_429_before_anything_is_asked(void **state)
 	expect(&urgent, 201, "queued");
 }
 
+/* nothing is counted here: what is made one by one is refused by its statement */
 static void
-a_full_queue_counts_what_is_on_its_way_from_here(void **state)
+tasks_of_a_queue_with_a_length_are_made_one_by_one(void **state)
 {
 	static const struct queue_policy bounded = {
 	    .priority = 8, .max_length = 10, .shed_below = -1, .limited = true};
 	struct bench *b = *state;
-	struct httpreq req[3];
+	struct err full = ERR_INIT;
+	struct httpreq req;
 
 	learn_key(b);
 	fake.policy = &bounded;
-	for (int i = 0; i < 3; i++) {
-		req[i] = request(b, HTTP_POST, "/v1/tasks", one_task);
-		fake_request(&b->opts, &req[i]);
-	}
-	assert_int_equal(fake.asked, 3);
-	assert_ptr_equal(fake.questions[0].stmt, &queues_lengths);
-	/* all were asked before the first was committed: room for two */
-	for (int i = 0; i < 3; i++)
-		fake_answer(length_rows(8));
-	assert_non_null(strstr(req[2].reply_headers, "Retry-After"));
-	expect(&req[2], 429, "queue_full");
-	assert_int_equal(fake.submit_count, 2);
-	assert_int_equal(fake.submits[0]->items[0].held, SUBMIT_LIMITED);
-	fake_committed(NULL);
-	fake_committed(NULL);
-	expect(&req[0], 201, "\"priority\":8");
-	expect(&req[1], 201, "queued");
-	/* what was committed before the question is in its answer */
-	req[0] = request(b, HTTP_POST, "/v1/tasks", one_task);
-	fake_request(&b->opts, &req[0]);
-	fake_answer(length_rows(9));
-	fake_committed(NULL);
-	expect(&req[0], 201, "queued");
-	req[0] = request(b, HTTP_POST, "/v1/tasks", one_task);
-	fake_request(&b->opts, &req[0]);
-	fake_answer(NULL);
-	expect(&req[0], 503, "unavailable");
+	fake.each_taken = true;
+	req = request(b, HTTP_POST, "/v1/tasks", one_task);
+	fake_request(&b->opts, &req);
+	assert_int_equal(fake.submit_count, 0);
+	assert_int_equal(fake.asked, 0);
+	assert_non_null(fake.each);
+	assert_int_equal(fake.each->bounded_count, 1);
+	assert_int_equal(fake.each->bounded[0], 7);
+	assert_non_null(strstr(fake.each->items[0].spec, "\"queue_id\":7"));
+	fake.each->items[0].state = TASK_QUEUED;
+	fake.each->cb(fake.each, NULL, fake.each->arg);
+	expect(&req, 201, "\"priority\":8");
+
+	req = request(b, HTTP_POST, "/v1/tasks", one_task);
+	fake_request(&b->opts, &req);
+	fake.each->refusal = EACH_QUEUE_FULL;
+	err_set(&full, ERR_CONFLICT, "the queue is full");
+	fake.each->cb(fake.each, &full, fake.each->arg);
+	assert_non_null(strstr(req.reply_headers, "Retry-After"));
+	expect(&req, 429, "queue_full");
 }
 
 static void
@@ -1038,7 +1023,7 @@ main(void)
 	    TEST(a_list_goes_on_where_it_ended),
 	    TEST(bad_parameters_of_a_list_are_named),
 	    TEST(what_a_queue_sheds_gets_429_before_anything_is_asked),
-	    TEST(a_full_queue_counts_what_is_on_its_way_from_here),
+	    TEST(tasks_of_a_queue_with_a_length_are_made_one_by_one),
 	    TEST(a_queue_that_was_changed_is_told_to_all),
 	    TEST(requests_at_every_stage_end_with_the_api),
 	    TEST(a_cancel_tells_those_concerned_and_shows_the_task),

@@ -12,8 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,12 +21,16 @@
 #include "base/mem.h"
 #include "base/strbuf.h"
 #include "event/loop.h"
+#include "own_spawner.h"
 #include "proc/child.h"
 
 #define CHILDREN_AT_ONCE 100
 
+static struct own_spawner spawner;
+
 struct fixture {
 	struct loop *loop;
+	struct launcher *launcher;
 	struct children *cs;
 	int told; /* callbacks so far */
 	int wanted;
@@ -44,11 +46,11 @@ setup(void **state)
 	struct fixture *f = calloc(1, sizeof(*f));
 	struct err err;
 
-	/* orphans come to us, so that their death can be seen */
-	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	f->loop = loop_create(&err);
 	assert_non_null(f->loop);
-	f->cs = children_create(f->loop, &err);
+	f->launcher = launcher_create(f->loop, spawner.door[SPAWNER_OUTSIDE], &err);
+	assert_non_null(f->launcher);
+	f->cs = children_create(f->loop, f->launcher, &err);
 	assert_non_null(f->cs);
 	*state = f;
 	return 0;
@@ -60,6 +62,7 @@ teardown(void **state)
 	struct fixture *f = *state;
 
 	children_free(f->cs);
+	launcher_free(f->launcher);
 	loop_free(f->loop);
 	mem_free(f->head);
 	mem_free(f->tail);
@@ -110,13 +113,10 @@ static struct child_spec
 shell(char *argv[4], const char *script)
 {
 	struct child_spec spec = {
-	    .argv = argv,
-	    .env = plain_env,
+	    .launch = {.argv = argv, .env = plain_env, .uid = (uid_t)-1},
 	    .max_output_bytes = 65536,
 	    .max_error_bytes = 65536,
 	    .grace_ms = 5000,
-	    .uid = (uid_t)-1,
-	    .gid = (gid_t)-1,
 	};
 
 	argv[0] = (char *)"/bin/sh";
@@ -282,17 +282,15 @@ who_ignores_term_is_killed_after_the_grace(void **state)
 	assert_true(f->last.duration_ms < 5000);
 }
 
-/* it was orphaned to us: waits for its death and tells the signal */
-static int
-orphan_killed_by(const char *text)
+/* the end was told: whatever the output names is dead and reaped */
+static void
+assert_gone(const char *text)
 {
 	pid_t pid = (pid_t)strtol(text, NULL, 10);
-	int status = 0;
 
 	assert_true(pid > 1);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFSIGNALED(status));
-	return WTERMSIG(status);
+	assert_int_equal(kill(pid, 0), -1);
+	assert_int_equal(errno, ESRCH);
 }
 
 static void
@@ -302,7 +300,7 @@ a_grandchild_that_holds_the_pipes_is_killed(void **state)
 
 	run_shell(f, "sleep 1000 & echo $!; exit 5");
 	assert_int_equal(WEXITSTATUS(f->last.status), 5);
-	assert_int_equal(orphan_killed_by(f->head), SIGKILL);
+	assert_gone(f->head);
 }
 
 static void
@@ -312,7 +310,7 @@ a_grandchild_that_holds_nothing_is_killed_too(void **state)
 
 	run_shell(f, "sleep 1000 </dev/null >/dev/null 2>&1 & echo $!");
 	assert_int_equal(f->last.status, 0);
-	assert_int_equal(orphan_killed_by(f->head), SIGKILL);
+	assert_gone(f->head);
 }
 
 static void
@@ -326,7 +324,7 @@ the_timeout_reaches_the_whole_group(void **state)
 	spawn(f, &spec);
 	wait_for(f, 1);
 	assert_int_equal(WTERMSIG(f->last.status), SIGTERM);
-	assert_int_equal(orphan_killed_by(f->head), SIGTERM);
+	assert_gone(f->head);
 }
 
 static void
@@ -346,10 +344,10 @@ what_cannot_start_says_why(void **state)
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
 		char *argv[] = {(char *)cases[i].command, NULL};
 		struct child_spec spec = {
-		    .argv = argv,
-		    .env = plain_env,
-		    .cwd = cases[i].cwd,
-		    .uid = (uid_t)-1,
+		    .launch = {.argv = argv,
+			.env = plain_env,
+			.cwd = cases[i].cwd,
+			.uid = (uid_t)-1},
 		};
 
 		spawn(f, &spec);
@@ -365,7 +363,8 @@ commands_are_found_in_the_path_of_their_environment(void **state)
 	struct fixture *f = *state;
 	char *env[] = {(char *)"PATH=:/nonexistent:/etc/passwd:/usr/bin:/bin", NULL};
 	char *argv[] = {(char *)"true", NULL};
-	struct child_spec spec = {.argv = argv, .env = env, .uid = (uid_t)-1};
+	struct child_spec spec = {
+	    .launch = {.argv = argv, .env = env, .uid = (uid_t)-1}};
 
 	spawn(f, &spec);
 	wait_for(f, 1);
@@ -463,10 +462,8 @@ the_environment_is_exactly_the_given_one(void **state)
 	char *env[] = {(char *)"A=1", (char *)"B=two words", (char *)"C=", NULL};
 	char *argv[] = {(char *)"/usr/bin/env", NULL};
 	struct child_spec spec = {
-	    .argv = argv,
-	    .env = env,
+	    .launch = {.argv = argv, .env = env, .uid = (uid_t)-1},
 	    .max_output_bytes = 1000,
-	    .uid = (uid_t)-1,
 	};
 
 	setenv("SECRET", "not for children", 1);
@@ -507,15 +504,12 @@ the_child_leads_its_group_and_cannot_gain_privileges(void **state)
 	struct fixture *f = *state;
 	char *argv[4];
 	struct child_spec spec =
-	    shell(argv, "read x; grep NoNewPrivs /proc/self/status");
-	struct child *c;
+	    shell(argv, "[ \"$(cut -d' ' -f5 /proc/$$/stat)\" = $$ ] && echo leads; "
+			"grep NoNewPrivs /proc/self/status");
 
-	spec.input = "go\n";
-	spec.input_len = 3;
-	c = spawn(f, &spec);
-	assert_int_equal(getpgid(child_pid(c)), child_pid(c));
+	spawn(f, &spec);
 	wait_for(f, 1);
-	assert_string_equal(f->head, "NoNewPrivs:\t1\n");
+	assert_string_equal(f->head, "leads\nNoNewPrivs:\t1\n");
 }
 
 static void
@@ -524,43 +518,13 @@ limits_hold(void **state)
 	struct fixture *f = *state;
 	char *argv[4];
 	struct child_spec spec = shell(argv, "ulimit -n; ulimit -c; ulimit -H -n");
-	struct child_limit limits[] = {
-	    {RLIMIT_NOFILE, 17},
-	    {RLIMIT_CORE, 0},
-	    {-1, 0},
-	};
 
-	spec.limits = limits;
+	spec.launch.limits[0] = (struct launch_limit){RLIMIT_NOFILE, 17};
+	spec.launch.limits[1] = (struct launch_limit){RLIMIT_CORE, 0};
+	spec.launch.limit_count = 2;
 	spawn(f, &spec);
 	wait_for(f, 1);
 	assert_string_equal(f->head, "17\n0\n17\n");
-}
-
-static void
-store_pid(pid_t pid, void *arg)
-{
-	*(volatile pid_t *)arg = pid;
-}
-
-static void
-in_child_sees_the_group_before_the_command_runs(void **state)
-{
-	struct fixture *f = *state;
-	char *argv[] = {(char *)"/nonexistent", NULL};
-	pid_t *shared =
-	    mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	struct child_spec spec = {
-	    .argv = argv,
-	    .env = plain_env,
-	    .uid = (uid_t)-1,
-	    .in_child = store_pid,
-	    .in_child_arg = shared,
-	};
-
-	spawn(f, &spec);
-	wait_for(f, 1);
-	assert_int_equal(*shared, f->last.pid);
-	munmap(shared, 4096);
 }
 
 static void
@@ -605,40 +569,60 @@ static void
 free_kills_who_still_runs(void **state)
 {
 	struct fixture *f = *state;
-	char *argv[4];
+	char *argv[4], byte;
 	struct child_spec spec = shell(argv, "trap '' TERM; sleep 1000 & sleep 1000");
-	pid_t pids[5];
 	struct err err;
+	int lifeline[2];
 
-	for (size_t i = 0; i < COUNT_OF(pids); i++)
-		pids[i] = child_pid(spawn(f, &spec));
-	children_free(f->cs);
-	for (size_t i = 0; i < COUNT_OF(pids); i++) {
-		assert_int_equal(waitpid(pids[i], NULL, 0), -1);
-		assert_int_equal(errno, ECHILD);
-		/* what the group still has died with it and came to us */
-		while (waitpid(-pids[i], NULL, 0) > 0)
-			continue;
-		assert_int_equal(kill(-pids[i], 0), -1);
+	/* every process of the trees holds an end */
+	assert_int_equal(pipe(lifeline), 0);
+	for (int i = 0; i < 5; i++) {
+		struct launch_spec how = spec.launch;
+
+		for (int fd = 0; fd < LAUNCH_FDS; fd++)
+			how.fds[fd] = -1;
+		how.fds[1] = dup(lifeline[1]);
+		assert_non_null(launch(f->launcher, &how, NULL, NULL, &err));
+		spawn(f, &spec);
 	}
+	close(lifeline[1]);
+	children_free(f->cs);
+	launcher_free(f->launcher);
+	assert_int_equal(read(lifeline[0], &byte, 1), 0);
+	close(lifeline[0]);
 	assert_int_equal(f->told, 0);
-	f->cs = children_create(f->loop, &err);
+	f->launcher = launcher_create(f->loop, spawner.door[SPAWNER_OUTSIDE], &err);
+	assert_non_null(f->launcher);
+	f->cs = children_create(f->loop, f->launcher, &err);
 	assert_non_null(f->cs);
 }
 
+/* called when the command has said that it runs */
 static void
-strangers_are_not_reaped(void **state)
+kill_spawner(const char *bytes, size_t len, void *arg)
+{
+	(void)bytes;
+	(void)len;
+	(void)arg;
+	own_spawner_kill(&spawner);
+	own_spawner_again(&spawner);
+}
+
+static void
+a_spawner_that_dies_loses_its_children_and_the_next_one_serves(void **state)
 {
 	struct fixture *f = *state;
-	int status;
-	pid_t pid = fork();
+	char *argv[4];
+	struct child_spec spec = shell(argv, "sleep 1000 & echo $!; echo up >&3; wait");
 
-	assert_true(pid >= 0);
-	if (pid == 0)
-		_exit(7);
-	run_shell(f, "exit 0");
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_int_equal(WEXITSTATUS(status), 7);
+	spec.spoken = kill_spawner;
+	spawn(f, &spec);
+	wait_for(f, 1);
+	assert_true(f->last.lost);
+	assert_gone(f->head);
+	run_shell(f, "echo again");
+	assert_false(f->last.lost);
+	assert_string_equal(f->head, "again\n");
 }
 
 static void
@@ -662,7 +646,7 @@ free_all(struct child *c, const struct child_result *r, void *arg)
 	(void)c;
 	(void)r;
 	children_free(f->cs);
-	f->cs = children_create(f->loop, &err);
+	f->cs = children_create(f->loop, f->launcher, &err);
 	assert_non_null(f->cs);
 	loop_stop(f->loop);
 }
@@ -747,6 +731,24 @@ commands_split_at_spaces_with_quotes(void **state)
 
 #define WITH_LOOP(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
+static int
+start_spawner(void **state)
+{
+	const struct spawner_opts opts = {.uid = (uid_t)-1};
+
+	(void)state;
+	own_spawner_start(&spawner, &opts);
+	return 0;
+}
+
+static int
+stop_spawner(void **state)
+{
+	(void)state;
+	own_spawner_stop(&spawner);
+	return 0;
+}
+
 int
 main(void)
 {
@@ -771,15 +773,14 @@ main(void)
 	    WITH_LOOP(signal_mask_and_dispositions_are_reset),
 	    WITH_LOOP(the_child_leads_its_group_and_cannot_gain_privileges),
 	    WITH_LOOP(limits_hold),
-	    WITH_LOOP(in_child_sees_the_group_before_the_command_runs),
 	    WITH_LOOP(kill_after_the_timeout_never_lengthens_the_grace),
 	    WITH_LOOP(many_at_once),
 	    WITH_LOOP(free_kills_who_still_runs),
-	    WITH_LOOP(strangers_are_not_reaped),
+	    WITH_LOOP(a_spawner_that_dies_loses_its_children_and_the_next_one_serves),
 	    WITH_LOOP(the_callback_may_start_and_free),
 	    WITH_LOOP(without_memory_nothing_starts_and_nothing_leaks),
 	    cmocka_unit_test(commands_split_at_spaces_with_quotes),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, start_spawner, stop_spawner);
 }

@@ -867,6 +867,55 @@ what_is_set_for_a_queue_is_asked_again_when_it_changed(void **state)
 
 #define ENGINE_TEST(f) cmocka_unit_test_setup_teardown(f, engine_setup, engine_teardown)
 
+/* ---------------------------------------------------------------- places */
+
+static const char *
+places(void)
+{
+	static char text[256];
+	struct strbuf sb;
+
+	strbuf_init(&sb, sizeof(text) - 1);
+	types_places_text(test_engine->types, &sb);
+	snprintf(text, sizeof(text), "%s", sb.data);
+	strbuf_fini(&sb);
+	return text;
+}
+
+static void
+a_handler_may_take_its_types_places_away_and_give_them_back(void **state)
+{
+	struct type_entry *t = types_by_id(test_engine->types, 1);
+	struct dispatch *d = test_engine->dispatch;
+
+	(void)state;
+	t->metered = true;
+	t->limit = 8;
+	run_tasks(3);
+	assert_non_null(strstr(places(), " 1:5"));
+	/* fewer than run: none are free, which is not the -1 of types without places */
+	handler_restrain(d, t, 1);
+	assert_non_null(strstr(places(), " 1:0"));
+	assert_null(strstr(places(), "1:-"));
+	/* what was on its way goes back, unclaimed */
+	pop_id(4, 1);
+	turn();
+	assert_int_equal(waiting(&sql_claim), 0);
+	assert_true(listed(&fakes.given_back, 4));
+	/* those that run end as ever; then there is the one */
+	for (size_t i = 0; i < 3; i++)
+		attempt_succeeded(started[i], NULL, 0);
+	assert_non_null(strstr(places(), " 1:1"));
+	handler_restrain(d, t, 0);
+	assert_non_null(strstr(places(), " 1:0"));
+	handler_restrain(d, t, 100); /* its settings' limit stays */
+	assert_non_null(strstr(places(), " 1:8"));
+	handler_restrain(d, t, -1);
+	assert_non_null(strstr(places(), " 1:8"));
+	turn();
+	record(&sql_finish, 1, 3, TASK_SUCCEEDED);
+}
+
 int
 main(void)
 {
@@ -898,6 +947,7 @@ main(void)
 	    ENGINE_TEST(what_was_adopted_while_the_worker_began_to_leave_goes_back),
 	    ENGINE_TEST(task_of_a_limited_queue_is_left_to_the_feeder),
 	    ENGINE_TEST(what_is_set_for_a_queue_is_asked_again_when_it_changed),
+	    ENGINE_TEST(a_handler_may_take_its_types_places_away_and_give_them_back),
 	    ENGINE_TEST(
 		tasks_are_not_adopted_while_others_wait_or_an_eighth_of_the_slots_is_left),
 	};

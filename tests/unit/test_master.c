@@ -32,8 +32,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "event/addr.h"
+#include "event/loop.h"
 #include "master/control.h"
 #include "master/master.h"
+#include "model/command.h"
 #include "proc/procutil.h"
 
 #define PATIENCE_MS 15000
@@ -57,8 +59,7 @@ struct script {
 	_Atomic int pid[WATCHED]; /* of who is ready in that slot */
 	_Atomic int generation[WATCHED];
 	/* 1: the next worker runs a process group; then that group's id */
-	_Atomic int sleeper;
-	_Atomic int escapee; /* a process of that group that left it by setsid */
+	_Atomic int runs; /* 1: the next worker runs the command */
 	_Atomic int burials_open;
 	_Atomic int takes; /* 1: the next worker that is told of a burial takes it, and
 			      keeps it */
@@ -69,12 +70,16 @@ struct script {
 	_Atomic int drain_ms;
 };
 
+/* what the command writes its processes' numbers to */
+enum pid_file { PID_LEADER = 0, PID_ESCAPEE, PID_FILES };
+
 struct node {
 	struct script *script;
 	pid_t pid;
 	int all_gone_fd; /* readable when every process of the node has ended */
 	char node_more[100], listen[300]; /* parts of its configuration */
 	char dir[64], socket[128], pid_file[128], config[128], log[128];
+	char pids[PID_FILES][128];
 };
 
 static struct script *script; /* in the node's processes */
@@ -82,26 +87,23 @@ static struct script *script; /* in the node's processes */
 /* ---- the scripted worker ------------------------------------------------------------
  */
 
-/* a leader, a grandchild in its group, and one that left it */
+/* the command of the configuration: a leader, a child in its group, and one that left
+ * it */
 static void
-run_a_group(struct score_slot *slot)
+run_a_group(const struct worker_env *env)
 {
-	pid_t pid = fork();
+	struct err err;
+	struct loop *loop = loop_create(&err);
+	struct launcher *launcher = launcher_create(loop, env->door, &err);
+	struct commands *commands = commands_create(env->settings, &err);
+	char *no_env[] = {NULL};
+	struct launch_spec spec =
+	    *commands_of(commands, TAILQ_FIRST(&env->settings->types));
 
-	if (pid == 0) {
-		setpgid(0, 0);
-		if (fork() != 0 && fork() == 0) {
-			if (fork() != 0)
-				_exit(0);
-			setsid();
-			atomic_store(&script->escapee, getpid());
-		}
-		for (;;)
-			pause();
-	}
-	setpgid(pid, pid);
-	atomic_store(&slot->groups[5], pid);
-	atomic_store(&script->sleeper, pid);
+	spec.env = no_env;
+	/* (it lives as long as we do, and nobody listens) */
+	if (launch(launcher, &spec, NULL, NULL, &err) == NULL)
+		abort();
 }
 
 static void
@@ -144,12 +146,16 @@ scripted_worker(const struct worker_env *env)
 		return 3;
 	if (how == HOPELESS)
 		return WORKER_EXIT_CONFIG;
+	/* two workers start at a time: the first to come takes the word, and no other
+	 */
 	if (how == LOST_ONCE) {
-		atomic_store(&script->behaviour, SERVE);
-		return WORKER_EXIT_LOST;
+		int lost = LOST_ONCE;
+
+		if (atomic_compare_exchange_strong(&script->behaviour, &lost, SERVE))
+			return WORKER_EXIT_LOST;
 	}
-	if (atomic_compare_exchange_strong(&script->sleeper, &one, 0))
-		run_a_group(slot);
+	if (atomic_compare_exchange_strong(&script->runs, &one, 0))
+		run_a_group(env);
 	random_bytes(id.b, sizeof(id.b));
 	score_set_uuid(slot->incarnation, &id);
 	score_add(slot, SCORE_tasks_claimed_total, 10);
@@ -234,8 +240,12 @@ write_config(const struct node *n, const char *more)
 	    "[node]\nworkers = 2\ndrain_delay = 0\nshutdown_timeout = "
 	    "1\nhang_timeout = 2\n"
 	    "pid_file = %s\ncontrol_socket = %s\n"
-	    "%s\n[listen]\n%s\n[log]\nfile = %s\nlevel = debug\n%s",
-	    n->pid_file, n->socket, n->node_more, n->listen, n->log, more);
+	    "%s\n[listen]\n%s\n[log]\nfile = %s\nlevel = debug\n"
+	    "[type:group]\ncommand = /bin/sh -c \"setsid sh -c\n"
+	    "  'echo $$ >%s&& exec sleep 1000' &\n"
+	    "  sleep 1000 & echo $$ >%s&& wait\"\n%s",
+	    n->pid_file, n->socket, n->node_more, n->listen, n->log,
+	    n->pids[PID_ESCAPEE], n->pids[PID_LEADER], more);
 	assert_int_equal(fclose(f), 0);
 }
 
@@ -299,6 +309,8 @@ setup(void **state)
 	snprintf(n->pid_file, sizeof(n->pid_file), "%s/pid", n->dir);
 	snprintf(n->config, sizeof(n->config), "%s/conf", n->dir);
 	snprintf(n->log, sizeof(n->log), "%s/log", n->dir);
+	snprintf(n->pids[PID_LEADER], sizeof(n->pids[0]), "%s/leader", n->dir);
+	snprintf(n->pids[PID_ESCAPEE], sizeof(n->pids[0]), "%s/escapee", n->dir);
 	strcpy(n->listen, "applications = 127.0.0.1:0\ndevelopers = 127.0.0.1:0");
 	n->all_gone_fd = -1;
 	*state = n;
@@ -315,11 +327,6 @@ teardown(void **state)
 		kill(n->pid, SIGKILL);
 		waitpid(n->pid, NULL, 0);
 	}
-	/* (of a master that got KILL nobody can expect that it ends these) */
-	if (n->pid > 0 && atomic_load(&n->script->sleeper) > 1)
-		kill(-atomic_load(&n->script->sleeper), SIGKILL);
-	if (n->pid > 0 && atomic_load(&n->script->escapee) > 1)
-		kill(atomic_load(&n->script->escapee), SIGKILL);
 	/* whatever happened, nobody else outlives the node */
 	if (n->all_gone_fd != -1) {
 		assert_int_equal(poll(&pfd, 1, PATIENCE_MS), 1);
@@ -329,6 +336,8 @@ teardown(void **state)
 	unlink(n->socket);
 	unlink(n->pid_file);
 	unlink(n->log);
+	for (int i = 0; i < PID_FILES; i++)
+		unlink(n->pids[i]);
 	rmdir(n->dir);
 	munmap(n->script, sizeof(*n->script));
 	free(n);
@@ -410,6 +419,20 @@ start(struct node *n)
 }
 
 static int
+read_pid(const struct node *n, enum pid_file which)
+{
+	FILE *f = fopen(n->pids[which], "r");
+	int pid = 0;
+
+	if (f == NULL)
+		return 0;
+	if (fscanf(f, "%d", &pid) != 1)
+		pid = 0;
+	fclose(f);
+	return pid;
+}
+
+static int
 exit_status(struct node *n)
 {
 	int status = 0;
@@ -464,9 +487,10 @@ starts_answers_and_stops(void **state)
 	    status_says(n, "\"audience\":\"applications\",\"address\":\"127.0.0.1:"));
 	assert_non_null(strstr(ask(n, "table"), "LAST ENDED"));
 	assert_non_null(strstr(ask(n, "nonsense"), "unknown command"));
-	/* the log, two listeners, the order socket: nothing of the master's own */
+	/* the log, two listeners, the order socket, the door: nothing of the master's
+	 * own */
 	assert_int_equal(
-	    atomic_load(&n->script->fds_open), atomic_load(&n->script->fds_before) + 4);
+	    atomic_load(&n->script->fds_open), atomic_load(&n->script->fds_before) + 5);
 	stop(n);
 	assert_int_equal(atomic_load(&n->script->orders[WORKER_TERM]), 2);
 	assert_int_equal(access(n->pid_file, F_OK), -1);
@@ -480,10 +504,9 @@ a_killed_worker_is_buried_and_replaced_at_once(void **state)
 	int victim, group;
 	int64_t killed_ms;
 
-	atomic_store(&n->script->sleeper, 1);
+	atomic_store(&n->script->runs, 1);
 	start(n);
-	group = atomic_load(&n->script->sleeper);
-	assert_true(group > 1);
+	wait_until(n, (group = read_pid(n, PID_LEADER)) > 1);
 	/* the one that runs the group: the other may be it, so look at both */
 	for (int i = 0; i < 2; i++) {
 		victim = ready_pid(n, i);
@@ -492,8 +515,10 @@ a_killed_worker_is_buried_and_replaced_at_once(void **state)
 		wait_until(n, ready_pid(n, i) != victim);
 		assert_true(clock_mono_ms() - killed_ms < 1000);
 	}
-	wait_until(n, kill(-group, 0) == -1 && errno == ESRCH);
 	wait_until(n, atomic_load(&n->script->burials_open) == 2);
+	/* no burial before all that it ran was dead */
+	assert_int_equal(kill(-group, 0), -1);
+	assert_int_equal(errno, ESRCH);
 	wait_until(n, atomic_load(&n->script->orders[WORKER_BURY]) >= 1);
 	wait_until(n, atomic_load(&n->script->retired_claims) == 20);
 	assert_true(status_says(n, "\"last_reason\":\"killed by signal 9 (SIGKILL)\""));
@@ -535,13 +560,55 @@ who_left_its_group_is_killed_too(void **state)
 	struct node *n = *state;
 	int escapee;
 
-	atomic_store(&n->script->sleeper, 1);
+	atomic_store(&n->script->runs, 1);
 	start(n);
-	wait_until(n, atomic_load(&n->script->escapee) != 0);
-	escapee = atomic_load(&n->script->escapee);
+	wait_until(n, (escapee = read_pid(n, PID_ESCAPEE)) > 1);
 	kill(ready_pid(n, 0), SIGKILL);
 	kill(ready_pid(n, 1), SIGKILL);
 	wait_until(n, is_gone(escapee));
+	stop(n);
+}
+
+static int
+spawner_pid(const struct node *n)
+{
+	const char *at = strstr(ask(n, "status"), "\"helper\":\"spawner\",\"pid\":");
+	int pid = 0;
+
+	if (at == NULL || sscanf(strchr(at, ',') + 1, "\"pid\":%d", &pid) != 1)
+		return 0;
+	return pid;
+}
+
+static void
+a_killed_spawner_takes_its_commands_along_and_is_replaced(void **state)
+{
+	struct node *n = *state;
+	int spawner, leader, escapee, worker;
+
+	atomic_store(&n->script->runs, 1);
+	start(n);
+	wait_until(n, (escapee = read_pid(n, PID_ESCAPEE)) > 1);
+	wait_until(n, (leader = read_pid(n, PID_LEADER)) > 1);
+	spawner = spawner_pid(n);
+	assert_true(spawner > 1);
+	worker = ready_pid(n, 0);
+	kill(spawner, SIGKILL);
+	wait_until(n, is_gone(escapee) && is_gone(leader));
+	wait_until(n, spawner_pid(n) > 1 && spawner_pid(n) != spawner);
+	/* who asked for nothing is not bothered */
+	assert_int_equal(ready_pid(n, 0), worker);
+	/* one that hangs is killed, and replaced too */
+	spawner = spawner_pid(n);
+	wait_until(n, status_says(n, "\"helper\":\"spawner\"") &&
+			  strstr(ask(n, "status"), "\"state\":\"ready\"") != NULL);
+	kill(spawner, SIGSTOP);
+	wait_until(n, spawner_pid(n) > 1 && spawner_pid(n) != spawner);
+	assert_true(log_says(n, "helper does not respond, killing it"));
+	/* and a worker that dies without its spawner is buried as well */
+	kill(spawner_pid(n), SIGKILL);
+	kill(worker, SIGKILL);
+	wait_until(n, atomic_load(&n->script->burials_open) == 1);
 	stop(n);
 }
 
@@ -726,7 +793,7 @@ a_bad_file_changes_nothing(void **state)
 	kill(n->pid, SIGHUP);
 	wait_until(n, status_says(n, "\"reload_failures\":1"));
 	assert_true(log_says(n, "reload refused, nothing changed"));
-	assert_true(log_says(n, "line 16")); /* the line */
+	assert_true(log_says(n, "line 20")); /* the line */
 	assert_int_equal(atomic_load(&n->script->starts), 2);
 	assert_true(status_says(n, "\"generation\":1"));
 	/* an address that cannot be had is as bad, and gives back what was bound before
@@ -970,6 +1037,7 @@ main(void)
 	    T(a_killed_worker_is_buried_and_replaced_at_once),
 	    T(an_idle_client_of_the_control_socket_is_given_up),
 	    T(who_left_its_group_is_killed_too),
+	    T(a_killed_spawner_takes_its_commands_along_and_is_replaced),
 	    T(a_burial_is_opened_again_when_its_taker_dies),
 	    T(no_storm_kills_the_master),
 	    T(a_crash_loop_is_slowed_down_and_ends_when_the_cause_does),

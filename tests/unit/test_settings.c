@@ -59,6 +59,8 @@ named_sections_make_types_and_queues(void **state)
 	assert_string_equal(t->command, "/usr/bin/wc -w");
 	assert_int_equal(t->timeout_ms, 60000);
 	assert_int_equal(t->concurrency, 4);
+	assert_int_equal(t->handler, HANDLER_EXEC);
+	assert_string_equal(handler_kind_name(HANDLER_STREAM), "stream");
 	assert_string_equal(TAILQ_FIRST(&s->queues)->queue, "mail");
 	assert_int_equal(TAILQ_FIRST(&s->queues)->priority, 3);
 	settings_free(s);
@@ -98,8 +100,29 @@ what_does_not_fit_is_refused_with_its_name(void **state)
 	    {"[type:x]\ncommand = /bin/sh -c \"open\n", "type:x.command"},
 	    {"[type:x]\ncommand = /bin/true\ndirectory = tmp\n", "type:x.directory"},
 	    {"[type:x]\ncommand = /bin/true\nenvironment = NOVALUE\n", "NAME=VALUE"},
+	    {"[type:x]\ncommand = /bin/true\ngroup = nogroup\n", "needs type:x.user"},
+	    {"[type:x]\ncommand = /bin/true\nmax_open_files = 15\n", "16 at least"},
+	    {"[type:x]\ncommand = /bin/true\nnice = 20\n", "nice"},
+	    {"[type:x]\ncommand = /bin/true\nallow_read = etc\n", "'etc'"},
+	    {"[type:x]\ncommand = /bin/true\nallow_write = \"/a\n", "allow_write"},
+	    {"[type:x]\ncommand = /bin/true\nseccomp = strict\n", "no-network"},
+	    {"[node]\ntemporary = tmp\n", "node.temporary"},
 	    {"[type:shoal.noop]\ncommand = /bin/true\n", "built in"},
 	    {"[type:a b]\ncommand = /bin/true\n", "name"},
+	    {"[type:x]\nhandler = stream\n", "a type that is stream needs a command"},
+	    {"[type:x]\nhandler = strem\ncommand = /bin/true\n", "stream"},
+	    {"[type:x]\nhandler = stream\ncommand = /bin/true\nchildren = 0\n",
+		"children"},
+	    {"[type:x]\nhandler = stream\ncommand = /bin/true\nhang_timeout = 999ms\n",
+		"type:x.hang_timeout"},
+	    {"[type:x]\nhandler = stream\ncommand = /bin/true\nrecycle_memory = 1KiB\n",
+		"type:x.recycle_memory"},
+	    {"[type:a]\nhandler = stream\ncommand = /bin/true\nchildren = 64\n"
+	     "[type:b]\nhandler = stream\ncommand = /bin/true\nchildren = 64\n"
+	     "[type:c]\nhandler = stream\ncommand = /bin/true\nchildren = 64\n"
+	     "[type:d]\nhandler = stream\ncommand = /bin/true\nchildren = 64\n"
+	     "[type:e]\nhandler = stream\ncommand = /bin/true\n",
+		"256"},
 	    {"[tasks]\nkeep_finished = 59s\n", "tasks.keep_finished"},
 	    {"[tasks]\nkeep_failed = 1s\n", "tasks.keep_failed"},
 	    {"[tasks]\nkeep_failed = 3651d\n", "keep_failed"},

@@ -5,7 +5,7 @@
  * Lists are parsed once, when settings are checked and when a worker starts; a question
  * is a walk along the list.  What is no numeric address is in no network.
  */
-#include "model/cidr.h"
+#include "base/cidr.h"
 
 #include <arpa/inet.h>
 #include <string.h>
@@ -42,8 +42,8 @@ prefix_equal(const uint8_t *a, const uint8_t *b, unsigned bits)
 	return rest == 0 || ((a[whole] ^ b[whole]) & (0xff00 >> rest) & 0xff) == 0;
 }
 
-static int
-network_parse(const char *text, struct cidr *out, struct err *err)
+int
+cidr_parse(const char *text, struct cidr *out, struct err *err)
 {
 	char address[TEXT_SIZE];
 	const char *slash = strchr(text, '/');
@@ -90,7 +90,7 @@ cidr_list_parse(const char *text, struct cidr_list *list, struct err *err)
 		word = str_trim(word);
 		if (*word == '\0')
 			continue;
-		if (network_parse(word, &c, err) != 0)
+		if (cidr_parse(word, &c, err) != 0)
 			goto fail;
 		grown = mem_resize(made.at, made.count + 1, sizeof(*made.at));
 		if (grown == NULL) {
@@ -118,21 +118,29 @@ cidr_list_fini(struct cidr_list *list)
 }
 
 bool
+cidr_has(const struct cidr *c, const uint8_t *address, bool v6)
+{
+	if (v6 && memcmp(address, mapped, sizeof(mapped)) == 0) {
+		address += sizeof(mapped);
+		v6 = false;
+	}
+	return c->v6 == v6 && prefix_equal(c->addr, address, c->bits);
+}
+
+bool
+cidr_list_has_bytes(const struct cidr_list *list, const uint8_t *address, bool v6)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		if (cidr_has(&list->at[i], address, v6))
+			return true;
+	}
+	return false;
+}
+
+bool
 cidr_list_has(const struct cidr_list *list, const char *address)
 {
 	struct cidr a;
 
-	if (!address_parse(address, &a))
-		return false;
-	if (a.v6 && memcmp(a.addr, mapped, sizeof(mapped)) == 0) {
-		memmove(a.addr, a.addr + sizeof(mapped), 4);
-		a.v6 = false;
-	}
-	for (size_t i = 0; i < list->count; i++) {
-		const struct cidr *c = &list->at[i];
-
-		if (c->v6 == a.v6 && prefix_equal(c->addr, a.addr, c->bits))
-			return true;
-	}
-	return false;
+	return address_parse(address, &a) && cidr_list_has_bytes(list, a.addr, a.v6);
 }

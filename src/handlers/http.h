@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * http.h - tasks run by servers that the operator listed: each attempt is one POST.
+ *
+ * The URL is the type's, never a request's.  The body is the payload, and beside the
+ * type's own headers go
+ *
+ *     content-type        application/json
+ *     webhook-id          the task's id, the same in all attempts
+ *     webhook-timestamp   seconds since 1970, by PostgreSQL's clock
+ *     webhook-signature   by the type's secrets (Standard Webhooks), if it has any
+ *     shoal-task-id  shoal-type  shoal-attempt  shoal-fence
+ *     shoal-deadline      when the attempt will be ended (RFC 3339)
+ *
+ * 2xx: the answer's body is the result, as JSON if it is JSON, else as a string.  408,
+ * 425, 429, 5xx and faults of the network: tried again, not before Retry-After if the
+ * answer has one.  410: failed, and the endpoint is left alone for GONE_MS.  Any other
+ * status: failed for good.  The answer's first 4 KiB are the message.
+ *
+ * An endpoint is a type's URL.  One that fails again and again is left alone by its
+ * breaker (breaker.h): meanwhile the type has no places here, so that its tasks stay
+ * queued, and what this worker has of it is given back at no cost.  At one server
+ * (scheme, host and port) go at most egress.per_destination requests of this worker at
+ * a time; the others wait.
+ */
+#ifndef HANDLERS_HTTP_H
+#define HANDLERS_HTTP_H
+
+#include "engine/handler.h"
+#include "event/loop.h"
+#include "event/resolve.h"
+#include "model/scoreboard.h"
+
+struct http;
+
+/* all borrowed for life; costs next to nothing while no type is of this kind */
+struct http *http_create(struct loop *l, struct resolver *rv,
+    const struct settings *settings, struct score_slot *slot,
+    struct err *err) ATTR_CHECK;
+/* requests under way are dropped; the engine must be gone before */
+void http_free(struct http *h);
+struct handler http_handler(struct http *h);
+
+/* how long Retry-After wants us to wait, in ms; -1: it says nothing that we understand;
+ * at least 1 s and at most a day */
+int64_t http_retry_after_ms(const char *value, int64_t now_us);
+
+#endif
