@@ -12,6 +12,7 @@ import sys
 
 import pytest
 from shoaltest import apps, process
+from shoaltest.client import Client
 from shoaltest.node import program_env
 
 CLIENTS = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../clients"))
@@ -55,6 +56,33 @@ def test_the_libraries_keep_what_their_readmes_promise(cluster, db):
     for name, run in runs.items():
         done = re.search(r"^Ran (\d+) tests|^# pass (\d+)", said[name], re.M)
         assert run.returncode == 0 and done and int(done.group(1) or done.group(2)) >= 12, said[name]
+
+
+def test_a_worker_is_a_child_of_a_node_as_it_stands(cluster, db, nodedir):
+    """The programs of the READMEs, which lease when they are started by hand."""
+    if NODE is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("missing: node")
+    settings = {}
+    for library, program, command, environment in (
+            ("python", "worker.py", "/usr/bin/python3", "PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=%s/python" % CLIENTS),
+            ("node", "worker.mjs", NODE, "")):
+        with open(os.path.join(CLIENTS, library, "README.md"), encoding="utf-8") as f:
+            text = re.search(r"```\w+\n(?:#|//) %s\n(.*?)```" % re.escape(program), f.read(), re.DOTALL).group(1)
+        with open(os.path.join(nodedir, program), "w", encoding="utf-8") as f:
+            f.write(text.replace('"greet"', '"%s"' % library))
+        settings["type:%s.handler" % library] = "stream"
+        settings["type:%s.command" % library] = "%s %s/%s" % (command, nodedir, program)
+        settings["type:%s.environment" % library] = environment
+    os.mkdir(os.path.join(nodedir, "node_modules"))
+    os.symlink(os.path.join(CLIENTS, "node"), os.path.join(nodedir, "node_modules/shoal"))
+    node = cluster(1, settings=settings)[0]
+    client = Client(node.url, apps.make_key(db, "test"))
+    made = client.batch([{"type": t, "payload": {"name": str(n)}} for n in range(50) for t in ("python", "node")])
+    assert [client.wait(t["id"])["result"] for t in made] == ["Hello, %d!" % (n // 2) for n in range(100)]
+    for library, code, words in (("python", "KeyError", "in greet"), ("node", "TypeError", "worker.mjs")):
+        failed = client.run(library, {} if library == "python" else None, max_attempts=1)
+        assert failed["state"] == "failed" and failed["error"]["code"] == code
+        assert words in failed["error"]["message"]
 
 
 def test_both_have_the_version_of_the_program():
