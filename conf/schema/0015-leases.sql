@@ -273,7 +273,7 @@ BEGIN
 		CONTINUE WHEN ids IS NULL;
 		slot := base;
 		FOR c IN SELECT k.* FROM shoal.claim_tasks(p_me, p_batch,
-				array_fill(p_apps[n], ARRAY[array_length(ids, 1)]), ids, types) k
+				array_fill(p_apps[n], ARRAY[array_length(ids, 1)]), ids, types, true) k
 			   JOIN unnest(ids) WITH ORDINALITY AS o (id, place) ON o.id = k.id ORDER BY o.place LOOP
 			slot := slot + 1;
 			lease := p_leases[slot];

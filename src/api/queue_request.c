@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/str.h"
 #include "base/units.h"
+#include "model/names.h"
 #include "model/rate.h"
 
 #define DAY_MS	    (86400LL * 1000)
@@ -152,6 +153,16 @@ read_keep_failed(const struct jspan *value, struct queue_settings_row *to)
 	return read_keep(value, &to->keep_failed_ms);
 }
 
+static bool
+read_pool(const struct jspan *value, struct queue_settings_row *to)
+{
+	size_t len;
+
+	return value->kind == JSON_STRING &&
+	       jspan_string(value, to->pool, sizeof(to->pool), &len, NULL) == 0 &&
+	       name_check("pool", to->pool, len, NULL) == 0;
+}
+
 #define KEEP_RULE                                                                      \
 	"it must be a duration such as \"12h\", at least 1min, 0 for ever, or null "   \
 	"for "                                                                         \
@@ -177,6 +188,9 @@ static const struct setting {
 	"it must be a whole number from 0 to 9, or null"},
     {"keep_finished", QUEUE_KEEP_FINISHED, read_keep_finished, KEEP_RULE},
     {"keep_failed", QUEUE_KEEP_FAILED, read_keep_failed, KEEP_RULE},
+    {"pool", QUEUE_POOL, read_pool,
+	"it must be a name of 1 to 64 letters, digits and . _ - : / that begins with a "
+	"letter or a digit, or null for the nodes' setting"},
 };
 
 static int
@@ -367,6 +381,8 @@ queue_json(struct jsonw *w, const struct queue_detail_row *q)
 	else
 		jsonw_null(w);
 	queue_settings_json(w, &q->settings);
+	jsonw_key(w, "pool");
+	jsonw_string(w, q->pool);
 	put_time(w, "created_at", q->created_us);
 	jsonw_end(w);
 }

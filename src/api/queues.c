@@ -191,7 +191,7 @@ change_failed(struct call *c, const struct pgerr *pe)
 
 	if (str_eq(pe->sqlstate, "54000")) {
 		(void)refuse(&why, 422, "too_many_names",
-		    "The queue was not made: %.300s.", pe->text);
+		    "Nothing was changed: %.300s.", pe->text);
 		call_refuse(c, &why);
 	} else if (pe->class == PGERR_LOST) {
 		err_set(&err, ERR_TIMEOUT, "%s", pe->text);

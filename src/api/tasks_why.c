@@ -308,6 +308,49 @@ tell_not_served(const struct why_row *r, struct jsonw *w)
 	jsonw_member_string(w, "type", r->type);
 }
 
+static bool
+pool_is_not_served(const struct why_row *r)
+{
+	return waits(r) && !r->pool_served;
+}
+
+static void
+say_pool_not_served(const struct why_row *r, char *to, size_t size)
+{
+	snprintf(to, size,
+	    "No node serves its pool, %s: its queue, %s, has to be moved to another "
+	    "one, "
+	    "or %s to be named in a node's node.pools.",
+	    r->pool, r->queue, r->pool);
+}
+
+static void
+tell_pool(const struct why_row *r, struct jsonw *w)
+{
+	jsonw_member_string(w, "queue", r->queue);
+	jsonw_member_string(w, "pool", r->pool);
+}
+
+static bool
+is_not_served_there(const struct why_row *r)
+{
+	return waits(r) && r->served && r->pool_served && !r->served_in_pool;
+}
+
+static void
+say_not_served_there(const struct why_row *r, char *to, size_t size)
+{
+	snprintf(to, size, "No node of its pool, %s, serves its type, %s.", r->pool,
+	    r->type);
+}
+
+static void
+tell_not_served_there(const struct why_row *r, struct jsonw *w)
+{
+	jsonw_member_string(w, "type", r->type);
+	jsonw_member_string(w, "pool", r->pool);
+}
+
 /* ---------------------------------------------------------------- limits */
 
 static bool
@@ -512,7 +555,9 @@ static const struct reason {
     {"concurrency_key", waits_for_key, say_key, tell_key},
     {"resting", is_resting, say_resting, tell_resting},
     {"scheduled", is_scheduled, say_scheduled, tell_scheduled},
+    {"pool_not_served", pool_is_not_served, say_pool_not_served, tell_pool},
     {"not_served", is_not_served, say_not_served, tell_not_served},
+    {"not_served", is_not_served_there, say_not_served_there, tell_not_served_there},
     {"limited", queue_is_full, say_queue_full, tell_queue_full},
     {"limited", type_is_full, say_type_full, tell_type_full},
     {"limited", queue_is_too_fast, say_queue_too_fast, tell_queue_too_fast},

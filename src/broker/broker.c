@@ -3,9 +3,10 @@
  * broker.c - Redis as Shoal uses it: pops, pushes, acknowledgements, channels; see
  * broker.h.
  *
- * The blocking pop holds its connection hostage, so commands have another.  A health
- * ping runs on the command connection; when it fails, or any of the two closes, both
- * are closed, since they lead to the same server and a half-dead pair pops ids that it
+ * A blocking pop holds its connection hostage, so each list that is served has one of
+ * its own, and commands have another: no list is heard of later than another.  A health
+ * ping runs on the command connection; when it fails, or any of these closes, all are
+ * closed, since they lead to the same server and a half-dead set pops ids that it
  * cannot acknowledge.
  *
  * After each reconnect the worker's own processing list is read: an id whose pop was
@@ -55,13 +56,41 @@ broker_key(
 	snprintf(key, KEY_MAX, "shoal:%s:%s%s", b->settings->cluster_name, what, rest);
 }
 
-static struct rconn *
-open_lane(struct broker *b, enum broker_lane lane, struct err *err)
+const char *
+broker_list_key(const struct broker *b, int list, char buf[KEY_MAX])
 {
-	static const char *const names[LANE_COUNT] = {"command", "pop", "channels"};
+	char name[LIST_NAME_SIZE];
+
+	if (list == LIST_MAIN)
+		return b->k_dispatch;
+	pools_list_name(b->pools, list, name);
+	broker_key(b, buf, name, "");
+	return buf;
+}
+
+static struct served_list *
+served(const struct broker *b, int list)
+{
+	for (size_t i = 0; i < b->served_count; i++) {
+		if (b->served[i].list == list)
+			return (struct served_list *)&b->served[i];
+	}
+	return NULL;
+}
+
+static struct rconn *
+pop_lane(const struct broker *b, const struct served_list *sl)
+{
+	return b->lanes[LANE_POP + (size_t)(sl - b->served)];
+}
+
+static struct rconn *
+open_lane(struct broker *b, size_t lane, struct err *err)
+{
+	static const char *const names[] = {"command", "channels", "pop"};
 	const struct settings *s = b->settings;
 	struct rconn_opts opts = {
-	    .name = names[lane],
+	    .name = names[lane < LANE_POP ? lane : LANE_POP],
 	    .host = b->url.host,
 	    .port = b->url.port,
 	    .username =
@@ -69,7 +98,7 @@ open_lane(struct broker *b, enum broker_lane lane, struct err *err)
 	    .password =
 		s->redis_password[0] != '\0' ? s->redis_password : b->url.password,
 	    .database = b->url.database,
-	    .ping_ms = lane == LANE_POP ? 0 : PING_MS,
+	    .ping_ms = lane >= LANE_POP ? 0 : PING_MS,
 	    .max_waiting = 50000,
 	    .state_cb = on_state,
 	    .message_cb = on_message,
@@ -95,6 +124,7 @@ broker_create(struct loop *l, struct resolver *rv, const struct broker_opts *opt
 	b->events = opts->events;
 	b->arg = opts->arg;
 	b->owner = opts->owner;
+	b->pools = opts->pools;
 	owner_text(&b->owner, b->owner_name);
 	broker_key(b, b->k_epoch, "epoch", "");
 	broker_key(b, b->k_beat, "beat", "");
@@ -105,6 +135,17 @@ broker_create(struct loop *l, struct resolver *rv, const struct broker_opts *opt
 	broker_key(b, b->k_ctl, "ctl", "");
 	broker_key(b, b->k_done, "done:", b->owner_name);
 	broker_key(b, b->k_feed, "feed", "");
+	for (size_t i = 0; i < LISTS_MOST; i++)
+		b->lists[i].broker = b;
+	for (size_t i = 0; i < opts->served_count && i < SERVED_MOST; i++) {
+		struct served_list *sl = &b->served[b->served_count++];
+		char key[KEY_MAX];
+
+		sl->broker = b;
+		sl->list = opts->served[i];
+		str_copy(sl->key, sizeof(sl->key), broker_list_key(b, sl->list, key));
+	}
+	b->lane_count = LANE_POP + b->served_count;
 	if (redisurl_parse(b->settings->redis_url, &b->url, err) != 0)
 		goto fail;
 	b->judge_timer = loop_timer_create(l, judge, b);
@@ -114,8 +155,8 @@ broker_create(struct loop *l, struct resolver *rv, const struct broker_opts *opt
 		err_set(err, ERR_NOMEM, "broker");
 		goto fail;
 	}
-	for (int i = 0; i < LANE_COUNT; i++) {
-		b->lanes[i] = open_lane(b, (enum broker_lane)i, err);
+	for (size_t i = 0; i < b->lane_count; i++) {
+		b->lanes[i] = open_lane(b, i, err);
 		if (b->lanes[i] == NULL)
 			goto fail;
 	}
@@ -136,7 +177,7 @@ broker_free(struct broker *b)
 		return;
 	b->up = false; /* callbacks run from inside the free: they must find nothing to
 			  send on */
-	for (int i = 0; i < LANE_COUNT; i++) {
+	for (size_t i = 0; i < b->lane_count; i++) {
 		struct rconn *rc = b->lanes[i];
 
 		b->lanes[i] = NULL;
@@ -156,31 +197,49 @@ broker_is_up(const struct broker *b)
 }
 
 int64_t
-broker_last_length(const struct broker *b)
+broker_last_length(const struct broker *b, int list)
 {
-	return b->length;
+	return b->lists[list].length;
 }
 
 /* ---------------------------------------------------------------- up and down */
 
 static bool
-lane_up(const struct broker *b, enum broker_lane lane)
+lane_up(const struct broker *b, size_t lane)
 {
 	return b->lanes[lane] != NULL && rconn_is_up(b->lanes[lane]);
 }
 
+/* all that pops, or nothing pops any more */
+static bool
+may_pop(const struct broker *b)
+{
+	bool up = true;
+
+	for (size_t i = LANE_POP; i < b->lane_count && !b->stopped; i++)
+		up = up && lane_up(b, i);
+	return up;
+}
+
 /* sends a command that nobody waits for; what is lost is repaired by the feeder */
 static void
-tell(struct broker *b, rconn_reply_cb *cb, int argc, const char *const argv[],
-    const size_t lens[])
+tell_of(struct broker *b, rconn_reply_cb *cb, void *arg, int argc,
+    const char *const argv[], const size_t lens[])
 {
 	struct err err = ERR_INIT;
 
 	if (!b->up)
 		return;
-	if (rconn_command(b->lanes[LANE_COMMAND], cb, b, &err, argc, argv, lens) != 0)
+	if (rconn_command(b->lanes[LANE_COMMAND], cb, arg, &err, argc, argv, lens) != 0)
 		log_debug(NULL, "redis command left out", "command=%s reason=\"%s\"",
 		    argv[0], err.text);
+}
+
+static void
+tell(struct broker *b, rconn_reply_cb *cb, int argc, const char *const argv[],
+    const size_t lens[])
+{
+	tell_of(b, cb, b, argc, argv, lens);
 }
 
 static void
@@ -216,7 +275,7 @@ on_own_list(
 		const struct redisReply *r = reply->element[i - 1];
 
 		if (r->type == REDIS_REPLY_STRING &&
-		    elem_parse(r->str, (size_t)r->len, &e) == 0)
+		    elem_parse(b->pools, r->str, (size_t)r->len, &e) == 0)
 			take(b, &e);
 	}
 }
@@ -266,7 +325,7 @@ on_epoch(
 		return;
 	}
 	b->judged = true;
-	if (lane_up(b, LANE_POP) || b->stopped) {
+	if (may_pop(b)) {
 		const char *argv[] = {"LRANGE", b->k_proc, "0", "-1"};
 
 		set_up(b, true, NULL);
@@ -282,8 +341,7 @@ judge(void *arg)
 	const char *argv[] = {"GET", b->k_epoch};
 	struct err err = ERR_INIT;
 
-	if (b->database_known && lane_up(b, LANE_COMMAND) &&
-	    (lane_up(b, LANE_POP) || b->stopped) &&
+	if (b->database_known && lane_up(b, LANE_COMMAND) && may_pop(b) &&
 	    rconn_command(b->lanes[LANE_COMMAND], on_epoch, b, &err, 2, argv, NULL) !=
 		0)
 		log_debug(NULL, "redis epoch not asked", "reason=\"%s\"", err.text);
@@ -302,10 +360,9 @@ on_state(struct rconn *rc, bool up, const struct err *err, void *arg)
 	}
 	b->judged = false;
 	set_up(b, false, err);
-	/* one of the two is gone: so must be the other */
-	for (int i = LANE_COMMAND; i <= LANE_POP; i++) {
-		if (b->lanes[i] != NULL && b->lanes[i] != rc &&
-		    rconn_is_up(b->lanes[i]))
+	/* one of them is gone: so must be the others */
+	for (size_t i = 0; i < b->lane_count; i++) {
+		if (i != LANE_CHANNELS && b->lanes[i] != rc && lane_up(b, i))
 			rconn_close(b->lanes[i], "the sister connection was lost");
 	}
 }
@@ -321,7 +378,7 @@ broker_set_database(struct broker *b, const struct uuid *database_id)
 void
 broker_close(struct broker *b, const char *reason)
 {
-	for (int i = 0; i < LANE_COUNT; i++) {
+	for (size_t i = 0; i < b->lane_count; i++) {
 		if (b->lanes[i] != NULL)
 			rconn_close(b->lanes[i], reason);
 	}
@@ -344,8 +401,9 @@ log_refused(struct broker *b, const char *what, const char *reason)
 
 /* garbage is removed from where the pop has put it; returns whether an id came */
 static bool
-take_popped(struct broker *b, const struct redisReply *reply)
+take_popped(struct served_list *sl, const struct redisReply *reply)
 {
+	struct broker *b = sl->broker;
 	struct elem e;
 	char shown[80];
 
@@ -354,7 +412,7 @@ take_popped(struct broker *b, const struct redisReply *reply)
 		if (strncmp(reply->str, "WRONGTYPE", 9) == 0) {
 			/* our own keys, made unusable by someone: their ids are
 			 * repairable */
-			const char *argv[] = {"DEL", b->k_dispatch, b->k_proc};
+			const char *argv[] = {"DEL", sl->key, b->k_proc};
 
 			tell(b, NULL, 3, argv, NULL);
 		}
@@ -363,7 +421,8 @@ take_popped(struct broker *b, const struct redisReply *reply)
 	}
 	if (reply->type != REDIS_REPLY_STRING)
 		return false;
-	if (elem_parse(reply->str, (size_t)reply->len, &e) != 0) {
+	if (elem_parse(b->pools, reply->str, (size_t)reply->len, &e) != 0 ||
+	    e.list != sl->list) {
 		const char *argv[] = {"LREM", b->k_proc, "1", reply->str};
 		size_t lens[] = {4, strlen(b->k_proc), 1, (size_t)reply->len};
 
@@ -381,109 +440,122 @@ static void
 on_wait(
     struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
 {
-	struct broker *b = arg;
+	struct served_list *sl = arg;
+	struct broker *b = sl->broker;
 
 	(void)rc;
-	b->waiting = false;
+	sl->waiting = false;
 	if (err == NULL)
-		take_popped(b, reply);
-	b->events->wait_ended(b->arg);
+		take_popped(sl, reply);
+	b->events->wait_ended(sl->list, b->arg);
 }
 
 int
-broker_pop_wait(struct broker *b, struct err *err)
+broker_pop_wait(struct broker *b, int list, struct err *err)
 {
-	const char *argv[] = {POP_WAIT, b->k_dispatch, b->k_proc, POP_WAIT_S};
+	struct served_list *sl = served(b, list);
 
-	if (!b->up || b->stopped)
+	if (!b->up || b->stopped || sl == NULL)
 		return err_set(err, ERR_CLOSED, "redis is away");
-	if (b->waiting)
+	if (sl->waiting)
 		return err_set(err, ERR_CONFLICT, "a pop is under way");
-	if (rconn_command_within(b->lanes[LANE_POP], POP_WAIT_DEADLINE_MS, on_wait, b,
-		err, 4, argv, NULL) != 0)
+	if (rconn_command_within(pop_lane(b, sl), POP_WAIT_DEADLINE_MS, on_wait, sl,
+		err, 4, (const char *[]){POP_WAIT, sl->key, b->k_proc, POP_WAIT_S},
+		NULL) != 0)
 		return -1;
-	b->waiting = true;
+	sl->waiting = true;
 	return 0;
 }
 
 bool
-broker_is_idle(const struct broker *b)
+broker_is_idle(const struct broker *b, int list)
 {
-	return !b->waiting && b->more_open == 0;
+	const struct served_list *sl = served(b, list);
+
+	return sl != NULL && !sl->waiting && sl->more_open == 0;
 }
 
 bool
-broker_is_waiting(const struct broker *b)
+broker_is_waiting(const struct broker *b, int list)
 {
-	return b->waiting;
+	const struct served_list *sl = served(b, list);
+
+	return sl != NULL && sl->waiting;
 }
 
 static void
-more_reply(struct broker *b)
+more_reply(struct served_list *sl)
 {
-	if (--b->more_open == 0)
-		b->events->more_ended(b->more_got, b->length, b->arg);
+	struct broker *b = sl->broker;
+
+	if (--sl->more_open == 0)
+		b->events->more_ended(
+		    sl->list, sl->more_got, b->lists[sl->list].length, b->arg);
 }
 
 static void
 on_more(
     struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
 {
-	struct broker *b = arg;
+	struct served_list *sl = arg;
 
 	(void)rc;
-	if (err == NULL && take_popped(b, reply))
-		b->more_got++;
-	more_reply(b);
+	if (err == NULL && take_popped(sl, reply))
+		sl->more_got++;
+	more_reply(sl);
 }
 
 static void
 on_more_length(
     struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
 {
-	struct broker *b = arg;
+	struct served_list *sl = arg;
 
 	(void)rc;
-	b->length =
+	sl->broker->lists[sl->list].length =
 	    err == NULL && reply->type == REDIS_REPLY_INTEGER ? reply->integer : 0;
-	more_reply(b);
+	more_reply(sl);
 }
 
 int
-broker_pop_more(struct broker *b, int count, struct err *err)
+broker_pop_more(struct broker *b, int list, int count, struct err *err)
 {
-	const char *pop[] = {POP_NOW, b->k_dispatch, b->k_proc};
-	const char *length[] = {"LLEN", b->k_dispatch};
+	struct rconn *rc = b->lanes[LANE_COMMAND];
+	struct served_list *sl = served(b, list);
+	const char *pop[] = {POP_NOW, NULL, b->k_proc};
+	const char *length[] = {"LLEN", NULL};
 
-	if (!b->up || b->stopped)
+	if (!b->up || b->stopped || sl == NULL)
 		return err_set(err, ERR_CLOSED, "redis is away");
-	if (b->more_open > 0)
+	if (sl->more_open > 0)
 		return err_set(err, ERR_CONFLICT, "a pop is under way");
-	b->more_got = 0;
+	pop[1] = length[1] = sl->key;
+	sl->more_got = 0;
 	for (int i = 0; i < count; i++) {
-		if (rconn_command(
-			b->lanes[LANE_COMMAND], on_more, b, err, 3, pop, NULL) != 0)
+		if (rconn_command(rc, on_more, sl, err, 3, pop, NULL) != 0)
 			break;
-		b->more_open++;
+		sl->more_open++;
 	}
-	if (b->more_open == 0)
+	if (sl->more_open == 0)
 		return -1;
-	if (rconn_command(
-		b->lanes[LANE_COMMAND], on_more_length, b, NULL, 2, length, NULL) == 0)
-		b->more_open++;
+	if (rconn_command(rc, on_more_length, sl, NULL, 2, length, NULL) == 0)
+		sl->more_open++;
 	return 0;
 }
 
 void
 broker_stop_popping(struct broker *b)
 {
-	struct rconn *rc = b->lanes[LANE_POP];
+	struct rconn *rc;
 
 	if (b->stopped)
 		return;
 	b->stopped = true;
-	b->lanes[LANE_POP] = NULL;
-	rconn_free(rc); /* on_wait gets its error from inside */
+	for (size_t i = LANE_POP; i < b->lane_count; i++) {
+		rc = b->lanes[i];
+		b->lanes[i] = NULL;
+		rconn_free(rc); /* on_wait gets its error from inside */
+	}
 	/* what the server moved for us at the last moment is in our list */
 	judge(b);
 }
@@ -495,43 +567,57 @@ static void
 on_length(
     struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
 {
-	struct broker *b = arg;
+	struct list_state *l = arg;
+	struct broker *b = l->broker;
 
 	(void)rc;
 	if (err != NULL)
 		return;
 	if (reply->type == REDIS_REPLY_INTEGER) {
-		b->length = reply->integer;
+		l->length = reply->integer;
 	} else if (reply->type == REDIS_REPLY_ERROR) {
 		log_refused(b, "push", reply->str);
 		if (strncmp(reply->str, "WRONGTYPE", 9) == 0) {
 			/* our own key, made unusable by someone: its ids are repairable
 			 */
-			const char *argv[] = {"DEL", b->k_dispatch};
+			char key[KEY_MAX];
+			const char *argv[] = {
+			    "DEL", broker_list_key(b, (int)(l - b->lists), key)};
 
 			tell(b, NULL, 2, argv, NULL);
 		}
 	}
 }
 
+/* so many from here on go to one list, and into one command */
+static size_t
+run_length(const struct elem *elems, size_t count)
+{
+	size_t n = 1;
+
+	while (n < count && n < PUSH_MOST && elems[n].list == elems[0].list)
+		n++;
+	return n;
+}
+
 static void
 push(struct broker *b, const char *command, const struct elem *elems, size_t count)
 {
-	char texts[PUSH_MOST][ELEM_TEXT_SIZE];
+	char texts[PUSH_MOST][ELEM_TEXT_SIZE], key[KEY_MAX];
 	const char *argv[PUSH_MOST + 2];
 	size_t lens[PUSH_MOST + 2], n;
 
 	while (b->up && count > 0) {
-		n = count > PUSH_MOST ? PUSH_MOST : count;
+		n = run_length(elems, count);
 		argv[0] = command;
 		lens[0] = strlen(command);
-		argv[1] = b->k_dispatch;
-		lens[1] = strlen(b->k_dispatch);
+		argv[1] = broker_list_key(b, elems[0].list, key);
+		lens[1] = strlen(argv[1]);
 		for (size_t i = 0; i < n; i++) {
-			lens[i + 2] = elem_format(&elems[i], texts[i]);
+			lens[i + 2] = elem_format(b->pools, &elems[i], texts[i]);
 			argv[i + 2] = texts[i];
 		}
-		tell(b, on_length, (int)n + 2, argv, lens);
+		tell_of(b, on_length, &b->lists[elems[0].list], (int)n + 2, argv, lens);
 		elems += n;
 		count -= n;
 	}
@@ -555,7 +641,7 @@ remove_held(struct broker *b, const struct elem *e)
 	char text[ELEM_TEXT_SIZE];
 	const char *argv[] = {"LREM", b->k_proc, "-1", text};
 
-	elem_format(e, text);
+	elem_format(b->pools, e, text);
 	tell(b, NULL, 4, argv, NULL);
 }
 
@@ -590,10 +676,10 @@ broker_ack(struct broker *b, const struct elem *e)
 void
 broker_drop(struct broker *b, const struct elem *e)
 {
-	char text[ELEM_TEXT_SIZE];
-	const char *argv[] = {"LREM", b->k_dispatch, "0", text};
+	char text[ELEM_TEXT_SIZE], key[KEY_MAX];
+	const char *argv[] = {"LREM", broker_list_key(b, e->list, key), "0", text};
 
-	elem_format(e, text);
+	elem_format(b->pools, e, text);
 	tell(b, NULL, 4, argv, NULL);
 }
 
@@ -615,10 +701,15 @@ broker_publish(struct broker *b, const char *text)
 }
 
 void
-broker_publish_hint(struct broker *b)
+broker_publish_hint(struct broker *b, int list)
 {
-	const char *argv[] = {"PUBLISH", b->k_feed, "feed"};
+	char text[LIST_NAME_SIZE + 8] = "feed";
+	const char *argv[] = {"PUBLISH", b->k_feed, text};
 
+	if (list >= 0) {
+		text[4] = ' ';
+		pools_list_name(b->pools, list, text + 5);
+	}
 	tell(b, NULL, 3, argv, NULL);
 }
 

@@ -25,7 +25,7 @@ put_number(char *to, int n)
 }
 
 size_t
-elem_format(const struct elem *e, char buf[ELEM_TEXT_SIZE])
+elem_format(const struct pools *p, const struct elem *e, char buf[ELEM_TEXT_SIZE])
 {
 	size_t len = ID_LEN;
 
@@ -34,6 +34,10 @@ elem_format(const struct elem *e, char buf[ELEM_TEXT_SIZE])
 	len += put_number(buf + len, e->app_id);
 	buf[len++] = '/';
 	len += put_number(buf + len, e->type_id);
+	if (e->list != LIST_MAIN) {
+		buf[len++] = '/';
+		len += pools_list_name(p, e->list, buf + len);
+	}
 	buf[len] = '\0';
 	return len;
 }
@@ -58,9 +62,9 @@ get_number(const char *at, const char *end, int *n)
 }
 
 int
-elem_parse(const char *text, size_t len, struct elem *e)
+elem_parse(struct pools *p, const char *text, size_t len, struct elem *e)
 {
-	const char *end = text + len, *slash;
+	const char *end = text + len, *slash, *third;
 	const char *whole = text;
 	char canonical[ELEM_TEXT_SIZE];
 	struct elem got;
@@ -70,12 +74,19 @@ elem_parse(const char *text, size_t len, struct elem *e)
 		return -1;
 	text += ID_LEN + 1;
 	slash = memchr(text, '/', (size_t)(end - text));
-	if (slash == NULL || get_number(text, slash, &got.app_id) != 0 ||
-	    get_number(slash + 1, end, &got.type_id) != 0)
+	if (slash == NULL || get_number(text, slash, &got.app_id) != 0)
+		return -1;
+	third = memchr(slash + 1, '/', (size_t)(end - slash - 1));
+	if (get_number(slash + 1, third != NULL ? third : end, &got.type_id) != 0)
+		return -1;
+	got.list = LIST_MAIN;
+	if (third != NULL && (got.list = pools_list_number(p, third + 1,
+				  (size_t)(end - third - 1))) <= LIST_MAIN)
 		return -1;
 	/* one spelling only: what is removed later must be the very bytes that lie in
 	 * the list */
-	if (elem_format(&got, canonical) != len || memcmp(canonical, whole, len) != 0)
+	if (elem_format(p, &got, canonical) != len ||
+	    memcmp(canonical, whole, len) != 0)
 		return -1;
 	*e = got;
 	return 0;

@@ -16,7 +16,28 @@ struct redisReply;
 #define KEY_MAX	  192
 #define PUSH_MOST 500 /* ids in one command */
 
-enum broker_lane { LANE_COMMAND = 0, LANE_POP, LANE_CHANNELS, LANE_COUNT };
+/* one LANE_POP for each list that is served */
+enum broker_lane { LANE_COMMAND = 0, LANE_CHANNELS, LANE_POP };
+
+#define SERVED_MOST (2 * POOLS_SERVED)
+#define LANES_MOST  (LANE_POP + SERVED_MOST)
+
+/* what is known of a list, by its number */
+struct list_state {
+	struct broker *broker;
+	int64_t length; /* last known */
+	bool looking;	/* broker_look, one at a time */
+};
+
+/* a list that is popped from */
+struct served_list {
+	struct broker *broker;
+	int list;
+	char key[KEY_MAX];
+	bool waiting;  /* a blocking pop is under way */
+	int more_open; /* replies of broker_pop_more to come */
+	int more_got;
+};
 
 struct broker {
 	struct loop *loop;
@@ -28,22 +49,21 @@ struct broker {
 	struct uuid database_id;
 	bool database_known;
 	struct redisurl url;
-	struct rconn *lanes[LANE_COUNT];
+	struct pools *pools;
+	struct served_list served[SERVED_MOST];
+	size_t served_count;
+	struct rconn *lanes[LANES_MOST];
+	size_t lane_count;
 	/* asks for the epoch again while it is another database's */
 	struct loop_timer *judge_timer;
 	bool up;      /* what events->state was last told */
 	bool judged;  /* the epoch on this connection is ours, or missing */
 	bool stopped; /* broker_stop_popping */
-	bool waiting; /* a blocking pop is under way */
 	bool hears_hints;
-	int more_open; /* replies of broker_pop_more to come */
-	int more_got;
 	int64_t refused_told_ms; /* when an error reply was last logged; 0: never */
-	int64_t length;		 /* of the dispatch list, last known */
+	struct list_state lists[LISTS_MOST];
 	struct proclist *held;	 /* our processing list, as we know it */
 	struct loop_defer *tidy; /* acknowledges what was done in this turn */
-	/* broker_look, one at a time */
-	struct look *look;
 	/* keys, made once */
 	char k_epoch[KEY_MAX], k_beat[KEY_MAX], k_dispatch[KEY_MAX], k_proc[KEY_MAX];
 	char k_places[KEY_MAX], k_leader[KEY_MAX], k_ctl[KEY_MAX], k_done[KEY_MAX];
@@ -53,6 +73,8 @@ struct broker {
 
 void broker_key(
     const struct broker *b, char key[KEY_MAX], const char *what, const char *rest);
+/* of a list; made in buf but for the first one */
+const char *broker_list_key(const struct broker *b, int list, char buf[KEY_MAX]);
 /* epoch 0: missing; foreign: of another database */
 void broker_read_epoch(const struct broker *b, const struct redisReply *reply,
     int64_t *epoch, bool *foreign);

@@ -23,6 +23,7 @@
 
 struct look {
 	struct broker *broker;
+	int list_number;
 	broker_view_cb *cb;
 	void *arg;
 	struct broker_view view;
@@ -88,7 +89,7 @@ settle(struct look *lk)
 	lk->view.list = lk->list;
 	lk->view.places = (const char *const *)lk->places;
 	lk->view.place_owners = lk->owners;
-	lk->broker->look = NULL;
+	lk->broker->lists[lk->list_number].looking = false;
 	lk->cb(lk->failed ? NULL : &lk->view, lk->failed ? &lk->err : NULL, lk->arg);
 	look_free(lk);
 }
@@ -169,6 +170,8 @@ on_look_places(
 static void
 take_list(struct look *lk, const struct redisReply *reply)
 {
+	struct elem *e;
+
 	if (reply->type != REDIS_REPLY_ARRAY)
 		return;
 	lk->list = mem_array(reply->elements, sizeof(*lk->list));
@@ -177,9 +180,10 @@ take_list(struct look *lk, const struct redisReply *reply)
 	for (size_t i = reply->elements; i > 0; i--) {
 		const struct redisReply *r = reply->element[i - 1];
 
+		e = &lk->list[lk->view.list_count];
 		if (r->type == REDIS_REPLY_STRING &&
-		    elem_parse(
-			r->str, (size_t)r->len, &lk->list[lk->view.list_count]) == 0)
+		    elem_parse(lk->broker->pools, r->str, (size_t)r->len, e) == 0 &&
+		    e->list == lk->list_number)
 			lk->view.list_count++;
 	}
 }
@@ -209,13 +213,14 @@ on_look_length(
 	if (err != NULL)
 		fail(lk, err);
 	else if (reply->type == REDIS_REPLY_INTEGER)
-		b->length = lk->view.length = reply->integer;
+		b->lists[lk->list_number].length = lk->view.length = reply->integer;
 	else if (reply->type == REDIS_REPLY_ERROR &&
 		 strncmp(reply->str, "WRONGTYPE", 9) == 0) {
-		const char *argv[] = {"DEL", b->k_dispatch};
+		char key[KEY_MAX];
+		const char *argv[] = {"DEL", broker_list_key(b, lk->list_number, key)};
 
-		log_warn(NULL, "the dispatch key held no list: removed", "key=%s",
-		    b->k_dispatch);
+		log_warn(
+		    NULL, "the dispatch key held no list: removed", "key=%s", argv[1]);
 		(void)!rconn_command(
 		    b->lanes[LANE_COMMAND], NULL, NULL, NULL, 2, argv, NULL);
 	}
@@ -223,28 +228,30 @@ on_look_length(
 }
 
 int
-broker_look(struct broker *b, int64_t beat, bool with_list, broker_view_cb *cb,
-    void *arg, struct err *err)
+broker_look(struct broker *b, int list_number, int64_t beat, bool with_list,
+    broker_view_cb *cb, void *arg, struct err *err)
 {
 	struct rconn *rc = b->lanes[LANE_COMMAND];
-	char number[24];
+	char number[24], key_room[KEY_MAX];
+	const char *key = broker_list_key(b, list_number, key_room);
 	const char *set_beat[] = {"SET", b->k_beat, number};
 	const char *set_leader[] = {
 	    "SET", b->k_leader, b->owner_name, "EX", LEADER_TTL_S};
 	const char *epoch[] = {"GET", b->k_epoch};
 	const char *places[] = {"HGETALL", b->k_places};
-	const char *list[] = {"LRANGE", b->k_dispatch, LIST_FROM, "-1"};
-	const char *length[] = {"LLEN", b->k_dispatch};
+	const char *list[] = {"LRANGE", key, LIST_FROM, "-1"};
+	const char *length[] = {"LLEN", key};
 	struct look *lk;
 
 	if (!b->up)
 		return err_set(err, ERR_CLOSED, "redis is away");
-	if (b->look != NULL)
+	if (b->lists[list_number].looking)
 		return err_set(err, ERR_CONFLICT, "a look is under way");
 	lk = mem_zero(sizeof(*lk));
 	if (lk == NULL)
 		return err_set(err, ERR_NOMEM, "redis look");
 	lk->broker = b;
+	lk->list_number = list_number;
 	lk->cb = cb;
 	lk->arg = arg;
 	snprintf(number, sizeof(number), "%lld", (long long)beat);
@@ -254,14 +261,14 @@ broker_look(struct broker *b, int64_t beat, bool with_list, broker_view_cb *cb,
 		look_free(lk);
 		return -1;
 	}
-	b->look = lk;
+	b->lists[list_number].looking = true;
 	lk->open += rconn_command(rc, on_look_epoch, lk, err, 2, epoch, NULL) == 0;
 	lk->open += rconn_command(rc, on_look_places, lk, err, 2, places, NULL) == 0;
 	lk->open +=
 	    with_list && rconn_command(rc, on_look_list, lk, err, 4, list, NULL) == 0;
 	lk->open += rconn_command(rc, on_look_length, lk, err, 2, length, NULL) == 0;
 	if (lk->open == 0) {
-		b->look = NULL;
+		b->lists[list_number].looking = false;
 		look_free(lk);
 		return -1;
 	}
@@ -281,7 +288,7 @@ static void
 on_replaced(
     struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
 {
-	struct broker *b = arg;
+	struct list_state *l = arg;
 	const struct redisReply *last;
 
 	(void)rc;
@@ -294,23 +301,24 @@ on_replaced(
 		return;
 	last = reply->element[reply->elements - 1];
 	/* alone it is the DEL, which tells whether there was one */
-	b->length = reply->elements > 1 && last->type == REDIS_REPLY_INTEGER
+	l->length = reply->elements > 1 && last->type == REDIS_REPLY_INTEGER
 			? last->integer
 			: 0;
 }
 
 /* at the waiting end in order, so that the first is popped first */
 static int
-send_elems(struct broker *b, const struct elem *elems, size_t count, struct err *err)
+send_elems(struct broker *b, const char *key, const struct elem *elems, size_t count,
+    struct err *err)
 {
 	char texts[PUSH_MOST][ELEM_TEXT_SIZE];
-	const char *argv[PUSH_MOST + 2] = {"LPUSH", b->k_dispatch};
-	size_t lens[PUSH_MOST + 2] = {5, strlen(b->k_dispatch)}, n;
+	const char *argv[PUSH_MOST + 2] = {"LPUSH", key};
+	size_t lens[PUSH_MOST + 2] = {5, strlen(key)}, n;
 
 	for (; count > 0; elems += n, count -= n) {
 		n = count > PUSH_MOST ? PUSH_MOST : count;
 		for (size_t i = 0; i < n; i++) {
-			lens[i + 2] = elem_format(&elems[i], texts[i]);
+			lens[i + 2] = elem_format(b->pools, &elems[i], texts[i]);
 			argv[i + 2] = texts[i];
 		}
 		if (rconn_command(b->lanes[LANE_COMMAND], NULL, NULL, err, (int)n + 2,
@@ -321,18 +329,19 @@ send_elems(struct broker *b, const struct elem *elems, size_t count, struct err 
 }
 
 void
-broker_replace(struct broker *b, const struct elem *elems, size_t count)
+broker_replace(struct broker *b, int list, const struct elem *elems, size_t count)
 {
 	struct rconn *rc = b->lanes[LANE_COMMAND];
+	char key[KEY_MAX];
 	const char *multi[] = {"MULTI"}, *exec[] = {"EXEC"};
-	const char *del[] = {"DEL", b->k_dispatch};
+	const char *del[] = {"DEL", broker_list_key(b, list, key)};
 	struct err err = ERR_INIT;
 
 	if (!b->up || rconn_command(rc, NULL, NULL, &err, 1, multi, NULL) != 0)
 		return; /* the next pass sees the list as it is */
 	if (rconn_command(rc, NULL, NULL, &err, 2, del, NULL) != 0 ||
-	    send_elems(b, elems, count, &err) != 0 ||
-	    rconn_command(rc, on_replaced, b, &err, 1, exec, NULL) != 0)
+	    send_elems(b, del[1], elems, count, &err) != 0 ||
+	    rconn_command(rc, on_replaced, &b->lists[list], &err, 1, exec, NULL) != 0)
 		/* what follows would wait for an EXEC that never comes */
 		rconn_close(rc, "no room for the whole of a transaction");
 }
@@ -414,7 +423,7 @@ on_buried_list(
 			const struct redisReply *r = reply->element[i];
 
 			if (r->type == REDIS_REPLY_STRING &&
-			    elem_parse(r->str, (size_t)r->len, &e) == 0)
+			    elem_parse(b->pools, r->str, (size_t)r->len, &e) == 0)
 				broker_push_first(b, &e, 1);
 		}
 		/* pushed before removed: in between an id is there twice, never not at

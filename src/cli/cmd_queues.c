@@ -36,12 +36,16 @@ static void
 print_settings(struct json_object *queue)
 {
 	static const char *const names[] = {"priority", "max_length", "concurrency",
-	    "rate", "shed", "shed_below", "keep_finished", "keep_failed"};
+	    "rate", "shed", "shed_below", "keep_finished", "keep_failed", "pool"};
 
 	for (size_t i = 0; i < COUNT_OF(names); i++) {
 		struct json_object *value = answer_member(queue, names[i]);
 
 		if (value == NULL || json_object_is_type(value, json_type_null))
+			continue;
+		/* that is where queues are of which nothing is said */
+		if (str_eq(names[i], "pool") &&
+		    str_eq(json_object_get_string(value), "main"))
 			continue;
 		printf(" %s=", names[i]);
 		if (json_object_is_type(value, json_type_object)) {
@@ -325,7 +329,7 @@ const struct cli_command cli_queues = {
     .help =
 	"Settings: priority, max_length, concurrency, rate (100/1s), shed (0 to 1), "
 	"shed_below,\n"
-	"keep_finished and keep_failed (12h).  An empty VALUE, or none, takes a "
+	"keep_finished and keep_failed (12h), pool.  An empty VALUE, or none, takes a "
 	"setting away.",
     .needs = CLI_SERVER,
     .options = cli_no_options,

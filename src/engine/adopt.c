@@ -10,7 +10,8 @@
  * noted in shoal.claim.  To the protocol that is a submit and a claim with nothing
  * between; one commit instead of two, no message, and no attempt starts before it.
  * PostgreSQL looks at the mark of the incarnation, and at queues and types that are
- * paused or limited, as it does for a claim; from those nothing is adopted.
+ * paused or limited, as it does for a claim, and at queues of pools that are not served
+ * here; from those nothing is adopted.
  *
  * Never while tasks wait for room: a backlog and a type with places of its own (the
  * feeder's) keep their order.  An eighth of the slots is left alone, so
@@ -25,39 +26,40 @@
 #include "base/mem.h"
 #include "engine/dispatch_int.h"
 
-/* nothing waits that could not start at once in so much room */
+/* nothing waits in the pool that could not start at once in so much room */
 static bool
-is_short(const struct dispatch *d, int room)
+is_short(const struct dispatch *d, int pool, int room)
 {
 	struct engine *e = d->engine;
+	int list = list_of(pool, false);
 	bool line_is_short;
 
 	if (d->stopped || d->suspect != NULL || !e->serving || e->ending ||
-	    !store_is_up(e->store, STORE_WORK))
+	    !engine_serves(e, pool) || !store_is_up(e->store, STORE_WORK))
 		return false;
 	if (d->direct)
-		line_is_short = d->empty_claims >= 2;
+		line_is_short = d->empty_claims >= 2 * e->served_count;
 	else
 		line_is_short = broker_is_up(e->broker) &&
-				(broker_is_waiting(e->broker) ||
-				    2 * broker_last_length(e->broker) <= room);
-	return line_is_short && !engine_is_spilling(e);
+				(broker_is_waiting(e->broker, list) ||
+				    2 * broker_last_length(e->broker, list) <= room);
+	return line_is_short && !engine_is_spilling(e, pool);
 }
 
 bool
-adopt_may(const struct dispatch *d)
+adopt_may(const struct dispatch *d, int pool)
 {
-	return is_short(d, dispatch_room(d));
+	return is_short(d, pool, dispatch_room(d));
 }
 
 bool
-adopt_soon(const struct dispatch *d)
+adopt_soon(const struct dispatch *d, int pool)
 {
 	int free_slots = types_free_slots(d->engine->types);
 
 	return dispatch_room(d) < free_slots &&
 	       free_slots > d->engine->settings->node_slots / 2 &&
-	       is_short(d, free_slots);
+	       is_short(d, pool, free_slots);
 }
 
 int
@@ -89,7 +91,9 @@ void
 adopt_task(struct dispatch *d, struct type_entry *place, int app_id,
     const struct submit_item *it)
 {
-	struct elem el = {it->id, app_id, it->type_id};
+	int pool = names_pool(d->engine->names, it->queue_id);
+	struct elem el = {
+	    it->id, app_id, it->type_id, pool >= 0 ? list_of(pool, false) : LIST_MAIN};
 	struct attempt *a = attempt_hold(d, &el, place);
 
 	if (a == NULL) {

@@ -47,8 +47,10 @@ put_place(struct attempt *a)
 	a->placed = false;
 	types_put_place(e->types, a->type);
 	score_set(e->slot, SCORE_tasks_running, (uint64_t)types_running(e->types));
-	if (a->type->metered)
-		engine_places_changed(e, true);
+	if (a->type->metered) {
+		engine_places_changed(e, false);
+		engine_hint_places(e, a->type->kind == HANDLER_EXEC);
+	}
 	dispatch_wake(a->dispatch);
 }
 
@@ -132,7 +134,7 @@ dispatch_release(struct dispatch *d, struct attempt *a)
 {
 	struct claim_note *note = a->note;
 
-	if (was_limited(d, a))
+	if (was_limited(d, a)) /* types and queues of all kinds may wait for it */
 		engine_hint(d->engine);
 
 	if (note != NULL && --note->left == 0)
@@ -166,14 +168,18 @@ dispatch_ghost(struct dispatch *d, const struct elem *el, int number, int claim)
  * Attempts whose outcome is not recorded yet have no place any more; while there are as
  * many as slots nothing is taken, so that the database's pauses do not pile them up.
  */
+bool
+dispatch_is_choked(const struct dispatch *d)
+{
+	int unrecorded = (int)hmap_count(d->held) - types_running(d->engine->types);
+
+	return unrecorded >= (int)d->engine->settings->node_slots;
+}
+
 int
 dispatch_room(const struct dispatch *d)
 {
-	struct types *ts = d->engine->types;
-	int unrecorded = (int)hmap_count(d->held) - types_running(ts);
-
-	return unrecorded < (int)d->engine->settings->node_slots ? types_free_slots(ts)
-								 : 0;
+	return dispatch_is_choked(d) ? 0 : types_free_slots(d->engine->types);
 }
 
 int

@@ -111,7 +111,7 @@ claim_popped(struct dispatch *d)
  * there is room for.
  */
 static void
-claim_purse(struct dispatch *d, int most)
+claim_purse(struct dispatch *d, int pool, int most)
 {
 	struct engine *e = d->engine;
 	struct pgparam *p = &d->params;
@@ -139,21 +139,23 @@ claim_purse(struct dispatch *d, int most)
 	}
 	pgparam_array_end(p);
 	pgparam_int4(p, most);
+	pgparam_text(p, pool != POOL_MAIN ? pools_name(e->pools, pool) : NULL);
 	send_claim(d, &sql_claim_direct);
 }
 
-/* the two purses in turn, while they have places */
+/* the two purses in turn, while they have places, and each for the pools in turn */
 void
 claim_straight(struct dispatch *d)
 {
-	int most;
+	int turns = 2 * d->engine->served_count, most;
 
-	for (int i = 0; i < 2; i++) {
-		d->commands = !d->commands;
+	for (int i = 0; i < turns; i++) {
+		d->turn = (d->turn + 1) % turns;
+		d->commands = d->turn % 2 != 0;
 		most = d->commands ? types_free_commands(d->engine->types)
 				   : dispatch_room(d);
 		if (most > 0) {
-			claim_purse(d, most);
+			claim_purse(d, d->engine->served[d->turn / 2], most);
 			return;
 		}
 	}
@@ -319,6 +321,7 @@ attempt_for(struct dispatch *d, const struct pgrows *rows, int row)
 	struct attempt *a;
 	struct elem el;
 
+	el.list = LIST_MAIN; /* it is in none */
 	el.app_id = (int)pgrows_int(rows, row, 0);
 	pgrows_uuid(rows, row, 1, &el.id);
 	el.type_id = (int)pgrows_int(rows, row, 3);
@@ -347,6 +350,7 @@ return_row(struct dispatch *d, const struct pgrows *rows, int row)
 {
 	struct elem el;
 
+	el.list = LIST_MAIN; /* it is in none */
 	el.app_id = (int)pgrows_int(rows, row, 0);
 	pgrows_uuid(rows, row, 1, &el.id);
 	el.type_id = (int)pgrows_int(rows, row, 3);
@@ -410,8 +414,8 @@ on_claimed(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		take_rows(d, rows);
 		drop_unclaimed(d);
 		d->empty_claims = pgrows_count(rows) == 0 ? d->empty_claims + 1 : 0;
-		/* both purses have been asked for, if there are two */
-		if (d->claim_direct && d->empty_claims >= 2)
+		/* both purses have been asked for, if there are two, from all pools */
+		if (d->claim_direct && d->empty_claims >= 2 * d->engine->served_count)
 			dispatch_pause_ms(d,
 			    DIRECT_MIN_MS +
 				(int64_t)random_below(DIRECT_MAX_MS - DIRECT_MIN_MS));

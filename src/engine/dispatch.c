@@ -7,6 +7,9 @@
  * its handler has it (RUNNING) until it has an outcome (ENDED, RECORDING: finish.c). No
  * slot, no pop.  claim.c says and hears the claims, attempt.c keeps what is held.
  *
+ * There is a list for each pool that is served, and one more for its commands, which
+ * have places of their own.
+ *
  * A task that two crashes make a suspect runs alone (suspect.c): meanwhile nothing else
  * is taken.
  *
@@ -52,6 +55,11 @@ dispatch_create(struct engine *e, struct err *err)
 	d->defer = loop_defer_create(e->loop, look, d);
 	d->timer = loop_timer_create(e->loop, look, d);
 	d->direct_timer = loop_timer_create(e->loop, go_direct, d);
+	for (int i = 0; i < e->served_count; i++) {
+		d->lines[d->line_count++].list = list_of(e->served[i], false);
+		if (types_have_commands(e->types))
+			d->lines[d->line_count++].list = list_of(e->served[i], true);
+	}
 	if (d->held == NULL || d->defer == NULL || d->timer == NULL ||
 	    d->direct_timer == NULL)
 		goto fail;
@@ -147,6 +155,16 @@ dispatch_claim_later(struct dispatch *d)
 
 /* ---------------------------------------------------------------- popped ids */
 
+static struct line *
+line_of(struct dispatch *d, int list)
+{
+	for (int i = 0; i < d->line_count; i++) {
+		if (d->lines[i].list == list)
+			return &d->lines[i];
+	}
+	return NULL; /* of our own processing list, from before */
+}
+
 /*
  * An id that this worker has no place for goes back.  The others that wait in a pop are
  * served before us then, so it finds a free one soon; pauses keep a list of nothing
@@ -178,6 +196,10 @@ dispatch_popped(struct dispatch *d, const struct elem *el)
 		a->in_list = true;
 		return;
 	}
+	struct line *l = line_of(d, el->list);
+
+	if (l != NULL && l->asked > 0)
+		l->asked--;
 	if (d->stopped || d->suspect != NULL || t == NULL ||
 	    !store_is_up(e->store, STORE_WORK) || !types_take_place(e->types, t)) {
 		bounce(d, el);
@@ -190,6 +212,8 @@ dispatch_popped(struct dispatch *d, const struct elem *el)
 		return;
 	}
 	a->in_list = true;
+	if (l != NULL)
+		l->came = true;
 	d->bounces = 0;
 	if (t->metered)
 		engine_places_changed(e, false);
@@ -198,19 +222,29 @@ dispatch_popped(struct dispatch *d, const struct elem *el)
 }
 
 void
-dispatch_wait_ended(struct dispatch *d)
+dispatch_wait_ended(struct dispatch *d, int list)
 {
-	d->polling = !TAILQ_EMPTY(&d->popped);
-	d->left = d->polling ? FIRST_MORE : 0;
+	struct line *l = line_of(d, list);
+
+	if (l != NULL) {
+		l->polling = l->came;
+		l->left = l->polling ? FIRST_MORE : 0;
+		l->came = false;
+	}
 	dispatch_wake(d);
 }
 
 void
-dispatch_more_ended(struct dispatch *d, int got, int64_t left)
+dispatch_more_ended(struct dispatch *d, int list, int64_t left)
 {
-	(void)got;
-	d->left = left;
-	d->polling = left > 0;
+	struct line *l = line_of(d, list);
+
+	if (l != NULL) {
+		l->left = left;
+		l->polling = left > 0;
+		l->came = false;
+		l->asked = 0;
+	}
 	dispatch_wake(d);
 }
 
@@ -230,28 +264,81 @@ dispatch_give_back_popped(struct dispatch *d)
 
 /* ---------------------------------------------------------------- what to do next */
 
+/* places of a purse that no pop under way may fill already */
+static int
+room_for(const struct dispatch *d, bool commands)
+{
+	int room = dispatch_room(d);
+
+	/* the second purse has its own places, and the same bound on what is unrecorded
+	 */
+	if (commands)
+		room =
+		    dispatch_is_choked(d) ? 0 : types_free_commands(d->engine->types);
+	for (int i = 0; i < d->line_count; i++) {
+		if (list_has_commands(d->lines[i].list) == commands)
+			room -= d->lines[i].asked;
+	}
+	return room;
+}
+
+/* lists with more, that share the places of a purse */
+static int
+rivals(const struct dispatch *d, bool commands)
+{
+	int count = 0;
+
+	for (int i = 0; i < d->line_count; i++)
+		count += d->lines[i].polling &&
+			 list_has_commands(d->lines[i].list) == commands;
+	return count;
+}
+
+/* one list: what may be there is asked for at once, else it is waited for */
 static void
-pop(struct dispatch *d)
+pop_line(struct dispatch *d, struct line *l)
 {
 	struct engine *e = d->engine;
-	int room = dispatch_room(d);
+	bool commands = list_has_commands(l->list);
+	int room = room_for(d, commands), most;
 	int64_t share;
 
 	if (room <= 0)
 		return;
-	if (d->polling) {
-		share = (d->left + e->peers - 1) / e->peers;
-		if (share > room)
-			share = room;
+	if (l->polling) {
+		most = rivals(d, commands);
+		most = (room + most - 1) / most;
+		share = (l->left + e->peers - 1) / e->peers;
+		if (share > most)
+			share = most;
 		if (share > 256)
 			share = 256;
-		if (broker_pop_more(e->broker, share > 0 ? (int)share : 1, NULL) == 0)
-			d->polling = false; /* until its answer says otherwise */
+		if (share < 1)
+			share = 1;
+		l->asked = (int)share;
+		if (broker_pop_more(e->broker, l->list, (int)share, NULL) == 0)
+			l->polling = false; /* until its answer says otherwise */
+		else
+			l->asked = 0;
 		return;
 	}
 	/* ERR_CONFLICT: one of the two is under way; its end wakes us */
-	if (broker_is_idle(e->broker))
-		(void)!broker_pop_wait(e->broker, NULL);
+	if (broker_is_idle(e->broker, l->list))
+		(void)!broker_pop_wait(e->broker, l->list, NULL);
+}
+
+/*
+ * All lists are waited at, so that none is heard of later than another.  Where places
+ * are short, the list that is asked first changes, and none gets more than its part
+ * of them.  More waits than places may bring an id too many: it goes back.
+ */
+static void
+pop(struct dispatch *d)
+{
+	if (d->line_count > 1)
+		d->first_line = (d->first_line + 1) % d->line_count;
+	for (int i = 0; i < d->line_count; i++)
+		pop_line(d, &d->lines[(d->first_line + i) % d->line_count]);
 }
 
 static void
@@ -320,13 +407,16 @@ dispatch_broker(struct dispatch *d, bool up)
 			log_info(NULL, "redis is back", " ");
 		d->direct = false;
 		d->pause_until_ms = 0;
-		d->polling = true;
-		d->left = FIRST_MORE;
+		for (int i = 0; i < d->line_count; i++) {
+			d->lines[i].polling = true;
+			d->lines[i].left = FIRST_MORE;
+		}
 	} else {
 		/* another Redis may come: what lies in our list there is not known */
 		while ((a = hmap_next(d->held, &cursor)) != NULL)
 			a->in_list = false;
-		d->polling = false;
+		for (int i = 0; i < d->line_count; i++)
+			d->lines[i].polling = false;
 		if (!d->stopped && !loop_timer_pending(d->direct_timer))
 			loop_timer_start_ms(d->direct_timer, DIRECT_AFTER_MS);
 	}

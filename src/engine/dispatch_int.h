@@ -26,6 +26,15 @@ struct claim_note {
 	int left;
 };
 
+/* a list that this worker pops from */
+struct line {
+	int list;
+	bool came;    /* the blocking pop has brought something that was taken */
+	bool polling; /* the last look at the list found more */
+	int64_t left; /* in the list, when last told */
+	int asked;    /* ids that a pop under way may still bring */
+};
+
 TAILQ_HEAD(attempts, attempt);
 TAILQ_HEAD(claim_notes, claim_note);
 
@@ -48,6 +57,7 @@ struct dispatch {
 	enum claim_state claim_state;
 	bool claim_direct; /* the claim under way was a direct one */
 	bool commands;	   /* which purse the latest direct claim was for */
+	int turn;	   /* which pool and purse */
 	int empty_claims;  /* direct ones in a row that brought nothing */
 	int claim;	   /* number of the claim under way, or of the latest */
 	int adopting;	   /* number of the batch of a submit under way; 0: none */
@@ -56,9 +66,10 @@ struct dispatch {
 	struct claim_notes in_doubt; /* submits whose answer was lost: to be asked */
 	int ghosts;
 	bool stopped;
-	bool polling; /* the last look at the list found more */
-	int bounces;  /* ids given back in a row */
-	int64_t left; /* in the list, when last told */
+	struct line lines[2 * POOLS_SERVED];
+	int line_count;
+	int first_line; /* that is asked first, by turns */
+	int bounces;	/* ids given back in a row */
 	struct loop_defer *defer;
 	/* pauses: after bounces, failures, between direct claims */
 	struct loop_timer *timer;
@@ -74,6 +85,8 @@ struct dispatch {
 /* NULL: no memory; the place was taken by the caller */
 struct attempt *attempt_hold(
     struct dispatch *d, const struct elem *el, struct type_entry *t);
+/* so much is not recorded yet that nothing more is taken */
+bool dispatch_is_choked(const struct dispatch *d);
 /* how many of the types without places of their own may be taken now */
 int dispatch_room(const struct dispatch *d);
 /* the end of an attempt's life here; its place is free again */

@@ -37,6 +37,8 @@ static void on_schema(const struct pgrows *rows, const struct pgerr *pe, void *a
 static void on_registered(const struct pgrows *rows, const struct pgerr *pe, void *arg);
 static void on_types(const struct err *err, void *arg);
 static void on_limits(const struct pgrows *rows, const struct pgerr *pe, void *arg);
+static void on_pools(const struct pgrows *rows, const struct pgerr *pe, void *arg);
+static void serve(struct engine *e);
 static void on_serving(const struct pgrows *rows, const struct pgerr *pe, void *arg);
 static void try_start(void *arg);
 static void flush_hints(void *arg);
@@ -135,19 +137,20 @@ on_refused(void *arg)
 }
 
 static void
-on_wait_ended(void *arg)
+on_wait_ended(int list, void *arg)
 {
 	struct engine *e = arg;
 
-	dispatch_wait_ended(e->dispatch);
+	dispatch_wait_ended(e->dispatch, list);
 }
 
 static void
-on_more_ended(int got, int64_t left, void *arg)
+on_more_ended(int list, int got, int64_t left, void *arg)
 {
 	struct engine *e = arg;
 
-	dispatch_more_ended(e->dispatch, got, left);
+	(void)got;
+	dispatch_more_ended(e->dispatch, list, left);
 }
 
 static void
@@ -196,19 +199,76 @@ is_cancel(const struct engine *e, const char *text, size_t len)
 	       memcmp(text + skip, name, n) == 0 && text[skip + n] == ' ';
 }
 
+/* "<word>", about the first list, or "<word> <list>" */
+static bool
+take_list(struct engine *e, const char *text, size_t len, const char *word, int *list)
+{
+	size_t skip = strlen(word);
+
+	*list = LIST_MAIN;
+	if (is_word(text, len, word))
+		return true;
+	if (len <= skip + 1 || memcmp(text, word, skip) != 0 || text[skip] != ' ')
+		return false;
+	*list = pools_list_number(e->pools, text + skip + 1, len - skip - 1);
+	return *list >= 0;
+}
+
+/* "lists dispatch:main=12,0 dispatch:gpu=128,1 ..." */
+static bool
+take_lengths(struct engine *e, const char *text, size_t len)
+{
+	static const char word[] = "lists ";
+	char *copy, *rest, *name, *length, *spills;
+	struct list_told told;
+
+	if (len < sizeof(word) || memcmp(text, word, sizeof(word) - 1) != 0)
+		return false;
+	copy = rest = mem_dup(text + sizeof(word) - 1, len - sizeof(word) + 1);
+	e->told_count = 0;
+	e->told_ms = loop_now_ms(e->loop);
+	while (copy != NULL && e->told_count < TOLD_MOST &&
+	       (name = strsep(&rest, " ")) != NULL) {
+		length = strchr(name, '=');
+		spills = length != NULL ? strchr(length, ',') : NULL;
+		if (spills == NULL)
+			continue;
+		*length++ = '\0';
+		*spills++ = '\0';
+		told.list = pools_list_number(e->pools, name, strlen(name));
+		told.spilling = str_eq(spills, "1");
+		if (told.list >= 0 && str_to_i64(length, &told.length) == 0)
+			e->told[e->told_count++] = told;
+	}
+	mem_free(copy);
+	return true;
+}
+
+static void
+on_spill(struct engine *e, int list, bool spills)
+{
+	struct list_flow *fl = &e->flows[list];
+
+	fl->spill_until_ms = fl->fed_until_ms =
+	    spills ? loop_now_ms(e->loop) + SPILL_MS : 0;
+}
+
 static void
 on_ctl(const char *text, size_t len, void *arg)
 {
 	struct engine *e = arg;
+	int list;
 
 	if (is_word(text, len, "feed"))
-		leader_hint(e->leader);
+		leader_hint(e->leader, -1);
+	else if (take_list(e, text, len, "feed", &list))
+		leader_hint(e->leader, list);
 	else if (is_word(text, len, "requeue"))
 		leader_requeue(e->leader);
-	else if (is_word(text, len, "spill"))
-		e->spill_until_ms = e->fed_until_ms = loop_now_ms(e->loop) + SPILL_MS;
-	else if (is_word(text, len, "flow"))
-		e->spill_until_ms = e->fed_until_ms = 0;
+	else if (take_list(e, text, len, "spill", &list))
+		on_spill(e, list, true);
+	else if (take_list(e, text, len, "flow", &list))
+		on_spill(e, list, false);
 	else if (is_word(text, len, "places"))
 		engine_places_changed(e, true);
 	else if (is_word(text, len, "sweep"))
@@ -225,7 +285,8 @@ on_ctl(const char *text, size_t len, void *arg)
 		registry_changed(e->registry);
 	else if (len > 5 && memcmp(text, "pull ", 5) == 0)
 		leases_told(e->leases, text, len);
-	else if (!take_queue(e, text, len)) /* a newer node may say more */
+	else if (!take_queue(e, text, len) &&
+		 !take_lengths(e, text, len)) /* a newer node may say more */
 		log_debug(NULL, "unknown message left alone", "bytes=%zu", len);
 }
 
@@ -251,12 +312,27 @@ static const struct broker_events broker_events = {
 
 /* ---------------------------------------------------------------- life */
 
+static size_t
+served_lists(const struct engine *e, int lists[2 * POOLS_SERVED])
+{
+	bool commands = types_have_commands(e->types);
+	size_t count = 0;
+
+	for (int i = 0; i < e->served_count; i++) {
+		lists[count++] = list_of(e->served[i], false);
+		if (commands)
+			lists[count++] = list_of(e->served[i], true);
+	}
+	return count;
+}
+
 struct engine *
 engine_create(struct loop *l, struct resolver *rv, const struct engine_opts *opts,
     struct err *err)
 {
 	struct engine *e = mem_zero(sizeof(*e));
-	struct broker_opts bo;
+	struct broker_opts bo = {.events = &broker_events, .arg = e};
+	int lists[2 * POOLS_SERVED];
 
 	if (e == NULL) {
 		err_set(err, ERR_NOMEM, "engine");
@@ -273,7 +349,6 @@ engine_create(struct loop *l, struct resolver *rv, const struct engine_opts *opt
 	e->arg = opts->arg;
 	e->peers = 1;
 	owner_make(e->board->node, (unsigned)opts->slot, &e->owner);
-	bo = (struct broker_opts){e->settings, e->owner, &broker_events, e};
 
 	e->start_timer = loop_timer_create(l, try_start, e);
 	e->hint_defer = loop_defer_create(l, flush_hints, e);
@@ -281,8 +356,20 @@ engine_create(struct loop *l, struct resolver *rv, const struct engine_opts *opt
 		err_set(err, ERR_NOMEM, "engine");
 		goto fail;
 	}
-	if ((e->types = types_create(e, err)) == NULL ||
-	    (e->submit = submit_create(e, err)) == NULL ||
+	if ((e->pools = pools_create()) == NULL) {
+		err_set(err, ERR_NOMEM, "pools");
+		goto fail;
+	}
+	e->served_count =
+	    pools_parse(e->pools, e->settings->node_pools, e->served, err);
+	if (e->served_count < 0 || (e->types = types_create(e, err)) == NULL)
+		goto fail;
+	bo.settings = e->settings;
+	bo.owner = e->owner;
+	bo.pools = e->pools;
+	bo.served = lists;
+	bo.served_count = served_lists(e, lists);
+	if ((e->submit = submit_create(e, err)) == NULL ||
 	    (e->each = each_create(e, err)) == NULL ||
 	    (e->dispatch = dispatch_create(e, err)) == NULL ||
 	    (e->finish = finish_create(e, err)) == NULL ||
@@ -297,7 +384,7 @@ engine_create(struct loop *l, struct resolver *rv, const struct engine_opts *opt
 	    (e->leases = leases_create(e, err)) == NULL ||
 	    (e->broker = broker_create(l, rv, &bo, err)) == NULL ||
 	    (e->store = store_create(l, rv, e->settings, on_store, e, err)) == NULL ||
-	    (e->names = names_create(l, e->store, err)) == NULL)
+	    (e->names = names_create(l, e->store, e->pools, err)) == NULL)
 		goto fail;
 	return e;
 fail:
@@ -339,6 +426,7 @@ engine_free(struct engine *e)
 	leases_free(e->leases);
 	registry_free(e->registry);
 	types_free(e->types);
+	pools_free(e->pools);
 	loop_timer_free(e->start_timer);
 	loop_defer_free(e->hint_defer);
 	mem_free(e);
@@ -433,10 +521,41 @@ on_registered(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		start_later(e);
 }
 
+/* nothing of other pools in our settings: PostgreSQL takes us for one that serves main
+ */
+static bool
+is_plain(const struct engine *e)
+{
+	const struct queue_settings *q;
+
+	TAILQ_FOREACH (q, &e->settings->queues, link) {
+		if (q->pool[0] != '\0')
+			return false;
+	}
+	return e->served_count == 1 && e->served[0] == POOL_MAIN;
+}
+
+/* one array: what each queue that has a pool gives to it */
+static void
+put_queues(const struct engine *e, struct pgparam *p, bool pools)
+{
+	const struct queue_settings *q;
+	const char *text;
+
+	pgparam_array(p, PGTYPE_TEXT);
+	TAILQ_FOREACH (q, &e->settings->queues, link) {
+		text = pools ? q->pool : q->queue;
+		if (q->pool[0] != '\0')
+			pgparam_elem_text(p, text, strlen(text));
+	}
+	pgparam_array_end(p);
+}
+
 static void
 on_types(const struct err *err, void *arg)
 {
 	struct engine *e = arg;
+	const char *name;
 	struct pgparam p;
 	int rc;
 
@@ -446,6 +565,48 @@ on_types(const struct err *err, void *arg)
 		start_later(e);
 		return;
 	}
+	if (is_plain(e)) {
+		serve(e);
+		return;
+	}
+	pgparam_init(&p);
+	pgparam_uuid(&p, &e->owner);
+	pgparam_array(&p, PGTYPE_TEXT);
+	for (int i = 0; i < e->served_count; i++) {
+		name = pools_name(e->pools, e->served[i]);
+		pgparam_elem_text(&p, name, strlen(name));
+	}
+	pgparam_array_end(&p);
+	put_queues(e, &p, false);
+	put_queues(e, &p, true);
+	rc = store_exec(e->store, STORE_READ, &sql_serve_pools, &p, on_pools, e, NULL);
+	pgparam_fini(&p);
+	if (rc != 0)
+		start_later(e);
+}
+
+/* no task is claimed here before PostgreSQL knows which pools are served */
+static void
+on_pools(const struct pgrows *rows, const struct pgerr *pe, void *arg)
+{
+	struct engine *e = arg;
+
+	(void)rows;
+	if (pe == NULL) {
+		serve(e);
+		return;
+	}
+	log_warn(NULL, "the pools of this worker could not be stored",
+	    "sqlstate=%s reason=\"%.200s\"", pe->sqlstate, pe->text);
+	start_later(e);
+}
+
+static void
+serve(struct engine *e)
+{
+	struct pgparam p;
+	int rc;
+
 	pgparam_init(&p);
 	types_serve_params(e->types, &p);
 	rc = store_exec(e->store, STORE_READ, &sql_serve, &p, on_limits, e, NULL);
@@ -550,12 +711,40 @@ engine_set_places(struct engine *e, const char *type, int places)
 
 /* ---------------------------------------------------------------- hints */
 
+/* a list that the leader passes over all the time needs no hints */
+static void
+send_hint(struct engine *e, int list)
+{
+	if (leader_is(e->leader))
+		leader_hint(e->leader, list); /* no message to ourselves */
+	else if (loop_now_ms(e->loop) >= e->flows[list].fed_until_ms)
+		broker_publish_hint(e->broker, list);
+}
+
+static void
+send_hints(struct engine *e)
+{
+	bool all = e->hint;
+	int count = 2 * pools_count(e->pools);
+
+	if (all && leader_is(e->leader))
+		leader_hint(e->leader, -1);
+	else if (all && (count > 2 || types_have_commands(e->types) ||
+			    loop_now_ms(e->loop) >= e->flows[LIST_MAIN].fed_until_ms))
+		broker_publish_hint(e->broker, -1);
+	for (int i = 0; e->hint_lists && i < count; i++) {
+		if (e->flows[i].hint && !all)
+			send_hint(e, i);
+		e->flows[i].hint = false;
+	}
+	e->hint = e->hint_lists = false;
+}
+
 static void
 flush_hints(void *arg)
 {
 	struct engine *e = arg;
 	struct strbuf text;
-	bool hint = e->hint;
 
 	if (e->places_dirty && e->serving && !e->draining) {
 		strbuf_init(&text, PLACES_BYTES);
@@ -568,15 +757,8 @@ flush_hints(void *arg)
 		strbuf_fini(&text);
 	}
 	e->places_dirty = false;
-	e->hint = false;
 	tell_served(e);
-	if (!hint)
-		return;
-	if (leader_is(e->leader))
-		leader_hint(e->leader); /* no message to ourselves */
-	else if (loop_now_ms(e->loop) >= e->fed_until_ms)
-		broker_publish_hint(e->broker);
-	/* else the leader has said that it passes all the time */
+	send_hints(e);
 }
 
 void
@@ -584,6 +766,34 @@ engine_hint(struct engine *e)
 {
 	e->hint = true;
 	loop_defer_start(e->hint_defer);
+}
+
+void
+engine_hint_list(struct engine *e, int list)
+{
+	if (list < 0) {
+		engine_hint(e);
+		return;
+	}
+	e->flows[list].hint = e->hint_lists = true;
+	loop_defer_start(e->hint_defer);
+}
+
+void
+engine_hint_places(struct engine *e, bool commands)
+{
+	for (int i = 0; i < e->served_count; i++)
+		engine_hint_list(e, list_of(e->served[i], commands));
+}
+
+bool
+engine_serves(const struct engine *e, int pool)
+{
+	for (int i = 0; i < e->served_count; i++) {
+		if (e->served[i] == pool)
+			return true;
+	}
+	return false;
 }
 
 void
@@ -645,16 +855,19 @@ engine_queue_changed(struct engine *e, int queue_id)
  * it is.
  */
 bool
-engine_is_spilling(struct engine *e)
+engine_is_spilling(struct engine *e, int pool)
 {
 	int64_t now_ms = loop_now_ms(e->loop);
+	int list = list_of(pool, false);
+	struct list_flow *fl = &e->flows[list];
 
-	if (now_ms < e->spill_until_ms)
+	if (now_ms < fl->spill_until_ms)
 		return true;
-	if (broker_last_length(e->broker) <= 2 * e->settings->node_slots * e->peers)
+	if (broker_last_length(e->broker, list) <=
+	    2 * e->settings->node_slots * e->peers)
 		return false;
-	e->spill_until_ms = now_ms + SPILL_GUESS_MS;
-	engine_hint(e);
+	fl->spill_until_ms = now_ms + SPILL_GUESS_MS;
+	engine_hint_list(e, list);
 	return true;
 }
 
@@ -814,6 +1027,19 @@ const struct uuid *
 engine_owner(const struct engine *e)
 {
 	return &e->owner;
+}
+
+const struct list_told *
+engine_lists(struct engine *e, size_t *count)
+{
+	*count = loop_now_ms(e->loop) - e->told_ms < ENGINE_TOLD_MS ? e->told_count : 0;
+	return e->told;
+}
+
+const struct pools *
+engine_pools(const struct engine *e)
+{
+	return e->pools;
 }
 
 void

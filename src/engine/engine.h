@@ -18,6 +18,7 @@
 #include "engine/handler.h"
 #include "event/loop.h"
 #include "event/resolve.h"
+#include "model/pools.h"
 #include "model/scoreboard.h"
 #include "model/settings.h"
 
@@ -91,6 +92,19 @@ void engine_types_changed(struct engine *e);
 /* a task of this application is queued, by a way that does not know its type: if it has
  * tasks for workers outside, those who wait for one look */
 void engine_due_outside(struct engine *e, int app_id);
+
+/* a list of Redis as the leader last told it; see model/pools.h */
+struct list_told {
+	int64_t length;
+	int list;
+	bool spilling; /* there is more in PostgreSQL than the list may hold */
+};
+/* all lists, of the last ENGINE_TOLD_MS; count 0: nobody has told.  Borrowed until the
+ * next turn of the loop. */
+#define ENGINE_TOLD_MS 10000
+const struct list_told *engine_lists(struct engine *e, size_t *count);
+const struct pools *engine_pools(const struct engine *e);
+
 /* a schedule has changed, and PostgreSQL knows: told to the leader */
 void engine_schedules_changed(struct engine *e);
 /* PostgreSQL's time as learned from the last beat, microseconds since 1970; this node's

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * feeder.c - keeps the dispatch list as PostgreSQL says it should be.
+ * feeder.c - keeps one list of Redis as PostgreSQL says it should be.
  *
  * One mechanism repairs everything, by level and not by edge: a pass looks at Redis,
  * asks PostgreSQL for the first W due rows in policy order, and pushes what is missing
@@ -33,8 +33,10 @@
  * queue was paused, a priority changed), when the set of paused queues is another one,
  * or when it stands in a wrong order; at most ten times a second.
  *
- * The pass also renews the leader's lease, promotes what is due, and writes the beat to
- * Redis.
+ * A pass over the first list also renews the leader's lease, promotes what is due, and
+ * writes the beat to Redis; the feeders of other lists (feeders.c) are told by it what
+ * concerns them.  A list has tasks of one pool, and of types that are commands or are
+ * not, as the places that workers have published say.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,13 +83,15 @@ static void on_view(const struct broker_view *view, const struct err *err, void 
 static void on_fed(const struct pgrows *rows, const struct pgerr *pe, void *arg);
 
 struct feeder *
-feeder_create(struct engine *e, struct err *err)
+feeder_create(struct engine *e, struct feeders *fs, int list, struct err *err)
 {
 	struct feeder *f = mem_zero(sizeof(*f));
 
 	if (f == NULL)
 		goto fail;
 	f->engine = e;
+	f->all_feeders = fs;
+	f->list = list;
 	f->window = WINDOW_LEAST;
 	pgparam_init(&f->params);
 	f->timer = loop_timer_create(e->loop, pass, f);
@@ -105,9 +109,9 @@ static void
 empty_list(struct feeder *f)
 {
 	for (size_t i = 0; i < f->list_count; i++)
-		hmap_remove(f->listed, f->list[i].id.b, sizeof(f->list[i].id.b));
-	mem_free(f->list);
-	f->list = NULL;
+		hmap_remove(f->listed, f->elems[i].id.b, sizeof(f->elems[i].id.b));
+	mem_free(f->elems);
+	f->elems = NULL;
 	f->list_count = 0;
 }
 
@@ -127,19 +131,6 @@ feeder_free(struct feeder *f)
 	mem_free(f);
 }
 
-/*
- * Workers that died while Redis, or a leader, was away have left their places behind:
- * they would make the window too large and their types look served.
- */
-void
-feeder_renew_places(struct feeder *f)
-{
-	if (!f->running)
-		return;
-	broker_renew_places(f->engine->broker);
-	engine_places_changed(f->engine, true);
-}
-
 void
 feeder_start(struct feeder *f)
 {
@@ -149,7 +140,6 @@ feeder_start(struct feeder *f)
 	f->hinted = true;
 	f->whole_spent_ms = f->head_spent_ms = f->replaced_spent_ms = 0;
 	lanes_rewind(&f->lanes);
-	feeder_renew_places(f);
 	loop_timer_start_ms(f->timer, 0);
 }
 
@@ -174,6 +164,13 @@ feeder_requeue(struct feeder *f)
 {
 	f->requeue = true;
 	feeder_hint(f);
+}
+
+void
+feeder_refill(struct feeder *f)
+{
+	recent_clear(&f->recent);
+	feeder_requeue(f);
 }
 
 /* ---------------------------------------------------------------- the look at Redis */
@@ -201,40 +198,121 @@ take_for(struct feeder *f, int type_id)
 	return &f->takes[f->take_count++];
 }
 
-/* "slots/free id:free ..." as types_places_text wrote it; what is not of that form is
- * skipped */
-static void
-add_places(struct feeder *f, const char *text)
-{
-	char *copy = mem_strdup(text), *rest = copy, *word, *colon;
-	int64_t id, n, free_slots;
-	struct take *t;
+/* what a worker has published, with its parts found */
+struct places {
+	const char *commands; /* "id,id ..."; NULL: none */
+	const char *pools;    /* "main,gpu"; NULL: main */
+};
 
-	if (copy == NULL)
-		return; /* the next pass */
-	word = strsep(&rest, " ");
-	colon = word != NULL ? strchr(word, '/') : NULL;
-	if (colon == NULL) {
-		mem_free(copy);
+/* the word that begins so; the text ends before it.  NULL: there is none */
+static char *
+cut_word(char *text, const char *begin)
+{
+	char *word = strstr(text, begin), *end;
+
+	if (word == NULL)
+		return NULL;
+	*word = '\0';
+	word += strlen(begin);
+	end = strchr(word, ' ');
+	if (end != NULL)
+		*end = '\0';
+	return word;
+}
+
+/* is this one of the words that commas separate? */
+static bool
+is_among(const char *words, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const char *at = words; at != NULL; at = strchr(at, ',')) {
+		at += at != words; /* behind the comma */
+		if (strncmp(at, word, len) == 0 && (at[len] == ',' || at[len] == '\0'))
+			return true;
+	}
+	return false;
+}
+
+static void
+tell_commands(struct feeder *f, const struct places *pl)
+{
+	char *copy, *rest, *word;
+
+	if (!feeder_is_first(f) || pl->commands == NULL)
+		return;
+	if (pl->pools == NULL) {
+		feeders_commands(f->all_feeders, POOL_MAIN);
 		return;
 	}
-	*colon = '\0';
-	if (str_to_i64(word, &n) == 0 && n > 0 && n <= 100000)
-		f->slots += n;
-	if (str_to_i64(colon + 1, &free_slots) != 0 || free_slots < 0 ||
-	    free_slots > 100000)
-		free_slots = 0;
-	while ((word = strsep(&rest, " ")) != NULL) {
+	copy = rest = mem_strdup(pl->pools);
+	while (copy != NULL && (word = strsep(&rest, ",")) != NULL)
+		feeders_commands(
+		    f->all_feeders, pools_number(f->engine->pools, word, strlen(word)));
+	mem_free(copy);
+}
+
+static bool
+serves_pool(const struct feeder *f, const struct places *pl)
+{
+	int pool = list_pool(f->list);
+
+	return pl->pools == NULL
+		   ? pool == POOL_MAIN
+		   : is_among(pl->pools, pools_name(f->engine->pools, pool));
+}
+
+/* "id:free ..." of the types that are of this list's kind; a worker that does not meter
+ * one takes it with any slot that is free */
+static void
+add_types(struct feeder *f, char *words, const struct places *pl, int64_t free_slots)
+{
+	bool commands = list_has_commands(f->list);
+	char *word, *colon;
+	int64_t id, n;
+	struct take *t;
+
+	while ((word = strsep(&words, " ")) != NULL) {
 		colon = strchr(word, ':');
 		if (colon == NULL)
 			continue;
 		*colon = '\0';
 		if (str_to_i64(word, &id) != 0 || str_to_i64(colon + 1, &n) != 0 ||
 		    id < 1 || id > INT32_MAX || n < -1 || n > 100000 ||
+		    is_among(pl->commands, word) != commands ||
 		    (t = take_for(f, (int)id)) == NULL)
 			continue;
 		t->metered |= n >= 0;
 		t->free += (int)(n >= 0 ? n : free_slots);
+	}
+}
+
+/* as types_places_text wrote it; what is not of that form is skipped */
+static void
+add_places(struct feeder *f, const char *text)
+{
+	char *copy = mem_strdup(text), *rest = copy, *word, *slash;
+	struct places pl;
+	int64_t n, free_slots;
+
+	if (copy == NULL)
+		return; /* the next pass */
+	/* the last one first */
+	pl.pools = cut_word(copy, " pools=");
+	pl.commands = cut_word(copy, " commands=");
+	word = strsep(&rest, " ");
+	slash = word != NULL ? strchr(word, '/') : NULL;
+	if (slash != NULL) {
+		*slash = '\0';
+		tell_commands(f, &pl);
+	}
+	if (slash != NULL && serves_pool(f, &pl)) {
+		if (str_to_i64(word, &n) == 0 && n > 0 && n <= 100000)
+			f->slots += n;
+		if (str_to_i64(slash + 1, &free_slots) != 0 || free_slots < 0 ||
+		    free_slots > 100000)
+			free_slots = 0;
+		add_types(f, rest, &pl, free_slots);
 	}
 	mem_free(copy);
 }
@@ -251,9 +329,9 @@ drop_unserved(struct feeder *f)
 	if (f->take_count == 0)
 		return; /* an empty Redis: places are on their way */
 	for (size_t i = 0; i < f->list_count && count < DROPS_MOST; i++) {
-		if (feeder_take(f, f->list[i].type_id) != NULL)
+		if (feeder_take(f, f->elems[i].type_id) != NULL)
 			continue;
-		broker_drop(f->engine->broker, &f->list[i]);
+		broker_drop(f->engine->broker, &f->elems[i]);
 		count++;
 	}
 }
@@ -283,12 +361,12 @@ read_view(struct feeder *f, const struct broker_view *view)
 		shares_begin_list(&f->shares);
 	if (view->list_count == 0)
 		return;
-	f->list = mem_array(view->list_count, sizeof(*f->list));
-	if (f->list == NULL)
+	f->elems = mem_array(view->list_count, sizeof(*f->elems));
+	if (f->elems == NULL)
 		return;
-	memcpy(f->list, view->list, view->list_count * sizeof(*f->list));
+	memcpy(f->elems, view->list, view->list_count * sizeof(*f->elems));
 	for (; f->list_count < view->list_count; f->list_count++) {
-		struct elem *el = &f->list[f->list_count];
+		struct elem *el = &f->elems[f->list_count];
 
 		count_listed(f, el->app_id);
 		if (hmap_put(f->listed, el->id.b, sizeof(el->id.b), el, NULL) != 0)
@@ -403,6 +481,7 @@ ask_rows(struct feeder *f)
 	int32_t most = rows_wanted(f);
 	int64_t now_ms = loop_now_ms(e->loop);
 	struct err err = ERR_INIT;
+	int pool;
 
 	pgparam_reset(p);
 	pgparam_uuid(p, &e->owner);
@@ -432,6 +511,9 @@ ask_rows(struct feeder *f)
 		pgparam_int4(p, (int32_t)(now_ms - f->started_ms) + FRESH_MS);
 	else
 		pgparam_null(p, PGTYPE_INT4);
+	pool = list_pool(f->list);
+	pgparam_text(p, pool != POOL_MAIN ? pools_name(e->pools, pool) : NULL);
+	pgparam_bool(p, feeder_is_first(f));
 	f->started_ms = now_ms;
 	if (store_exec(e->store, STORE_LEAD, &sql_feed, p, on_fed, f, &err) != 0) {
 		f->open = false;
@@ -493,9 +575,14 @@ pass(void *arg)
 	f->hinted = false;
 	f->seen = false;
 	recent_age(&f->recent, loop_now_ms(e->loop));
-	if (broker_look(e->broker, f->beat, f->kind != PASS_BRIEF, on_view, f, NULL) ==
-	    0)
+	if (broker_look(e->broker, f->list, feeder_is_first(f) ? f->beat : 0,
+		f->kind != PASS_BRIEF, on_view, f, NULL) == 0)
 		return;
+	if (!feeder_is_first(f)) {
+		f->open = false;
+		loop_timer_start_ms(f->timer, PASS_MS);
+		return;
+	}
 	/* without Redis the pass keeps the lease and promotes; workers claim for
 	 * themselves */
 	f->kind = PASS_WHOLE;
@@ -521,7 +608,8 @@ on_next_epoch(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		log_warn(NULL, "redis has lost its contents, or is another: filling it",
 		    "epoch=%lld", (long long)f->database_epoch);
 	broker_set_epoch(e->broker, f->database_epoch);
-	feeder_renew_places(f);
+	feeders_renew_places(f->all_feeders);
+	feeders_lost_redis(f->all_feeders);
 	f->refill = true;
 	feeder_hint(f);
 }
@@ -532,7 +620,7 @@ check_epoch(struct feeder *f)
 {
 	struct pgparam p;
 
-	if (!f->seen || f->seen_foreign || f->epoch_open ||
+	if (!feeder_is_first(f) || !f->seen || f->seen_foreign || f->epoch_open ||
 	    f->seen_epoch == f->database_epoch)
 		return;
 	recent_clear(&f->recent);
@@ -545,6 +633,20 @@ check_epoch(struct feeder *f)
 
 /* ---------------------------------------------------------------- the answer */
 
+static void
+publish(struct feeder *f, const char *word)
+{
+	char name[LIST_NAME_SIZE], text[LIST_NAME_SIZE + 8];
+
+	if (feeder_is_first(f)) {
+		broker_publish(f->engine->broker, word);
+		return;
+	}
+	pools_list_name(f->engine->pools, f->list, name);
+	snprintf(text, sizeof(text), "%s %s", word, name);
+	broker_publish(f->engine->broker, text);
+}
+
 /* a change at once, and again for those who missed it: it holds for two seconds */
 static void
 tell_spilling(struct feeder *f, bool spilling)
@@ -552,10 +654,10 @@ tell_spilling(struct feeder *f, bool spilling)
 	int64_t now_ms = loop_now_ms(f->engine->loop);
 
 	if (spilling && (!f->spilling || now_ms - f->told_ms >= SPILL_TELL_MS)) {
-		broker_publish(f->engine->broker, "spill");
+		publish(f, "spill");
 		f->told_ms = now_ms;
 	} else if (!spilling && f->spilling) {
-		broker_publish(f->engine->broker, "flow");
+		publish(f, "flow");
 	}
 	f->spilling = spilling;
 }
@@ -572,6 +674,18 @@ by_id(const void *x, const void *y)
 	return memcmp(x, y, sizeof(struct uuid));
 }
 
+static int
+pool_of(const struct feeder *f, const struct pgrows *pg, int row)
+{
+	const char *text;
+	size_t len;
+
+	if (pgrows_is_null(pg, row, 14))
+		return POOL_MAIN;
+	text = pgrows_text(pg, row, 14, &len);
+	return pools_number(f->engine->pools, text, len);
+}
+
 static void
 read_promoted(struct feeder *f, const struct pgrows *pg, struct promoted *pr)
 {
@@ -585,8 +699,15 @@ read_promoted(struct feeder *f, const struct pgrows *pg, struct promoted *pr)
 		if (pgrows_int(pg, i, 9) > f->due_us)
 			f->due_us = pgrows_int(pg, i, 9);
 		if (registry_is_pull(f->engine->registry, (int)pgrows_int(pg, i, 1),
-			(int)pgrows_int(pg, i, 3)))
+			(int)pgrows_int(pg, i, 3))) {
 			leases_hint(f->engine->leases, (int)pgrows_int(pg, i, 1), 0);
+			continue; /* in no list */
+		}
+		if (pool_of(f, pg, i) != POOL_MAIN ||
+		    feeder_take(f, (int)pgrows_int(pg, i, 3)) == NULL) {
+			feeders_promoted(f->all_feeders, pool_of(f, pg, i));
+			continue;
+		}
 		pgrows_uuid(pg, i, 2, &pr->ids[pr->count++]);
 	}
 	if (pr->count > 1)
@@ -608,6 +729,7 @@ read_row(struct feeder *f, const struct pgrows *pg, int i, struct promoted *pr,
 	r->el.app_id = (int)pgrows_int(pg, i, 1);
 	pgrows_uuid(pg, i, 2, &r->el.id);
 	r->el.type_id = (int)pgrows_int(pg, i, 3);
+	r->el.list = f->list;
 	r->age_ms = pgrows_int(pg, i, 4);
 	r->queue_id = (int)pgrows_int(pg, i, 8);
 	r->order_us = pgrows_int(pg, i, 9);
@@ -618,7 +740,7 @@ read_row(struct feeder *f, const struct pgrows *pg, int i, struct promoted *pr,
 					sizeof(*pr->ids), by_id) != NULL;
 	el = hmap_get(f->listed, r->el.id.b, sizeof(r->el.id.b));
 	r->listed = r->placed = el != NULL;
-	r->at = el != NULL ? (size_t)(el - f->list) : 0;
+	r->at = el != NULL ? (size_t)(el - f->elems) : 0;
 }
 
 static void
@@ -685,6 +807,20 @@ note_spent(struct feeder *f, int64_t spent_ms)
 	lanes_forget(&f->lanes, f->started_ms - (slow ? IDLE_SLOW_MS : IDLE_MS));
 }
 
+/* the pools that queues are in */
+static void
+read_pools(struct feeder *f, const struct pgrows *pg)
+{
+	int pools[POOLS_MOST];
+	size_t count = 0;
+
+	for (int i = 0; i < pgrows_count(pg) && count < POOLS_MOST; i++) {
+		if (pgrows_int(pg, i, 0) == 3 && (pools[count] = pool_of(f, pg, i)) > 0)
+			count++;
+	}
+	feeders_pools(f->all_feeders, pools, count);
+}
+
 static void
 on_fed(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 {
@@ -711,7 +847,8 @@ on_fed(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		f->beat = pgrows_int(rows, i, 6);
 		f->database_epoch = pgrows_int(rows, i, 7);
 		check_paused(f, int_or(rows, i, 13, 0));
-		atomic_store(&f->engine->board->cluster_beat, f->beat);
+		if (feeder_is_first(f))
+			atomic_store(&f->engine->board->cluster_beat, f->beat);
 		due_ms = int_or(rows, i, 5, PASS_MS) + 1;
 		if (due_ms < next_ms)
 			next_ms = due_ms > 1 ? due_ms : 1;
@@ -723,6 +860,10 @@ on_fed(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	score_add(f->engine->slot, SCORE_feeder_passes_total, 1);
 	f->refill = false;
 	f->again = false;
+	if (feeder_is_first(f)) {
+		read_pools(f, rows);
+		feeders_tell(f->all_feeders);
+	}
 	if (f->seen && !f->seen_foreign) {
 		check_epoch(f);
 		feed(f, rows);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * feeder_int.h - the feeder's inside, shared by its two files: feeder.c asks, line.c
- * puts the answer into the list.
+ * feeder_int.h - the feeders' inside, shared by their files: feeder.c asks, line.c puts
+ * the answer into the list, feeders.c has all feeders.
  */
 #ifndef ENGINE_FEEDER_INT_H
 #define ENGINE_FEEDER_INT_H
@@ -46,7 +46,10 @@ enum pass_kind {
 };
 
 struct feeder {
+	TAILQ_ENTRY(feeder) link;
+	struct feeders *all_feeders;
 	struct engine *engine;
+	int list; /* that it feeds */
 	bool running;
 	bool open;   /* a pass is under way */
 	bool hinted; /* a hint came: the next pass trusts no "on its way" */
@@ -77,8 +80,8 @@ struct feeder {
 	int64_t seen_epoch;
 	bool seen_foreign;
 	int64_t length;
-	struct hmap *listed; /* elements of list, by id; values point into list */
-	struct elem *list;   /* from the popping end */
+	struct hmap *listed; /* elements of the list, by id; values point into elems */
+	struct elem *elems;  /* from the popping end */
 	size_t list_count;
 	struct take takes[TYPES_MOST];
 	size_t take_count;
@@ -92,7 +95,34 @@ struct feeder {
 	struct pgparam params;
 };
 
-/* NULL: no node serves it, as far as Redis tells */
+struct feeder *feeder_create(
+    struct engine *e, struct feeders *fs, int list, struct err *err) ATTR_CHECK;
+void feeder_free(struct feeder *f);
+void feeder_start(struct feeder *f);
+void feeder_stop(struct feeder *f);
+void feeder_hint(struct feeder *f);
+void feeder_requeue(struct feeder *f);
+/* Redis has lost its contents: what was pushed is forgotten, and the list made anew */
+void feeder_refill(struct feeder *f);
+
+/* that of the first list also renews the lease, promotes, and watches over the epoch */
+static inline bool
+feeder_is_first(const struct feeder *f)
+{
+	return f->list == LIST_MAIN;
+}
+
+/* feeders.c, told by the first feeder */
+/* these pools have queues, and a list each; all others have none */
+void feeders_pools(struct feeders *fs, const int *pools, size_t count);
+/* a worker serves commands in this pool */
+void feeders_commands(struct feeders *fs, int pool);
+void feeders_promoted(struct feeders *fs, int pool);
+void feeders_lost_redis(struct feeders *fs);
+/* how long the lists are, for all workers */
+void feeders_tell(struct feeders *fs);
+
+/* NULL: no node serves it in this list, as far as Redis tells */
 struct take *feeder_take(struct feeder *f, int type_id);
 
 /*

@@ -408,6 +408,21 @@ count_outcome(struct engine *e, const struct attempt *a, enum task_state state)
 	}
 }
 
+/* to the list of its pool as that is now; it may have come from none */
+static void
+push_again(struct engine *e, const struct attempt *a)
+{
+	int pool = names_pool(e->names, a->queue_id);
+	struct elem el = a->elem;
+
+	if (a->type == NULL || a->type->metered || pool < 0) {
+		engine_hint(e);
+		return;
+	}
+	el.list = list_of(pool, false);
+	broker_push_first(e->broker, &el, 1);
+}
+
 static void
 take_accepted(struct finish *f, const struct pgrows *rows)
 {
@@ -435,10 +450,7 @@ take_accepted(struct finish *f, const struct pgrows *rows)
 			    PASS_MS) /* before the feeder looks by itself */
 				engine_hint(e);
 		} else if (state == TASK_QUEUED) {
-			if (a->type != NULL && !a->type->metered)
-				broker_push_first(e->broker, &a->elem, 1);
-			else
-				engine_hint(e);
+			push_again(e, a);
 		}
 	}
 }

@@ -27,7 +27,7 @@ struct types;
 struct dispatch;
 struct finish;
 struct beat;
-struct feeder;
+struct feeders;
 struct expiry;
 struct leader;
 struct operate;
@@ -37,6 +37,15 @@ struct schedules;
 struct reports;
 struct tidy;
 
+/* what this worker knows of a list that tasks are pushed to */
+struct list_flow {
+	int64_t spill_until_ms; /* it is spilling until then: submits only hint */
+	int64_t fed_until_ms;	/* the leader said so: until then it needs no hints */
+	bool hint;		/* the leader shall look at it */
+};
+
+#define TOLD_MOST (2 * 65) /* the lists of main and of 64 other pools */
+
 struct engine {
 	struct loop *loop;
 	struct resolver *resolver;
@@ -45,6 +54,9 @@ struct engine {
 	struct score_slot *slot;
 	struct uuid owner; /* this incarnation */
 	struct handler handlers[HANDLER_KIND_COUNT];
+	struct pools *pools; /* names that this worker has met */
+	int served[POOLS_SERVED];
+	int served_count;
 	void (*serving_cb)(void *arg); /* NULL once told */
 	void (*ended)(bool lost, void *arg);
 	void *arg;
@@ -74,20 +86,27 @@ struct engine {
 	bool serving;	 /* types are known too: tasks may be taken */
 	bool draining, leaving, ending;
 	struct loop_defer *hint_defer;
-	bool hint, places_dirty;
+	bool hint, hint_lists, places_dirty;
 	/* what is served has changed and is to be told PostgreSQL; and is being told */
 	bool serve_dirty, serve_open;
-	int64_t spill_until_ms; /* the pool is spilling until then: submits only hint */
-	int64_t fed_until_ms;	/* the leader said so: until then it needs no hints */
-	int64_t work_down_ms;	/* since when the work lane is down; 0: it is up */
-	bool gave_up;		/* engine_give_up: nothing is waited for any more */
-	int64_t peers;		/* living workers of the cluster, at least 1 */
+	struct list_flow flows[LISTS_MOST];
+	struct list_told told[TOLD_MOST];
+	size_t told_count;
+	int64_t told_ms;
+	int64_t work_down_ms; /* since when the work lane is down; 0: it is up */
+	bool gave_up;	      /* engine_give_up: nothing is waited for any more */
+	int64_t peers;	      /* living workers of the cluster, at least 1 */
 };
 
 /* free places of metered types changed: told to the feeder once a turn; hint: and it
  * shall look */
 void engine_places_changed(struct engine *e, bool hint);
-bool engine_is_spilling(struct engine *e);
+bool engine_is_spilling(struct engine *e, int pool);
+bool engine_serves(const struct engine *e, int pool);
+/* the leader shall look at this list; -1: at all */
+void engine_hint_list(struct engine *e, int list);
+/* places were freed that tasks of the pools served here could take */
+void engine_hint_places(struct engine *e, bool commands);
 void engine_check_drained(struct engine *e);
 
 /* types.c: what this worker can run */
@@ -114,6 +133,7 @@ void types_put_place(struct types *ts, struct type_entry *t);
 int types_free_slots(
     const struct types *ts); /* places for types that are not metered */
 int types_free_commands(const struct types *ts); /* places for exec types together */
+bool types_have_commands(const struct types *ts);
 /* how many of t could start now */
 int types_free_places(const struct types *ts, const struct type_entry *t);
 /* how many of a stream type fit; -1: as many as there are slots, 0: it is not served
@@ -121,7 +141,8 @@ int types_free_places(const struct types *ts, const struct type_entry *t);
  * it is served. */
 bool types_set_places(struct types *ts, struct type_entry *t, int places);
 int types_running(const struct types *ts);
-/* "slots/free id:free id:free ..." for the feeder */
+/* "slots/free id:free id:free ... commands=id,id pools=main,gpu" for the feeder; the
+ * last two only if there are commands, and other pools than main */
 void types_places_text(struct types *ts, struct strbuf *out);
 struct type_entry *types_next(
     struct types *ts, struct type_entry *after); /* NULL starts */
@@ -152,8 +173,8 @@ bool dispatch_has_suspect(const struct dispatch *d);
 bool dispatch_is_quiet(const struct dispatch *d); /* no handler has anything */
 void dispatch_wake(struct dispatch *d); /* something changed: look what can be done */
 void dispatch_popped(struct dispatch *d, const struct elem *el); /* broker event */
-void dispatch_wait_ended(struct dispatch *d);
-void dispatch_more_ended(struct dispatch *d, int got, int64_t left);
+void dispatch_wait_ended(struct dispatch *d, int list);
+void dispatch_more_ended(struct dispatch *d, int list, int64_t left);
 void dispatch_broker(struct dispatch *d, bool up);
 void dispatch_refused(struct dispatch *d); /* redis answers a pop with an error */
 void dispatch_store(struct dispatch *d, bool up); /* the work lane */
@@ -187,9 +208,10 @@ bool dispatch_leave_claim(struct attempt *a, int *claim);
 bool dispatch_ended_claim(struct dispatch *d, int *claim);
 
 /* adopt.c: tasks that the worker which stores them runs itself */
-bool adopt_may(const struct dispatch *d); /* there is nothing that waits */
+/* the pool is served here, and there is nothing in it that waits */
+bool adopt_may(const struct dispatch *d, int pool);
 /* handlers have ended, and when it is recorded there will be room */
-bool adopt_soon(const struct dispatch *d);
+bool adopt_soon(const struct dispatch *d, int pool);
 int adopt_room(const struct dispatch *d); /* places that may be given to such tasks */
 /* a place for such a task, to be put back or handed to adopt_task; NULL: none */
 struct type_entry *adopt_place(struct dispatch *d, int type_id);
@@ -244,8 +266,9 @@ void leader_free(struct leader *ld);
 void leader_campaign(struct leader *ld);       /* takes the lease if it is free */
 void leader_store(struct leader *ld, bool up); /* the leader's connection */
 void leader_broker(struct leader *ld, bool up);
-void leader_lost(struct leader *ld);	   /* PostgreSQL says that another leads */
-void leader_hint(struct leader *ld);	   /* somebody asks for a pass */
+void leader_lost(struct leader *ld); /* PostgreSQL says that another leads */
+/* somebody asks for a pass over this list; -1: over all */
+void leader_hint(struct leader *ld, int list);
 void leader_schedules(struct leader *ld);  /* a schedule has changed */
 void leader_operate(struct leader *ld);	   /* there may be an operation */
 void leader_requeue(struct leader *ld);	   /* what may run has changed */
@@ -254,15 +277,14 @@ void leader_step_down(struct leader *ld);
 bool leader_is(const struct leader *ld);
 void leader_quit(struct leader *ld); /* the process ends: nothing is started any more */
 
-/* feeder.c: keeps the dispatch list as PostgreSQL says it should be */
-struct feeder;
-struct feeder *feeder_create(struct engine *e, struct err *err) ATTR_CHECK;
-void feeder_free(struct feeder *f);
-void feeder_start(struct feeder *f); /* the leader's connection is up */
-void feeder_stop(struct feeder *f);
-void feeder_hint(struct feeder *f);
-void feeder_requeue(struct feeder *f); /* the list is to be made anew */
-void feeder_renew_places(struct feeder *f);
+/* feeders.c: one feeder a list, which keeps it as PostgreSQL says it should be */
+struct feeders *feeders_create(struct engine *e, struct err *err) ATTR_CHECK;
+void feeders_free(struct feeders *fs);
+void feeders_start(struct feeders *fs); /* the leader's connection is up */
+void feeders_stop(struct feeders *fs);
+void feeders_hint(struct feeders *fs, int list); /* -1: all */
+void feeders_requeue(struct feeders *fs);	 /* the lists are to be made anew */
+void feeders_renew_places(struct feeders *fs);
 
 /* expiry.c: takes back leases whose time is over */
 struct expiry *expiry_create(struct engine *e, struct err *err) ATTR_CHECK;

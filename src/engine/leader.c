@@ -2,9 +2,9 @@
 /*
  * leader.c - the one worker of the cluster that does what must be done once.
  *
- * The lease is a row in PostgreSQL; each pass of the feeder renews it.  Nothing rests
- * on there being one leader only: two cost duplicate work, since guarded statements
- * decide.
+ * The lease is a row in PostgreSQL; each pass over the first list renews it.  Nothing
+ * rests on there being one leader only: two cost duplicate work, since guarded
+ * statements decide.
  *
  * The leader watches every incarnation's beat by its own monotonic clock on one
  * unbroken connection: a count that stands still for DEAD_MS means that nobody beats
@@ -46,7 +46,7 @@ struct watched {
 
 struct leader {
 	struct engine *engine;
-	struct feeder *feeder;
+	struct feeders *feeders;
 	struct prune *prune;
 	struct schedules *schedules;
 	struct tidy *tidy;
@@ -85,14 +85,14 @@ leader_create(struct engine *e, struct err *err)
 	ld->watch_timer = loop_timer_create(e->loop, on_watch_time, ld);
 	ld->sweep_timer = loop_timer_create(e->loop, on_sweep_time, ld);
 	ld->redis_timer = loop_timer_create(e->loop, on_redis_time, ld);
-	ld->feeder = feeder_create(e, err);
+	ld->feeders = feeders_create(e, err);
 	ld->prune = prune_create(e, err);
 	ld->schedules = schedules_create(e, err);
 	ld->tidy = tidy_create(e, err);
 	ld->operate = operate_create(e, err);
 	ld->expiry = expiry_create(e, err);
 	if (ld->redis_timer == NULL || ld->watched == NULL || ld->watch_timer == NULL ||
-	    ld->sweep_timer == NULL || ld->feeder == NULL || ld->prune == NULL ||
+	    ld->sweep_timer == NULL || ld->feeders == NULL || ld->prune == NULL ||
 	    ld->schedules == NULL || ld->tidy == NULL || ld->operate == NULL ||
 	    ld->expiry == NULL) {
 		leader_free(ld);
@@ -125,7 +125,7 @@ leader_free(struct leader *ld)
 	loop_timer_free(ld->watch_timer);
 	loop_timer_free(ld->sweep_timer);
 	loop_timer_free(ld->redis_timer);
-	feeder_free(ld->feeder);
+	feeders_free(ld->feeders);
 	prune_free(ld->prune);
 	schedules_free(ld->schedules);
 	tidy_free(ld->tidy);
@@ -217,7 +217,7 @@ static void
 stop(struct leader *ld)
 {
 	ld->leading = false;
-	feeder_stop(ld->feeder);
+	feeders_stop(ld->feeders);
 	prune_stop(ld->prune);
 	schedules_stop(ld->schedules);
 	tidy_stop(ld->tidy);
@@ -233,7 +233,7 @@ void
 leader_quit(struct leader *ld)
 {
 	ld->leading = false;
-	feeder_stop(ld->feeder);
+	feeders_stop(ld->feeders);
 	prune_stop(ld->prune);
 	schedules_stop(ld->schedules);
 	tidy_stop(ld->tidy);
@@ -288,7 +288,7 @@ leader_broker(struct leader *ld, bool up)
 		loop_timer_stop(ld->redis_timer);
 		if (waits)
 			leader_campaign(ld); /* nobody led when we last heard */
-		feeder_renew_places(ld->feeder);
+		feeders_renew_places(ld->feeders);
 	} else if (ld->leading && !ld->gave_way) {
 		loop_timer_start_ms(ld->redis_timer, GIVE_WAY_MS);
 	}
@@ -300,7 +300,7 @@ leader_store(struct leader *ld, bool up)
 	if (!ld->leading)
 		return;
 	if (up) {
-		feeder_start(ld->feeder);
+		feeders_start(ld->feeders);
 		prune_start(ld->prune);
 		schedules_start(ld->schedules);
 		tidy_start(ld->tidy);
@@ -309,7 +309,7 @@ leader_store(struct leader *ld, bool up)
 		loop_timer_start_ms(ld->watch_timer, 0);
 		leader_sweep_soon(ld);
 	} else {
-		feeder_stop(ld->feeder);
+		feeders_stop(ld->feeders);
 		prune_stop(ld->prune);
 		schedules_stop(ld->schedules);
 		tidy_stop(ld->tidy);
@@ -322,10 +322,10 @@ leader_store(struct leader *ld, bool up)
 }
 
 void
-leader_hint(struct leader *ld)
+leader_hint(struct leader *ld, int list)
 {
 	if (ld->leading)
-		feeder_hint(ld->feeder);
+		feeders_hint(ld->feeders, list);
 }
 
 void
@@ -346,7 +346,7 @@ void
 leader_requeue(struct leader *ld)
 {
 	if (ld->leading)
-		feeder_requeue(ld->feeder);
+		feeders_requeue(ld->feeders);
 }
 
 /* ---------------------------------------------------------------- the watch */

@@ -532,7 +532,7 @@ replace(
 	if (elems == NULL)
 		return true;
 	for (size_t i = 0; i < f->list_count; i++)
-		recent_remove(&f->recent, &f->list[i].id);
+		recent_remove(&f->recent, &f->elems[i].id);
 	for (size_t i = 0; i < all; i++)
 		rows[i].placed &= !rows[i].listed;
 	for (size_t i = 0; i < kept; i++) {
@@ -540,7 +540,7 @@ replace(
 		order[i]->placed = true;
 		recent_add(&f->recent, &elems[i].id);
 	}
-	broker_replace(f->engine->broker, elems, kept);
+	broker_replace(f->engine->broker, f->list, elems, kept);
 	mem_free(elems);
 	charge_all(f, order, kept);
 	lanes_rewind(&f->lanes);

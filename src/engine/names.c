@@ -33,7 +33,8 @@ struct name {
 	int id;
 	struct queue_policy policy; /* queues only, as all up to number */
 	bool has_policy;	    /* something is set */
-	bool stale;		    /* in the line */
+	int pool;
+	bool stale; /* in the line */
 	int64_t known_ms;
 	TAILQ_ENTRY(name) link;
 	int number[2]; /* kind and id: key of the second map */
@@ -45,9 +46,11 @@ struct name {
 struct names {
 	struct loop *loop;
 	struct store *store;
+	struct pools *pools;
 	struct hmap *by_key;
 	struct hmap *by_number;
 	size_t policies; /* entries with has_policy */
+	size_t pooled;	 /* entries in another pool than main */
 	TAILQ_HEAD(, name) stale;
 	struct loop_timer *timer; /* runs while some are in the line */
 	bool asking;
@@ -81,13 +84,13 @@ empty(struct names *n)
 		mem_free(nm);
 	}
 	TAILQ_INIT(&n->stale);
-	n->policies = 0;
+	n->policies = n->pooled = 0;
 }
 
 static void ask_policies(void *arg);
 
 struct names *
-names_create(struct loop *l, struct store *st, struct err *err)
+names_create(struct loop *l, struct store *st, struct pools *pools, struct err *err)
 {
 	struct names *n = mem_zero(sizeof(*n));
 
@@ -102,6 +105,7 @@ names_create(struct loop *l, struct store *st, struct err *err)
 	}
 	n->loop = l;
 	n->store = st;
+	n->pools = pools;
 	return n;
 }
 
@@ -147,6 +151,23 @@ forget_policy(struct names *n, struct name *nm)
 	nm->stale = false;
 	n->policies -= nm->has_policy;
 	nm->has_policy = false;
+	n->pooled -= nm->pool != POOL_MAIN;
+	nm->pool = POOL_MAIN;
+}
+
+static void
+set_pool(struct names *n, struct name *nm, const struct pgrows *rows, int row)
+{
+	const char *text;
+	size_t len;
+
+	n->pooled -= nm->pool != POOL_MAIN;
+	nm->pool = POOL_MAIN;
+	if (!pgrows_is_null(rows, row, 9)) {
+		text = pgrows_text(rows, row, 9, &len);
+		nm->pool = pools_number(n->pools, text, len);
+	}
+	n->pooled += nm->pool != POOL_MAIN;
 }
 
 /* columns from the fourth on of sql_names and sql_queues_by_id */
@@ -166,6 +187,7 @@ set_policy(struct names *n, struct name *nm, const struct pgrows *rows, int row)
 	nm->has_policy = p->paused || p->limited || p->priority >= 0 ||
 			 p->max_length > 0 || p->shed_ppm > 0;
 	n->policies += nm->has_policy;
+	set_pool(n, nm, rows, row);
 	nm->known_ms = loop_now_ms(n->loop);
 }
 
@@ -234,6 +256,17 @@ names_policy(const struct names *n, int queue_id)
 		return NULL;
 	nm = find_number(n, NAME_QUEUE, queue_id);
 	return nm != NULL && nm->has_policy ? &nm->policy : NULL;
+}
+
+int
+names_pool(const struct names *n, int queue_id)
+{
+	const struct name *nm;
+
+	if (n->pooled == 0)
+		return POOL_MAIN;
+	nm = find_number(n, NAME_QUEUE, queue_id);
+	return nm != NULL ? nm->pool : POOL_MAIN;
 }
 
 void

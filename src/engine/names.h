@@ -19,6 +19,7 @@
 #include "base/attr.h"
 #include "base/err.h"
 #include "event/loop.h"
+#include "model/pools.h"
 #include "store/store.h"
 
 struct names;
@@ -28,8 +29,8 @@ struct names;
 
 #define NAMES_FRESH_MS 2000
 
-struct names *names_create(
-    struct loop *l, struct store *st, struct err *err) ATTR_CHECK;
+struct names *names_create(struct loop *l, struct store *st, struct pools *pools,
+    struct err *err) ATTR_CHECK;  /* pools: borrowed */
 void names_free(struct names *n); /* waiting callbacks are dropped */
 
 /* from the cache alone; 0: not in it */
@@ -46,6 +47,10 @@ struct queue_policy {
 	int shed_ppm;	/* share of submits to refuse, in millionths */
 	int shed_below; /* of those with a greater priority number; -1: all */
 };
+
+/* the pool that it is in, by number (model/pools.h); main if the queue is not known,
+ * -1 if the pool cannot be */
+int names_pool(const struct names *n, int queue_id);
 
 /* whether anything is set for any queue, as far as is known */
 bool names_have_policies(const struct names *n);

@@ -187,15 +187,17 @@ tell_ended(struct engine *e, const struct elem *el, const struct pgrows *rows, i
 	}
 }
 
-/* the ids go to the popping end at once; if that fails the feeder sees rows that are
- * due and absent */
+/* the ids go to the popping ends of their lists at once; if that fails the feeder sees
+ * rows that are due and absent */
 static void
 push_taken(struct recover *r, const struct pgrows *rows)
 {
 	struct engine *e = r->engine;
 	struct elem el;
 	struct type_entry *t;
-	int count = 0;
+	const char *name;
+	int count = 0, pool;
+	size_t len;
 
 	for (int i = 0; i < pgrows_count(rows); i++) {
 		el.app_id = (int)pgrows_int(rows, i, 0);
@@ -207,8 +209,15 @@ push_taken(struct recover *r, const struct pgrows *rows)
 		}
 		count++;
 		t = types_by_id(e->types, el.type_id);
-		if (t != NULL && !t->metered)
-			broker_push_first(e->broker, &el, 1);
+		pool = POOL_MAIN;
+		if (!pgrows_is_null(rows, i, 7)) {
+			name = pgrows_text(rows, i, 7, &len);
+			pool = pools_number(e->pools, name, len);
+		}
+		if (t == NULL || t->metered || pool < 0)
+			continue;
+		el.list = list_of(pool, false);
+		broker_push_first(e->broker, &el, 1);
 	}
 	if (count == 0)
 		return;

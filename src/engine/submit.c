@@ -243,7 +243,8 @@ static size_t
 most_rows(const struct submit *s, const struct submit_item *first)
 {
 	struct dispatch *d = s->engine->dispatch;
-	int places = is_adoptable(s, first) && adopt_may(d) ? adopt_room(d) : 0;
+	int pool = names_pool(s->engine->names, first->queue_id);
+	int places = is_adoptable(s, first) && adopt_may(d, pool) ? adopt_room(d) : 0;
 
 	return places >= ADOPT_LEAST && places < BATCH_ROWS ? (size_t)places
 							    : BATCH_ROWS;
@@ -349,11 +350,17 @@ static void
 adopt(struct submit *s)
 {
 	struct dispatch *d = s->engine->dispatch;
-	bool may = adopt_may(d), any = false;
+	int pool = POOL_MAIN, its;
+	bool may = adopt_may(d, pool), any = false;
 	struct submit_group *g;
 
 	EACH(s, g, it)
 	{
+		its = names_pool(s->engine->names, it->queue_id);
+		if (its != pool) {
+			pool = its;
+			may = adopt_may(d, pool);
+		}
 		it->place =
 		    may && is_adoptable(s, it) ? adopt_place(d, it->type_id) : NULL;
 		any |= it->place != NULL;
@@ -435,7 +442,9 @@ send_next(void *arg)
 	loop_timer_stop(s->hold);
 	first = TAILQ_FIRST(&s->waiting);
 	if (!s->stalled && TAILQ_EMPTY(&s->redo) && first != NULL &&
-	    is_adoptable(s, first->items) && adopt_soon(s->engine->dispatch)) {
+	    is_adoptable(s, first->items) &&
+	    adopt_soon(s->engine->dispatch,
+		names_pool(s->engine->names, first->items->queue_id))) {
 		s->stalled = true;
 		s->hold_rows = SIZE_MAX;
 		loop_timer_start_us(s->hold, STALL_US);
@@ -488,6 +497,19 @@ note_held(struct submit *s, int queue_id)
 	s->held[i].until_ms = loop_now_ms(s->engine->loop) + HELD_MS;
 }
 
+/* the list that it belongs to; what comes due later is the first list's */
+static void
+hint(struct engine *e, const struct submit_item *it, const struct type_entry *t,
+    int pool)
+{
+	if (pool < 0 || t == NULL)
+		engine_hint(e);
+	else if (it->scheduled)
+		engine_hint_list(e, LIST_MAIN);
+	else
+		engine_hint_list(e, list_of(pool, t->kind == HANDLER_EXEC));
+}
+
 /*
  * Ids go straight to the list where that cannot disturb an order: no backlog, and a
  * type that every free slot can run.  For all others the feeder is asked.  Those of a
@@ -498,11 +520,11 @@ static void
 push_batch(struct submit *s)
 {
 	struct engine *e = s->engine;
-	bool direct = broker_is_up(e->broker) && !engine_is_spilling(e) &&
-		      room_for(s, s->sent.rows);
+	bool room = broker_is_up(e->broker) && room_for(s, s->sent.rows);
+	int pool = POOL_MAIN, its;
+	bool direct = room && !engine_is_spilling(e, pool);
 	struct submit_group *g;
 	size_t count = 0;
-	bool hint = false;
 
 	EACH(s, g, it)
 	{
@@ -515,17 +537,20 @@ push_batch(struct submit *s)
 			leases_hint(e->leases, g->app_id, it->queue_id);
 			continue; /* no worker of ours runs it */
 		}
+		its = names_pool(e->names, it->queue_id);
+		if (its != pool) {
+			pool = its;
+			direct = room && pool >= 0 && !engine_is_spilling(e, pool);
+		}
 		if (it->scheduled || !direct || t == NULL || t->metered || t->limited ||
 		    is_held(s, it))
-			hint = true;
+			hint(e, it, t, pool);
 		else
-			s->pushes[count++] =
-			    (struct elem){it->id, g->app_id, it->type_id};
+			s->pushes[count++] = (struct elem){
+			    it->id, g->app_id, it->type_id, list_of(pool, false)};
 	}
 	if (count > 0)
 		broker_push(e->broker, s->pushes, count);
-	if (hint)
-		engine_hint(e);
 	if (!broker_is_up(e->broker))
 		dispatch_wake(e->dispatch);
 }

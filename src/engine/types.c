@@ -239,6 +239,18 @@ types_free_commands(const struct types *ts)
 	return 0; /* no type could use them */
 }
 
+bool
+types_have_commands(const struct types *ts)
+{
+	const struct type_entry *t;
+
+	TAILQ_FOREACH (t, &ts->all, link) {
+		if (t->kind == HANDLER_EXEC)
+			return true;
+	}
+	return false;
+}
+
 int
 types_running(const struct types *ts)
 {
@@ -255,6 +267,30 @@ metered_places(const struct types *ts, const struct type_entry *t)
 	return dispatch_has_suspect(ts->engine->dispatch) || places < 0 ? 0 : places;
 }
 
+static void
+list_commands(const struct types *ts, struct strbuf *out)
+{
+	const char *before = " commands=";
+	const struct type_entry *t;
+
+	TAILQ_FOREACH (t, &ts->all, link) {
+		if (t->id == 0 || t->kind != HANDLER_EXEC)
+			continue;
+		strbuf_printf(out, "%s%d", before, t->id);
+		before = ",";
+	}
+}
+
+static void
+list_pools(const struct engine *e, struct strbuf *out)
+{
+	if (e->served_count == 1 && e->served[0] == POOL_MAIN)
+		return;
+	for (int i = 0; i < e->served_count; i++)
+		strbuf_printf(out, "%s%s", i == 0 ? " pools=" : ",",
+		    pools_name(e->pools, e->served[i]));
+}
+
 void
 types_places_text(struct types *ts, struct strbuf *out)
 {
@@ -268,6 +304,8 @@ types_places_text(struct types *ts, struct strbuf *out)
 		strbuf_printf(
 		    out, " %d:%d", t->id, t->metered ? metered_places(ts, t) : -1);
 	}
+	list_commands(ts, out);
+	list_pools(ts->engine, out);
 }
 
 struct learning {

@@ -27,6 +27,7 @@
 #include "http/weburl.h"
 #include "model/backoff.h"
 #include "model/names.h"
+#include "model/pools.h"
 #include "model/rate.h"
 #include "proc/child.h"
 
@@ -110,6 +111,9 @@ static const struct conf_key keys[] = {
 	{ .section = "node", .name = "temporary", .type = CONF_STRING, .offset = S(node_temporary), .def = "/tmp",
 	  .max = 400, .flags = CONF_RELOAD,
 	  .help = "Where private directories of commands are made." },
+	{ .section = "node", .name = "pools", .type = CONF_STRING, .offset = S(node_pools),
+	  .def = "main", .max = 1200, .flags = CONF_RELOAD,
+	  .help = "The pools whose queues this node serves, separated by commas, 16 at most. A queue is in the pool main unless something else is set for it. The node takes submits for all queues, whatever it serves." },
 	{ .section = "node", .name = "max_requests", .type = CONF_INT, .offset = S(node_max_requests),
 	  .def = "0", .min = 0, .max = INT64_MAX, .unit = "requests", .flags = CONF_RELOAD,
 	  .help = "A worker that has answered this many requests is drained and replaced. 0: never." },
@@ -366,6 +370,9 @@ static const struct conf_key keys[] = {
 	{ .section = "queue:", .name = "priority", .type = CONF_INT, .offset = Q(priority), .def = "5",
 	  .min = 0, .max = 9, .flags = CONF_RELOAD,
 	  .help = "The priority of tasks that say nothing else. 0 goes first, 5 is normal." },
+	{ .section = "queue:", .name = "pool", .type = CONF_STRING, .offset = Q(pool), .def = "",
+	  .max = 64, .flags = CONF_RELOAD,
+	  .help = "The pool of the queues of this name, of all applications: only nodes that have it among their node.pools run their tasks. What an application has set for its queue goes first. The word of the node that started last counts: give every node the same. Empty: this node says nothing; a queue of which nobody has said anything is in main." },
 };
 /* clang-format on */
 
@@ -805,6 +812,27 @@ check_keep(const char *name, int64_t ms, struct err *err)
 	return 0;
 }
 
+static int
+check_pools(const struct settings *s, struct err *err)
+{
+	const struct queue_settings *q;
+	struct pools *pools = pools_create();
+	int numbers[POOLS_SERVED], rc;
+
+	if (pools == NULL)
+		return err_set(err, ERR_NOMEM, "node.pools");
+	rc = pools_parse(pools, s->node_pools, numbers, err);
+	pools_free(pools);
+	if (rc < 0)
+		return err_wrap(err, "node.pools");
+	TAILQ_FOREACH (q, &s->queues, link) {
+		if (q->pool[0] != '\0' &&
+		    name_check("pool", q->pool, strlen(q->pool), err) != 0)
+			return err_wrap(err, "queue:%s.pool", q->queue);
+	}
+	return 0;
+}
+
 int
 settings_check(const struct settings *s, struct err *err)
 {
@@ -837,7 +865,8 @@ settings_check(const struct settings *s, struct err *err)
 	if (check_egress(s, err) != 0)
 		return -1;
 	if (check_keep("tasks.keep_finished", s->tasks_keep_finished_ms, err) != 0 ||
-	    check_keep("tasks.keep_failed", s->tasks_keep_failed_ms, err) != 0)
+	    check_keep("tasks.keep_failed", s->tasks_keep_failed_ms, err) != 0 ||
+	    check_pools(s, err) != 0)
 		return -1;
 	TAILQ_FOREACH (t, &s->types, link) {
 		if (check_type(s, t, err) != 0)

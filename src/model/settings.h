@@ -62,6 +62,7 @@ struct queue_settings {
 	TAILQ_ENTRY(queue_settings) link;
 	char *queue; /* NAME */
 	int64_t priority;
+	char *pool; /* "": says nothing */
 };
 
 TAILQ_HEAD(type_list, type_settings);
@@ -77,6 +78,7 @@ struct settings {
 	char *node_pid_file, *node_control_socket;
 	char *node_temporary; /* where private directories are made */
 	int64_t node_slots, node_exec_slots;
+	char *node_pools; /* that it serves: model/pools.h */
 	int64_t node_max_requests, node_max_memory_bytes;
 	int64_t node_drain_delay_ms, node_shutdown_timeout_ms;
 	int64_t node_start_timeout_ms, node_hang_timeout_ms;

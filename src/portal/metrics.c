@@ -35,6 +35,30 @@ worker_states(struct strbuf *out, const struct scoreboard *b)
 }
 
 void
+metrics_lists(struct strbuf *out, const struct pools *pools,
+    const struct list_told *lists, size_t count)
+{
+	char name[LIST_NAME_SIZE];
+
+	head(out, "list_length", "gauge",
+	    "Ids in a list of Redis, as the leader last saw it.");
+	for (size_t i = 0; i < count; i++) {
+		pools_list_name(pools, lists[i].list, name);
+		strbuf_printf(out,
+		    "shoal_list_length{pool=\"%s\",list=\"%s\"} %" PRId64 "\n",
+		    pools_name(pools, list_pool(lists[i].list)), name, lists[i].length);
+	}
+	head(out, "list_spilling", "gauge",
+	    "1 while more is queued than the list may hold.");
+	for (size_t i = 0; i < count; i++) {
+		pools_list_name(pools, lists[i].list, name);
+		strbuf_printf(out, "shoal_list_spilling{pool=\"%s\",list=\"%s\"} %d\n",
+		    pools_name(pools, list_pool(lists[i].list)), name,
+		    lists[i].spilling);
+	}
+}
+
+void
 metrics_write(struct strbuf *out, const struct scoreboard *b)
 {
 	uint64_t restarts = 0;

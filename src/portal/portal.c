@@ -19,6 +19,7 @@
 
 struct portal {
 	const struct settings *settings;
+	struct engine *engine;
 	struct scoreboard *board;
 	int slot;
 	struct access *access;
@@ -46,12 +47,16 @@ static void
 metrics(struct httpreq *req, void *arg)
 {
 	struct portal *po = arg;
+	const struct list_told *lists;
 	struct strbuf out;
+	size_t count;
 
 	if (!access_demand(po->access, req))
 		return;
+	lists = engine_lists(po->engine, &count);
 	strbuf_init(&out, METRICS_MAX);
 	metrics_write(&out, po->board);
+	metrics_lists(&out, engine_pools(po->engine), lists, count);
 	httpreq_set_header(req, "Cache-Control", "no-store");
 	if (strbuf_failed(&out))
 		problem_unavailable(req, "overloaded", "The server is out of memory.");
@@ -103,6 +108,7 @@ portal_create(struct loop *l, const struct portal_opts *opts, struct err *err)
 	    opts->settings->access_token, opts->settings->access_networks, err);
 	if (po->access == NULL)
 		goto fail;
+	po->engine = opts->engine;
 	po->status = status_create(l, opts->engine, opts->settings, opts->board, err);
 	if (po->status == NULL)
 		goto fail;

@@ -9,6 +9,7 @@
  */
 #include "portal/status.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <sys/queue.h>
 
@@ -177,6 +178,22 @@ write_node(struct jsonw *w, const struct status *st)
 
 /* ---------------------------------------------------------------- the cluster */
 
+/* those between commas, as an array */
+static void
+write_words(struct jsonw *w, const char *words)
+{
+	char word[NAME_MAX_BYTES + 1];
+	size_t len;
+
+	jsonw_array(w);
+	for (const char *at = words; *at != '\0'; at += len + (at[len] == ',')) {
+		len = strcspn(at, ",");
+		snprintf(word, sizeof(word), "%.*s", (int)len, at);
+		jsonw_string(w, word);
+	}
+	jsonw_end(w);
+}
+
 static void
 write_worker(struct jsonw *w, const struct worker_row *row)
 {
@@ -188,6 +205,8 @@ write_worker(struct jsonw *w, const struct worker_row *row)
 	jsonw_member_int(w, "slots", row->slots);
 	jsonw_member_time(w, "started_at", row->started_us);
 	jsonw_member_bool(w, "leads", row->leads);
+	jsonw_key(w, "pools");
+	write_words(w, row->pools);
 	jsonw_end(w);
 }
 
@@ -247,6 +266,30 @@ write_queues(struct status *st, struct jsonw *w, const struct pgrows *rows)
 		jsonw_member_int(w, "scheduled", row.scheduled);
 		jsonw_member_bool(w, "more", row.more);
 		jsonw_member_int(w, "lag_ms", row.lag_ms);
+		jsonw_member_string(w, "pool", row.pool);
+		jsonw_end(w);
+	}
+	jsonw_end(w);
+}
+
+/* as the leader last told them */
+static void
+write_lists(struct jsonw *w, const struct status *st)
+{
+	char name[LIST_NAME_SIZE];
+	const struct list_told *lists;
+	size_t count;
+
+	lists = engine_lists(st->engine, &count);
+	jsonw_array(w);
+	for (size_t i = 0; i < count; i++) {
+		pools_list_name(engine_pools(st->engine), lists[i].list, name);
+		jsonw_object(w);
+		jsonw_member_string(w, "list", name);
+		jsonw_member_string(w, "pool",
+		    pools_name(engine_pools(st->engine), list_pool(lists[i].list)));
+		jsonw_member_int(w, "length", lists[i].length);
+		jsonw_member_bool(w, "spilling", lists[i].spilling);
 		jsonw_end(w);
 	}
 	jsonw_end(w);
@@ -268,6 +311,8 @@ write_cluster(struct jsonw *w, const struct status *st)
 	jsonw_raw(w, st->workers.data, st->workers.len);
 	jsonw_key(w, "queues");
 	jsonw_raw(w, st->queues.data, st->queues.len);
+	jsonw_key(w, "lists");
+	write_lists(w, st);
 	jsonw_end(w);
 }
 

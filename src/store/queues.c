@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * queues.c - statements about queues; the meaning is in conf/schema/0008-queues.sql.
+ * queues.c - statements about queues; the meaning is in conf/schema/0008-queues.sql, of
+ * pools in 0013-pools.sql.
  */
 #include "store/queues.h"
 
@@ -13,7 +14,7 @@ const struct pgstmt queues_set = {
     "queues_set",
     "SELECT shoal.set_queue($1::int, $2::text, $3::int, $4::text, $5::int, $6::int, "
     "$7::int, $8::int, $9::int, $10::int, $11::int, $12::int, $13::int8, $14::int8, "
-    "$15::text)",
+    "$15::text, $16::text)",
 };
 
 const struct pgstmt queues_pause = {
@@ -23,15 +24,16 @@ const struct pgstmt queues_pause = {
 
 const struct pgstmt queues_list = {
     "queues_list",
-    "SELECT * FROM shoal.list_queues($1::int, $2::text, $3::text, $4::int, $5::int)",
+    "SELECT l.*, coalesce(q.pool, 'main') FROM shoal.list_queues($1::int, $2::text, "
+    "$3::text, $4::int, $5::int) l JOIN shoal.queue q ON q.id = l.id ORDER BY l.name",
 };
 
 const struct pgstmt queues_why = {
     "queues_why",
-    "SELECT w.*, l.pull, l.worker, l.leased_at, l.expires_at FROM "
-    "shoal.why_task($1::int, $2::uuid, " TEXT(
-	WHY_AHEAD) ") w, "
-		   "shoal.why_lease($1::int, $2::uuid) l",
+    "SELECT w.*, l.pull, l.worker, l.leased_at, l.expires_at, p.pool, p.pool_served, "
+    "p.type_served FROM shoal.why_task($1::int, $2::uuid, " TEXT(
+	WHY_AHEAD) ") w, shoal.why_lease($1::int, $2::uuid) l, "
+		   "LATERAL shoal.pool_why($1::int, $2::uuid) p",
 };
 
 static void
@@ -74,6 +76,7 @@ queues_set_params(struct pgparam *p, int app_id, const char *name, int name_limi
 	put_int8(p, v, QUEUE_KEEP_FINISHED, v->keep_finished_ms);
 	put_int8(p, v, QUEUE_KEEP_FAILED, v->keep_failed_ms);
 	pgparam_textn(p, detail, detail_len);
+	pgparam_text(p, v->set & QUEUE_POOL ? v->pool : NULL);
 }
 
 void
@@ -157,6 +160,7 @@ queue_detail_row_get(const struct pgrows *rows, int row, struct queue_detail_row
 	s->shed_below = (int)pgrows_int(rows, row, 18);
 	s->keep_finished_ms = pgrows_int(rows, row, 19);
 	s->keep_failed_ms = pgrows_int(rows, row, 20);
+	q->pool = pgrows_text(rows, row, 21, NULL);
 }
 
 void
@@ -215,4 +219,7 @@ why_row_get(const struct pgrows *rows, int row, struct why_row *w)
 	w->holder = text_or_null(rows, row, 39);
 	w->leased_us = time_or_0(rows, row, 40);
 	w->lease_until_us = time_or_0(rows, row, 41);
+	w->pool = pgrows_text(rows, row, 42, NULL);
+	w->pool_served = pgrows_bool(rows, row, 43);
+	w->served_in_pool = pgrows_bool(rows, row, 44);
 }

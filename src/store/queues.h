@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/uuid.h"
+#include "model/names.h"
 #include "model/task.h"
 #include "pg/pgconn.h"
 #include "pg/pgparam.h"
@@ -28,6 +29,7 @@ enum queue_setting {
 	QUEUE_SHED_BELOW = 32,
 	QUEUE_KEEP_FINISHED = 64,
 	QUEUE_KEEP_FAILED = 128,
+	QUEUE_POOL = 256,
 };
 
 struct queue_settings_row {
@@ -36,6 +38,7 @@ struct queue_settings_row {
 	int rate, rate_ms;
 	int shed_ppm, shed_below;
 	int64_t keep_finished_ms, keep_failed_ms; /* 0: for ever */
+	char pool[NAME_MAX_BYTES + 1];
 };
 
 /* ---------------------------------------------------------------- changes */
@@ -73,6 +76,7 @@ struct queue_detail_row {
 	int64_t queued, running, scheduled;
 	bool more;	   /* there are more than were counted */
 	int64_t oldest_ms; /* since the oldest queued one was due; -1: none is */
+	const char *pool;  /* that it is in, whoever said so */
 	struct queue_settings_row settings;
 };
 void queue_detail_row_get(
@@ -115,7 +119,10 @@ struct why_row {
 	const char *paused_by, *paused_reason;
 	int64_t paused_us;
 	bool served;
-	int ahead; /* in the queue's line; -1: not in it */
+	const char *pool;
+	bool pool_served;    /* some node does */
+	bool served_in_pool; /* and its type too */
+	int ahead;	     /* in the queue's line; -1: not in it */
 	struct why_limit by_queue, by_type;
 	bool pull;	    /* workers outside lease tasks of its type */
 	const char *holder; /* what the one that has it calls itself; NULL: nothing */

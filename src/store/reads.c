@@ -95,7 +95,8 @@ const struct pgstmt reads_workers = {
     "reads_workers",
     "SELECT n.id, n.host, n.version, n.slots, " MICROS(
 	"n.started_at") ", coalesce(n.id = c.leader AND c.lease_until > "
-			"clock_timestamp(), false)"
+			"clock_timestamp(), false), "
+			"array_to_string(coalesce(n.pools, '{main}'), ',')"
 			" FROM shoal.incarnation n, shoal.cluster c WHERE n.state = 0 "
 			"ORDER BY n.id LIMIT 4096",
 };
@@ -103,7 +104,9 @@ const struct pgstmt reads_workers = {
 const struct pgstmt reads_queues = {
     "reads_queues",
     "SELECT b.application, b.queue, b.paused, b.queued, b.running, b.scheduled, "
-    "b.more, b.lag_ms"
+    "b.more, b.lag_ms, (SELECT coalesce(q.pool, 'main') FROM shoal.queue q JOIN "
+    "shoal.application a ON a.id = q.app_id WHERE a.name = b.application AND q.name = "
+    "b.queue LIMIT 1)"
     " FROM shoal.busy_queues(" TEXT(READS_QUEUES) ", " TEXT(
 	READS_COUNT) ") b"
 		     " ORDER BY b.application, b.queue",
@@ -258,6 +261,7 @@ worker_row_get(const struct pgrows *rows, int row, struct worker_row *w)
 	w->slots = (int)pgrows_int(rows, row, 3);
 	w->started_us = pgrows_int(rows, row, 4);
 	w->leads = pgrows_bool(rows, row, 5);
+	w->pools = pgrows_text(rows, row, 6, NULL);
 }
 
 void
@@ -271,4 +275,5 @@ queue_row_get(const struct pgrows *rows, int row, struct queue_row *q)
 	q->scheduled = pgrows_int(rows, row, 5);
 	q->more = pgrows_bool(rows, row, 6);
 	q->lag_ms = pgrows_int(rows, row, 7);
+	q->pool = text_or_null(rows, row, 8);
 }

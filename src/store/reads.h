@@ -118,6 +118,7 @@ struct worker_row {
 	int slots;
 	int64_t started_us;
 	bool leads;
+	const char *pools; /* that it serves, between commas */
 };
 void worker_row_get(const struct pgrows *rows, int row, struct worker_row *w);
 
@@ -133,8 +134,9 @@ struct queue_row {
 	const char *application, *queue;
 	bool paused;
 	int64_t queued, running, scheduled;
-	bool more;	/* there are more than were counted */
-	int64_t lag_ms; /* since the oldest queued one was due */
+	bool more;	  /* there are more than were counted */
+	int64_t lag_ms;	  /* since the oldest queued one was due */
+	const char *pool; /* NULL: the queue is gone */
 };
 void queue_row_get(const struct pgrows *rows, int row, struct queue_row *q);
 

@@ -99,7 +99,7 @@ const struct pgstmt sql_claimed = {
 const struct pgstmt sql_claim_direct = {
     "claim_direct",
     "SELECT * FROM shoal.claim_direct($1::uuid, $2::int, $3::int, $4::int[], "
-    "$5::int[], $6::int)",
+    "$5::int[], $6::int, $7::text)",
 };
 
 const struct pgstmt sql_finish = {
@@ -123,7 +123,8 @@ const struct pgstmt sql_mark_dead = {
 
 const struct pgstmt sql_take = {
     "take",
-    "SELECT * FROM shoal.take_tasks($1::uuid[], $2::uuid[], $3::uuid[])",
+    "SELECT k.*, shoal.pool_of(k.app_id, k.id) FROM shoal.take_tasks($1::uuid[], "
+    "$2::uuid[], $3::uuid[]) k",
 };
 
 const struct pgstmt sql_suspects = {
@@ -188,7 +189,8 @@ const struct pgstmt sql_unlead = {
 const struct pgstmt sql_feed = {
     "feed",
     "SELECT * FROM shoal.feed($1::uuid, $2::int, $3::int, $4::int[], $5::int[], "
-    "$6::int, $7::int[], $8::int[], $9::int8[], $10::int[], $11::int8, $12::int)",
+    "$6::int, $7::int[], $8::int[], $9::int8[], $10::int[], $11::int8, $12::int, "
+    "$13::text, $14::bool)",
 };
 
 const struct pgstmt sql_watch = {
@@ -222,18 +224,25 @@ const struct pgstmt sql_next_epoch = {
 
 const struct pgstmt sql_names = {
     "names",
-    "SELECT * FROM shoal.names_of($1::int, $2::text[], $3::text[], $4::int)",
+    "SELECT n.*, q.pool FROM shoal.names_of($1::int, $2::text[], $3::text[], "
+    "$4::int) n LEFT JOIN shoal.queue q ON n.kind = 0 AND q.id = n.id",
 };
 
 const struct pgstmt sql_queues_by_id = {
     "queues_by_id",
-    "SELECT * FROM shoal.policy_of($1::int[])",
+    "SELECT p.*, q.pool FROM shoal.policy_of($1::int[]) p JOIN shoal.queue q ON q.id = "
+    "p.id",
 };
 
 const struct pgstmt sql_serve = {
     "serve",
     "SELECT shoal.serve_types($1::uuid, $2::int[], $3::int[], $4::int[], $5::int[], "
     "$6::int[])",
+};
+
+const struct pgstmt sql_serve_pools = {
+    "serve_pools",
+    "SELECT shoal.serve_pools($1::uuid, $2::text[], $3::text[], $4::text[])",
 };
 
 const struct pgstmt sql_wait = {

@@ -23,14 +23,14 @@ extern const struct pgstmt sql_submit_each;
 extern const struct pgstmt sql_claim;
 extern const struct pgstmt sql_claimed; /* me, batch; as sql_claim */
 extern const struct pgstmt
-    sql_claim_direct; /* me, batch, aging, types, takes, most; as sql_claim */
+    sql_claim_direct; /* me, batch, aging, types, takes, most, pool; as sql_claim */
 extern const struct pgstmt
     sql_finish; /* see finish_tasks; app, id, state, waiter, special */
 extern const struct pgstmt
     sql_finished; /* me, apps, ids, attempts, claims; as sql_finish */
 extern const struct pgstmt sql_mark_dead; /* ids; ids that were alive */
 /* owners, those of them that crashed, and that were killed; app, id, type, owner,
- * attempt, state, waiter */
+ * attempt, state, waiter, pool */
 extern const struct pgstmt sql_take;
 extern const struct pgstmt
     sql_suspects; /* apps, ids; app, id, crashes of those that are */
@@ -47,9 +47,9 @@ extern const struct pgstmt sql_lead;   /* me, lease ms; leader epoch, beat, epoc
 extern const struct pgstmt
     sql_unlead; /* owners: whoever of them leads gives the lease up */
 /* me, lease ms, aging ms, types, takes, most, known lanes' queues, types, where to
- * begin and how many rows, where to begin with what comes due, fresh ms; kind, app, id,
- * type, age ms, next due ms, beat, epoch, queue, order us, weight, asked, room, paused
- */
+ * begin and how many rows, where to begin with what comes due, fresh ms, pool (NULL:
+ * main), whether this pass renews the lease; kind, app, id, type, age ms, next due ms,
+ * beat, epoch, queue, order us, weight, asked, room, paused, pool */
 extern const struct pgstmt sql_feed;
 /* ; id, beat of all that are alive, whether an operation is open, and in how many
  * milliseconds the first schedule is to be looked at, and the first lease is over */
@@ -59,10 +59,13 @@ extern const struct pgstmt
     sql_next_epoch; /* the epoch that was seen; the epoch now, database id */
 extern const struct pgstmt
     sql_names; /* app, queues, types, limit; kind, name, id, policy as below */
-/* ids; id, app, name, paused, limited, priority, max_length, shed ppm, shed below */
+/* ids; id, app, name, paused, limited, priority, max_length, shed ppm, shed below, pool
+ */
 extern const struct pgstmt sql_queues_by_id;
 /* me, my types; of those with settings: their numbers, limits, rates and periods */
 extern const struct pgstmt sql_serve;
+/* me, my pools; names of queues and their pools by the settings */
+extern const struct pgstmt sql_serve_pools;
 extern const struct pgstmt sql_wait; /* app, id, me; state */
 extern const struct pgstmt
     sql_ended; /* apps, ids; app, id of those that ended or are missing */

@@ -185,7 +185,7 @@ def feed(session, room, lanes=(), due_from=None, fresh_ms=None):
     queues, types, since, takes = ([lane[n] for lane in lanes] for n in range(4))
     return session.call(
         "SELECT * FROM shoal.feed(%s, 9000, 30000, '{1}', %s, %s, %s::int[], %s::int[], %s::bigint[], %s::int[], %s,"
-        " %s)", (OWNER, [room], room, queues, types, since, takes, due_from, fresh_ms))
+        " %s, NULL, true)", (OWNER, [room], room, queues, types, since, takes, due_from, fresh_ms))
 
 
 def test_the_feeder_reads_a_lane_on_without_a_look_at_what_was_drained(db, table):

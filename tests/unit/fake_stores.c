@@ -410,39 +410,42 @@ broker_close(struct broker *b, const char *reason)
 }
 
 static int
-pop(int count, struct err *err)
+pop(int list, int count, struct err *err)
 {
-	if (!fakes.redis_up || fakes.pops > 0)
+	size_t *asked = list == LIST_MAIN ? &fakes.pops : &fakes.asked[list];
+
+	if (!fakes.redis_up || *asked > 0)
 		return err_set(err, ERR_CONFLICT, "a pop is under way");
-	fakes.pops = (size_t)count;
+	*asked = (size_t)count;
 	return 0;
 }
 
 int
-broker_pop_wait(struct broker *b, struct err *err)
+broker_pop_wait(struct broker *b, int list, struct err *err)
 {
 	(void)b;
-	return pop(1, err);
+	return pop(list, 1, err);
 }
 
 int
-broker_pop_more(struct broker *b, int count, struct err *err)
+broker_pop_more(struct broker *b, int list, int count, struct err *err)
 {
 	(void)b;
-	return pop(count, err);
+	return pop(list, count, err);
 }
 
 bool
-broker_is_idle(const struct broker *b)
+broker_is_idle(const struct broker *b, int list)
 {
 	(void)b;
-	return fakes.pops == 0;
+	return (list == LIST_MAIN ? fakes.pops : fakes.asked[list]) == 0;
 }
 
 bool
-broker_is_waiting(const struct broker *b)
+broker_is_waiting(const struct broker *b, int list)
 {
 	(void)b;
+	(void)list;
 	return fakes.line_empty;
 }
 
@@ -467,9 +470,10 @@ broker_push_first(struct broker *b, const struct elem *elems, size_t count)
 }
 
 void
-broker_replace(struct broker *b, const struct elem *elems, size_t count)
+broker_replace(struct broker *b, int list, const struct elem *elems, size_t count)
 {
 	(void)b;
+	(void)list;
 	fakes.replaced.count = 0;
 	fakes.replaced_count++;
 	put(&fakes.replaced, elems, count);
@@ -507,8 +511,9 @@ broker_publish_done(
 }
 
 void
-broker_publish_hint(struct broker *b)
+broker_publish_hint(struct broker *b, int list)
 {
+	(void)list;
 	broker_publish(b, "feed");
 }
 
@@ -547,9 +552,10 @@ broker_forget(struct broker *b)
 }
 
 int64_t
-broker_last_length(const struct broker *b)
+broker_last_length(const struct broker *b, int list)
 {
 	(void)b;
+	(void)list;
 	return fakes.length;
 }
 
@@ -561,13 +567,14 @@ broker_bury(struct broker *b, const struct uuid *owner)
 }
 
 int
-broker_look(struct broker *b, int64_t beat, bool with_list, broker_view_cb *cb,
-    void *arg, struct err *err)
+broker_look(struct broker *b, int list, int64_t beat, bool with_list,
+    broker_view_cb *cb, void *arg, struct err *err)
 {
 	(void)b;
 	(void)beat;
 	(void)with_list;
-	if (!fakes.redis_up || fakes.look_cb != NULL)
+	/* of other lists tests see nothing */
+	if (!fakes.redis_up || fakes.look_cb != NULL || list != LIST_MAIN)
 		return err_set(err, ERR_CLOSED, "down");
 	fakes.look_cb = cb;
 	fakes.look_arg = arg;
@@ -634,6 +641,8 @@ on_ended(bool lost, void *arg)
 	engine_ended++;
 }
 
+const char *engine_pools_served;
+
 void
 turn(void)
 {
@@ -659,10 +668,12 @@ come_up(void)
 	rows_add(rows, "lutl", clock_wall_us(), &database, settings->cluster_name,
 	    (int64_t)1);
 	answer(&sql_register, rows);
-	rows = rows_new("htibbiiii");
+	rows = rows_new("htibbiiiit");
 	for (int i = 0; i < 4; i++)
-		rows_add(rows, "htibbnnnn", 1, names[i], i + 1, 0, 0);
+		rows_add(rows, "htibbnnnnn", 1, names[i], i + 1, 0, 0);
 	answer(&sql_names, rows);
+	if (engine_pools_served != NULL)
+		answer_nothing(&sql_serve_pools);
 	answer_nothing(&sql_serve);
 	answer_nothing(&types_tell);
 	rows = rows_new("liiiit");
@@ -672,6 +683,7 @@ come_up(void)
 	fakes.events->state(true, NULL, fakes.events_arg);
 	turn();
 	fakes.pops = 0;
+	memset(fakes.asked, 0, sizeof(fakes.asked));
 }
 
 int
@@ -690,6 +702,10 @@ engine_setup(void **state)
 	assert_non_null(settings);
 	if (settings->cluster_name == NULL) /* has no default */
 		settings->cluster_name = mem_strdup("test");
+	if (engine_pools_served != NULL) {
+		mem_free(settings->node_pools);
+		settings->node_pools = mem_strdup(engine_pools_served);
+	}
 	board = scoreboard_create(&err);
 	assert_non_null(test_loop);
 	assert_non_null(board);

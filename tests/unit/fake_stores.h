@@ -15,6 +15,7 @@
 #include "store/store.h"
 
 #define FAKE_ELEMS 4096
+#define FAKE_LISTS 8
 
 struct fake_list {
 	struct elem elems[FAKE_ELEMS];
@@ -32,8 +33,9 @@ struct fake_stores {
 	struct fake_list pushed, pushed_first, acked, given_back, dropped;
 	struct fake_list replaced; /* the last list that was made anew */
 	size_t replaced_count;	   /* how often */
-	size_t pops;		   /* asked for and not yet answered */
-	bool line_empty;	   /* the blocking pop waits */
+	size_t pops; /* asked for and not yet answered, of the first list */
+	size_t asked[FAKE_LISTS]; /* the same of each list */
+	bool line_empty;	  /* the blocking pop waits */
 	size_t look_count;
 	broker_view_cb *look_cb;
 	void *look_arg;
@@ -50,6 +52,8 @@ extern struct engine *test_engine;
 extern struct attempt *started[256];
 extern size_t started_count;
 extern int engine_ended; /* how often it said so */
+/* node.pools of the next one; NULL: main alone */
+extern const char *engine_pools_served;
 int engine_setup(void **state);
 int engine_teardown(void **state);
 

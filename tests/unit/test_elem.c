@@ -22,17 +22,51 @@ static void
 an_id_comes_back_as_it_went(void **state)
 {
 	struct elem e = {.app_id = 12, .type_id = 2147483647}, got;
+	struct pools *pools = pools_create();
 	char text[ELEM_TEXT_SIZE];
 	size_t len;
 
 	(void)state;
+	assert_non_null(pools);
 	uuid_v7(1700000000000, &e.id);
-	len = elem_format(&e, text);
+	len = elem_format(pools, &e, text);
 	assert_int_equal(len, strlen(text));
-	assert_int_equal(elem_parse(text, len, &got), 0);
+	assert_int_equal(elem_parse(pools, text, len, &got), 0);
 	assert_true(uuid_eq(&got.id, &e.id));
 	assert_int_equal(got.app_id, 12);
 	assert_int_equal(got.type_id, 2147483647);
+	assert_int_equal(got.list, LIST_MAIN);
+	pools_free(pools);
+}
+
+static void
+an_id_names_the_list_it_goes_back_to(void **state)
+{
+	struct pools *here = pools_create(), *there = pools_create();
+	char name[NAME_MAX_BYTES + 1], text[ELEM_TEXT_SIZE], list[LIST_NAME_SIZE];
+	struct elem e = {.app_id = 2147483647, .type_id = 2147483647}, got;
+	size_t len;
+
+	(void)state;
+	assert_non_null(here);
+	assert_non_null(there);
+	memset(name, 'p', NAME_MAX_BYTES);
+	name[NAME_MAX_BYTES] = '\0';
+	/* numbers differ from worker to worker, names do not */
+	assert_int_equal(pools_number(there, "other", 5), 1);
+	for (int commands = 0; commands < 2; commands++) {
+		e.list =
+		    list_of(pools_number(here, name, NAME_MAX_BYTES), commands == 1);
+		len = elem_format(here, &e, text);
+		assert_int_equal(len, strlen(text));
+		assert_int_equal(elem_parse(there, text, len, &got), 0);
+		assert_int_not_equal(got.list, e.list);
+		pools_list_name(there, got.list, list);
+		assert_string_equal(list + strlen("dispatch:"), name);
+		assert_int_equal(list_has_commands(got.list), commands == 1);
+	}
+	pools_free(here);
+	pools_free(there);
 }
 
 static void
@@ -50,6 +84,11 @@ whatever_else_is_garbage(void **state)
 	    {ID "/1/02", "a leading zero: two spellings of one id"},
 	    {ID "/1/-2", "a sign"},
 	    {ID "/1/2/3", "one too many"},
+	    {ID "/1/2/dispatch:main", "the first list is not named"},
+	    {ID "/1/2/dispatch:", "no pool"},
+	    {ID "/1/2/dispatch:a b", "no name of a pool"},
+	    {ID "/1/2/proc:gpu", "no list to push to"},
+	    {ID "/1//dispatch:gpu", "an empty number before the list"},
 	    {ID "/1/2147483648", "more than an int"},
 	    {ID "/1/2 ", "a blank at the end"},
 	    {"0190D3C8-5B7E-7C3A-9D2E-4F8A6B1C2D3E/1/2",
@@ -59,15 +98,18 @@ whatever_else_is_garbage(void **state)
 	     "really",
 		"text"},
 	};
+	struct pools *pools = pools_create();
 	struct elem e;
 
 	(void)state;
+	assert_non_null(pools);
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
-		if (elem_parse(cases[i].text, strlen(cases[i].text), &e) == 0)
+		if (elem_parse(pools, cases[i].text, strlen(cases[i].text), &e) == 0)
 			fail_msg("accepted although: %s", cases[i].why);
 	}
-	assert_int_equal(elem_parse(ID "/1/2\0/3", 42, &e), -1);
-	assert_int_equal(elem_parse(ID "/1/2", 40, &e), 0);
+	assert_int_equal(elem_parse(pools, ID "/1/2\0/3", 42, &e), -1);
+	assert_int_equal(elem_parse(pools, ID "/1/2", 40, &e), 0);
+	pools_free(pools);
 }
 
 static void
@@ -98,6 +140,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(an_id_comes_back_as_it_went),
+	    cmocka_unit_test(an_id_names_the_list_it_goes_back_to),
 	    cmocka_unit_test(whatever_else_is_garbage),
 	    cmocka_unit_test(a_key_is_checked_without_a_query),
 	};

@@ -34,9 +34,9 @@ claim_one(void)
 static void
 learn_queue(void)
 {
-	struct pgrows *rows = rows_new("iitbbiiii");
+	struct pgrows *rows = rows_new("iitbbiiiit");
 
-	rows_add(rows, "iitbbnnnn", 1, 1, "q", 0, 0);
+	rows_add(rows, "iitbbnnnnn", 1, 1, "q", 0, 0);
 	answer(&sql_queues_by_id, rows);
 }
 

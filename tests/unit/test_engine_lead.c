@@ -16,7 +16,7 @@
 #include "fake_stores.h"
 #include "store/schedules.h"
 
-#define FEED_COLS "hiuilllliliiil"
+#define FEED_COLS "hiuilllliliiilt"
 
 static const struct uuid other = {{9, 9, 9}};
 
@@ -39,8 +39,8 @@ recovery_marks_before_it_takes(void **state)
 	answer(&sql_mark_dead, rows_new("u"));
 	answer(&sql_unlead, rows_new("u"));
 	task_id(5, &id);
-	rows = rows_new("iuiuihu");
-	rows_add(rows, "iuiuihn", 1, &id, 1, &other, 1, TASK_QUEUED);
+	rows = rows_new("iuiuihut");
+	rows_add(rows, "iuiuihnn", 1, &id, 1, &other, 1, TASK_QUEUED);
 	answer(&sql_take, rows);
 	assert_true(listed(&fakes.pushed_first, 5));
 	assert_non_null(strstr(fakes.published, " sweep"));
@@ -79,13 +79,13 @@ recovery_says_which_crashed_and_which_were_killed(void **state)
 	array_uuid(&sql_take, 1, 0, &owner);
 	assert_true(uuid_eq(&owner, &fell));
 	/* what has ended is not queued again */
-	rows = rows_new("iuiuihu");
+	rows = rows_new("iuiuihut");
 	task_id(5, &id);
-	rows_add(rows, "iuiuihn", 1, &id, 1, &other, 1, TASK_FAILED);
+	rows_add(rows, "iuiuihnn", 1, &id, 1, &other, 1, TASK_FAILED);
 	task_id(6, &id);
-	rows_add(rows, "iuiuihn", 1, &id, 1, &other, 1, TASK_CANCELLED);
+	rows_add(rows, "iuiuihnn", 1, &id, 1, &other, 1, TASK_CANCELLED);
 	task_id(7, &id);
-	rows_add(rows, "iuiuihn", 1, &id, 1, &other, 1, TASK_QUEUED);
+	rows_add(rows, "iuiuihnn", 1, &id, 1, &other, 1, TASK_QUEUED);
 	answer(&sql_take, rows);
 	assert_false(listed(&fakes.pushed_first, 5));
 	assert_false(listed(&fakes.pushed_first, 6));
@@ -97,7 +97,7 @@ recovery_says_which_crashed_and_which_were_killed(void **state)
 		answer(&sql_unlead, rows_new("u"));
 		assert_int_equal(array_count(&sql_take, 1), 0);
 		assert_int_equal(array_count(&sql_take, 2), 1);
-		answer(&sql_take, rows_new("iuiuihu"));
+		answer(&sql_take, rows_new("iuiuihut"));
 	}
 	assert_true(recover_idle(test_engine->recover));
 }
@@ -115,8 +115,8 @@ start_task(int n)
 	rows_add(rows, "iuiiiiintnn", 1, &id, 1, 1, 1, 0, 25, "null");
 	answer(&sql_claim, rows);
 	if (waiting(&sql_queues_by_id) > 0) {
-		rows = rows_new("iitbbiiii");
-		rows_add(rows, "iitbbnnnn", 1, 1, "q", 0, 0);
+		rows = rows_new("iitbbiiiit");
+		rows_add(rows, "iitbbnnnnn", 1, 1, "q", 0, 0);
 		answer(&sql_queues_by_id, rows);
 	}
 }
@@ -220,7 +220,7 @@ fed(void)
 {
 	struct pgrows *rows = rows_new(FEED_COLS);
 
-	rows_add(rows, "hnnnnnllnnnnnl", 0, (int64_t)11, (int64_t)7, paused_set);
+	rows_add(rows, "hnnnnnllnnnnnln", 0, (int64_t)11, (int64_t)7, paused_set);
 	return rows;
 }
 
@@ -235,12 +235,12 @@ add_task(struct pgrows *rows, int n, int app, int weight, int asked)
 	if (asked > 0)
 		rows_add(rows,
 		    "hiuilnnnilii"
-		    "nn",
+		    "nnn",
 		    2, app, &id, 1, (int64_t)10, QUEUE + app, STEP * n, weight, asked);
 	else
 		rows_add(rows,
 		    "hiuilnnnili"
-		    "nnn",
+		    "nnnn",
 		    2, app, &id, 1, (int64_t)10, QUEUE + app, STEP * n, weight);
 }
 
@@ -251,10 +251,10 @@ add_due(struct pgrows *rows, int kind, int n, int type_id, int64_t age_ms)
 
 	task_id(n, &id);
 	if (lane_asked > 0)
-		rows_add(rows, "hiuilnnniliinn", kind, 1, &id, type_id, age_ms, QUEUE,
+		rows_add(rows, "hiuilnnniliinnn", kind, 1, &id, type_id, age_ms, QUEUE,
 		    STEP * n, 1, lane_asked);
 	else
-		rows_add(rows, "hiuilnnnilinnn", kind, 1, &id, type_id, age_ms, QUEUE,
+		rows_add(rows, "hiuilnnnilinnnn", kind, 1, &id, type_id, age_ms, QUEUE,
 		    STEP * n, 1);
 }
 
@@ -268,7 +268,7 @@ is_whole(void)
 static void
 next_pass(void)
 {
-	leader_hint(test_engine->leader);
+	leader_hint(test_engine->leader, -1);
 	UNTIL(fakes.look_cb != NULL);
 }
 
@@ -800,13 +800,13 @@ limits_leave_no_more_than_their_room(void **state)
 	/* two types of a queue that has room for three; each lane was cut to that */
 	for (int n = 1; n <= 6; n++) {
 		task_id(n, &id);
-		rows_add(rows, "hiuilnnnilinin", 2, 1, &id, n <= 3 ? 1 : 2,
+		rows_add(rows, "hiuilnnnilininn", 2, 1, &id, n <= 3 ? 1 : 2,
 		    (int64_t)2000, QUEUE, STEP * n, 1, 3);
 	}
 	/* two lanes of a type with two places */
 	for (int n = 11; n <= 14; n++) {
 		task_id(n, &id);
-		rows_add(rows, "hiuilnnnilinnn", 2, 1, &id, 50, (int64_t)2000,
+		rows_add(rows, "hiuilnnnilinnnn", 2, 1, &id, 50, (int64_t)2000,
 		    QUEUE + 1 + n / 13, STEP * n, 1);
 	}
 	answer(&sql_feed, rows);
@@ -1195,6 +1195,28 @@ a_changed_schedule_is_looked_at_by_the_leader(void **state)
 
 #define ENGINE_TEST(f) cmocka_unit_test_setup_teardown(f, engine_setup, engine_teardown)
 
+/* a list is fed against the places of its pool and kind alone */
+static void
+places_count_for_their_pool_and_kind(void **state)
+{
+	(void)state;
+	lead();
+	see_redis(7, NULL, 0, 1, "8/8 1:-1 2:3 3:2 commands=2");
+	assert_int_equal(array_count(&sql_feed, 3), 2);
+	assert_int_equal(array_int(&sql_feed, 3, 0), 1);
+	assert_int_equal(array_int(&sql_feed, 3, 1), 3);
+	answer(&sql_feed, fed());
+	next_pass();
+	see_redis(7, NULL, 0, 1, "8/8 1:-1 pools=gpu,main:1");
+	assert_int_equal(array_count(&sql_feed, 3), 0);
+	answer(&sql_feed, fed());
+	next_pass();
+	see_redis(7, NULL, 0, 1, "8/8 1:-1 pools=gpu,main");
+	assert_int_equal(array_count(&sql_feed, 3), 1);
+	answer(&sql_feed, fed());
+	assert_non_null(strstr(fakes.published, " lists dispatch:main=0,0"));
+}
+
 int
 main(void)
 {
@@ -1203,6 +1225,7 @@ main(void)
 	    ENGINE_TEST(recovery_says_which_crashed_and_which_were_killed),
 	    ENGINE_TEST(audit_leaves_out_what_has_a_request_under_way),
 	    ENGINE_TEST(idle_worker_is_audited_each_time),
+	    ENGINE_TEST(places_count_for_their_pool_and_kind),
 	    ENGINE_TEST(feeder_keeps_the_order_on_both_sides),
 	    ENGINE_TEST(feeder_spills_beyond_the_window),
 	    ENGINE_TEST(short_passes_read_on_for_what_the_list_has_room_for),

@@ -32,9 +32,9 @@ add_claimed(struct pgrows *rows, int n, int attempt, int type_id, int queue_id)
 static void
 learn_queue(int queue_id)
 {
-	struct pgrows *rows = rows_new("iitbbiiii");
+	struct pgrows *rows = rows_new("iitbbiiiit");
 
-	rows_add(rows, "iitbbnnnn", queue_id, 1, "q", 0, 0);
+	rows_add(rows, "iitbbnnnnn", queue_id, 1, "q", 0, 0);
 	answer(&sql_queues_by_id, rows);
 }
 
@@ -447,7 +447,7 @@ suspect_runs_when_nothing_else_does(void **state)
 	record(&sql_finish, 3, 3, TASK_QUEUED);
 	assert_true(listed(&fakes.pushed_first, 3));
 	fakes.line_empty = true;
-	assert_false(adopt_may(test_engine->dispatch));
+	assert_false(adopt_may(test_engine->dispatch, POOL_MAIN));
 	attempt_succeeded(started[0], NULL, 0);
 	turn();
 	record(&sql_finish, 1, 1, TASK_SUCCEEDED);
@@ -463,7 +463,7 @@ suspect_runs_when_nothing_else_does(void **state)
 	turn();
 	record(&sql_finish, 2, 2, TASK_SUCCEEDED);
 	assert_false(dispatch_has_suspect(test_engine->dispatch));
-	assert_true(adopt_may(test_engine->dispatch));
+	assert_true(adopt_may(test_engine->dispatch, POOL_MAIN));
 	pop_id(6, 1);
 	assert_int_equal(waiting(&sql_claim), 1);
 }
@@ -759,14 +759,14 @@ tasks_are_not_adopted_while_others_wait_or_an_eighth_of_the_slots_is_left(void *
 	(void)state;
 	t = types_by_id(test_engine->types, 1);
 	fakes.length = test_engine->settings->node_slots / 2 + 1;
-	assert_false(adopt_may(test_engine->dispatch));
+	assert_false(adopt_may(test_engine->dispatch, POOL_MAIN));
 	fakes.length--; /* all of it would fit here twice */
-	assert_true(adopt_may(test_engine->dispatch));
+	assert_true(adopt_may(test_engine->dispatch, POOL_MAIN));
 	fakes.length++;
 	fakes.line_empty = true;
-	assert_true(adopt_may(test_engine->dispatch));
+	assert_true(adopt_may(test_engine->dispatch, POOL_MAIN));
 	fakes.length = 100000; /* spilling */
-	assert_false(adopt_may(test_engine->dispatch));
+	assert_false(adopt_may(test_engine->dispatch, POOL_MAIN));
 	while (adopt_place(test_engine->dispatch, 1) == t)
 		taken++;
 	assert_int_equal(taken, test_engine->settings->node_slots * 7 / 8);
@@ -811,12 +811,12 @@ task_of_a_limited_queue_is_left_to_the_feeder(void **state)
 static void
 answer_names(int queue_id, bool paused, bool known)
 {
-	struct pgrows *rows = rows_new(known ? "iitbbiiii" : "htibbiiii");
+	struct pgrows *rows = rows_new(known ? "iitbbiiiit" : "htibbiiiit");
 
 	if (known)
-		rows_add(rows, "iitbbnnnn", queue_id, 1, "q", paused, 0);
+		rows_add(rows, "iitbbnnnnn", queue_id, 1, "q", paused, 0);
 	else
-		rows_add(rows, "htibbnnnn", 0, "q", queue_id, paused, 0);
+		rows_add(rows, "htibbnnnnn", 0, "q", queue_id, paused, 0);
 	answer(known ? &sql_queues_by_id : &sql_names, rows);
 }
 
@@ -866,6 +866,59 @@ what_is_set_for_a_queue_is_asked_again_when_it_changed(void **state)
 }
 
 #define ENGINE_TEST(f) cmocka_unit_test_setup_teardown(f, engine_setup, engine_teardown)
+
+/* ---------------------------------------------------------------- pools */
+
+static int
+two_pools_setup(void **state)
+{
+	int rc;
+
+	engine_pools_served = "main, gpu";
+	rc = engine_setup(state);
+	engine_pools_served = NULL;
+	return rc;
+}
+
+#define LIST_GPU 2 /* the first pool that is named after main */
+
+static void
+places_are_shared_between_lists_that_have_more(void **state)
+{
+	struct dispatch *d = test_engine->dispatch;
+
+	(void)state;
+	assert_int_equal(test_engine->settings->node_slots, 256);
+	assert_int_equal(pools_number(test_engine->pools, "gpu", 3), 1);
+	dispatch_more_ended(d, LIST_MAIN, 1000);
+	dispatch_more_ended(d, LIST_GPU, 1000);
+	turn();
+	assert_int_equal(fakes.pops, 128);
+	assert_int_equal(fakes.asked[LIST_GPU], 128);
+	/* what is still under way for one of them is not asked for again */
+	fakes.pops = 0;
+	dispatch_more_ended(d, LIST_MAIN, 1000);
+	turn();
+	assert_int_equal(fakes.pops, 128);
+	/* where one has nothing, the other gets all */
+	fakes.pops = fakes.asked[LIST_GPU] = 0;
+	dispatch_more_ended(d, LIST_GPU, 0);
+	dispatch_more_ended(d, LIST_MAIN, 1000);
+	turn();
+	assert_int_equal(fakes.pops, 256);
+}
+
+static void
+an_id_without_a_place_goes_back_to_its_own_list(void **state)
+{
+	struct elem el = {.app_id = 1, .type_id = 77, .list = LIST_GPU};
+
+	(void)state;
+	task_id(9, &el.id);
+	dispatch_popped(test_engine->dispatch, &el); /* nobody knows that type here */
+	assert_int_equal(fakes.given_back.count, 1);
+	assert_int_equal(fakes.given_back.elems[0].list, LIST_GPU);
+}
 
 /* ---------------------------------------------------------------- places */
 
@@ -920,6 +973,12 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(
+		places_are_shared_between_lists_that_have_more, two_pools_setup,
+		engine_teardown),
+	    cmocka_unit_test_setup_teardown(
+		an_id_without_a_place_goes_back_to_its_own_list, two_pools_setup,
+		engine_teardown),
 	    ENGINE_TEST(lost_claim_is_asked_by_its_number_and_runs_once),
 	    ENGINE_TEST(lost_claim_that_never_happened_is_released),
 	    ENGINE_TEST(id_popped_twice_is_claimed_once),

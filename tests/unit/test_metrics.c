@@ -54,11 +54,34 @@ every_counter_is_there_once_and_summed(void **state)
 	scoreboard_free(sb);
 }
 
+static void
+lists_are_told_by_pool(void **state)
+{
+	struct pools *pools = pools_create();
+	struct list_told lists[2] = {{.list = LIST_MAIN, .length = 12}};
+	struct strbuf out;
+
+	(void)state;
+	assert_non_null(pools);
+	lists[1].list = list_of(pools_number(pools, "gpu", 3), true);
+	lists[1].spilling = true;
+	strbuf_init(&out, 1 << 16);
+	metrics_lists(&out, pools, lists, 2);
+	assert_false(strbuf_failed(&out));
+	assert_non_null(strstr(out.data,
+	    "\nshoal_list_length{pool=\"main\",list=\"dispatch:main\"} 12\n"));
+	assert_non_null(strstr(
+	    out.data, "\nshoal_list_spilling{pool=\"gpu\",list=\"commands:gpu\"} 1\n"));
+	strbuf_fini(&out);
+	pools_free(pools);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(every_counter_is_there_once_and_summed),
+	    cmocka_unit_test(lists_are_told_by_pool),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,8 +33,8 @@ run_tasks(int count)
 		UNTIL(waiting(&sql_claim) == 1);
 		answer(&sql_claim, rows);
 		if (n == 1) {
-			rows = rows_new("iitbbiiii");
-			rows_add(rows, "iitbbnnnn", 1, 1, "q", 0, 0);
+			rows = rows_new("iitbbiiiit");
+			rows_add(rows, "iitbbnnnnn", 1, 1, "q", 0, 0);
 			answer(&sql_queues_by_id, rows);
 		}
 	}
