@@ -1,0 +1,2 @@
+// SPDX-License-Identifier: BSD-2-Clause
+export const VERSION = "0.1.0";
