@@ -269,7 +269,7 @@ give_back_waiting(struct route *r)
 		TAILQ_REMOVE(line, c, link);
 		mem_free(c);
 		a->run = NULL;
-		attempt_failed(a, OUTCOME_BACK, "", "", 0, -1);
+		attempt_failed(a, OUTCOME_BACK, "given_back", "", 0, -1);
 	}
 }
 
@@ -635,7 +635,7 @@ start(void *self, struct attempt *a, struct err *err)
 	r->type = a->type;
 	if (r->breaker.state == BREAKER_OPEN) {
 		/* it was on its way when the type's places were closed */
-		attempt_failed(a, OUTCOME_BACK, "", "", 0, -1);
+		attempt_failed(a, OUTCOME_BACK, "given_back", "", 0, -1);
 		return 0;
 	}
 	c = mem_zero(sizeof(*c));

@@ -69,7 +69,7 @@ run_fail(struct run *r, enum attempt_outcome outcome, const char *code,
 void
 run_give_back(struct run *r)
 {
-	run_fail(r, OUTCOME_BACK, "", "", 0, -1);
+	run_fail(r, OUTCOME_BACK, "given_back", "", 0, -1);
 }
 
 static void
