@@ -76,13 +76,14 @@ def stop(process):
 class Cluster:
     """shoald --dev of one build, fsync on.  A context manager: started inside, gone after.
 
-    It begins with one node; set_nodes starts and stops further ones.
+    It begins with one node; set_nodes starts and stops further ones.  log: where the first node's goes, to be kept.
     """
 
-    def __init__(self, build, workers=0, settings=(), statements=False):
+    def __init__(self, build, workers=0, settings=(), statements=False, log=None):
         self.build = os.path.abspath(build)
         self.settings = ["node.workers=%d" % workers] + list(settings)
         self.statements = statements
+        self.log = log
         self.process = None
         self.redis = None
         self.further = []  # Nodes
@@ -121,7 +122,7 @@ class Cluster:
                 "listen.applications=127.0.0.1:%d" % ports[0],
                 "listen.developers=127.0.0.1:%d" % ports[1], "log.level=warn"]:
             words += ["-o", setting]
-        self.log = os.path.join(self.home, "shoald.log")
+        self.log = self.log or os.path.join(self.home, "shoald.log")
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(words, env=self.program_env(), stdout=log,
                                             stderr=log, stdin=subprocess.DEVNULL)
