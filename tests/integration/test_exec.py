@@ -73,16 +73,20 @@ def test_floods_refused_input_and_private_directories(cluster, key, nodedir):
         nodedir, "dirs",
         "umask; pwd; echo $TMPDIR; echo $HOME; mkdir -p a/b/c; touch a/b/c/d .e; chmod 0 a/b; "
         "ln -s / out; stat -c %a .")
-    settings = dict(flood.settings(), **deaf.settings(), **dirs.settings())
+    mute = Recorder(nodedir, "mute", "exec >&- 2>&-; sleep 300", timeout="1s")
+    settings = dict(flood.settings(), **deaf.settings(), **dirs.settings(), **mute.settings())
     settings["node.temporary"] = temporary
     (node,) = cluster(1, node__workers=1, settings=settings)
     client = Client(node.url, key)
     told = client.submit("flood", max_attempts=1)["id"]
+    silent = client.submit("mute", max_attempts=1)["id"]
     assert client.run("deaf", "x" * 200000)["result"] == "heard nothing"
     mask, here, tmpdir, home, mode = client.run("dirs")["result"].split("\n")
     assert (mask, mode) == ("0077", "700")
     assert here == tmpdir == home and os.path.dirname(here) == temporary
     assert client.wait(told)["error"]["code"] == "timeout"
+    # one that closes its outputs has not ended
+    assert client.wait(silent)["error"]["code"] == "timeout"
     wait_for(lambda: os.listdir(temporary) == [], what="the directories are removed")
 
 
@@ -178,6 +182,22 @@ def test_a_killed_spawner_costs_no_task_and_is_back(cluster, key, nodedir):
     assert len(recorder.starts()) >= 150
     recorder.check_fences()
     assert helpers(node)[0] not in killed
+
+
+def test_a_hanging_spawner_is_replaced_and_costs_no_task(cluster, key, nodedir):
+    recorder = Recorder(nodedir, "held", "while [ ! -e $dir/go ]; do sleep 0.05; done; echo 1")
+    (node,) = cluster(1, node__workers=1, node__hang_timeout="4s", settings=recorder.settings())
+    client = Client(node.url, key)
+    id = client.submit("held", max_attempts=1)["id"]
+    wait_for(recorder.starts, what="it runs")
+    (hung,) = helpers(node)
+    os.kill(hung, signal.SIGSTOP)
+    wait_for(lambda: not process.alive(hung) and helpers(node), at_most=patience(10), what="the next one")
+    wait_for(lambda: gone([recorder.starts()[0].pid]), what="what the old one ran is dead")
+    recorder.touch("go")
+    task = client.wait(id)
+    assert (task["state"], task["attempt"]) == ("succeeded", 2)
+    recorder.check_fences()
 
 
 def test_the_node_stops_and_reloads_with_its_spawner(cluster, key, nodedir):

@@ -3,6 +3,7 @@
 
 import base64
 import email.utils
+import gzip
 import hashlib
 import hmac
 import json
@@ -312,6 +313,33 @@ def test_faults_are_tried_again_and_told_without_detail(start, endpoint, afterma
     told = {client.get(ids[name])["error"]["message"] for name in ("nobody", "unknown")}
     assert told == {"the endpoint cannot be reached"}
     assert metric(client, "egress_faults_total") == 2 * len(expected)
+
+
+def test_answers_without_end_and_compressed_ones_are_bounded(start, endpoint):
+    def endless(text):
+        def answer(handler, request):
+            while not endpoint.released.is_set():
+                handler.wfile.write(text)  # ends when the node has hung up
+
+        return answer
+
+    bomb = gzip.compress(bytes(20 * 1024 * 1024))
+    endpoint.answers.update({
+        "/interim": endless(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 50),
+        "/heads": endless(b"HTTP/1.1 200 OK\r\n" + b"X-More: and more\r\n" * 50),
+        "/line": endless(b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 8192),
+        "/body": endless(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 8192),
+        "/bomb": (200, {"Content-Encoding": "gzip"}, bomb),
+    })
+    client = start({path[1:]: path for path in endpoint.answers})
+    ids = {path[1:]: client.submit(path[1:], max_attempts=1)["id"] for path in endpoint.answers}
+    tasks = {name: client.wait(id) for name, id in ids.items()}
+    assert {name: task["state"] for name, task in tasks.items() if name != "bomb"} == dict.fromkeys(
+        ("interim", "heads", "line", "body"), "failed")
+    assert {tasks[name]["error"]["code"] for name in ("interim", "heads", "line")} == {"broken_answer"}
+    assert tasks["body"]["error"]["code"] == "result_too_large"
+    # what was compressed stays so: the result is as large as what was sent
+    assert tasks["bomb"]["state"] == "succeeded" and len(tasks["bomb"]["result"]) <= len(bomb)
 
 
 def test_addresses_inside_are_out_of_reach_by_default(start, endpoint, db):
