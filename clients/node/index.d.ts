@@ -40,6 +40,9 @@ export interface TaskOptions {
   after?: TaskRef[];
   after_failure?: "cancel" | "run";
   ref?: string;
+  /** The trace that it is made in (W3C Trace Context), which its handler is told. */
+  traceparent?: string;
+  tracestate?: string;
 }
 
 export interface SubmitOptions extends TaskOptions {
@@ -194,7 +197,9 @@ export interface RunningTask<Payload = any> {
   readonly metadata: Record<string, any> | null;
   /** Tells this attempt from every other; stores downstream can use it. */
   readonly fence: string | null;
+  /** The trace that the task was made in, with the span of this attempt. */
   readonly traceparent: string | null;
+  readonly tracestate: string | null;
   /** All that the node gave. */
   readonly raw: Record<string, any>;
   /** Aborted once the task was cancelled, its time is over, or the lease is lost; its reason is a Cancelled. */

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "api/api.h"
+#include "api/call_trace.h"
 #include "api/follow.h"
 #include "api/params.h"
 #include "api/schedules.h"
@@ -58,6 +59,7 @@ call_end(struct call *c)
 	c->schedule = NULL;
 	tasks_each_free(c->each);
 	mem_free(c->extra);
+	call_trace_free(c->traces);
 	c->stamp = 0;
 	if (api->spare_count >= SPARE_MAX) {
 		mem_free(c);

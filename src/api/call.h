@@ -30,6 +30,7 @@ struct each_call;
 struct auth;
 struct hmap;
 struct call;
+struct call_trace;
 struct schedule_call;
 struct follow;
 
@@ -98,6 +99,9 @@ struct call {
 	struct schedule_call *schedule; /* of calls about schedules: owned */
 	struct each_call *each;		/* tasks that are made one by one: owned */
 	void *extra;			/* a handler's own; owned, by mem_free */
+	struct call_trace *traces;	/* of its tasks: owned */
+	const struct call_trace *header_trace; /* one of them; NULL: none */
+	bool headers_read;		       /* for that one */
 
 	/* a batch: owned */
 	struct submit_item *items;

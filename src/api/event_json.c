@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "model/task.h"
+#include "model/trace.h"
 
 static void
 key_id(struct jsonw *w, const struct event_row *e)
@@ -25,6 +26,18 @@ key_id(struct jsonw *w, const struct event_row *e)
 	else
 		snprintf(text, sizeof(text), "%s", event_kind_name(e->kind));
 	jsonw_member_string(w, "id", text);
+}
+
+/* an event of an attempt belongs to the attempt's span */
+static void
+key_trace(struct jsonw *w, const struct event_row *e)
+{
+	char span[TRACE_SPAN_SIZE];
+
+	jsonw_member_string(w, "trace_id", e->trace_id);
+	if (e->has_task && e->attempt != 0)
+		jsonw_member_string(
+		    w, "span_id", trace_span(&e->task, e->attempt, span));
 }
 
 void
@@ -53,6 +66,8 @@ event_json(struct jsonw *w, const struct event_row *e, bool names)
 	    w, "worker", e->owned ? owner_worker_text(&e->owner, worker) : NULL);
 	jsonw_member_string(
 	    w, "incarnation", e->owned ? owner_text(&e->owner, owner) : NULL);
+	if (e->trace_id != NULL)
+		key_trace(w, e);
 	jsonw_member_string(w, "code", e->code);
 	jsonw_member_string(w, "message", e->message);
 	jsonw_key(w, "detail");

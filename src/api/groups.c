@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "api/call.h"
+#include "api/call_trace.h"
 #include "api/params.h"
 #include "api/tasks_each.h"
 #include "base/clock.h"
@@ -43,7 +44,7 @@ read_callback(struct call *c, const char *body, const char *name,
 		return refuse(why, 400, "invalid_field",
 		    "%s: it runs after its group, and can have no after and no ref.",
 		    name);
-	return 0;
+	return call_trace(c, tr, why);
 }
 
 static int

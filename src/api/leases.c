@@ -23,6 +23,7 @@
 #include "api/params.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "model/trace.h"
 #include "store/leases.h"
 
 #define TRIES 3
@@ -89,6 +90,18 @@ put_json(struct jsonw *w, const char *name, const char *json, size_t len)
 		jsonw_null(w);
 }
 
+/* the span of this attempt, for what the worker does in it */
+static void
+put_trace(struct jsonw *w, const struct leased_row *l)
+{
+	char parent[TRACE_PARENT_SIZE];
+
+	jsonw_member_string(
+	    w, "traceparent", trace_parent(l->trace, &l->task, l->attempt, parent));
+	if (trace_state(l->trace) != NULL)
+		jsonw_member_string(w, "tracestate", trace_state(l->trace));
+}
+
 static void
 grant_json(struct jsonw *w, const struct taking *t, const struct leased_row *l,
     const struct lease_grant *g)
@@ -115,6 +128,8 @@ grant_json(struct jsonw *w, const struct taking *t, const struct leased_row *l,
 	jsonw_member_time(w, "deadline", l->deadline_us);
 	jsonw_member_time(w, "created_at", task_created_us(&l->task));
 	jsonw_member_time(w, "run_at", l->run_at_us);
+	if (l->trace != NULL)
+		put_trace(w, l);
 	jsonw_end(w);
 	jsonw_end(w);
 }

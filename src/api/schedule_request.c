@@ -212,7 +212,8 @@ read_task(const struct place *at, const char *name, const struct jspan *value,
     struct schedule_request *sr)
 {
 	static const char *const times[] = {"run_at", "delay", "deadline",
-	    "retry_until", "after", "after_failure", "ref"};
+	    "retry_until", "after", "after_failure", "ref", "traceparent",
+	    "tracestate"};
 	struct refusal inner;
 	struct jspan found;
 

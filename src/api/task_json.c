@@ -72,5 +72,9 @@ task_json(struct jsonw *w, const struct task_row *t, bool bodies)
 	jsonw_member_time(w, "finished_at", t->finished_us);
 	jsonw_member_string(
 	    w, "worker", t->owned ? owner_worker_text(&t->owner, worker) : NULL);
+	if (t->trace_id.at != NULL) {
+		jsonw_key(w, "trace_id");
+		jsonw_stringn(w, t->trace_id.at, t->trace_id.len);
+	}
 	jsonw_end(w);
 }

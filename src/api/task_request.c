@@ -281,6 +281,31 @@ read_backoff(const struct place *at, const char *name, const struct jspan *value
 	return 0;
 }
 
+/* a text that is no trace is none: whoever hands it on cannot do anything about it */
+static int
+read_traceparent(const struct place *at, const char *name, const struct jspan *value,
+    struct task_request *tr)
+{
+	if (value->kind == JSON_NULL)
+		return 0;
+	if (value->kind != JSON_STRING)
+		return field_refuse(at, name, value, "it must be a string");
+	tr->traceparent = *value;
+	return 0;
+}
+
+static int
+read_tracestate(const struct place *at, const char *name, const struct jspan *value,
+    struct task_request *tr)
+{
+	if (value->kind == JSON_NULL)
+		return 0;
+	if (value->kind != JSON_STRING)
+		return field_refuse(at, name, value, "it must be a string");
+	tr->tracestate = *value;
+	return 0;
+}
+
 static const struct field fields[] = {
     {"type", read_type},
     {"payload", read_payload},
@@ -303,6 +328,8 @@ static const struct field fields[] = {
     {"backoff", read_backoff},
     {"retry_until", read_retry_until},
     {"deadline", read_deadline},
+    {"traceparent", read_traceparent},
+    {"tracestate", read_tracestate},
 };
 #define FIELD_COUNT COUNT_OF(fields)
 

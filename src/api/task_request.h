@@ -57,9 +57,14 @@ struct task_request {
 		bool run_anyway;	   /* also after parents that did not succeed */
 		unsigned given;		   /* of those with a default: TASK_GIVEN_* */
 	} options;
-	int64_t retry_until_us;		 /* 0: none */
-	int64_t deadline_us;		 /* 0: none */
-	char backoff[BACKOFF_TEXT_SIZE]; /* canonical JSON; "": none */
+	int64_t retry_until_us;		      /* 0: none */
+	int64_t deadline_us;		      /* 0: none */
+	char backoff[BACKOFF_TEXT_SIZE];      /* canonical JSON; "": none */
+	struct jspan traceparent, tracestate; /* the caller's bytes; kind 0: not given
+					       */
+	/* what is kept of these or of the request's headers; filled by call_trace */
+	const char *trace; /* the call's; NULL: none */
+	size_t trace_len;
 };
 
 #define TASK_GIVEN_UNTIL    1u

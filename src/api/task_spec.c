@@ -119,5 +119,9 @@ task_spec_write(struct strbuf *out, const struct task_spec *ts)
 	put_keys(&w, &tr->options);
 	put_parents(&w, ts);
 	key_id(&w, "group_id", ts->group);
+	if (tr->trace != NULL) {
+		jsonw_key(&w, "trace");
+		jsonw_stringn(&w, tr->trace, tr->trace_len);
+	}
 	jsonw_end(&w);
 }

@@ -10,6 +10,7 @@
 
 #include "api/admit.h"
 #include "api/call.h"
+#include "api/call_trace.h"
 #include "api/params.h"
 #include "api/tasks_each.h"
 #include "base/hmap.h"
@@ -86,6 +87,8 @@ fill_item(struct submit_item *it, const struct task_request *tr)
 	it->payload_len = tr->payload_len;
 	it->metadata = tr->metadata;
 	it->metadata_len = tr->metadata_len;
+	it->trace = tr->trace;
+	it->trace_len = tr->trace_len;
 }
 
 /* ---------------------------------------------------------------- one by one */
@@ -148,6 +151,10 @@ parse_items(struct call *c, struct missing *m)
 		}
 		if (is_special(c, &tr))
 			return 1;
+		if (call_trace(c, &tr, &why) != 0) {
+			call_refuse(c, &why);
+			return -1;
+		}
 		call_type_defaults(c, &tr);
 		fill_item(it, &tr);
 		it->queue_id = names_queue_id(api->names, c->app_id, tr.queue);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "api/admit.h"
+#include "api/call_trace.h"
 #include "api/task_spec.h"
 #include "base/mem.h"
 
@@ -62,7 +63,8 @@ tasks_each_parse(struct call *c)
 	jwalk_start(&walk, &c->tasks);
 	for (size_t i = 0; i < c->count && jwalk_element(&walk, &element); i++) {
 		if (task_batch_item(body, &element, i, c->api->settings, now_us,
-			&trs[i], &why) != 0) {
+			&trs[i], &why) != 0 ||
+		    call_trace(c, &trs[i], &why) != 0) {
 			mem_free(trs);
 			call_refuse(c, &why);
 			return NULL;

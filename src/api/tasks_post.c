@@ -14,10 +14,12 @@
 
 #include "api/admit.h"
 #include "api/call.h"
+#include "api/call_trace.h"
 #include "api/params.h"
 #include "api/task_json.h"
 #include "api/tasks_each.h"
 #include "base/mem.h"
+#include "model/trace.h"
 
 static bool ask_names(struct call *c);
 static void submit_each(struct call *c);
@@ -37,6 +39,9 @@ fresh_row(const struct call *c, struct task_row *t)
 	t->run_at_us = c->item.due_us;
 	t->payload = (struct task_text){c->task.payload, c->task.payload_len};
 	t->metadata = (struct task_text){c->task.metadata, c->task.metadata_len};
+	if (c->task.trace != NULL)
+		t->trace_id =
+		    (struct task_text){c->task.trace + TRACE_ID_AT, TRACE_ID_SIZE - 1};
 }
 
 static void
@@ -143,6 +148,8 @@ submit(struct call *c)
 	it->payload_len = c->task.payload_len;
 	it->metadata = c->task.metadata;
 	it->metadata_len = c->task.metadata_len;
+	it->trace = c->task.trace;
+	it->trace_len = c->task.trace_len;
 	it->wait = c->wait_ms > 0;
 	if (!admit(c, it, 1))
 		return;
@@ -303,7 +310,8 @@ tasks_post(struct api *api, struct httpreq *req, int app_id)
 	    params_known(req, known, &why) != 0 ||
 	    params_wait(req, &c->wait_ms, &why) != 0 ||
 	    task_request_parse(body, len, api->settings, engine_now_us(api->engine),
-		&c->task, &why) != 0) {
+		&c->task, &why) != 0 ||
+	    call_trace(c, &c->task, &why) != 0) {
 		call_refuse(c, &why);
 		return;
 	}

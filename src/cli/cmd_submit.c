@@ -7,6 +7,7 @@
  */
 #include <json-c/json.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/jsonw.h"
@@ -17,6 +18,7 @@
 #include "cli/input.h"
 #include "cli/wait.h"
 #include "model/task.h"
+#include "model/trace.h"
 
 #define REQUEST_MS 30000
 #define DAY_MS	   (86400LL * 1000)
@@ -46,6 +48,8 @@ static const struct args_option options[] = {
     {0, "concurrency-limit", ARGS_VALUE, "N", "... and how many; 1 unless said."},
     {0, "after", ARGS_VALUE, "ID,...", "Not before these tasks have ended."},
     {0, "after-failure", ARGS_VALUE, "cancel|run", "If one of them does not succeed."},
+    {0, "traceparent", ARGS_VALUE, "TEXT",
+	"The trace it belongs to. Default: $TRACEPARENT, with $TRACESTATE."},
     {'w', "wait", ARGS_OPTIONAL, "TIME", "Wait for the end and print the result."},
     {.name = NULL},
 };
@@ -158,6 +162,33 @@ put_keys(const struct args *a, struct jsonw *w, struct err *err)
 	return 0;
 }
 
+/* The trace that this program itself is part of, unless another one is said.  What the
+ * environment holds may not be meant for us: what is no trace is left out. */
+static int
+put_trace(const struct args *a, struct jsonw *w, struct err *err)
+{
+	const char *parent = args_text(a, "traceparent"), *state = NULL;
+	char kept[TRACE_TEXT_SIZE];
+
+	if (parent != NULL && trace_make(parent, strlen(parent), NULL, 0, kept) == 0)
+		return err_set(err, ERR_INVALID,
+		    "--traceparent: '%s' is not as W3C Trace Context has it: "
+		    "00-<32 hexadecimal digits>-<16>-<2>",
+		    parent);
+	if (parent == NULL && (parent = getenv("TRACEPARENT")) != NULL)
+		state = getenv("TRACESTATE");
+	if (parent == NULL || trace_make(parent, strlen(parent), state,
+				  state != NULL ? strlen(state) : 0, kept) == 0)
+		return 0;
+	jsonw_key(w, "traceparent");
+	jsonw_stringn(w, kept, TRACE_PARENT_LEN);
+	if (trace_state(kept) != NULL) {
+		jsonw_key(w, "tracestate");
+		jsonw_string(w, trace_state(kept));
+	}
+	return 0;
+}
+
 /* the request's body; input: storage for a payload from standard input */
 static int
 build_body(
@@ -178,7 +209,8 @@ build_body(
 		jsonw_key(&w, "payload");
 		jsonw_raw(&w, payload, len);
 	}
-	if (put_options(a, &w, err) != 0 || put_keys(a, &w, err) != 0)
+	if (put_options(a, &w, err) != 0 || put_keys(a, &w, err) != 0 ||
+	    put_trace(a, &w, err) != 0)
 		return -1;
 	jsonw_end(&w);
 	if (strbuf_failed(body))

@@ -105,7 +105,10 @@ adopt_task(struct dispatch *d, struct type_entry *place, int app_id,
 		d->adopted->claim = d->adopting;
 	if (it->payload != NULL)
 		a->payload = mem_dup(it->payload, it->payload_len);
-	if (d->adopted == NULL || (it->payload != NULL && a->payload == NULL)) {
+	if (it->trace != NULL)
+		a->trace = mem_dup(it->trace, it->trace_len);
+	if (d->adopted == NULL || (it->payload != NULL && a->payload == NULL) ||
+	    (it->trace != NULL && a->trace == NULL)) {
 		/* ours, and there is no memory to run it: for others */
 		attempt_let_go(d, a);
 		dispatch_ghost(d, &el, 1, d->adopting);

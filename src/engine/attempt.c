@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/dispatch_int.h"
+#include "model/trace.h"
 
 struct attempt *
 attempt_hold(struct dispatch *d, const struct elem *el, struct type_entry *t)
@@ -67,6 +68,7 @@ attempt_let_go(struct dispatch *d, struct attempt *a)
 		suspect_ended(d);
 	mem_free(a->payload);
 	mem_free(a->backoff);
+	mem_free(a->trace);
 	mem_free(a->result);
 	mem_free(a->error_message);
 	if (d->spare_count < 1024) {
@@ -246,6 +248,19 @@ attempt_fence(const struct attempt *a, char buf[FENCE_TEXT_SIZE])
 
 	snprintf(buf, FENCE_TEXT_SIZE, "%d-%s-%d", a->number,
 	    owner_text(attempt_owner(a), owner), a->claim);
+	return buf;
+}
+
+char *
+attempt_trace_fields(const struct attempt *a, char buf[TRACE_FIELDS_SIZE])
+{
+	char trace[TRACE_ID_SIZE], span[TRACE_SPAN_SIZE];
+
+	buf[0] = '\0';
+	if (a->trace != NULL)
+		snprintf(buf, TRACE_FIELDS_SIZE, " trace=%s span=%s",
+		    trace_id(a->trace, trace),
+		    trace_span(&a->elem.id, a->number, span));
 	return buf;
 }
 

@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "engine/dispatch_int.h"
 #include "model/backoff.h"
+#include "model/trace.h"
 
 #define CLAIM_ROWS    512
 #define DIRECT_MIN_MS 20
@@ -283,6 +284,19 @@ take_backoff(struct attempt *a, const struct pgrows *rows, int row)
 	return 0;
 }
 
+/* a row that was written by other hands may hold anything here too */
+static int
+take_trace(struct attempt *a, const struct pgrows *rows, int row)
+{
+	size_t len;
+	const char *text = pgrows_text(rows, row, 11, &len);
+
+	if (!trace_check(text, len))
+		return 0;
+	a->trace = mem_dup(text, len);
+	return a->trace != NULL ? 0 : -1;
+}
+
 /* ours from now on; 0, or -1 when there is no memory for it */
 static int
 take_row(struct dispatch *d, struct attempt *a, const struct pgrows *rows, int row,
@@ -300,6 +314,8 @@ take_row(struct dispatch *d, struct attempt *a, const struct pgrows *rows, int r
 		return -1;
 	if (!pgrows_is_null(rows, row, 10))
 		a->deadline_us = pgrows_time_us(rows, row, 10);
+	if (!pgrows_is_null(rows, row, 11) && take_trace(a, rows, row) != 0)
+		return -1;
 	a->number = (int)pgrows_int(rows, row, 2);
 	a->claim = d->claim;
 	a->queue_id = (int)pgrows_int(rows, row, 4);

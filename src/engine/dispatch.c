@@ -76,6 +76,7 @@ attempt_free(struct attempt *a)
 {
 	mem_free(a->payload);
 	mem_free(a->backoff);
+	mem_free(a->trace);
 	mem_free(a->result);
 	mem_free(a->error_message);
 	mem_free(a);

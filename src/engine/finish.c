@@ -460,7 +460,7 @@ settle(struct finish *f)
 {
 	struct attempt *batch[FINISH_ROWS];
 	size_t count = f->count;
-	char id[UUID_TEXT_SIZE];
+	char id[UUID_TEXT_SIZE], trace[TRACE_FIELDS_SIZE];
 
 	/* the batch is over before anybody is called: callers may add to the next one
 	 */
@@ -475,8 +475,8 @@ settle(struct finish *f)
 			score_add(f->engine->slot, SCORE_tasks_fenced_total, 1);
 			log_warn(NULL,
 			    "late outcome refused: the attempt was lost before",
-			    "task=%s attempt=%d", uuid_format(&batch[i]->elem.id, id),
-			    batch[i]->number);
+			    "task=%s attempt=%d%s", uuid_format(&batch[i]->elem.id, id),
+			    batch[i]->number, attempt_trace_fields(batch[i], trace));
 		}
 		dispatch_release(f->engine->dispatch, batch[i]);
 	}

@@ -59,6 +59,8 @@ struct attempt {
 	struct backoff *backoff; /* the task's own rule; owned; NULL: the type's */
 	char *payload;		 /* JSON, NUL-terminated; NULL: null */
 	size_t payload_len;
+	char *trace; /* of whoever made the task, as model/trace.h keeps it; owned;
+			NULL: none */
 	struct type_entry *type;
 	const char *queue_name; /* valid during start */
 	enum attempt_state state;
@@ -106,6 +108,10 @@ const char *attempt_type_name(const struct attempt *a);
 #define FENCE_TEXT_SIZE 80
 char *attempt_fence(const struct attempt *a, char buf[FENCE_TEXT_SIZE]);
 const struct uuid *attempt_owner(const struct attempt *a);
+/* for a line of the log, behind its last field: " trace=... span=..."; "" without a
+ * trace */
+#define TRACE_FIELDS_SIZE 64
+char *attempt_trace_fields(const struct attempt *a, char buf[TRACE_FIELDS_SIZE]);
 /* when it should be done at the latest, by PostgreSQL's clock: so long from now, or the
  * task's deadline, if that is earlier */
 int64_t attempt_done_by_us(const struct attempt *a, int64_t timeout_ms);

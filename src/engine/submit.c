@@ -50,7 +50,8 @@ struct batch {
 	size_t count; /* groups */
 	size_t rows;
 	int tries;
-	int adopts; /* the claim batch for what this worker runs itself; 0: nothing */
+	int adopts;  /* the claim batch for what this worker runs itself; 0: nothing */
+	bool traced; /* some of it has a trace */
 };
 
 struct submit {
@@ -162,7 +163,8 @@ submit_add(struct submit *s, struct submit_group *g, struct err *err)
 	g->bytes = 0;
 	for (size_t i = 0; i < g->count; i++) {
 		uuid_v7(now_ms, &g->items[i].id);
-		g->bytes += g->items[i].payload_len + g->items[i].metadata_len + 100;
+		g->bytes += g->items[i].payload_len + g->items[i].metadata_len +
+			    g->items[i].trace_len + 100;
 	}
 	if (s->waiting_rows + g->count > WAIT_ROWS ||
 	    s->waiting_bytes + g->bytes > WAIT_BYTES)
@@ -318,7 +320,11 @@ gather(struct submit *s, struct groups *from, size_t most)
 		? pgparam_elem_text(p, (it)->metadata, (it)->metadata_len)             \
 		: pgparam_elem_null(p))
 
-/* the parameters of sql_submit or sql_submit_adopt, in their order */
+#define PUT_TRACE(p, s, g, it)                                                         \
+	((it)->trace != NULL ? pgparam_elem_text(p, (it)->trace, (it)->trace_len)      \
+			     : pgparam_elem_null(p))
+
+/* the parameters of the statement that send_batch sends, in their order */
 static void
 fill_params(struct submit *s)
 {
@@ -338,20 +344,23 @@ fill_params(struct submit *s)
 	COLUMN(s, PGTYPE_TEXT, PUT_PAYLOAD);
 	COLUMN(s, PGTYPE_TEXT, PUT_METADATA);
 	pgparam_int4(&s->params, (int32_t)s->engine->settings->tasks_priority_aging_ms);
-	if (s->sent.adopts == 0)
-		return;
-	pgparam_uuid(&s->params, &s->engine->owner);
-	pgparam_int4(&s->params, s->sent.adopts);
-	COLUMN(s, PGTYPE_BOOL, PUT_ADOPT);
+	if (s->sent.adopts != 0) {
+		pgparam_uuid(&s->params, &s->engine->owner);
+		pgparam_int4(&s->params, s->sent.adopts);
+		COLUMN(s, PGTYPE_BOOL, PUT_ADOPT);
+	}
+	if (s->sent.traced)
+		COLUMN(s, PGTYPE_TEXT, PUT_TRACE);
 }
 
-/* which of the batch would start here at once: each gets a place */
+/* which of the batch would start here at once: each gets a place; and whether any has a
+ * trace, for which there are statements of their own */
 static void
 adopt(struct submit *s)
 {
 	struct dispatch *d = s->engine->dispatch;
 	int pool = POOL_MAIN, its;
-	bool may = adopt_may(d, pool), any = false;
+	bool may = adopt_may(d, pool), any = false, traced = false;
 	struct submit_group *g;
 
 	EACH(s, g, it)
@@ -364,8 +373,10 @@ adopt(struct submit *s)
 		it->place =
 		    may && is_adoptable(s, it) ? adopt_place(d, it->type_id) : NULL;
 		any |= it->place != NULL;
+		traced |= it->trace != NULL;
 	}
 	s->sent.adopts = any ? adopt_begin(d) : 0;
+	s->sent.traced = traced;
 }
 
 /* the batch has ended, and what it did not bring needs no place */
@@ -405,6 +416,14 @@ put_back(struct submit *s)
 
 static void on_inserted(const struct pgrows *rows, const struct pgerr *pe, void *arg);
 
+static const struct pgstmt *
+statement(const struct batch *b)
+{
+	if (b->traced)
+		return b->adopts != 0 ? &sql_submit_adopt_traced : &sql_submit_traced;
+	return b->adopts != 0 ? &sql_submit_adopt : &sql_submit;
+}
+
 static void
 send_batch(struct submit *s)
 {
@@ -415,8 +434,7 @@ send_batch(struct submit *s)
 	fill_params(s);
 	s->open = true;
 	score_add(s->engine->slot, SCORE_batches_total, 1);
-	if (store_exec(s->engine->store, STORE_SUBMIT,
-		s->sent.adopts != 0 ? &sql_submit_adopt : &sql_submit, &s->params,
+	if (store_exec(s->engine->store, STORE_SUBMIT, statement(&s->sent), &s->params,
 		on_inserted, s, &err) == 0)
 		return;
 	adopted(s, false);

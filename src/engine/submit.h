@@ -48,6 +48,8 @@ struct submit_item {
 	size_t payload_len;
 	const char *metadata; /* JSON object; NULL: none */
 	size_t metadata_len;
+	const char *trace; /* as model/trace.h keeps it; NULL: none; borrowed as well */
+	size_t trace_len;
 	enum submit_held held; /* what the caller knows of its queue */
 	bool wait; /* someone will wait: the row names this worker as the waiter */
 	struct type_entry *place; /* submit's until the callback: to run it here */

@@ -21,6 +21,7 @@
 #include "base/strbuf.h"
 #include "handlers/lines.h"
 #include "model/command.h"
+#include "model/trace.h"
 
 #define STDERR_KEPT	 (64 * 1024)
 #define MESSAGE_MOST	 4096
@@ -307,7 +308,7 @@ make_env(
 {
 	struct attempt *a = run->attempt;
 	char id[UUID_TEXT_SIZE], fence[FENCE_TEXT_SIZE], worker[OWNER_WORKER_SIZE],
-	    when[CLOCK_TEXT_SIZE];
+	    when[CLOCK_TEXT_SIZE], parent[TRACE_PARENT_SIZE];
 	char **env = mem_array(ENV_MOST + 1, sizeof(*env)), **words;
 	size_t count = 0;
 
@@ -328,6 +329,13 @@ make_env(
 	    owner_worker_text(attempt_owner(a), worker));
 	put_env(env, &count, sb, "SHOAL_DEADLINE=%s",
 	    clock_format(attempt_done_by_us(a, a->timeout_ms), when));
+	if (a->trace != NULL) {
+		put_env(env, &count, sb, "TRACEPARENT=%s",
+		    trace_parent(a->trace, &a->elem.id, a->number, parent));
+		if (trace_state(a->trace) != NULL)
+			put_env(
+			    env, &count, sb, "TRACESTATE=%s", trace_state(a->trace));
+	}
 	/* last, so that the operator's words win over ours where a program takes the
 	 * last */
 	for (size_t i = 0; words[i] != NULL; i++)

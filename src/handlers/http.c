@@ -34,6 +34,7 @@
 #include "http/fetch.h"
 #include "http/guard.h"
 #include "http/weburl.h"
+#include "model/trace.h"
 #include "proc/child.h"
 
 #define GONE_MS		 (10LL * 60 * 1000)
@@ -492,7 +493,7 @@ make_headers(struct route *r, struct attempt *a, struct strbuf *sb,
     const char *headers[HEADERS_MOST], struct err *err)
 {
 	char id[UUID_TEXT_SIZE], fence[FENCE_TEXT_SIZE], when[CLOCK_TEXT_SIZE],
-	    signature[WHSIGN_SIZE], number[24];
+	    signature[WHSIGN_SIZE], number[24], parent[TRACE_PARENT_SIZE];
 	int64_t now_s = attempt_now_us(a) / 1000000;
 	const char *body = a->payload != NULL ? a->payload : "null";
 	size_t body_len = a->payload != NULL ? a->payload_len : 4;
@@ -515,6 +516,12 @@ make_headers(struct route *r, struct attempt *a, struct strbuf *sb,
 	put(sb, at, &count, "Shoal-Fence", attempt_fence(a, fence));
 	put(sb, at, &count, "Shoal-Deadline",
 	    clock_format(attempt_done_by_us(a, a->timeout_ms), when));
+	if (a->trace != NULL) {
+		put(sb, at, &count, "traceparent",
+		    trace_parent(a->trace, &a->elem.id, a->number, parent));
+		if (trace_state(a->trace) != NULL)
+			put(sb, at, &count, "tracestate", trace_state(a->trace));
+	}
 	if (strbuf_failed(sb))
 		return err_set(err, ERR_NOMEM, "headers");
 	own = count;

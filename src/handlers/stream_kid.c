@@ -25,6 +25,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "model/trace.h"
 #include "proc/child.h"
 #include "proc/procutil.h"
 
@@ -282,7 +283,7 @@ kid_has_room(const struct kid *k)
 static void
 put_task(struct strbuf *sb, const struct attempt *a, const char *queue)
 {
-	char fence[FENCE_TEXT_SIZE];
+	char fence[FENCE_TEXT_SIZE], parent[TRACE_PARENT_SIZE];
 	const struct stream_task t = {
 	    .id = &a->elem.id,
 	    .type = attempt_type_name(a),
@@ -294,6 +295,10 @@ put_task(struct strbuf *sb, const struct attempt *a, const char *queue)
 	    .timeout_ms = a->timeout_ms,
 	    .payload = a->payload,
 	    .payload_len = a->payload_len,
+	    .traceparent = a->trace == NULL
+			       ? NULL
+			       : trace_parent(a->trace, &a->elem.id, a->number, parent),
+	    .tracestate = a->trace == NULL ? NULL : trace_state(a->trace),
 	};
 
 	strbuf_reset(sb);

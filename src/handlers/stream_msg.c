@@ -266,6 +266,10 @@ stream_put_task(struct strbuf *sb, const struct stream_task *t)
 	jsonw_member_time(&w, "deadline", t->deadline_us);
 	jsonw_key(&w, "timeout");
 	jsonw_double(&w, (double)t->timeout_ms / 1000);
+	if (t->traceparent != NULL)
+		jsonw_member_string(&w, "traceparent", t->traceparent);
+	if (t->tracestate != NULL)
+		jsonw_member_string(&w, "tracestate", t->tracestate);
 	jsonw_key(&w, "payload");
 	if (t->payload != NULL)
 		put_payload(&w, t->payload, t->payload_len);

@@ -72,6 +72,7 @@ struct stream_task {
 	int64_t deadline_us, timeout_ms;
 	const char *payload; /* JSON; NULL: null */
 	size_t payload_len;
+	const char *traceparent, *tracestate; /* NULL: none */
 };
 
 /* each appends one line; failure sticks in the strbuf */

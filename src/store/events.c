@@ -18,14 +18,15 @@ const struct pgstmt events_follow = {
 const struct pgstmt events_after = {
     "events_after",
     "SELECT e.xid, e.seq, e.at_us, e.kind, e.state, e.attempt, e.owner, e.code, "
-    "e.message, e.detail, e.task_id, e.type, e.queue"
+    "e.message, e.detail, e.task_id, e.type, e.queue, e.trace_id"
     " FROM shoal.events_after($1::int, $2::int8, $3::int8, $4::int) e",
 };
 
 const struct pgstmt events_of_task = {
     "events_of_task",
     "SELECT e.xid, e.seq, e.at_us, e.kind, e.state, e.attempt, e.owner, e.code, "
-    "e.message, e.detail, e.sort, e.rank"
+    "e.message, e.detail, e.sort, e.rank, (SELECT shoal.trace_id_of($1::int, "
+    "$2::uuid))"
     " FROM shoal.task_events($1::int, $2::uuid, $3::int8, $4::int, $5::int8, "
     "$6::int) e",
 };
@@ -68,8 +69,10 @@ enum event_column {
 	COL_TASK, /* of the stream */
 	COL_TYPE,
 	COL_QUEUE,
+	COL_TRACE,
 	COL_SORT = COL_TASK, /* of one task */
 	COL_RANK,
+	COL_OWN_TRACE,
 };
 
 int
@@ -151,6 +154,7 @@ events_after_get(const struct pgrows *rows, int row, struct event_row *e)
 	pgrows_uuid(rows, row, COL_TASK, &e->task);
 	e->type = text_or_null(rows, row, COL_TYPE);
 	e->queue = text_or_null(rows, row, COL_QUEUE);
+	e->trace_id = text_or_null(rows, row, COL_TRACE);
 }
 
 void
@@ -175,4 +179,5 @@ events_of_task_get(
 	e->task = *id;
 	e->sort = pgrows_int(rows, row, COL_SORT);
 	e->rank = (int)pgrows_int(rows, row, COL_RANK);
+	e->trace_id = text_or_null(rows, row, COL_OWN_TRACE);
 }

@@ -41,6 +41,7 @@ struct event_row {
 	const char *code, *message; /* NULL: none */
 	struct task_text detail;
 	const char *type, *queue; /* NULL: not known any more, or not asked for */
+	const char *trace_id;	  /* NULL: none, or not known any more */
 	/* of one task: the place in its life */
 	int64_t sort;
 	int rank;

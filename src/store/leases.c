@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "model/trace.h"
+
 const struct pgstmt leases_take = {
     "leases_take",
     "SELECT * FROM shoal.lease_tasks($1::uuid, $2::int, $3::int[], $4::int[], "
@@ -93,6 +95,8 @@ time_or_0(const struct pgrows *rows, int row, int col)
 void
 leased_row_get(const struct pgrows *rows, int row, struct leased_row *l)
 {
+	size_t len = 0;
+
 	memset(l, 0, sizeof(*l));
 	l->slot = (int)pgrows_int(rows, row, 0);
 	if (l->slot == 0)
@@ -110,6 +114,9 @@ leased_row_get(const struct pgrows *rows, int row, struct leased_row *l)
 	l->deadline_us = time_or_0(rows, row, 11);
 	l->expires_us = pgrows_time_us(rows, row, 12);
 	l->ends_us = time_or_0(rows, row, 13);
+	l->trace = text_or_null(rows, row, 14, &len);
+	if (l->trace != NULL && !trace_check(l->trace, len))
+		l->trace = NULL; /* written by other hands */
 }
 
 void

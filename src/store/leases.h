@@ -32,6 +32,7 @@ struct leased_row {
 	size_t payload_len, metadata_len;
 	int64_t run_at_us, deadline_us; /* 0: none */
 	int64_t expires_us, ends_us;	/* ends: 0: never */
+	const char *trace;		/* as model/trace.h keeps it; NULL: none */
 };
 void leased_row_get(const struct pgrows *rows, int row, struct leased_row *l);
 

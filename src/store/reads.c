@@ -50,7 +50,10 @@ enum task_column {
 	COL_CONCURRENCY_KEY,
 	COL_DEADLINE,
 	COL_PROGRESS,
-	COL_MARK = COL_PAYLOAD, /* lists: this row only tells where the window ended */
+	COL_TRACE_ID,
+	/* lists */
+	COL_MARK = COL_PAYLOAD, /* this row only tells where the window ended */
+	COL_LIST_TRACE_ID,
 };
 
 #define TASK_COLUMNS                                                                   \
@@ -68,7 +71,7 @@ const struct pgstmt reads_task = {
     ", t.payload, t.result, t.group_id, coalesce(t.waits_for, 0), "
     "t.concurrency_key, " MICROS(
 	"t.deadline") ", shoal.progress_of($1::int, "
-		      "$2::uuid)"
+		      "$2::uuid), shoal.trace_id(t.trace)"
 		      " FROM shoal.task_of($1::int, $2::uuid) t" NAMES_OF_T,
 };
 
@@ -77,7 +80,7 @@ const struct pgstmt reads_task = {
 	"t.id, t.type, t.queue, t.state, t.priority, t.attempt, t.max_attempts, "      \
 	"t.failures, " MICROS("t.run_at") ", " MICROS("t.started_at") ", " MICROS(     \
 	    "t.finished_at") ", t.owner, t.error_code, t.error_message, t.metadata, "  \
-			     "t.mark"
+			     "t.mark, t.trace_id"
 
 const struct pgstmt reads_list = {
     "reads_list",
@@ -171,12 +174,14 @@ task_list_row_get(const struct pgrows *rows, int row, struct task_row *t)
 	t->error_code = text_or_null(rows, row, COL_ERROR_CODE);
 	t->error_message = text_or_null(rows, row, COL_ERROR_MESSAGE);
 	t->metadata = span_or_none(rows, row, COL_METADATA);
+	t->trace_id = span_or_none(rows, row, COL_LIST_TRACE_ID);
 }
 
 void
 task_row_get(const struct pgrows *rows, int row, struct task_row *t)
 {
 	task_list_row_get(rows, row, t);
+	t->trace_id = span_or_none(rows, row, COL_TRACE_ID);
 	t->payload = span_or_none(rows, row, COL_PAYLOAD);
 	t->result = span_or_none(rows, row, COL_RESULT);
 	pgrows_uuid(rows, row, COL_GROUP, &t->group);

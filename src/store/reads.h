@@ -60,7 +60,8 @@ struct task_row {
 	struct uuid group; /* zeros: none */
 	int waits_for;	   /* parents that have not ended */
 	const char *concurrency_key;
-	int64_t deadline_us; /* 0: none */
+	int64_t deadline_us;	   /* 0: none */
+	struct task_text trace_id; /* in lists too */
 };
 
 /* one task with payload and result; no row: not there, or not this application's */

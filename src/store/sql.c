@@ -6,32 +6,42 @@
 
 /*
  * Not a function: INSERT ... SELECT from unnest has one plan only, and the arrays go
- * straight in. A row whose time is to come is scheduled; PostgreSQL's clock decides.
+ * straight in. A row whose time is to come is scheduled; PostgreSQL's clock decides. A
+ * batch with traces has one array more, so that all others pay nothing for it.
  */
+#define SUBMIT(column, value, param, name)                                             \
+	"INSERT INTO shoal.task (id, app_id, queue_id, type_id, state, priority, "     \
+	"max_attempts, timeout_ms,"                                                    \
+	" run_at, order_at, due_at, waiter, payload, metadata" column ")"              \
+	" SELECT v.id, v.app_id, v.queue_id, v.type_id, CASE WHEN v.later THEN 0 "     \
+	"ELSE 1 END, v.priority,"                                                      \
+	" v.max_attempts, v.timeout_ms, v.at,"                                         \
+	" CASE WHEN NOT v.later THEN v.at + v.priority * $13::int * interval '1 "      \
+	"millisecond' END,"                                                            \
+	" CASE WHEN v.later THEN v.at END, v.waiter, v.payload, v.metadata" value      \
+	" FROM (SELECT u.*, x.at, x.at > now() AS later"                               \
+	"  FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::int2[], "      \
+	"$6::int2[], $7::int[],"                                                       \
+	"   $8::int8[], $9::int8[], $10::uuid[], $11::text[], $12::text[]" param ")"   \
+	"   AS u (id, app_id, queue_id, type_id, priority, max_attempts, timeout_ms, " \
+	"run_at_us, delay_ms,"                                                         \
+	"   waiter, payload, metadata" name "),"                                       \
+	"  LATERAL (SELECT CASE"                                                       \
+	"   WHEN u.run_at_us IS NOT NULL THEN timestamptz 'epoch' + u.run_at_us * "    \
+	"interval '1 microsecond'"                                                     \
+	"   WHEN u.delay_ms IS NOT NULL THEN now() + u.delay_ms * interval '1 "        \
+	"millisecond'"                                                                 \
+	"   ELSE now() END AS at) x) v"                                                \
+	" RETURNING id, state, run_at"
+
 const struct pgstmt sql_submit = {
     "submit",
-    "INSERT INTO shoal.task (id, app_id, queue_id, type_id, state, priority, "
-    "max_attempts, timeout_ms,"
-    " run_at, order_at, due_at, waiter, payload, metadata)"
-    " SELECT v.id, v.app_id, v.queue_id, v.type_id, CASE WHEN v.later THEN 0 ELSE 1 "
-    "END, v.priority,"
-    " v.max_attempts, v.timeout_ms, v.at,"
-    " CASE WHEN NOT v.later THEN v.at + v.priority * $13::int * interval '1 "
-    "millisecond' END,"
-    " CASE WHEN v.later THEN v.at END, v.waiter, v.payload, v.metadata"
-    " FROM (SELECT u.*, x.at, x.at > now() AS later"
-    "  FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::int2[], "
-    "$6::int2[], $7::int[],"
-    "   $8::int8[], $9::int8[], $10::uuid[], $11::text[], $12::text[])"
-    "   AS u (id, app_id, queue_id, type_id, priority, max_attempts, timeout_ms, "
-    "run_at_us, delay_ms,"
-    "   waiter, payload, metadata),"
-    "  LATERAL (SELECT CASE"
-    "   WHEN u.run_at_us IS NOT NULL THEN timestamptz 'epoch' + u.run_at_us * interval "
-    "'1 microsecond'"
-    "   WHEN u.delay_ms IS NOT NULL THEN now() + u.delay_ms * interval '1 millisecond'"
-    "   ELSE now() END AS at) x) v"
-    " RETURNING id, state, run_at",
+    SUBMIT("", "", "", ""),
+};
+
+const struct pgstmt sql_submit_traced = {
+    "submit_traced",
+    SUBMIT(", trace", ", v.trace", ", $14::text[]", ", trace"),
 };
 
 /*
@@ -40,43 +50,55 @@ const struct pgstmt sql_submit = {
  * if the caller is not alive any more, nor from a queue that is paused or limited, nor
  * of a limited type.
  */
+#define SUBMIT_ADOPT(column, value, param, name)                                       \
+	"WITH may AS (SELECT shoal.may_adopt($14::uuid) AS held), made AS ("           \
+	"INSERT INTO shoal.task (id, app_id, queue_id, type_id, state, attempt, "      \
+	"claim, owner, started_at,"                                                    \
+	" priority, max_attempts, timeout_ms, run_at, order_at, due_at, waiter, "      \
+	"payload, metadata" column ")"                                                 \
+	" SELECT v.id, v.app_id, v.queue_id, v.type_id,"                               \
+	" CASE WHEN v.later THEN 0 WHEN v.mine THEN 2 ELSE 1 END,"                     \
+	" CASE WHEN v.mine THEN 1 ELSE 0 END, CASE WHEN v.mine THEN $15::int ELSE 0 "  \
+	"END,"                                                                         \
+	" CASE WHEN v.mine THEN $14::uuid END, CASE WHEN v.mine THEN "                 \
+	"clock_timestamp() END,"                                                       \
+	" v.priority, v.max_attempts, v.timeout_ms, v.at,"                             \
+	" CASE WHEN NOT v.later AND NOT v.mine"                                        \
+	"  THEN v.at + v.priority * $13::int * interval '1 millisecond' END,"          \
+	" CASE WHEN v.later THEN v.at END, v.waiter, v.payload, v.metadata" value      \
+	" FROM (SELECT u.*, x.at, x.at > now() AS later,"                              \
+	"   u.adopt AND x.at <= now()"                                                 \
+	"   AND coalesce(u.queue_id <> ALL ((SELECT held FROM may)::int[])"            \
+	"    AND -u.type_id <> ALL ((SELECT held FROM may)::int[]), false)"            \
+	"   AS mine"                                                                   \
+	"  FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::int2[], "      \
+	"$6::int2[], $7::int[],"                                                       \
+	"   $8::int8[], $9::int8[], $10::uuid[], $11::text[], $12::text[], "           \
+	"$16::bool[]" param ")"                                                        \
+	"   AS u (id, app_id, queue_id, type_id, priority, max_attempts, timeout_ms, " \
+	"run_at_us, delay_ms,"                                                         \
+	"   waiter, payload, metadata, adopt" name "),"                                \
+	"  LATERAL (SELECT CASE"                                                       \
+	"   WHEN u.run_at_us IS NOT NULL THEN timestamptz 'epoch' + u.run_at_us * "    \
+	"interval '1 microsecond'"                                                     \
+	"   WHEN u.delay_ms IS NOT NULL THEN now() + u.delay_ms * interval '1 "        \
+	"millisecond'"                                                                 \
+	"   ELSE now() END AS at) x) v"                                                \
+	" RETURNING app_id, id, state, run_at"                                         \
+	"), noted AS ("                                                                \
+	"INSERT INTO shoal.claim (owner, batch, apps, ids)"                            \
+	" SELECT $14::uuid, $15::int, array_agg(m.app_id), array_agg(m.id)"            \
+	" FROM made m WHERE m.state = 2 HAVING count(*) > 0)"                          \
+	" SELECT id, state, run_at FROM made"
+
 const struct pgstmt sql_submit_adopt = {
     "submit_adopt",
-    "WITH may AS (SELECT shoal.may_adopt($14::uuid) AS held), made AS ("
-    "INSERT INTO shoal.task (id, app_id, queue_id, type_id, state, attempt, claim, "
-    "owner, started_at,"
-    " priority, max_attempts, timeout_ms, run_at, order_at, due_at, waiter, payload, "
-    "metadata)"
-    " SELECT v.id, v.app_id, v.queue_id, v.type_id,"
-    " CASE WHEN v.later THEN 0 WHEN v.mine THEN 2 ELSE 1 END,"
-    " CASE WHEN v.mine THEN 1 ELSE 0 END, CASE WHEN v.mine THEN $15::int ELSE 0 END,"
-    " CASE WHEN v.mine THEN $14::uuid END, CASE WHEN v.mine THEN clock_timestamp() END,"
-    " v.priority, v.max_attempts, v.timeout_ms, v.at,"
-    " CASE WHEN NOT v.later AND NOT v.mine"
-    "  THEN v.at + v.priority * $13::int * interval '1 millisecond' END,"
-    " CASE WHEN v.later THEN v.at END, v.waiter, v.payload, v.metadata"
-    " FROM (SELECT u.*, x.at, x.at > now() AS later,"
-    "   u.adopt AND x.at <= now()"
-    "   AND coalesce(u.queue_id <> ALL ((SELECT held FROM may)::int[])"
-    "    AND -u.type_id <> ALL ((SELECT held FROM may)::int[]), false)"
-    "   AS mine"
-    "  FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::int2[], "
-    "$6::int2[], $7::int[],"
-    "   $8::int8[], $9::int8[], $10::uuid[], $11::text[], $12::text[], $16::bool[])"
-    "   AS u (id, app_id, queue_id, type_id, priority, max_attempts, timeout_ms, "
-    "run_at_us, delay_ms,"
-    "   waiter, payload, metadata, adopt),"
-    "  LATERAL (SELECT CASE"
-    "   WHEN u.run_at_us IS NOT NULL THEN timestamptz 'epoch' + u.run_at_us * interval "
-    "'1 microsecond'"
-    "   WHEN u.delay_ms IS NOT NULL THEN now() + u.delay_ms * interval '1 millisecond'"
-    "   ELSE now() END AS at) x) v"
-    " RETURNING app_id, id, state, run_at"
-    "), noted AS ("
-    "INSERT INTO shoal.claim (owner, batch, apps, ids)"
-    " SELECT $14::uuid, $15::int, array_agg(m.app_id), array_agg(m.id)"
-    " FROM made m WHERE m.state = 2 HAVING count(*) > 0)"
-    " SELECT id, state, run_at FROM made",
+    SUBMIT_ADOPT("", "", "", ""),
+};
+
+const struct pgstmt sql_submit_adopt_traced = {
+    "submit_adopt_traced",
+    SUBMIT_ADOPT(", trace", ", v.trace", ", $17::text[]", ", trace"),
 };
 
 const struct pgstmt sql_submit_each = {

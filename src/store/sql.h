@@ -15,11 +15,13 @@
 extern const struct pgstmt sql_submit;
 /* the same, me, batch, which to adopt; as sql_submit */
 extern const struct pgstmt sql_submit_adopt;
+/* both with one array more behind all others: the traces */
+extern const struct pgstmt sql_submit_traced, sql_submit_adopt_traced;
 /* apps, keys, prints, groups, counts, specifications, aging_ms, bounded queues; request
  * (from 1), id, state, run_at, outcome, replayed, sqlstate, message */
 extern const struct pgstmt sql_submit_each;
 /* me, batch, apps, ids, types; app, id, attempt, type, queue, failures, max_attempts,
- * timeout_ms, payload, backoff, deadline */
+ * timeout_ms, payload, backoff, deadline, trace */
 extern const struct pgstmt sql_claim;
 extern const struct pgstmt sql_claimed; /* me, batch; as sql_claim */
 extern const struct pgstmt

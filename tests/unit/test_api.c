@@ -136,7 +136,7 @@ learn_key(struct bench *b)
 static PGresult *
 task_rows(const struct uuid *id, int state, bool mark)
 {
-	PGresult *res = fake_rows(22);
+	PGresult *res = fake_rows(23);
 
 	fake_text(res, 0, 0, id->b, 16);
 	fake_text(res, 0, 1, "mail", 4);
@@ -154,7 +154,7 @@ task_rows(const struct uuid *id, int state, bool mark)
 		fake_int(res, 0, 15, 1, 0);
 	else
 		fake_text(res, 0, 15, "{\"n\":1}", 7);
-	fake_text(res, 0, 16, "\"done\"", 6);
+	fake_text(res, 0, 16, mark ? NULL : "\"done\"", 6);
 	fake_text(res, 0, 17, NULL, 0);
 	fake_int(res, 0, 18, 4, 0);
 	fake_text(res, 0, 19, NULL, 0);
@@ -522,7 +522,7 @@ what_is_not_yours_was_never_there(void **state)
 	learn_key(b);
 	missing.segment = "018bcfe5-687b-7fff-bfff-ffffffffffff";
 	fake_request(&b->opts, &missing);
-	fake_answer(fake_rows(22));
+	fake_answer(fake_rows(23));
 	malformed.segment = "018bcfe5-687b-7fff-bfff";
 	fake_request(&b->opts, &malformed);
 	assert_string_equal(missing.answer, malformed.answer);
@@ -570,7 +570,7 @@ a_list_goes_on_where_it_ended(void **state)
 	req.query[0][1] = "1";
 	fake_request(&b->opts, &req);
 	res = task_rows(&id, TASK_QUEUED, true);
-	for (int i = 0; i < 16; i++)
+	for (int i = 0; i < 17; i++)
 		fake_text(res, 1, i, PQgetvalue(res, 0, i),
 		    PQgetisnull(res, 0, i) ? 0 : PQgetlength(res, 0, i));
 	fake_answer(res);
@@ -588,7 +588,7 @@ a_list_goes_on_where_it_ended(void **state)
 	req.query[0][0] = "state";
 	req.query[0][1] = "expired";
 	fake_request(&b->opts, &req);
-	res = fake_rows(16);
+	res = fake_rows(17);
 	fake_text(res, 0, 0, id.b, 16);
 	for (int i = 1; i < 15; i++)
 		fake_text(res, 0, i, NULL, 0);
@@ -925,7 +925,7 @@ an_operation_is_written_down_and_told_to_the_leader(void **state)
 static PGresult *
 leased(const struct uuid *task)
 {
-	PGresult *res = fake_rows(14);
+	PGresult *res = fake_rows(15);
 
 	fake_int(res, 0, 0, 4, 1);
 	fake_text(res, 0, 1, task->b, 16);

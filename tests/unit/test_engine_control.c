@@ -15,7 +15,7 @@
 #include "base/mem.h"
 #include "fake_stores.h"
 
-#define CLAIM_COLS  "iuiiiiiittl"
+#define CLAIM_COLS  "iuiiiiiittlt"
 #define CANCEL_COLS "iuii"
 #define WORK_COLS   "hiuuib"
 
@@ -27,7 +27,7 @@ claim_one(void)
 
 	task_id(1, &id);
 	pop_id(1, 1);
-	rows_add(rows, "iuiiiiintnn", 1, &id, 1, 1, 1, 0, 25, "null");
+	rows_add(rows, "iuiiiiintnnn", 1, &id, 1, 1, 1, 0, 25, "null");
 	answer(&sql_claim, rows);
 }
 

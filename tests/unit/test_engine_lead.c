@@ -107,12 +107,12 @@ recovery_says_which_crashed_and_which_were_killed(void **state)
 static void
 start_task(int n)
 {
-	struct pgrows *rows = rows_new("iuiiiiiittl");
+	struct pgrows *rows = rows_new("iuiiiiiittlt");
 	struct uuid id;
 
 	pop_id(n, 1);
 	task_id(n, &id);
-	rows_add(rows, "iuiiiiintnn", 1, &id, 1, 1, 1, 0, 25, "null");
+	rows_add(rows, "iuiiiiintnnn", 1, &id, 1, 1, 1, 0, 25, "null");
 	answer(&sql_claim, rows);
 	if (waiting(&sql_queues_by_id) > 0) {
 		rows = rows_new("iitbbiiiit");

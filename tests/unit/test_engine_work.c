@@ -15,7 +15,7 @@
 #include "base/mem.h"
 #include "fake_stores.h"
 
-#define CLAIM_COLS "iuiiiiiittl"
+#define CLAIM_COLS "iuiiiiiittlt"
 #define DONE_COLS  "iuhui"
 
 static void
@@ -25,7 +25,7 @@ add_claimed(struct pgrows *rows, int n, int attempt, int type_id, int queue_id)
 
 	task_id(n, &id);
 	rows_add(
-	    rows, "iuiiiiintnn", 1, &id, attempt, type_id, queue_id, 0, 25, "null");
+	    rows, "iuiiiiintnnn", 1, &id, attempt, type_id, queue_id, 0, 25, "null");
 }
 
 /* queue 1 is known from here on */
@@ -336,7 +336,7 @@ run_with_backoff(int n, const char *rule)
 
 	task_id(n, &id);
 	pop_id(n, 1);
-	rows_add(rows, "iuiiiiinttl", 1, &id, 1, 1, 1, 0, 25, "null", rule,
+	rows_add(rows, "iuiiiiinttln", 1, &id, 1, 1, 1, 0, 25, "null", rule,
 	    (int64_t)1000000);
 	answer(&sql_claim, rows);
 	if (waiting(&sql_queues_by_id) > 0)
@@ -692,6 +692,75 @@ task_that_nothing_waits_before_runs_where_it_was_stored(void **state)
 	assert_int_equal(fakes.acked.count, 0);
 }
 
+/* what whoever made them said; the second has none */
+static void
+traces_go_in_with_the_batch_and_out_with_the_attempts(void **state)
+{
+	static const enum task_state running[] = {TASK_RUNNING, TASK_RUNNING};
+	static const char trace[] =
+	    "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 a=b";
+	char fields[TRACE_FIELDS_SIZE];
+	struct err err = ERR_INIT;
+	struct pgrows *rows;
+
+	(void)state;
+	told_ok = 0;
+	fakes.line_empty = true;
+	for (int i = 0; i < 2; i++) {
+		adoptees[i] = (struct submit_item){.queue_id = 1,
+		    .type_id = 1,
+		    .max_attempts = 25,
+		    .trace = i == 0 ? trace : NULL,
+		    .trace_len = i == 0 ? sizeof(trace) - 1 : 0};
+		adopters[i] = (struct submit_group){
+		    .app_id = 1, .items = &adoptees[i], .count = 1, .cb = on_submitted};
+		assert_int_equal(
+		    submit_add(test_engine->submit, &adopters[i], &err), 0);
+	}
+	turn();
+	assert_int_equal(waiting(&sql_submit_adopt_traced), 1);
+	assert_int_equal(array_count(&sql_submit_adopt_traced, 16), 2);
+	rows = rows_new("uhl");
+	for (int i = 0; i < 2; i++)
+		rows_add(rows, "uhl", &adoptees[i].id, (int)running[i], (int64_t)1);
+	answer(&sql_submit_adopt_traced, rows);
+	learn_queue(1);
+	assert_int_equal(started_count, 2);
+	assert_string_equal(started[0]->trace, trace);
+	assert_null(started[1]->trace);
+	assert_string_equal(attempt_trace_fields(started[1], fields), "");
+	assert_memory_equal(attempt_trace_fields(started[0], fields),
+	    " trace=0af7651916cd43dd8448eb211c80319c span=", 45);
+}
+
+static void
+trace_of_other_hands_is_none(void **state)
+{
+	static const char *const traces[] = {
+	    "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "",
+	    "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 \r\nX: y",
+	    "00-00000000000000000000000000000000-b7ad6b7169203331-01"};
+	struct pgrows *rows;
+	struct uuid id;
+
+	(void)state;
+	for (int i = 0; i < (int)COUNT_OF(traces); i++) {
+		task_id(i + 1, &id);
+		pop_id(i + 1, 1);
+		rows = rows_new(CLAIM_COLS);
+		rows_add(
+		    rows, "iuiiiiintnnt", 1, &id, 1, 1, 1, 0, 25, "null", traces[i]);
+		answer(&sql_claim, rows);
+		if (waiting(&sql_queues_by_id) > 0)
+			learn_queue(1);
+		assert_int_equal(started_count, i + 1);
+		if (i == 0)
+			assert_string_equal(started[i]->trace, traces[i]);
+		else
+			assert_null(started[i]->trace);
+	}
+}
+
 static void
 task_of_a_paused_queue_is_stored_and_not_run(void **state)
 {
@@ -726,7 +795,7 @@ adopted_batch_whose_answer_was_lost_is_asked_for(void **state)
 	UNTIL(waiting(&sql_claimed) == 1);
 	assert_int_equal(param_int(&sql_claimed, 1), 1);
 	rows = rows_new(CLAIM_COLS);
-	rows_add(rows, "iuiiiiintnn", 1, &adoptees[1].id, 1, 1, 1, 0, 25, "null");
+	rows_add(rows, "iuiiiiintnnn", 1, &adoptees[1].id, 1, 1, 1, 0, 25, "null");
 	answer(&sql_claimed, rows);
 	learn_queue(1);
 	assert_int_equal(started_count, 1);
@@ -1001,6 +1070,8 @@ main(void)
 	    ENGINE_TEST(refused_submit_is_found_by_halving),
 	    ENGINE_TEST(under_load_a_batch_waits_for_the_callers_of_the_one_before),
 	    ENGINE_TEST(task_that_nothing_waits_before_runs_where_it_was_stored),
+	    ENGINE_TEST(traces_go_in_with_the_batch_and_out_with_the_attempts),
+	    ENGINE_TEST(trace_of_other_hands_is_none),
 	    ENGINE_TEST(task_of_a_paused_queue_is_stored_and_not_run),
 	    ENGINE_TEST(adopted_batch_whose_answer_was_lost_is_asked_for),
 	    ENGINE_TEST(what_was_adopted_while_the_worker_began_to_leave_goes_back),

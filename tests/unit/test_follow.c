@@ -115,7 +115,7 @@ put_row(PGresult *res, int row, int64_t xid, int64_t seq, int kind)
 static void
 answer_events(int64_t xid, int64_t from, int64_t to, int64_t horizon)
 {
-	PGresult *res = fake_rows(13);
+	PGresult *res = fake_rows(14);
 	int row = 0;
 
 	for (int64_t seq = from; seq <= to; seq++)

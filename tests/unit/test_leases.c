@@ -16,7 +16,7 @@
 #include "fake_stores.h"
 #include "store/leases.h"
 
-#define ROW_COLS "iutihiiittllll"
+#define ROW_COLS "iutihiiittllllt"
 
 enum { COL_SLOTS = 3, COL_QUEUES = 4, COL_LEASES = 8, COL_TTLS = 9 };
 
@@ -65,7 +65,7 @@ add_task(struct pgrows *rows, int slot)
 	struct uuid id;
 
 	task_id(slot, &id);
-	rows_add(rows, "iutihiiitnlnln", slot, &id, "mail", 7, 5, 1, 0, 25, "null",
+	rows_add(rows, "iutihiiitnlnlnn", slot, &id, "mail", 7, 5, 1, 0, 25, "null",
 	    (int64_t)0, (int64_t)0);
 }
 
@@ -200,7 +200,7 @@ another_has_its_turn_and_then_we(void **state)
 	ask(&c, 7, 1, 10000);
 	ask(&at_once, 8, 1, 0);
 	turn();
-	rows_add(rows, "innnnnnnnnnnnn", 0);
+	rows_add(rows, "innnnnnnnnnnnnn", 0);
 	answer(&leases_take, rows);
 	turn();
 	/* nobody was told that there is nothing: nobody has looked */

@@ -16,7 +16,7 @@
 #include "fake_stores.h"
 #include "store/events.h"
 
-#define CLAIM_COLS "iuiiiiiittl"
+#define CLAIM_COLS "iuiiiiiittlt"
 
 /* tasks 1 to count run */
 static void
@@ -29,7 +29,7 @@ run_tasks(int count)
 		pop_id(n, 1);
 		task_id(n, &id);
 		rows = rows_new(CLAIM_COLS);
-		rows_add(rows, "iuiiiiintnn", 1, &id, 1, 1, 1, 0, 25, "null");
+		rows_add(rows, "iuiiiiintnnn", 1, &id, 1, 1, 1, 0, 25, "null");
 		UNTIL(waiting(&sql_claim) == 1);
 		answer(&sql_claim, rows);
 		if (n == 1) {

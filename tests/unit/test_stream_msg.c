@@ -267,6 +267,8 @@ what_the_node_says_is_one_line_of_json_that_begins_with_its_kind(void **state)
 	stream_put_hello(&sb, "thumbnail", "abc-1", 1114112);
 	stream_put_task(&sb, &t);
 	t.payload = NULL;
+	t.traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+	t.tracestate = "a=\"b";
 	stream_put_task(&sb, &t);
 	stream_put_ping(&sb, 7);
 	stream_put_cancel(&sb, &id);
@@ -285,7 +287,9 @@ what_the_node_says_is_one_line_of_json_that_begins_with_its_kind(void **state)
 	assert_int_equal(lines, 6);
 	assert_non_null(strstr(sb.data,
 	    "\"timeout\":1.5,\"payload\":{  \"a\":\t[1,\r 2], \"b\":\"\\n\" }}}\n"));
-	assert_non_null(strstr(sb.data, "\"payload\":null}}\n"));
+	assert_non_null(strstr(sb.data,
+	    "\"timeout\":1.5,\"traceparent\":\"00-0af7651916cd43dd8448eb211c80319c-"
+	    "b7ad6b7169203331-01\",\"tracestate\":\"a=\\\"b\",\"payload\":null}}\n"));
 	strbuf_fini(&sb);
 }
 

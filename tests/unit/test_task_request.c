@@ -332,6 +332,30 @@ reads_what_follows_a_failure(void **state)
 }
 
 static void
+takes_any_text_for_a_trace(void **state)
+{
+	struct task_request tr;
+	struct refusal why;
+
+	assert_int_equal(
+	    parse(*state, "{\"type\":\"a\",\"traceparent\":\"x\"}", &tr, &why), 0);
+	assert_int_equal(tr.traceparent.kind, JSON_STRING);
+	assert_int_equal(tr.tracestate.kind, 0);
+	assert_false(tr.special);
+	assert_int_equal(parse(*state,
+			     "{\"type\":\"a\",\"traceparent\":null,"
+			     "\"tracestate\":null}",
+			     &tr, &why),
+	    0);
+	assert_int_equal(tr.traceparent.kind, 0);
+	assert_int_equal(
+	    parse(*state, "{\"type\":\"a\",\"tracestate\":[\"a=b\"]}", &tr, &why), -1);
+	assert_string_equal(why.code, "invalid_field");
+	assert_non_null(
+	    strstr(why.detail, "tracestate (at byte 25): it must be a string"));
+}
+
+static void
 a_date_in_the_past_is_now(void **state)
 {
 	struct task_request tr;
@@ -557,6 +581,7 @@ main(void)
 	    cmocka_unit_test(sizes_end_where_they_are_said_to),
 	    cmocka_unit_test(a_payload_may_be_as_deep_in_a_batch_as_alone),
 	    cmocka_unit_test(a_batch_is_an_array_or_wraps_one),
+	    cmocka_unit_test(takes_any_text_for_a_trace),
 	    cmocka_unit_test(a_thousand_tasks_and_no_more),
 	    cmocka_unit_test(a_refusal_in_a_batch_names_the_element),
 	};

@@ -34,6 +34,18 @@ function idempotency(key = randomUUID()) {
     : { headers: { "Idempotency-Key": key }, repeatable: true };
 }
 
+/** As headers: they are no part of what an Idempotency-Key stands for. */
+function trace(values) {
+  const headers = {};
+  for (const [name, value] of Object.entries(values)) {
+    if (value === undefined || value === null) continue;
+    if (typeof value !== "string") throw new TypeError(`${name}: a text, not ${String(value)}`);
+    // what no header can hold is no trace
+    if (/^[ -~]+$/.test(value)) headers[name] = value;
+  }
+  return headers;
+}
+
 function path(task, more = "") {
   return `/v1/tasks/${encodeURIComponent(taskId(task))}${more}`;
 }
@@ -74,10 +86,12 @@ export class Shoal {
     return task.result;
   }
 
-  async _submit(type, payload, { idempotency_key, signal, ...options }, wait, deadline) {
+  async _submit(type, payload, { idempotency_key, signal, traceparent, tracestate, ...options }, wait, deadline) {
+    const { headers, repeatable } = idempotency(idempotency_key);
+    Object.assign(headers, trace({ traceparent, tracestate }));
     const answer = await this.transport.request("POST", "/v1/tasks", {
       query: { wait: wait || undefined }, body: bytes(taskRequest(type, payload, options)), signal, deadline,
-      timeout: this.transport.timeout + wait, ...idempotency(idempotency_key),
+      timeout: this.transport.timeout + wait, headers, repeatable,
     });
     const task = json(answer);
     // of this answer, not of the task: not shown where a task is printed or compared

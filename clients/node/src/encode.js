@@ -6,6 +6,7 @@ const TASK_OPTIONS = new Set([
   "queue", "priority", "run_at", "delay", "timeout", "max_attempts", "backoff", "retry_until", "deadline",
   "metadata", "unique_key", "unique_until", "unique_for", "on_conflict", "concurrency_key",
   "concurrency_limit", "after", "after_failure", "ref",
+  "traceparent", "tracestate",
 ]);
 
 /** The bytes of a body.  What JSON cannot say at the outermost place is a TypeError here, not a 400 later. */

@@ -63,6 +63,7 @@ export class RunningTask {
     this.metadata = given.metadata ?? null;
     this.fence = given.fence ?? null;
     this.traceparent = given.traceparent ?? null;
+    this.tracestate = given.tracestate ?? null;
     this.#reporter = reporter;
   }
 

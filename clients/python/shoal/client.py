@@ -53,7 +53,10 @@ class Shoal:
     # -- submitting
 
     def submit(self, type, payload=None, *, idempotency_key=AUTO, **options):
-        """The new Task, committed.  Options: queue, priority, delay, run_at, max_attempts, unique_key, ..."""
+        """The new Task, committed.  Options: queue, priority, delay, run_at, max_attempts, unique_key, ...
+
+        traceparent and tracestate: the trace that it is made in (W3C Trace Context), which its handler is told.
+        """
         return self._submit(type, payload, idempotency_key, options, 0, None)
 
     def submit_batch(self, tasks, *, idempotency_key=AUTO):
@@ -90,8 +93,9 @@ class Shoal:
         return task["result"]
 
     def _submit(self, type, payload, idempotency_key, options, wait, deadline):
-        body = dumps(task_request(type, payload, options))
         headers, repeatable = _idempotency(idempotency_key)
+        headers.update(_trace(options))
+        body = dumps(task_request(type, payload, options))
         answer = self.transport.request(
             "POST", "/v1/tasks", query={"wait": wait or None}, body=body, headers=headers,
             repeatable=repeatable, timeout=self.transport.timeout + wait, deadline=deadline)
@@ -204,6 +208,21 @@ def _idempotency(key):
     if key is AUTO:
         key = str(uuid.uuid4())
     return ({}, False) if key is None else ({"Idempotency-Key": key}, True)
+
+
+def _trace(options):
+    """Taken out of the options, the headers: they are no part of what an Idempotency-Key stands for."""
+    headers = {}
+    for name in ("traceparent", "tracestate"):
+        value = options.pop(name, None)
+        if value is None:
+            continue
+        # what no header can hold is no trace
+        if not isinstance(value, str):
+            raise TypeError("%s: a text, not %r" % (name, value))
+        if value.isascii() and value.isprintable():
+            headers[name] = value
+    return headers
 
 
 def _segment(task):

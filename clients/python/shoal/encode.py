@@ -9,7 +9,7 @@ import json
 TASK_OPTIONS = frozenset((
     "queue", "priority", "run_at", "delay", "timeout", "max_attempts", "backoff", "retry_until", "deadline",
     "metadata", "unique_key", "unique_until", "unique_for", "on_conflict", "concurrency_key",
-    "concurrency_limit", "after", "after_failure", "ref",
+    "concurrency_limit", "after", "after_failure", "ref", "traceparent", "tracestate",
 ))
 
 

@@ -44,8 +44,9 @@ class Cancelled(Exception):
 class RunningTask:
     """One attempt at a task.
 
-    id, type, queue, payload, attempt, max_attempts, deadline, metadata, fence, traceparent: as the node gave them,
-    None for what it did not give.  fence tells this attempt from every other; stores downstream can use it.
+    id, type, queue, payload, attempt, max_attempts, deadline, metadata, fence, traceparent, tracestate: as the node
+    gave them, None for what it did not give.  fence tells this attempt from every other; stores downstream can use
+    it.  traceparent is the trace that the task was made in, with the span of this attempt.
     """
 
     def __init__(self, given, reporter):
@@ -61,6 +62,7 @@ class RunningTask:
         self.metadata = given.get("metadata")
         self.fence = given.get("fence")
         self.traceparent = given.get("traceparent")
+        self.tracestate = given.get("tracestate")
         self._reporter = reporter
         self._cancelled = threading.Event()
 
