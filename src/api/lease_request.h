@@ -100,6 +100,7 @@ struct type_request {
 	int handler;
 	int64_t timeout_ms;		 /* 0: none */
 	int max_attempts;		 /* 0: the node's */
+	char endpoint[NAME_MAX_BYTES + 1]; /* of an http type */
 	char backoff[BACKOFF_TEXT_SIZE]; /* canonical JSON; "": the default */
 };
 int type_request_parse(const char *body, size_t len, struct type_request *tr,

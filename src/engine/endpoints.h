@@ -29,6 +29,7 @@
 struct engine;
 struct endpoints;
 struct endpoint_wait;
+struct sealkeys;
 
 struct endpoint {
 	int app_id;
@@ -50,13 +51,21 @@ struct endpoint {
 typedef void endpoints_cb(
     const struct endpoint *ep, const struct err *err, void *arg);
 
+/* ERR_INVALID: the key file is none */
 struct endpoints *endpoints_create(struct engine *e, struct err *err) ATTR_CHECK;
 void endpoints_free(struct endpoints *es); /* nobody is told any more */
+/* what seals and opens secrets; NULL: there is no key file, and so no endpoint */
+const struct sealkeys *endpoints_keys(const struct endpoints *es);
 
-/* the copy that is here, borrowed until the next turn of the loop; NULL: it has to be
+/* keeps a copy for as long as a request needs it; let go before its endpoints end, or
+ * after */
+struct endpoint *endpoint_hold(const struct endpoint *ep);
+void endpoint_let_go(struct endpoint *ep); /* NULL is fine */
+
+/* the copy that is here and as new as version at least, borrowed until the next turn of the loop; NULL: it has to be
  * asked for */
 const struct endpoint *endpoints_known(
-    const struct endpoints *es, int app_id, const char *name);
+    struct endpoints *es, int app_id, const char *name, int64_t version);
 /* name is copied; NULL: see err */
 struct endpoint_wait *endpoints_get(struct endpoints *es, int app_id, const char *name,
     endpoints_cb *cb, void *arg, struct err *err) ATTR_CHECK;
@@ -66,8 +75,12 @@ void endpoints_cancel(struct endpoint_wait *w); /* no callback after this */
 void endpoints_changed(struct endpoints *es, int app_id, const char *name);
 /* a worker has said so: "endpoint <application> <name>" */
 void endpoints_told(struct endpoints *es, const char *text, size_t len);
-/* it answered 410: disabled in PostgreSQL, with this reason, and told to all */
+/* it said that it is gone: disabled in PostgreSQL, unless it was changed since this
+ * copy was made, and told to all */
 void endpoints_disable(
-    struct endpoints *es, int app_id, const char *name, const char *reason);
+    struct endpoints *es, const struct endpoint *ep, const char *reason);
+/* the words that a secret is sealed for: whose it is */
+#define ENDPOINT_CONTEXT_SIZE (NAME_MAX_BYTES + 32)
+char *endpoint_context(int app_id, const char *name, char buf[ENDPOINT_CONTEXT_SIZE]);
 
 #endif
