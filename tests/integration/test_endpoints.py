@@ -6,11 +6,13 @@ import hashlib
 import hmac
 import json
 import os
+import signal
 
 import pytest
 from shoaltest import apps
 from shoaltest.client import Client, Refused
 from shoaltest.waits import stays, wait_for
+from test_cli import shoal
 from test_http_handler import Endpoint
 
 OVERLAP = 3600
@@ -106,7 +108,7 @@ def test_another_application_sees_nothing_of_it(start, server, db):
     assert code_of(lambda: make_type(stranger, "mail.send", "mail")) == (422, "no_such_endpoint")
     # the same name is a type of its own there, and its tasks go to nobody else's endpoint
     task = stranger.submit("mail.send", {})
-    assert stays(lambda: not server.of(task["id"]) and stranger.get(task["id"])["state"] == "queued", 2)
+    stays(lambda: not server.of(task["id"]) and stranger.get(task["id"])["state"] == "queued", 2)
     assert code_of(lambda: client.call("DELETE", "/v1/endpoints/mail")) == (409, "endpoint_in_use")
     client.call("DELETE", "/v1/types/mail.send")
     client.call("DELETE", "/v1/endpoints/mail")
@@ -144,7 +146,7 @@ def test_410_disables_an_endpoint_until_it_is_enabled(start, server, db):
     held = client.submit("gone.run")
     why = client.why(held["id"])
     assert why["reason"] == "endpoint_disabled" and "410" in why["message"]
-    assert stays(lambda: not server.of(held["id"]), 1.5)
+    stays(lambda: not server.of(held["id"]), 1.5)
     assert client.get(held["id"])["attempt"] == 0
     server.answers["/gone"] = (200, {}, b"2")
     put(client, "gone", disabled=False)
@@ -185,6 +187,39 @@ def test_bad_endpoints_are_refused_with_the_reason(start, server, tmp_path):
     assert client.call("GET", "/v1/endpoints")["endpoints"] == []
 
 
-def test_without_a_key_file_there_are_no_endpoints(start):
+def test_a_key_is_replaced_without_a_gap(start, server, db, tmp_path):
+    client = start()
+    server.answers["/k"] = (200, {}, b"4")
+    secret = put(client, "k", url=server.url + "/k")["secret"]
+    make_type(client, "k.run", "k")
+    make_key_file(tmp_path / "keys", "k2", "k1")
+    done = shoal("secrets", "rotate", str(tmp_path / "keys"), env={"SHOAL_DATABASE_URL": db.url()})
+    assert done.status == 0 and "1 endpoints" in done.out and "k2" in done.out, done.err
+    assert db.value("SELECT split_part(secret, ':', 1) FROM shoal.endpoint") == "k2"
+    # a worker that has the new key alone can open what was sealed anew
+    make_key_file(tmp_path / "keys", "k2")
+    node, before = client.nodes[0], set(client.nodes[0].worker_pids())
+    node.send(signal.SIGHUP)
+    wait_for(lambda: node.worker_pids() and not before & set(node.worker_pids()) and node.is_connected(), 30)
+    task = client.run("k.run")
+    (request,) = server.of(task["id"])
+    assert request.headers["Webhook-Signature"].split() == signatures(request, secret)
+
+
+def test_the_command_makes_shows_and_deletes_endpoints(start, server):
+    client = start()
+    env = {"SHOAL_URL": client.url, "SHOAL_API_KEY": client.key}
+    made = shoal("endpoints", "set", "c", "url=" + server.url + "/c", "header:X-A=b", "timeout=5s", env=env)
+    assert made.status == 0 and made.out.startswith("whsec_"), made.err
+    assert client.call("GET", "/v1/endpoints/c")["headers"] == {"X-A": "b"}
+    assert shoal("endpoints", "set", "c", "disabled=true", "reason=moving", env=env).status == 0
+    listed = shoal("endpoints", env=env)
+    assert "disabled" in listed.out and "moving" in listed.out and "whsec_" not in listed.out
+    assert shoal("endpoints", "rotate", "c", "overlap=1h", env=env).out.startswith("whsec_")
+    assert shoal("endpoints", "delete", "c", env=env).status == 0
+    assert client.call("GET", "/v1/endpoints")["endpoints"] == []
+
+
+def test_without_a_key_file_there_are_no_endpoints(start, server):
     client = start(**{"secrets.key_file": ""})
-    assert code_of(lambda: put(client, "a", url="https://a.example/")) == (503, "secrets_unavailable")
+    assert code_of(lambda: put(client, "a", url=server.url + "/a")) == (503, "secrets_unavailable")
