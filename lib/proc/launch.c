@@ -85,7 +85,8 @@ struct launcher {
 	uint64_t uses;
 	struct loop_defer *tell; /* of those that are lost */
 	struct loop_timer *timer;
-	bool *freed; /* set by launcher_free while a callback is under way */
+	int telling; /* callbacks that are under way */
+	bool doomed; /* launcher_free was called in one: only its memory is left */
 };
 
 static void pump(struct launcher *l);
@@ -117,18 +118,17 @@ launched_free(struct launched *p)
 static bool
 deliver(struct launcher *l, struct launched *p, const struct launch_event *event)
 {
-	bool freed = false, *outer = l->freed;
 	bool last = event->kind == LAUNCH_ENDED;
 
-	l->freed = &freed;
+	l->telling++;
 	if (!p->abandoned)
 		p->cb(p, event, p->arg);
-	if (freed) {
-		if (outer != NULL)
-			*outer = true;
+	l->telling--;
+	if (l->doomed) {
+		if (l->telling == 0)
+			mem_free(l);
 		return false;
 	}
-	l->freed = outer;
 	if (last)
 		launched_free(p);
 	return true;
@@ -640,8 +640,6 @@ launcher_free(struct launcher *l)
 	if (l == NULL)
 		return;
 	STAMP_CHECK(l, LAUNCHER_STAMP);
-	if (l->freed != NULL)
-		*l->freed = true;
 	/* the end of file is the order to kill */
 	disconnect(l);
 	while (!TAILQ_EMPTY(&l->outs))
@@ -654,7 +652,9 @@ launcher_free(struct launcher *l)
 	if (l->timer != NULL)
 		loop_timer_free(l->timer);
 	l->stamp = 0;
-	mem_free(l);
+	l->doomed = true;
+	if (l->telling == 0)
+		mem_free(l);
 }
 
 size_t

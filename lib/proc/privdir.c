@@ -97,8 +97,9 @@ empty_one(int top, const char *name, uint64_t *moved)
 		}
 		if (unlinkat(fd, e->d_name, AT_REMOVEDIR) == 0)
 			continue;
-		/* (to move a directory one must be able to write to it) */
-		(void)fchmodat(fd, e->d_name, 0700, 0);
+		/* (to move a directory one must be able to write to it; if this fails,
+		 * the move does and says why) */
+		rc = fchmodat(fd, e->d_name, 0700, 0);
 		do {
 			snprintf(to, sizeof(to), MOVED_PREFIX "%llu",
 			    (unsigned long long)(*moved)++);
