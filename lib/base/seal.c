@@ -97,7 +97,8 @@ read_line(struct sealkeys *keys, char *line, int number, struct err *err)
 	if (!is_id(id) || decode(code, bytes, sizeof(bytes), &len) != 0 || len != KEY) {
 		explicit_bzero(bytes, sizeof(bytes));
 		return err_set(err, ERR_INVALID,
-		    "line %d: a key is \"<id> <base64 of 32 bytes>\", its id at most %d "
+		    "line %d: a key is \"<id> <base64 of 32 bytes>\", its id at most "
+		    "%d "
 		    "letters, digits, '-', '_' or '.'",
 		    number, SEAL_ID_MOST);
 	}

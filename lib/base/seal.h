@@ -20,11 +20,11 @@
 #include "base/err.h"
 #include "base/strbuf.h"
 
-#define SEAL_KEYS_MOST	 32
-#define SEAL_ID_MOST	 32
-#define SEAL_PLAIN_MOST	 4096
-#define SEAL_TEXT_MOST	 6000
-#define SEAL_FILE_MOST	 16384
+#define SEAL_KEYS_MOST	32
+#define SEAL_ID_MOST	32
+#define SEAL_PLAIN_MOST 4096
+#define SEAL_TEXT_MOST	6000
+#define SEAL_FILE_MOST	16384
 
 struct sealkeys;
 

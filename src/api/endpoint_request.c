@@ -59,8 +59,7 @@ read_top(const char *body, size_t len, unsigned levels, struct jspan *top,
 }
 
 static int
-read_url(
-    const struct jspan *value, struct endpoint_request *er, struct refusal *why)
+read_url(const struct jspan *value, struct endpoint_request *er, struct refusal *why)
 {
 	char text[WEBURL_MOST + 1];
 	struct err err = ERR_INIT;
@@ -129,8 +128,7 @@ read_headers(
 		rc = read_header(&key, &item, &w, seen, n++, why);
 	jsonw_end(&w);
 	if (rc == 0 && strbuf_failed(&sb))
-		rc = refuse_field(
-		    why, "headers", "together they may have 8,192 bytes");
+		rc = refuse_field(why, "headers", "together they may have 8,192 bytes");
 	if (rc == 0 && n > 0)
 		str_copy(er->headers, sizeof(er->headers), sb.data);
 	strbuf_fini(&sb);
@@ -162,8 +160,7 @@ read_field(const struct jspan *key, const struct jspan *value,
 		er->given |= ENDPOINT_DISABLED;
 		return jspan_bool(value, &er->disabled, NULL) == 0
 			   ? 0
-			   : refuse_field(
-				 why, "disabled", "it must be true or false");
+			   : refuse_field(why, "disabled", "it must be true or false");
 	}
 	if (jspan_is(key, "reason")) {
 		if (value->kind == JSON_NULL)

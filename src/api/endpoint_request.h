@@ -28,7 +28,7 @@ struct endpoint_request {
 int endpoint_request_parse(const char *body, size_t len, struct endpoint_request *er,
     struct refusal *why) ATTR_CHECK;
 /* {"overlap": ...}, or no body at all */
-int rotate_request_parse(const char *body, size_t len, int64_t *overlap_ms,
-    struct refusal *why) ATTR_CHECK;
+int rotate_request_parse(
+    const char *body, size_t len, int64_t *overlap_ms, struct refusal *why) ATTR_CHECK;
 
 #endif

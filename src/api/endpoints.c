@@ -235,9 +235,8 @@ read_path(struct call *c, bool missing, struct refusal *why)
 		return -1;
 	if (name_check("endpoint", ec->name, strlen(ec->name), &err) == 0)
 		return 0;
-	return missing
-		   ? refuse(why, 404, "not_found", "There is no such endpoint.")
-		   : refuse(why, 400, "invalid_parameter", "%.300s.", err.text);
+	return missing ? refuse(why, 404, "not_found", "There is no such endpoint.")
+		       : refuse(why, 400, "invalid_parameter", "%.300s.", err.text);
 }
 
 void
@@ -308,8 +307,8 @@ send_change(struct call *c, const struct pgstmt *stmt, pgconn_done_cb *cb)
 {
 	struct err err = ERR_INIT;
 
-	if (store_exec(
-		c->api->store, STORE_READ, stmt, &c->api->params, cb, c, &err) == 0)
+	if (store_exec(c->api->store, STORE_READ, stmt, &c->api->params, cb, c, &err) ==
+	    0)
 		return true;
 	wipe(c->extra);
 	call_problem(c, &err, "The database is away; nothing was changed.");
@@ -390,8 +389,8 @@ ask_put(struct call *c)
 
 /* what is known before a name is resolved; the rest is said by each request */
 static int
-check_reach(const struct call *c, const struct endpoint_request *er,
-    struct refusal *why)
+check_reach(
+    const struct call *c, const struct endpoint_request *er, struct refusal *why)
 {
 	const struct settings *s = c->api->settings;
 	const struct guard_opts opts = {

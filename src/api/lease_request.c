@@ -476,8 +476,7 @@ read_handler(const struct jspan *value, struct type_request *tr, struct refusal 
 	char name[16];
 
 	if (jspan_string(value, name, sizeof(name), NULL, NULL) != 0)
-		return refuse_field(
-		    why, "handler", "it must be \"pull\" or \"http\"");
+		return refuse_field(why, "handler", "it must be \"pull\" or \"http\"");
 	for (int kind = 0; kind < HANDLER_KIND_COUNT; kind++) {
 		if (!str_eq(name, handler_kind_name((enum handler_kind)kind)))
 			continue;
@@ -503,8 +502,8 @@ read_type_field(const struct jspan *key, const struct jspan *value,
 	if (jspan_is(key, "handler"))
 		return read_handler(value, tr, why);
 	if (jspan_is(key, "endpoint")) {
-		if (jspan_string(value, tr->endpoint, sizeof(tr->endpoint), &len,
-			NULL) != 0 ||
+		if (jspan_string(
+			value, tr->endpoint, sizeof(tr->endpoint), &len, NULL) != 0 ||
 		    name_check("endpoint", tr->endpoint, len, &err) != 0)
 			return refuse_field(why, "endpoint",
 			    "it must be the name of an endpoint of the application");

@@ -224,8 +224,7 @@ run(struct cli *cli)
 	if (str_eq(verb, "get"))
 		return (rc = cli_operands(cli, 2, 2)) != 0
 			   ? rc
-			   : call_endpoint(
-				 cli, "GET", cli->args.operands[1], "", NULL);
+			   : call_endpoint(cli, "GET", cli->args.operands[1], "", NULL);
 	if (str_eq(verb, "set"))
 		return (rc = cli_operands(cli, 3, 24)) != 0
 			   ? rc
@@ -247,11 +246,13 @@ const struct cli_command cli_endpoints = {
     .usage = "[list] | get NAME | set NAME SETTING=VALUE... | rotate NAME "
 	     "[overlap=24h] | delete NAME",
     .summary = "Lists and sets where the application wants to be called.",
-    .help = "Settings: url, header:NAME, timeout (30s), disabled (true, false), reason.  A "
-	    "new endpoint\n"
-	    "needs a URL; its secret, and that of rotate, is shown once.  What is not given "
-	    "stays as it\n"
-	    "is; header: gives all headers anew.",
+    .help =
+	"Settings: url, header:NAME, timeout (30s), disabled (true, false), reason.  A "
+	"new endpoint\n"
+	"needs a URL; its secret, and that of rotate, is shown once.  What is not "
+	"given "
+	"stays as it\n"
+	"is; header: gives all headers anew.",
     .needs = CLI_SERVER,
     .options = cli_no_options,
     .run = run,

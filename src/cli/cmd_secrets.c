@@ -55,10 +55,11 @@ const struct cli_command cli_secrets = {
     .name = "secrets",
     .usage = "rotate KEYFILE",
     .summary = "Encrypts the secrets of endpoints anew, with the first key of KEYFILE.",
-    .help = "KEYFILE is the secrets.key_file of the nodes.  Put a new line at its top on "
-	    "all nodes,\n"
-	    "reload them, run this, and take the old line away.  The database is as of "
-	    "shoal apps.",
+    .help =
+	"KEYFILE is the secrets.key_file of the nodes.  Put a new line at its top on "
+	"all nodes,\n"
+	"reload them, run this, and take the old line away.  The database is as of "
+	"shoal apps.",
     .needs = CLI_DATABASE,
     .options = cli_no_options,
     .run = run,

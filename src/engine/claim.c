@@ -363,9 +363,8 @@ type_for(struct dispatch *d, const struct pgrows *rows, int row)
 	if (!d->claim_gates)
 		return types_by_id(d->engine->types, type_id);
 	/* (one that was asked for again has no more than a claim's columns) */
-	return d->claim_asked
-		   ? gates_type(d->engine->gates, app_id, type_id)
-		   : gates_learn(d->engine->gates, rows, row);
+	return d->claim_asked ? gates_type(d->engine->gates, app_id, type_id)
+			      : gates_learn(d->engine->gates, rows, row);
 }
 
 /* the attempt that a row of the answer belongs to; direct claims make it now */

@@ -64,11 +64,11 @@ struct dispatch {
 	int64_t due_after_ms;	      /* not before this */
 	int64_t due_sent_ms;	      /* when it was last asked */
 	struct loop_timer *due_timer; /* each second, and after a pause */
-	bool commands;	   /* which purse the latest direct claim was for */
-	int turn;	   /* which pool and purse */
-	int empty_claims;  /* direct ones in a row that brought nothing */
-	int claim;	   /* number of the claim under way, or of the latest */
-	int adopting;	   /* number of the batch of a submit under way; 0: none */
+	bool commands;		      /* which purse the latest direct claim was for */
+	int turn;		      /* which pool and purse */
+	int empty_claims;	      /* direct ones in a row that brought nothing */
+	int claim;    /* number of the claim under way, or of the latest */
+	int adopting; /* number of the batch of a submit under way; 0: none */
 	struct claim_note *adopted;  /* that batch, once it has brought something */
 	struct attempts newborn;     /* of that batch: to be started */
 	struct claim_notes in_doubt; /* submits whose answer was lost: to be asked */

@@ -262,8 +262,7 @@ read_secrets(const struct endpoints *es, struct endpoint *ep,
 	strbuf_init(&both, 1024);
 	rc = seal_open(es->keys, context, row->secret, &one, &one_len, err);
 	if (rc == 0 && row->old_secret != NULL)
-		rc = seal_open(
-		    es->keys, context, row->old_secret, &two, &two_len, err);
+		rc = seal_open(es->keys, context, row->old_secret, &two, &two_len, err);
 	if (rc == 0) {
 		strbuf_printf(&both, "%s %s", one, two != NULL ? two : "");
 		rc = whsecrets_parse(both.data, &ep->secrets, err);

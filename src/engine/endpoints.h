@@ -48,8 +48,7 @@ struct endpoint {
  * call.  Both NULL: there is no such endpoint.  err: it could not be read, or its
  * secrets not be opened.
  */
-typedef void endpoints_cb(
-    const struct endpoint *ep, const struct err *err, void *arg);
+typedef void endpoints_cb(const struct endpoint *ep, const struct err *err, void *arg);
 
 /* ERR_INVALID: the key file is none */
 struct endpoints *endpoints_create(struct engine *e, struct err *err) ATTR_CHECK;
@@ -62,8 +61,8 @@ const struct sealkeys *endpoints_keys(const struct endpoints *es);
 struct endpoint *endpoint_hold(const struct endpoint *ep);
 void endpoint_let_go(struct endpoint *ep); /* NULL is fine */
 
-/* the copy that is here and as new as version at least, borrowed until the next turn of the loop; NULL: it has to be
- * asked for */
+/* the copy that is here and as new as version at least, borrowed until the next turn of
+ * the loop; NULL: it has to be asked for */
 const struct endpoint *endpoints_known(
     struct endpoints *es, int app_id, const char *name, int64_t version);
 /* name is copied; NULL: see err */

@@ -27,11 +27,11 @@
 #include "store/leases.h"
 #include "store/migrate.h"
 
-#define START_AGAIN_MS 200
-#define PLACES_BYTES   65536 /* some 5,000 types */
-#define SPILL_MS       2000
-#define STRANDED_MS    2000 /* without the database: longer than a reconnect */
-#define SPILL_GUESS_MS 1500
+#define START_AGAIN_MS	  200
+#define PLACES_BYTES	  65536 /* some 5,000 types */
+#define SPILL_MS	  2000
+#define STRANDED_MS	  2000 /* without the database: longer than a reconnect */
+#define SPILL_GUESS_MS	  1500
 #define ENDPOINTS_TELL_MS 50
 
 static void on_schema(const struct pgrows *rows, const struct pgerr *pe, void *arg);

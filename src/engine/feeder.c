@@ -706,8 +706,8 @@ read_promoted(struct feeder *f, const struct pgrows *pg, struct promoted *pr)
 		if (feeder_take(f, (int)pgrows_int(pg, i, 3)) == NULL &&
 		    registry_is_http(f->engine->registry, (int)pgrows_int(pg, i, 1),
 			(int)pgrows_int(pg, i, 3))) {
-			engine_endpoints_due(f->engine, (int)pgrows_int(pg, i, 1),
-			    pool_of(f, pg, i));
+			engine_endpoints_due(
+			    f->engine, (int)pgrows_int(pg, i, 1), pool_of(f, pg, i));
 			continue; /* likewise */
 		}
 		if (pool_of(f, pg, i) != POOL_MAIN ||

@@ -182,8 +182,8 @@ gates_learn(struct gates *g, const struct pgrows *rows, int row)
 int
 gate_free_places(const struct gate *gate)
 {
-	int most = gate->most >= 0 && gate->most < gate->limit ? gate->most
-							       : gate->limit;
+	int most =
+	    gate->most >= 0 && gate->most < gate->limit ? gate->most : gate->limit;
 
 	return most > gate->used ? most - gate->used : 0;
 }

@@ -118,9 +118,10 @@ int64_t attempt_now_us(const struct attempt *a);
 
 /*
  * From now on at most so many attempts of a type at a time on this worker; -1: what its
- * settings say.  Of a type of an application: of all that run at its endpoint.  Those that run go on.  Only for types whose places are counted (not
- * for built-in ones): what has no place here stays queued.  dispatch and type are an
- * attempt's, and stay valid as long as the engine.
+ * settings say.  Of a type of an application: of all that run at its endpoint.  Those
+ * that run go on.  Only for types whose places are counted (not for built-in ones):
+ * what has no place here stays queued.  dispatch and type are an attempt's, and stay
+ * valid as long as the engine.
  */
 void handler_restrain(struct dispatch *d, struct type_entry *t, int most);
 

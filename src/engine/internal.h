@@ -98,9 +98,9 @@ struct engine {
 	size_t told_count;
 	int64_t told_ms;
 	int64_t endpoints_told_ms; /* others are told of tasks again then */
-	int64_t work_down_ms; /* since when the work lane is down; 0: it is up */
-	bool gave_up;	      /* engine_give_up: nothing is waited for any more */
-	int64_t peers;	      /* living workers of the cluster, at least 1 */
+	int64_t work_down_ms;	   /* since when the work lane is down; 0: it is up */
+	bool gave_up;		   /* engine_give_up: nothing is waited for any more */
+	int64_t peers;		   /* living workers of the cluster, at least 1 */
 };
 
 /* free places of metered types changed: told to the feeder once a turn; hint: and it

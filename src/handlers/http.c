@@ -173,7 +173,8 @@ end_resting(struct attempt *a, const struct route *r, bool delivery)
 
 	if (delivery)
 		attempt_failed(a, OUTCOME_RETRY, "endpoint_resting", text,
-		    sizeof(text) - 1, pause_ms > RETRY_LEAST_MS ? pause_ms : RETRY_LEAST_MS);
+		    sizeof(text) - 1,
+		    pause_ms > RETRY_LEAST_MS ? pause_ms : RETRY_LEAST_MS);
 	else
 		attempt_failed(a, OUTCOME_BACK, "", "", 0, -1);
 }
@@ -398,8 +399,8 @@ sign(const struct call *c, const char *id, int64_t now_s, const char *body,
 }
 
 static int
-make_headers(const struct call *c, const char *body, size_t body_len,
-    struct strbuf *sb, const char *headers[HEADERS_MOST], struct err *err)
+make_headers(const struct call *c, const char *body, size_t body_len, struct strbuf *sb,
+    const char *headers[HEADERS_MOST], struct err *err)
 {
 	const struct attempt *a = c->attempt;
 	char *const *more =
@@ -617,8 +618,8 @@ static int
 find_endpoint(struct call *c, int64_t version, struct err *err)
 {
 	struct http *h = c->route->http;
-	const struct endpoint *ep = endpoints_known(
-	    h->endpoints, c->route->app_id, c->route->name, version);
+	const struct endpoint *ep =
+	    endpoints_known(h->endpoints, c->route->app_id, c->route->name, version);
 
 	if (ep != NULL) {
 		go_to(c, ep);

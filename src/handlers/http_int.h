@@ -27,7 +27,7 @@ TAILQ_HEAD(calls, call);
 
 struct destination {
 	TAILQ_ENTRY(destination) link;
-	char key[280]; /* scheme://host:port */
+	char key[280];	/* scheme://host:port */
 	unsigned users; /* routes and calls: 0, and it goes */
 	int running;
 	struct calls waiting;
@@ -60,7 +60,8 @@ struct call {
 	struct route *route;
 	struct attempt *attempt;
 	struct destination *destination; /* NULL: not known yet */
-	/* the application's endpoint, as it was read for this call; NULL: the operator's */
+	/* the application's endpoint, as it was read for this call; NULL: the
+	 * operator's */
 	struct endpoint *endpoint;
 	struct endpoint_wait *wait; /* it is being read */
 	struct fetch_run *run;	    /* NULL: waits */
@@ -92,7 +93,8 @@ struct http {
 /* with one user more; NULL: no memory */
 struct destination *destination_take(struct http *h, const struct weburl *url);
 void destination_put(struct http *h, struct destination *d); /* NULL is fine */
-int route_add(struct http *h, const struct type_settings *t, struct err *err) ATTR_CHECK;
+int route_add(
+    struct http *h, const struct type_settings *t, struct err *err) ATTR_CHECK;
 struct route *route_of_type(struct http *h, const struct type_settings *t);
 /* an application's, made if it is missing, with one call more; NULL: no memory */
 struct route *route_take(struct http *h, int app_id, const char *name);

@@ -212,7 +212,8 @@ reseal_row(struct session *se, const struct sealkeys *keys, const struct reseali
 	if (rc == 0)
 		rc = session_value(se, sql_reseal, 6,
 		    (const char *[]){rs->rows[n].app, rs->rows[n].name,
-			rs->rows[n].secret, one.data, old, old != NULL ? two.data : NULL},
+			rs->rows[n].secret, one.data, old,
+			old != NULL ? two.data : NULL},
 		    done, sizeof(done), err);
 	strbuf_fini(&one);
 	strbuf_fini(&two);

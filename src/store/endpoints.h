@@ -38,8 +38,8 @@ extern const struct pgstmt endpoints_list;
 
 struct endpoint_row {
 	const char *name, *url;
-	const char *headers; /* JSON; NULL: none */
-	int64_t timeout_ms;  /* 0: the type's */
+	const char *headers;		   /* JSON; NULL: none */
+	int64_t timeout_ms;		   /* 0: the type's */
 	int64_t old_until_us, disabled_us; /* 0: not */
 	const char *reason;		   /* or NULL */
 	int64_t created_us, updated_us;

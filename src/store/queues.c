@@ -31,7 +31,8 @@ const struct pgstmt queues_list = {
 const struct pgstmt queues_why = {
     "queues_why",
     "SELECT w.*, l.pull, l.worker, l.leased_at, l.expires_at, p.pool, p.pool_served, "
-    "p.type_served, e.endpoint, e.disabled_at, e.reason FROM shoal.why_task($1::int, $2::uuid, " TEXT(
+    "p.type_served, e.endpoint, e.disabled_at, e.reason FROM shoal.why_task($1::int, "
+    "$2::uuid, " TEXT(
 	WHY_AHEAD) ") w LEFT JOIN shoal.why_endpoint($1::int, $2::uuid) e ON true, "
 		   "shoal.why_lease($1::int, $2::uuid) l, "
 		   "LATERAL shoal.pool_why($1::int, $2::uuid) p",

@@ -147,8 +147,7 @@ types_of_workers_outside_and_endpoints_can_be_made_and_no_others(void **state)
 				   "attempts\":3,\"backoff\":[1,2]}";
 	static const struct {
 		const char *body, *code;
-	} bad[] = {{"{}", "missing_field"},
-	    {"{\"handler\":\"http\"}", "missing_field"},
+	} bad[] = {{"{}", "missing_field"}, {"{\"handler\":\"http\"}", "missing_field"},
 	    {"{\"handler\":\"http\",\"endpoint\":\"\"}", "invalid_field"},
 	    {"{\"handler\":\"pull\",\"endpoint\":\"mail\"}", "invalid_field"},
 	    {"{\"handler\":\"exec\"}", "handler_unavailable"},

@@ -53,8 +53,7 @@ sealed(const struct sealkeys *keys, const char *context, const char *plain)
 	char *text;
 
 	strbuf_init(&sb, SEAL_TEXT_MOST);
-	assert_int_equal(
-	    seal_put(keys, context, plain, strlen(plain), &sb, &err), 0);
+	assert_int_equal(seal_put(keys, context, plain, strlen(plain), &sb, &err), 0);
 	text = strbuf_take(&sb, NULL);
 	assert_non_null(text);
 	return text;
