@@ -56,13 +56,20 @@ open_client(struct http *h, struct err *err)
 
 	h->guard = guard_create(&go, err);
 	if (h->guard == NULL || guard_add_interfaces(h->guard, err) != 0)
-		return err_wrap(err, "egress");
+		goto fail;
 	with_guard.guard = h->guard;
 	h->own = ownhosts_create(h->loop, h->resolver, h->guard, s, err);
 	if (h->own == NULL)
-		return -1;
+		goto fail;
 	h->fetch = fetch_create(h->loop, &with_guard, err);
-	return h->fetch != NULL ? 0 : err_wrap(err, "egress");
+	if (h->fetch != NULL)
+		return 0;
+fail: /* the next request tries again */
+	ownhosts_free(h->own);
+	guard_free(h->guard);
+	h->own = NULL;
+	h->guard = NULL;
+	return err_wrap(err, "egress");
 }
 
 struct http *
