@@ -75,6 +75,11 @@ static const struct route {
     {HTTP_GET, "/v1/types/{name}", types_get, NULL, false},
     {HTTP_PUT, "/v1/types/{name}", types_put_one, NULL, false},
     {HTTP_DELETE, "/v1/types/{name}", types_delete_one, NULL, false},
+    {HTTP_GET, "/v1/endpoints", endpoints_get_list, NULL, false},
+    {HTTP_GET, "/v1/endpoints/{name}", endpoints_get_one, NULL, false},
+    {HTTP_PUT, "/v1/endpoints/{name}", endpoints_put_one, NULL, false},
+    {HTTP_DELETE, "/v1/endpoints/{name}", endpoints_delete_one, NULL, false},
+    {HTTP_POST, "/v1/endpoints/{name}/rotate", endpoints_rotate_post, NULL, false},
     {HTTP_GET, "/health", NULL, health, false},
     {HTTP_GET, "/ready", NULL, ready, false},
 };

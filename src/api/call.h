@@ -169,6 +169,8 @@ api_handler queues_get_list, queues_get, queues_put, queues_pause_post,
 api_handler tasks_cancel, tasks_retry, tasks_delete, tasks_erase;
 api_handler leases_post, leases_complete_batch, leases_extend_post, leases_complete,
     leases_fail, leases_release;
+api_handler endpoints_get_list, endpoints_get_one, endpoints_put_one,
+    endpoints_rotate_post, endpoints_delete_one;
 api_handler types_get_list, types_get, types_put_one, types_delete_one;
 api_handler operations_post, operations_list, operations_get, operations_stop;
 

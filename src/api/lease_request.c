@@ -476,21 +476,18 @@ read_handler(const struct jspan *value, struct type_request *tr, struct refusal 
 	char name[16];
 
 	if (jspan_string(value, name, sizeof(name), NULL, NULL) != 0)
-		return refuse_field(why, "handler", "it must be \"pull\"");
+		return refuse_field(why, "handler", "it must be \"pull\" or \"http\"");
 	for (int kind = 0; kind < HANDLER_KIND_COUNT; kind++) {
 		if (!str_eq(name, handler_kind_name((enum handler_kind)kind)))
 			continue;
 		tr->handler = kind;
-		if (kind == HANDLER_PULL)
+		if (kind == HANDLER_PULL || kind == HANDLER_HTTP)
 			return 0;
-		return kind == HANDLER_HTTP
-			   ? refuse(why, 400, "handler_unavailable",
-				 "handler: applications cannot make http types yet.")
-			   : refuse(why, 400, "handler_unavailable",
-				 "handler: types that run on nodes are the operator's; "
-				 "an application may have \"pull\".");
+		return refuse(why, 400, "handler_unavailable",
+		    "handler: types that run on nodes are the operator's; an "
+		    "application may have \"pull\" and \"http\".");
 	}
-	return refuse_field(why, "handler", "it must be \"pull\"");
+	return refuse_field(why, "handler", "it must be \"pull\" or \"http\"");
 }
 
 static int
@@ -499,10 +496,19 @@ read_type_field(const struct jspan *key, const struct jspan *value,
 {
 	struct err err = ERR_INIT;
 	struct backoff b;
+	size_t len;
 	int64_t n;
 
 	if (jspan_is(key, "handler"))
 		return read_handler(value, tr, why);
+	if (jspan_is(key, "endpoint")) {
+		if (jspan_string(
+			value, tr->endpoint, sizeof(tr->endpoint), &len, NULL) != 0 ||
+		    name_check("endpoint", tr->endpoint, len, &err) != 0)
+			return refuse_field(why, "endpoint",
+			    "it must be the name of an endpoint of the application");
+		return 0;
+	}
 	if (value->kind == JSON_NULL &&
 	    (jspan_is(key, "timeout") || jspan_is(key, "max_attempts") ||
 		jspan_is(key, "backoff")))
@@ -550,6 +556,13 @@ type_request_parse(
 	}
 	if (tr->handler < 0)
 		return refuse(why, 400, "missing_field",
-		    "handler: say how tasks of the type are run; \"pull\".");
+		    "handler: say how tasks of the type are run, \"pull\" or "
+		    "\"http\".");
+	if (tr->handler == HANDLER_HTTP && tr->endpoint[0] == '\0')
+		return refuse(why, 400, "missing_field",
+		    "endpoint: say which endpoint of the application runs tasks of "
+		    "the type.");
+	if (tr->handler != HANDLER_HTTP && tr->endpoint[0] != '\0')
+		return refuse_field(why, "endpoint", "it is for http types alone");
 	return 0;
 }

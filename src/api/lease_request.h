@@ -98,9 +98,10 @@ int lease_batch_parse(const char *body, size_t len, size_t result_max,
 /* PUT /v1/types/{name} */
 struct type_request {
 	int handler;
-	int64_t timeout_ms;		 /* 0: none */
-	int max_attempts;		 /* 0: the node's */
-	char backoff[BACKOFF_TEXT_SIZE]; /* canonical JSON; "": the default */
+	int64_t timeout_ms;		   /* 0: none */
+	int max_attempts;		   /* 0: the node's */
+	char endpoint[NAME_MAX_BYTES + 1]; /* of an http type */
+	char backoff[BACKOFF_TEXT_SIZE];   /* canonical JSON; "": the default */
 };
 int type_request_parse(const char *body, size_t len, struct type_request *tr,
     struct refusal *why) ATTR_CHECK;

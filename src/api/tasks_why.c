@@ -293,7 +293,33 @@ tell_scheduled(const struct why_row *r, struct jsonw *w)
 static bool
 is_not_served(const struct why_row *r)
 {
-	return waits(r) && !r->served && !r->pull;
+	return waits(r) && !r->served && !r->pull && r->endpoint == NULL;
+}
+
+/* the application's own, which any node calls */
+static bool
+is_disabled(const struct why_row *r)
+{
+	return waits(r) && r->endpoint_disabled_us != 0;
+}
+
+static void
+say_disabled(const struct why_row *r, char *to, size_t size)
+{
+	char text[CLOCK_TEXT_SIZE];
+
+	snprintf(to, size,
+	    "The endpoint that its type runs at, %s, is disabled since %s.%s%s",
+	    r->endpoint, when(r->endpoint_disabled_us, text),
+	    r->endpoint_reason != NULL ? " The reason: " : "",
+	    r->endpoint_reason != NULL ? r->endpoint_reason : "");
+}
+
+static void
+tell_disabled(const struct why_row *r, struct jsonw *w)
+{
+	jsonw_member_string(w, "endpoint", r->endpoint);
+	jsonw_member_time(w, "since", r->endpoint_disabled_us);
 }
 
 static void
@@ -556,6 +582,7 @@ static const struct reason {
     {"resting", is_resting, say_resting, tell_resting},
     {"scheduled", is_scheduled, say_scheduled, tell_scheduled},
     {"pool_not_served", pool_is_not_served, say_pool_not_served, tell_pool},
+    {"endpoint_disabled", is_disabled, say_disabled, tell_disabled},
     {"not_served", is_not_served, say_not_served, tell_not_served},
     {"not_served", is_not_served_there, say_not_served_there, tell_not_served_there},
     {"limited", queue_is_full, say_queue_full, tell_queue_full},

@@ -3,8 +3,8 @@
  * types.c - the task types that an application may use, and those that it makes.
  *
  * Types that run on nodes are in the operator's settings alone.  An application may
- * make types whose tasks workers of its own lease; a name that the operator has is
- * taken for everybody.
+ * make types whose tasks workers of its own lease, or an endpoint of its own runs; a
+ * name that the operator has is taken for everybody.
  */
 #include <string.h>
 
@@ -14,6 +14,7 @@
 #include "api/params.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "store/endpoints.h"
 #include "store/leases.h"
 
 #define TYPES_MOST    200 /* of one application */
@@ -54,14 +55,32 @@ not_found(struct call *c)
 	call_refuse(c, &why);
 }
 
+/* NULL: it has none; returns buf */
+static const char *
+read_endpoint(const struct type_row *t, char buf[NAME_MAX_BYTES + 1])
+{
+	const struct jscan_limits limits = {.max_depth = 2};
+	struct jspan top, value;
+
+	if (t->config == NULL ||
+	    jscan_check(t->config, strlen(t->config), &limits, &top, NULL) != 0 ||
+	    !jspan_get(&top, "endpoint", &value) ||
+	    jspan_string(&value, buf, NAME_MAX_BYTES + 1, NULL, NULL) != 0)
+		return NULL;
+	return buf;
+}
+
 static void
 type_json(struct jsonw *w, const struct type_row *t)
 {
+	char endpoint[NAME_MAX_BYTES + 1];
+
 	jsonw_object(w);
 	jsonw_member_string(w, "name", t->name);
 	jsonw_member_string(
 	    w, "handler", handler_kind_name((enum handler_kind)t->handler));
 	jsonw_member_string(w, "by", t->own ? "application" : "operator");
+	jsonw_member_string(w, "endpoint", read_endpoint(t, endpoint));
 	jsonw_key(w, "timeout");
 	if (t->timeout_ms > 0)
 		jsonw_double(w, (double)t->timeout_ms / 1000);
@@ -223,7 +242,13 @@ types_get(struct api *api, struct httpreq *req, int app_id)
 
 /* ---------------------------------------------------------------- changes */
 
-enum put_outcome { PUT_MADE = 0, PUT_REPLACED, PUT_TOO_MANY, PUT_TAKEN };
+enum put_outcome {
+	PUT_MADE = 0,
+	PUT_REPLACED,
+	PUT_TOO_MANY,
+	PUT_TAKEN,
+	PUT_NO_ENDPOINT
+};
 
 static void
 change_failed(struct call *c, const struct pgerr *pe)
@@ -278,6 +303,12 @@ on_put(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		    "another.");
 		call_refuse(c, &why);
 		break;
+	case PUT_NO_ENDPOINT:
+		(void)refuse(&why, 422, "no_such_endpoint",
+		    "endpoint: the application has no endpoint of that name: make it "
+		    "first.");
+		call_refuse(c, &why);
+		break;
 	}
 	call_answered(api);
 }
@@ -297,6 +328,7 @@ ask_put(struct call *c)
 	const struct type_call *tc = c->extra;
 	const struct type_request *tr = &tc->request;
 	struct pgparam *p = &c->api->params;
+	bool http = tr->handler == HANDLER_HTTP;
 	struct err err = ERR_INIT;
 
 	pgparam_reset(p);
@@ -304,12 +336,17 @@ ask_put(struct call *c)
 	pgparam_text(p, tc->name);
 	pgparam_int4(p, NAMES_LIMIT);
 	pgparam_int4(p, TYPES_MOST);
-	pgparam_int4(p, tr->handler);
+	if (http)
+		pgparam_text(p, tr->endpoint);
+	else
+		pgparam_int4(p, tr->handler);
 	put_int4(p, tr->timeout_ms);
 	put_int4(p, tr->max_attempts);
 	pgparam_text(p, tr->backoff[0] != '\0' ? tr->backoff : NULL);
-	pgparam_text(p, NULL); /* a pull type has no settings of its own */
-	if (store_exec(c->api->store, STORE_READ, &types_put, p, on_put, c, &err) == 0)
+	if (!http)
+		pgparam_text(p, NULL); /* a pull type has no settings of its own */
+	if (store_exec(c->api->store, STORE_READ,
+		http ? &endpoints_put_type : &types_put, p, on_put, c, &err) == 0)
 		return true;
 	call_problem(c, &err, "The database is away; nothing was changed.");
 	return false;

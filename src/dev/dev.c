@@ -26,11 +26,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <openssl/evp.h>
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/strbuf.h"
+#include "base/uuid.h"
 #include "dev/devdir.h"
 #include "dev/devstate.h"
 #include "dev/devstore.h"
@@ -363,6 +366,24 @@ write_text(struct dev *d, const char *name, struct strbuf *sb, struct err *err)
 	return rc;
 }
 
+/* made once: what is in the database was sealed with it */
+static int
+make_keys(struct dev *d, struct err *err)
+{
+	char path[DEVDIR_PATH_SIZE], text[64] = "dev ";
+	unsigned char bytes[32];
+	int rc;
+
+	if (access(devdir_path(&d->dir, DEV_KEY_FILE, path), F_OK) == 0)
+		return 0;
+	random_bytes(bytes, sizeof(bytes));
+	EVP_EncodeBlock((unsigned char *)text + 4, bytes, sizeof(bytes));
+	rc = devdir_write(&d->dir, DEV_KEY_FILE, text, err);
+	explicit_bzero(bytes, sizeof(bytes));
+	explicit_bzero(text, sizeof(text));
+	return rc;
+}
+
 /* the configuration is written and read back as the node will read it */
 static int
 make_settings(struct dev *d, struct err *err)
@@ -370,6 +391,8 @@ make_settings(struct dev *d, struct err *err)
 	char path[DEVDIR_PATH_SIZE];
 	struct strbuf sb;
 
+	if (make_keys(d, err) != 0)
+		return -1;
 	strbuf_init(&sb, DEVTEXT_MAX);
 	devtext_conf(&d->store, &sb);
 	if (write_text(d, "shoald.conf", &sb, err) != 0)

@@ -5,6 +5,7 @@
  *     lock             locked while a supervisor runs in it, with its pid
  *     state            passwords, ports and the key (devstate.c)
  *     shoald.conf      what the node is started with
+ *     secrets.key      seals the secrets of endpoints; made once
  *     env              for a shell to read
  *     postgres/        the cluster; postgres.log beside it
  *     redis/           empty; redis.log beside it

@@ -30,6 +30,8 @@ devtext_conf(const struct devstore *st, struct strbuf *out)
 	strbuf_puts(out, "\n[listen]\napplications = 127.0.0.1:8000\n"
 			 "developers = 127.0.0.1:8080\n");
 	strbuf_printf(out, "\n[access]\ntoken = %s\n", st->state->access_token);
+	strbuf_printf(out, "\n[secrets]\nkey_file = %s\n",
+	    devdir_path(st->dir, DEV_KEY_FILE, path));
 	strbuf_printf(out, "\n[database]\nurl = %s\n", devstore_database_url(st, url));
 	strbuf_printf(out, "\n[redis]\nurl = %s\n", devstore_redis_url(st, url));
 }

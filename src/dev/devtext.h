@@ -16,6 +16,8 @@
 #define DEVTEXT_MAX 16384
 
 /* DIR/shoald.conf: what dev asks of its node */
+/* in the directory: what secrets.key_file names */
+#define DEV_KEY_FILE "secrets.key"
 void devtext_conf(const struct devstore *st, struct strbuf *out);
 /* DIR/env: export lines; settings are those in force for the node */
 void devtext_env(

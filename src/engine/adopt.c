@@ -162,6 +162,7 @@ adopt_ask(struct dispatch *d)
 	TAILQ_REMOVE(&d->in_doubt, note, link);
 	d->claim = note->claim;
 	d->claim_direct = false;
+	d->claim_gates = false;
 	d->claim_state = CLAIM_LOST; /* claim.c does the rest */
 	mem_free(note);
 }

@@ -52,6 +52,8 @@ put_place(struct attempt *a)
 		engine_places_changed(e, false);
 		engine_hint_places(e, a->type->kind == HANDLER_EXEC);
 	}
+	if (a->type->gate != NULL)
+		dispatch_endpoints_due(a->dispatch, a->elem.app_id);
 	dispatch_wake(a->dispatch);
 }
 
@@ -230,6 +232,15 @@ attempt_settings(const struct attempt *a)
 }
 
 const char *
+attempt_endpoint(const struct attempt *a, int64_t *version)
+{
+	if (a->type->gate == NULL)
+		return NULL;
+	*version = a->type->version;
+	return a->type->gate->endpoint;
+}
+
+const char *
 attempt_type_name(const struct attempt *a)
 {
 	return a->type->name;
@@ -281,9 +292,15 @@ attempt_now_us(const struct attempt *a)
 void
 handler_restrain(struct dispatch *d, struct type_entry *t, int most)
 {
-	if (t->most == most)
+	int *word = t->gate != NULL ? &t->gate->most : &t->most;
+
+	if (*word == most)
 		return;
-	t->most = most;
+	*word = most;
+	if (t->gate != NULL) {
+		dispatch_endpoints_due(d, t->gate->app_id);
+		return;
+	}
 	engine_places_changed(d->engine, true);
 	dispatch_wake(d);
 }

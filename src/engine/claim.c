@@ -18,10 +18,14 @@
 #include "engine/dispatch_int.h"
 #include "model/backoff.h"
 #include "model/trace.h"
+#include "store/endpoints.h"
 
 #define CLAIM_ROWS    512
 #define DIRECT_MIN_MS 20
 #define DIRECT_MAX_MS 100
+#define DUE_AGAIN_MS  1000 /* between looks for what endpoints run */
+#define DUE_BUSY_MS   10
+#define DUE_REST      10 /* times as long as a look took is its pause, at least */
 
 static void on_claimed(const struct pgrows *rows, const struct pgerr *pe, void *arg);
 
@@ -76,6 +80,7 @@ unclaim(struct dispatch *d)
 		a->state = ATTEMPT_POPPED;
 	}
 	d->claim_state = CLAIM_NONE;
+	d->due |= d->claim_gates;
 	if (d->stopped)
 		dispatch_give_back_popped(d);
 }
@@ -101,7 +106,7 @@ claim_popped(struct dispatch *d)
 	size_t count = gather(d, batch);
 
 	d->claim = ++d->batches;
-	d->claim_direct = false;
+	d->claim_direct = d->claim_gates = false;
 	fill_claim(d, batch, count);
 	send_claim(d, &sql_claim);
 }
@@ -123,6 +128,7 @@ claim_purse(struct dispatch *d, int pool, int most)
 		most = CLAIM_ROWS;
 	d->claim = ++d->batches;
 	d->claim_direct = true;
+	d->claim_gates = false;
 	pgparam_reset(p);
 	pgparam_uuid(p, &e->owner);
 	pgparam_int4(p, d->claim);
@@ -160,6 +166,41 @@ claim_straight(struct dispatch *d)
 			return;
 		}
 	}
+}
+
+/*
+ * Tasks of applications' http types are in no list: whoever has room takes them from
+ * the tables.  A worker that heard of one looks for its application's; each second it
+ * looks for all.
+ */
+void
+claim_endpoints(struct dispatch *d)
+{
+	struct engine *e = d->engine;
+	struct pgparam *p = &d->params;
+	int64_t now_ms = loop_now_ms(e->loop);
+	int most = types_free_gates(e->types);
+
+	if (now_ms < d->due_after_ms || most <= 0 || dispatch_room(d) <= 0)
+		return; /* due as it was: the timer, or an end, asks again */
+	if (most > CLAIM_ROWS)
+		most = CLAIM_ROWS;
+	d->claim = ++d->batches;
+	d->claim_direct = false;
+	d->claim_gates = true;
+	pgparam_reset(p);
+	pgparam_uuid(p, &e->owner);
+	pgparam_int4(p, d->claim);
+	if (d->due_app != 0)
+		pgparam_int4(p, d->due_app);
+	else
+		pgparam_null(p, PGTYPE_INT4);
+	pgparam_int4(p, most);
+	pgparam_int4(p, (int32_t)e->settings->egress_per_destination);
+	gates_put_params(e->gates, p);
+	d->due = false;
+	d->due_sent_ms = now_ms;
+	send_claim(d, &endpoints_claim);
 }
 
 void
@@ -328,6 +369,20 @@ take_row(struct dispatch *d, struct attempt *a, const struct pgrows *rows, int r
 	return 0;
 }
 
+/* its type, of an attempt that is not here yet */
+static struct type_entry *
+type_for(struct dispatch *d, const struct pgrows *rows, int row)
+{
+	int app_id = (int)pgrows_int(rows, row, 0),
+	    type_id = (int)pgrows_int(rows, row, 3);
+
+	if (!d->claim_gates)
+		return types_by_id(d->engine->types, type_id);
+	/* (one that was asked for again has no more than a claim's columns) */
+	return d->claim_asked ? gates_type(d->engine->gates, app_id, type_id)
+			      : gates_learn(d->engine->gates, rows, row);
+}
+
 /* the attempt that a row of the answer belongs to; direct claims make it now */
 static struct attempt *
 attempt_for(struct dispatch *d, const struct pgrows *rows, int row)
@@ -352,7 +407,7 @@ attempt_for(struct dispatch *d, const struct pgrows *rows, int row)
 		TAILQ_REMOVE(&d->popped, a, link);
 		return a;
 	}
-	t = types_by_id(e->types, el.type_id);
+	t = type_for(d, rows, row);
 	if (t == NULL || !types_take_place(e->types, t))
 		return NULL;
 	a = attempt_hold(d, &el, t);
@@ -373,6 +428,35 @@ return_row(struct dispatch *d, const struct pgrows *rows, int row)
 	dispatch_ghost(d, &el, (int)pgrows_int(rows, row, 2), d->claim);
 }
 
+/* no task, but a word of claim_endpoints */
+static bool
+is_busy(const struct pgrows *rows)
+{
+	return pgrows_count(rows) == 1 && pgrows_int(rows, 0, 0) == 0;
+}
+
+/* what a look for endpoints brought: more may be there, or another worker is at it */
+static void
+note_due(struct dispatch *d, const struct pgrows *rows)
+{
+	int64_t now_ms = loop_now_ms(d->engine->loop), wait_ms = DUE_AGAIN_MS, took_ms;
+
+	d->due_after_ms = 0;
+	if (is_busy(rows)) {
+		wait_ms = DUE_BUSY_MS + (int64_t)random_below(DUE_BUSY_MS);
+		d->due_after_ms = now_ms + wait_ms;
+		d->due = true;
+	} else if (pgrows_count(rows) > 0) {
+		dispatch_endpoints_due(d, 0);
+	} else {
+		took_ms = now_ms - d->due_sent_ms;
+		if (DUE_REST * took_ms > wait_ms)
+			wait_ms = DUE_REST * took_ms;
+	}
+	if (!d->stopped)
+		loop_timer_start_ms(d->due_timer, wait_ms);
+}
+
 static void
 take_rows(struct dispatch *d, const struct pgrows *rows)
 {
@@ -385,6 +469,8 @@ take_rows(struct dispatch *d, const struct pgrows *rows)
 		return; /* the audit gives all of it back */
 	note->claim = d->claim;
 	note->left = 1; /* held until the loop is done */
+	if (is_busy(rows))
+		count = 0;
 	for (int i = 0; i < count; i++) {
 		a = attempt_for(d, rows, i);
 		if (a != NULL && take_row(d, a, rows, i, note) == 0) {
@@ -427,8 +513,11 @@ on_claimed(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 
 	if (pe == NULL) {
 		d->claim_state = CLAIM_NONE;
+		d->claim_asked = asked;
 		take_rows(d, rows);
 		drop_unclaimed(d);
+		if (d->claim_gates)
+			note_due(d, rows);
 		d->empty_claims = pgrows_count(rows) == 0 ? d->empty_claims + 1 : 0;
 		/* both purses have been asked for, if there are two, from all pools */
 		if (d->claim_direct && d->empty_claims >= 2 * d->engine->served_count)

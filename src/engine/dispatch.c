@@ -31,6 +31,7 @@
 
 static void look(void *arg);
 static void go_direct(void *arg);
+static void on_due_time(void *arg);
 
 struct dispatch *
 dispatch_create(struct engine *e, struct err *err)
@@ -55,13 +56,14 @@ dispatch_create(struct engine *e, struct err *err)
 	d->defer = loop_defer_create(e->loop, look, d);
 	d->timer = loop_timer_create(e->loop, look, d);
 	d->direct_timer = loop_timer_create(e->loop, go_direct, d);
+	d->due_timer = loop_timer_create(e->loop, on_due_time, d);
 	for (int i = 0; i < e->served_count; i++) {
 		d->lines[d->line_count++].list = list_of(e->served[i], false);
 		if (types_have_commands(e->types))
 			d->lines[d->line_count++].list = list_of(e->served[i], true);
 	}
 	if (d->held == NULL || d->defer == NULL || d->timer == NULL ||
-	    d->direct_timer == NULL)
+	    d->direct_timer == NULL || d->due_timer == NULL)
 		goto fail;
 	loop_timer_start_ms(d->direct_timer, DIRECT_AFTER_MS);
 	return d;
@@ -110,6 +112,7 @@ dispatch_free(struct dispatch *d)
 	loop_defer_free(d->defer);
 	loop_timer_free(d->timer);
 	loop_timer_free(d->direct_timer);
+	loop_timer_free(d->due_timer);
 	pgparam_fini(&d->params);
 	mem_free(d);
 }
@@ -137,6 +140,29 @@ void
 dispatch_wake(struct dispatch *d)
 {
 	loop_defer_start(d->defer);
+}
+
+/* without a hint: a task has come due, or was given back, or somebody lost the hint */
+static void
+on_due_time(void *arg)
+{
+	struct dispatch *d = arg;
+
+	if (!d->due)
+		d->due_app = 0;
+	dispatch_endpoints_due(d, d->due_app);
+}
+
+void
+dispatch_endpoints_due(struct dispatch *d, int app_id)
+{
+	if (d->stopped || !registry_has_http(d->engine->registry))
+		return;
+	if (d->due && d->due_app != app_id)
+		app_id = 0;
+	d->due = true;
+	d->due_app = app_id;
+	dispatch_wake(d);
 }
 
 void
@@ -364,6 +390,8 @@ look(void *arg)
 	if (d->stopped || d->suspect != NULL ||
 	    !may_claim) /* nor is anything popped that cannot be claimed */
 		return;
+	if (d->due && d->claim_state == CLAIM_NONE)
+		claim_endpoints(d);
 	if (d->claim_state == CLAIM_NONE && !TAILQ_EMPTY(&d->popped))
 		claim_popped(d);
 	wait = d->pause_until_ms - now_ms;
@@ -452,6 +480,7 @@ dispatch_stop(struct dispatch *d)
 		return;
 	d->stopped = true;
 	loop_timer_stop(d->direct_timer);
+	loop_timer_stop(d->due_timer);
 	broker_stop_popping(d->engine->broker);
 	dispatch_give_back_popped(d);
 	dispatch_wake(d);

@@ -56,11 +56,19 @@ struct dispatch {
 	int batches;		  /* numbers given to claims so far: the latest one */
 	enum claim_state claim_state;
 	bool claim_direct; /* the claim under way was a direct one */
-	bool commands;	   /* which purse the latest direct claim was for */
-	int turn;	   /* which pool and purse */
-	int empty_claims;  /* direct ones in a row that brought nothing */
-	int claim;	   /* number of the claim under way, or of the latest */
-	int adopting;	   /* number of the batch of a submit under way; 0: none */
+	bool claim_gates;  /* it was one for endpoints */
+	bool claim_asked;  /* its answer was lost, and asked for again */
+	/* there may be tasks for endpoints: of this application, 0: of any */
+	bool due;
+	int due_app;
+	int64_t due_after_ms;	      /* not before this */
+	int64_t due_sent_ms;	      /* when it was last asked */
+	struct loop_timer *due_timer; /* each second, and after a pause */
+	bool commands;		      /* which purse the latest direct claim was for */
+	int turn;		      /* which pool and purse */
+	int empty_claims;	      /* direct ones in a row that brought nothing */
+	int claim;    /* number of the claim under way, or of the latest */
+	int adopting; /* number of the batch of a submit under way; 0: none */
 	struct claim_note *adopted;  /* that batch, once it has brought something */
 	struct attempts newborn;     /* of that batch: to be started */
 	struct claim_notes in_doubt; /* submits whose answer was lost: to be asked */
@@ -112,6 +120,7 @@ void claim_ready(struct dispatch *d, struct attempt *a); /* the same, once named
 void claim_start(struct dispatch *d, struct attempt *a); /* CLAIMED: to its handler */
 void claim_popped(struct dispatch *d);	  /* what waits goes out in one claim */
 void claim_straight(struct dispatch *d);  /* without Redis */
+void claim_endpoints(struct dispatch *d); /* what runs at endpoints, if there is room */
 void claim_ask(struct dispatch *d);	  /* the answer was lost: what is ours? */
 void claim_ask_names(struct dispatch *d); /* of the queues of what was claimed */
 

@@ -27,11 +27,12 @@
 #include "store/leases.h"
 #include "store/migrate.h"
 
-#define START_AGAIN_MS 200
-#define PLACES_BYTES   65536 /* some 5,000 types */
-#define SPILL_MS       2000
-#define STRANDED_MS    2000 /* without the database: longer than a reconnect */
-#define SPILL_GUESS_MS 1500
+#define START_AGAIN_MS	  200
+#define PLACES_BYTES	  65536 /* some 5,000 types */
+#define SPILL_MS	  2000
+#define STRANDED_MS	  2000 /* without the database: longer than a reconnect */
+#define SPILL_GUESS_MS	  1500
+#define ENDPOINTS_TELL_MS 50
 
 static void on_schema(const struct pgrows *rows, const struct pgerr *pe, void *arg);
 static void on_registered(const struct pgrows *rows, const struct pgerr *pe, void *arg);
@@ -285,6 +286,10 @@ on_ctl(const char *text, size_t len, void *arg)
 		registry_changed(e->registry);
 	else if (len > 5 && memcmp(text, "pull ", 5) == 0)
 		leases_told(e->leases, text, len);
+	else if (len > 9 && memcmp(text, "endpoint ", 9) == 0)
+		endpoints_told(e->endpoints, text, len);
+	else if (is_word(text, len, "endpoints"))
+		dispatch_endpoints_due(e->dispatch, 0);
 	else if (!take_queue(e, text, len) &&
 		 !take_lengths(e, text, len)) /* a newer node may say more */
 		log_debug(NULL, "unknown message left alone", "bytes=%zu", len);
@@ -382,6 +387,8 @@ engine_create(struct loop *l, struct resolver *rv, const struct engine_opts *opt
 	    (e->cancels = cancels_create(e, err)) == NULL ||
 	    (e->registry = registry_create(e, err)) == NULL ||
 	    (e->leases = leases_create(e, err)) == NULL ||
+	    (e->gates = gates_create(e, err)) == NULL ||
+	    (e->endpoints = endpoints_create(e, err)) == NULL ||
 	    (e->broker = broker_create(l, rv, &bo, err)) == NULL ||
 	    (e->store = store_create(l, rv, e->settings, on_store, e, err)) == NULL ||
 	    (e->names = names_create(l, e->store, e->pools, err)) == NULL)
@@ -424,6 +431,8 @@ engine_free(struct engine *e)
 	reports_free(e->reports);
 	cancels_free(e->cancels);
 	leases_free(e->leases);
+	endpoints_free(e->endpoints);
+	gates_free(e->gates);
 	registry_free(e->registry);
 	types_free(e->types);
 	pools_free(e->pools);
@@ -1011,10 +1020,32 @@ engine_types_changed(struct engine *e)
 }
 
 void
+engine_endpoints_due(struct engine *e, int app_id, int pool)
+{
+	int64_t now_ms = loop_now_ms(e->loop);
+
+	dispatch_endpoints_due(e->dispatch, app_id);
+	if (types_free_gates(e->types) > 0 && pool >= 0 && engine_serves(e, pool) &&
+	    !e->draining)
+		return;
+	if (now_ms < e->endpoints_told_ms)
+		return; /* they look each second anyway */
+	e->endpoints_told_ms = now_ms + ENDPOINTS_TELL_MS;
+	broker_publish(e->broker, "endpoints");
+}
+
+void
 engine_due_outside(struct engine *e, int app_id)
 {
 	if (registry_has_pull(e->registry, app_id))
 		leases_hint(e->leases, app_id, 0);
+	dispatch_endpoints_due(e->dispatch, app_id);
+}
+
+struct endpoints *
+engine_endpoints(struct engine *e)
+{
+	return e->endpoints;
 }
 
 struct store *

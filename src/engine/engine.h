@@ -23,6 +23,7 @@
 #include "model/settings.h"
 
 struct each;
+struct endpoints;
 struct engine;
 struct leases;
 struct names;
@@ -86,6 +87,7 @@ struct store *engine_store(struct engine *e);
 const struct uuid *engine_owner(const struct engine *e); /* this incarnation */
 struct registry *engine_registry(struct engine *e);
 struct leases *engine_leases(struct engine *e);
+struct endpoints *engine_endpoints(struct engine *e);
 /* the types of an application have changed, and PostgreSQL knows: told to all workers
  */
 void engine_types_changed(struct engine *e);

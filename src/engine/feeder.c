@@ -703,6 +703,13 @@ read_promoted(struct feeder *f, const struct pgrows *pg, struct promoted *pr)
 			leases_hint(f->engine->leases, (int)pgrows_int(pg, i, 1), 0);
 			continue; /* in no list */
 		}
+		if (feeder_take(f, (int)pgrows_int(pg, i, 3)) == NULL &&
+		    registry_is_http(f->engine->registry, (int)pgrows_int(pg, i, 1),
+			(int)pgrows_int(pg, i, 3))) {
+			engine_endpoints_due(
+			    f->engine, (int)pgrows_int(pg, i, 1), pool_of(f, pg, i));
+			continue; /* likewise */
+		}
 		if (pool_of(f, pg, i) != POOL_MAIN ||
 		    feeder_take(f, (int)pgrows_int(pg, i, 3)) == NULL) {
 			feeders_promoted(f->all_feeders, pool_of(f, pg, i));

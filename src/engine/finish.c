@@ -415,6 +415,10 @@ push_again(struct engine *e, const struct attempt *a)
 	int pool = names_pool(e->names, a->queue_id);
 	struct elem el = a->elem;
 
+	if (a->type != NULL && a->type->gate != NULL) {
+		engine_endpoints_due(e, a->elem.app_id, pool);
+		return;
+	}
 	if (a->type == NULL || a->type->metered || pool < 0) {
 		engine_hint(e);
 		return;

@@ -103,6 +103,9 @@ struct handler {
  */
 const struct type_settings *attempt_settings(const struct attempt *a);
 const char *attempt_type_name(const struct attempt *a);
+/* the name of the application's endpoint that its type runs at, which had this version
+ * when it was claimed; NULL: its type is the operator's */
+const char *attempt_endpoint(const struct attempt *a, int64_t *version);
 /* the token that refuses stale writers downstream: "<attempt>-<owner>-<claim>"; returns
  * buf */
 #define FENCE_TEXT_SIZE 80
@@ -121,9 +124,10 @@ int64_t attempt_now_us(const struct attempt *a);
 
 /*
  * From now on at most so many attempts of a type at a time on this worker; -1: what its
- * settings say.  Those that run go on.  Only for types whose places are counted (not
- * for built-in ones): what has no place here stays queued.  dispatch and type are an
- * attempt's, and stay valid as long as the engine.
+ * settings say.  Of a type of an application: of all that run at its endpoint.  Those
+ * that run go on.  Only for types whose places are counted (not for built-in ones):
+ * what has no place here stays queued.  dispatch and type are an attempt's, and stay
+ * valid as long as the engine.
  */
 void handler_restrain(struct dispatch *d, struct type_entry *t, int most);
 

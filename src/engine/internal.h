@@ -9,6 +9,7 @@
 #include "base/uuid.h"
 #include "broker/broker.h"
 #include "engine/each.h"
+#include "engine/endpoints.h"
 #include "engine/engine.h"
 #include "engine/handler.h"
 #include "engine/leases.h"
@@ -28,6 +29,7 @@ struct dispatch;
 struct finish;
 struct beat;
 struct feeders;
+struct gates;
 struct expiry;
 struct leader;
 struct operate;
@@ -78,6 +80,8 @@ struct engine {
 	struct cancels *cancels;
 	struct registry *registry;
 	struct leases *leases;
+	struct endpoints *endpoints;
+	struct gates *gates;
 
 	/* schema and registration, again after a failure */
 	struct loop_timer *start_timer;
@@ -93,15 +97,19 @@ struct engine {
 	struct list_told told[TOLD_MOST];
 	size_t told_count;
 	int64_t told_ms;
-	int64_t work_down_ms; /* since when the work lane is down; 0: it is up */
-	bool gave_up;	      /* engine_give_up: nothing is waited for any more */
-	int64_t peers;	      /* living workers of the cluster, at least 1 */
+	int64_t endpoints_told_ms; /* others are told of tasks again then */
+	int64_t work_down_ms;	   /* since when the work lane is down; 0: it is up */
+	bool gave_up;		   /* engine_give_up: nothing is waited for any more */
+	int64_t peers;		   /* living workers of the cluster, at least 1 */
 };
 
 /* free places of metered types changed: told to the feeder once a turn; hint: and it
  * shall look */
 void engine_places_changed(struct engine *e, bool hint);
 bool engine_is_spilling(struct engine *e, int pool);
+/* committed: a task for an endpoint is due, in this pool; where there is no room here
+ * others are told */
+void engine_endpoints_due(struct engine *e, int app_id, int pool);
 bool engine_serves(const struct engine *e, int pool);
 /* the leader shall look at this list; -1: at all */
 void engine_hint_list(struct engine *e, int list);
@@ -123,6 +131,9 @@ struct type_entry {
 	const struct backoff *backoff; /* NULL: the default rule */
 	struct backoff own_backoff;    /* what it points to */
 	bool limited; /* in the cluster, by our settings: the feeder pushes it */
+	/* of an application's type, which runs at its endpoint; NULL: the operator's */
+	struct gate *gate;
+	int64_t version; /* of that endpoint, at the latest claim */
 };
 struct types *types_create(struct engine *e, struct err *err) ATTR_CHECK;
 void types_free(struct types *ts);
@@ -141,6 +152,8 @@ int types_free_places(const struct types *ts, const struct type_entry *t);
  * it is served. */
 bool types_set_places(struct types *ts, struct type_entry *t, int places);
 int types_running(const struct types *ts);
+/* how many types of applications could start now; they leave room for others */
+int types_free_gates(const struct types *ts);
 /* "slots/free id:free id:free ... commands=id,id pools=main,gpu" for the feeder; the
  * last two only if there are commands, and other pools than main */
 void types_places_text(struct types *ts, struct strbuf *out);
@@ -151,6 +164,26 @@ int types_learn(struct types *ts, names_cb *cb, void *arg, struct err *err) ATTR
 void types_serve_params(struct types *ts, struct pgparam *p);
 /* parameters of types_tell: what our settings say of each type */
 void types_tell_params(struct types *ts, struct pgparam *p);
+
+/* gates.c: types of applications that run at endpoints of theirs */
+struct gate {
+	TAILQ_ENTRY(gate) link;
+	int app_id;
+	char endpoint[NAME_MAX_BYTES + 1];
+	int limit; /* at a time on this worker, over all types that run there */
+	int used;
+	int most; /* as of a type */
+};
+struct gates *gates_create(struct engine *e, struct err *err) ATTR_CHECK;
+void gates_free(struct gates *g);
+/* NULL: none that has run here */
+struct type_entry *gates_type(const struct gates *g, int app_id, int type_id);
+/* of a row of endpoints_claim, as it says; NULL: no memory */
+struct type_entry *gates_learn(struct gates *g, const struct pgrows *rows, int row);
+int gate_free_places(const struct gate *gate);
+/* three arrays: application, endpoint, free places, where they are not the usual ones
+ */
+void gates_put_params(const struct gates *g, struct pgparam *p);
 
 /* submit.c */
 struct submit *submit_create(struct engine *e, struct err *err) ATTR_CHECK;
@@ -172,6 +205,8 @@ void dispatch_free(struct dispatch *d);
 bool dispatch_has_suspect(const struct dispatch *d);
 bool dispatch_is_quiet(const struct dispatch *d); /* no handler has anything */
 void dispatch_wake(struct dispatch *d); /* something changed: look what can be done */
+/* there may be tasks for endpoints of this application; 0: of any */
+void dispatch_endpoints_due(struct dispatch *d, int app_id);
 void dispatch_popped(struct dispatch *d, const struct elem *el); /* broker event */
 void dispatch_wait_ended(struct dispatch *d, int list);
 void dispatch_more_ended(struct dispatch *d, int list, int64_t left);

@@ -33,6 +33,7 @@ struct registry {
 	struct hmap *named; /* those that say something of tasks */
 	int64_t rev;	    /* of the copy; 0: there is none yet */
 	bool nodes_pull;    /* a node's settings have a pull type: for everybody */
+	bool has_http;	    /* an application has an http type */
 	bool open, again;
 };
 
@@ -136,7 +137,7 @@ on_registry(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 {
 	struct registry *r = arg;
 	struct hmap *all, *named;
-	bool nodes_pull = false;
+	bool nodes_pull = false, has_http = false;
 	int rc;
 
 	r->open = false;
@@ -151,6 +152,8 @@ on_registry(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		rc = read_row(all, named, rows, i);
 		nodes_pull |= pgrows_int(rows, i, 1) == 0 &&
 			      pgrows_int(rows, i, 3) == HANDLER_PULL;
+		has_http |= pgrows_int(rows, i, 1) != 0 &&
+			    pgrows_int(rows, i, 3) == HANDLER_HTTP;
 	}
 	if (rc != 0) {
 		drop(all, named);
@@ -165,9 +168,12 @@ on_registry(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	r->all = all;
 	r->named = named;
 	r->nodes_pull = nodes_pull;
+	r->has_http = has_http;
 	r->rev = pgrows_int(rows, 0, 0);
 	if (r->again)
 		registry_changed(r);
+	/* a type that is new may have tasks already */
+	dispatch_endpoints_due(r->engine->dispatch, 0);
 }
 
 void
@@ -202,6 +208,23 @@ registry_is_pull(const struct registry *r, int app_id, int type_id)
 		return true;
 	k = find(r, app_id, type_id);
 	return k != NULL && k->handler == HANDLER_PULL;
+}
+
+bool
+registry_is_http(const struct registry *r, int app_id, int type_id)
+{
+	const struct known *k;
+
+	if (!r->has_http)
+		return false;
+	k = find(r, app_id, type_id);
+	return k != NULL && k->handler == HANDLER_HTTP;
+}
+
+bool
+registry_has_http(const struct registry *r)
+{
+	return r->has_http;
 }
 
 bool

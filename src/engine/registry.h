@@ -31,6 +31,9 @@ void registry_changed(struct registry *r);
 
 /* workers outside lease tasks of this type for this application */
 bool registry_is_pull(const struct registry *r, int app_id, int type_id);
+/* its tasks run at an endpoint of the application, which any worker calls */
+bool registry_is_http(const struct registry *r, int app_id, int type_id);
+bool registry_has_http(const struct registry *r); /* of any application */
 /* it may have such tasks at all */
 bool registry_has_pull(const struct registry *r, int app_id);
 /* what the application's own type says; 0: nothing */

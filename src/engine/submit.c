@@ -556,6 +556,11 @@ push_batch(struct submit *s)
 			continue; /* no worker of ours runs it */
 		}
 		its = names_pool(e->names, it->queue_id);
+		if (t == NULL && !it->scheduled &&
+		    registry_is_http(e->registry, g->app_id, it->type_id)) {
+			engine_endpoints_due(e, g->app_id, its);
+			continue; /* in no list */
+		}
 		if (its != pool) {
 			pool = its;
 			direct = room && pool >= 0 && !engine_is_spilling(e, pool);

@@ -28,6 +28,7 @@ struct types {
 	struct entries all;
 	int slots, slots_used;
 	int exec_slots, exec_used;
+	int gates_used; /* of slots: by types of applications */
 };
 
 /* settings_check has read it before */
@@ -193,6 +194,10 @@ types_free_places(const struct types *ts, const struct type_entry *t)
 					    : ts->slots - ts->slots_used;
 	int own = (t->most >= 0 && t->most < t->limit ? t->most : t->limit) - t->used;
 
+	if (t->gate != NULL && types_free_gates(ts) < purse)
+		purse = types_free_gates(ts);
+	if (t->gate != NULL && gate_free_places(t->gate) < own)
+		own = gate_free_places(t->gate);
 	if (purse < own)
 		own = purse;
 	return own > 0 ? own : 0; /* a limit that fell leaves what is there */
@@ -208,6 +213,10 @@ types_take_place(struct types *ts, struct type_entry *t)
 		ts->exec_used++;
 	else
 		ts->slots_used++;
+	if (t->gate != NULL) {
+		t->gate->used++;
+		ts->gates_used++;
+	}
 	return true;
 }
 
@@ -219,12 +228,25 @@ types_put_place(struct types *ts, struct type_entry *t)
 		ts->exec_used--;
 	else
 		ts->slots_used--;
+	if (t->gate != NULL) {
+		t->gate->used--;
+		ts->gates_used--;
+	}
 }
 
 int
 types_free_slots(const struct types *ts)
 {
 	return ts->slots - ts->slots_used;
+}
+
+/* half of the slots, so that slow endpoints leave the other one to what runs here */
+int
+types_free_gates(const struct types *ts)
+{
+	int room = (ts->slots + 1) / 2 - ts->gates_used, slots = types_free_slots(ts);
+
+	return room < slots ? room : slots;
 }
 
 int

@@ -1,21 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * http.c - tasks run by servers that the operator listed; see http.h.
+ * http.c - tasks run by servers, the operator's and the applications'; see http.h, and
+ * http_int.h for the parts.
  *
- *     route          a type: its URL, secrets, headers and breaker
- *     destination    a server, shared by the routes that lead there: how many requests
- *                    are under way, and the line of those that wait for a turn
- *     call           one attempt, waiting in that line or under way
- *
- * The line is short: http types are counted against places (types.c), so that no more
- * attempts of a type are here than may run.  What waits has cost nothing but its place.
+ * The line of a destination is short: http types are counted against places (types.c),
+ * so that no more attempts of a type are here than may run.  What waits has cost
+ * nothing but its place.
  *
  * What a tenant is told of an endpoint that was not reached is one sentence, whether
  * its name is unknown, its address is forbidden or nobody listens there: the answer
  * must not be a map of the network that this node stands in.  The log has the reason.
  */
-#include "handlers/http.h"
-
 #include <stdio.h>
 #include <string.h>
 
@@ -26,16 +21,11 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/strbuf.h"
-#include "base/whsign.h"
 #include "config.h"
-#include "handlers/breaker.h"
+#include "handlers/http_int.h"
 #include "handlers/outside.h"
 #include "handlers/ownhosts.h"
-#include "http/fetch.h"
-#include "http/guard.h"
-#include "http/weburl.h"
 #include "model/trace.h"
-#include "proc/child.h"
 
 #define GONE_MS		 (10LL * 60 * 1000)
 #define RETRY_LEAST_MS	 1000LL
@@ -43,111 +33,20 @@
 #define HEADERS_MOST	 32
 #define ERROR_BODY_BYTES OUTSIDE_MESSAGE_MOST
 #define IDLE_CONNECTIONS 128
-
-TAILQ_HEAD(calls, call);
-
-struct destination {
-	TAILQ_ENTRY(destination) link;
-	char key[280]; /* scheme://host:port */
-	int running;
-	struct calls waiting;
-};
-
-struct route {
-	TAILQ_ENTRY(route) link;
-	struct http *http;
-	const struct type_settings *settings;
-	struct weburl url;
-	struct whsecrets secrets;
-	char **headers;
-	struct destination *destination;
-	struct breaker breaker;
-	struct loop_timer *timer; /* the end of the breaker's pause */
-	bool probing;		  /* the one request of a half open breaker is out */
-	/* of the first attempt; NULL before */
-	struct dispatch *dispatch;
-	struct type_entry *type;
-};
-
-struct call {
-	TAILQ_ENTRY(call) link; /* of the destination's line, or of those under way */
-	struct route *route;
-	struct attempt *attempt;
-	struct fetch_run *run; /* NULL: waits */
-	bool probe;
-};
-
-struct http {
-	struct loop *loop;
-	const struct settings *settings;
-	struct score_slot *slot;
-	struct guard *guard;
-	struct fetch *fetch;
-	struct ownhosts *own;
-	TAILQ_HEAD(, route) routes;
-	TAILQ_HEAD(, destination) destinations;
-	struct calls running;
-	struct loop_defer *lines; /* somebody's turn may have come */
-};
+#define UNREAD_PAUSE_MS	 5000 /* an endpoint that cannot be read */
 
 static void run_lines(void *arg);
-static void on_pause_over(void *arg);
-
 /* ---------------------------------------------------------------- life */
 
-static struct destination *
-destination_of(struct http *h, const struct weburl *url)
-{
-	struct destination *d;
-	char key[sizeof(d->key)];
-
-	snprintf(key, sizeof(key), "%s://%s:%u", url->tls ? "https" : "http", url->host,
-	    url->port);
-	TAILQ_FOREACH (d, &h->destinations, link) {
-		if (str_eq(d->key, key))
-			return d;
-	}
-	d = mem_zero(sizeof(*d));
-	if (d == NULL)
-		return NULL;
-	memcpy(d->key, key, sizeof(key));
-	TAILQ_INIT(&d->waiting);
-	TAILQ_INSERT_TAIL(&h->destinations, d, link);
-	return d;
-}
-
+/* once there is something to send */
 static int
-add_route(struct http *h, const struct type_settings *t, struct err *err)
-{
-	struct route *r = mem_zero(sizeof(*r));
-
-	if (r == NULL)
-		return err_set(err, ERR_NOMEM, "a type's endpoint");
-	TAILQ_INSERT_TAIL(&h->routes, r, link);
-	r->http = h;
-	r->settings = t;
-	r->breaker.faults = h->settings->egress_breaker_faults;
-	r->breaker.pause_ms = h->settings->egress_breaker_pause_ms;
-	/* settings_check has passed all three */
-	if (weburl_parse(t->url, &r->url, err) != 0 ||
-	    whsecrets_parse(t->secret, &r->secrets, err) != 0 ||
-	    argv_split(t->headers, &r->headers, err) != 0)
-		return err_wrap(err, "type:%s", t->type);
-	r->destination = destination_of(h, &r->url);
-	r->timer = loop_timer_create(h->loop, on_pause_over, r);
-	if (r->destination == NULL || r->timer == NULL)
-		return err_set(err, ERR_NOMEM, "a type's endpoint");
-	return 0;
-}
-
-static int
-open_client(struct http *h, struct resolver *rv, struct err *err)
+open_client(struct http *h, struct err *err)
 {
 	const struct settings *s = h->settings;
 	const struct guard_opts go = {
 	    s->egress_allow_networks, s->egress_deny_networks, s->egress_ports};
 	const struct fetch_opts fo = {
-	    .resolver = rv,
+	    .resolver = h->resolver,
 	    .ca_file = s->egress_ca_file,
 	    .user_agent = "shoal/" PACKAGE_VERSION,
 	    .connect_timeout_ms = s->egress_connect_timeout_ms,
@@ -158,13 +57,20 @@ open_client(struct http *h, struct resolver *rv, struct err *err)
 
 	h->guard = guard_create(&go, err);
 	if (h->guard == NULL || guard_add_interfaces(h->guard, err) != 0)
-		return err_wrap(err, "egress");
+		goto fail;
 	with_guard.guard = h->guard;
+	h->own = ownhosts_create(h->loop, h->resolver, h->guard, s, err);
+	if (h->own == NULL)
+		goto fail;
 	h->fetch = fetch_create(h->loop, &with_guard, err);
-	if (h->fetch == NULL)
-		return err_wrap(err, "egress");
-	h->own = ownhosts_create(h->loop, rv, h->guard, s, err);
-	return h->own != NULL ? 0 : -1;
+	if (h->fetch != NULL)
+		return 0;
+fail: /* the next request tries again */
+	ownhosts_free(h->own);
+	guard_free(h->guard);
+	h->own = NULL;
+	h->guard = NULL;
+	return err_wrap(err, "egress");
 }
 
 struct http *
@@ -181,19 +87,21 @@ http_create(struct loop *l, struct resolver *rv, const struct settings *settings
 	h->loop = l;
 	h->settings = settings;
 	h->slot = slot;
+	h->resolver = rv;
 	TAILQ_INIT(&h->routes);
 	TAILQ_INIT(&h->destinations);
 	TAILQ_INIT(&h->running);
+	TAILQ_INIT(&h->reading);
 	h->lines = loop_defer_create(l, run_lines, h);
 	if (h->lines == NULL) {
 		err_set(err, ERR_NOMEM, "http handler");
 		goto fail;
 	}
 	TAILQ_FOREACH (t, &settings->types, link) {
-		if (t->handler == HANDLER_HTTP && add_route(h, t, err) != 0)
+		if (t->handler == HANDLER_HTTP && route_add(h, t, err) != 0)
 			goto fail;
 	}
-	if (!TAILQ_EMPTY(&h->routes) && open_client(h, rv, err) != 0)
+	if (!TAILQ_EMPTY(&h->routes) && open_client(h, err) != 0)
 		goto fail;
 	return h;
 fail:
@@ -201,14 +109,19 @@ fail:
 	return NULL;
 }
 
+/* its call is over, whatever the attempt's end */
 static void
-route_free(struct route *r)
+call_free(struct call *c)
 {
-	TAILQ_REMOVE(&r->http->routes, r, link);
-	loop_timer_free(r->timer);
-	whsecrets_fini(&r->secrets);
-	mem_free(r->headers);
-	mem_free(r);
+	struct route *r = c->route;
+	struct http *h = r->http;
+
+	endpoint_let_go(c->endpoint);
+	mem_free(c->id);
+	mem_free(c->body);
+	destination_put(h, c->destination);
+	mem_free(c);
+	route_put(r);
 }
 
 void
@@ -222,17 +135,26 @@ http_free(struct http *h)
 	while ((c = TAILQ_FIRST(&h->running)) != NULL) {
 		TAILQ_REMOVE(&h->running, c, link);
 		fetch_cancel(c->run);
-		mem_free(c);
+		call_free(c);
 	}
-	while (!TAILQ_EMPTY(&h->routes))
-		route_free(TAILQ_FIRST(&h->routes));
+	/* (the engine is gone, and with it what they wait for) */
+	while ((c = TAILQ_FIRST(&h->reading)) != NULL) {
+		TAILQ_REMOVE(&h->reading, c, link);
+		call_free(c);
+	}
+	TAILQ_FOREACH (d, &h->destinations, link)
+		d->users++; /* they stay for the loop below */
 	while ((d = TAILQ_FIRST(&h->destinations)) != NULL) {
 		while ((c = TAILQ_FIRST(&d->waiting)) != NULL) {
 			TAILQ_REMOVE(&d->waiting, c, link);
-			mem_free(c);
+			call_free(c);
 		}
 		TAILQ_REMOVE(&h->destinations, d, link);
 		mem_free(d);
+	}
+	while (!TAILQ_EMPTY(&h->routes)) {
+		TAILQ_FIRST(&h->routes)->destination = NULL;
+		route_free(TAILQ_FIRST(&h->routes));
 	}
 	ownhosts_free(h->own);
 	fetch_free(h->fetch);
@@ -241,95 +163,71 @@ http_free(struct http *h)
 	mem_free(h);
 }
 
+void
+http_set_endpoints(struct http *h, struct endpoints *es)
+{
+	h->endpoints = es;
+}
+
 /* ---------------------------------------------------------------- the breaker */
 
+/* a delivery has no places that could be closed: it comes back when the pause is over
+ */
 static void
-count_open(struct http *h)
+end_resting(struct attempt *a, const struct route *r, bool delivery)
 {
-	struct route *r;
-	uint64_t n = 0;
+	static const char text[] = "the endpoint failed too often and is left alone";
+	int64_t pause_ms = r->breaker.until_ms - loop_now_ms(r->http->loop);
 
-	TAILQ_FOREACH (r, &h->routes, link)
-		n += r->breaker.state != BREAKER_CLOSED;
-	score_set(h->slot, SCORE_egress_breakers_open, n);
+	if (delivery)
+		attempt_failed(a, OUTCOME_RETRY, "endpoint_resting", text,
+		    sizeof(text) - 1,
+		    pause_ms > RETRY_LEAST_MS ? pause_ms : RETRY_LEAST_MS);
+	else
+		attempt_failed(a, OUTCOME_BACK, "given_back", "", 0, -1);
 }
 
-/* what waits for an endpoint that is left alone: others may have more luck with it */
-static void
-give_back_waiting(struct route *r)
+void
+http_give_back(struct route *r)
 {
-	struct calls *line = &r->destination->waiting;
+	struct destination *d, *after;
 	struct call *c, *next;
 
-	for (c = TAILQ_FIRST(line); c != NULL; c = next) {
-		struct attempt *a = c->attempt;
+	r->calls++; /* it stays meanwhile */
+	for (d = TAILQ_FIRST(&r->http->destinations); d != NULL; d = after) {
+		d->users++;
+		for (c = TAILQ_FIRST(&d->waiting); c != NULL; c = next) {
+			struct attempt *a = c->attempt;
+			bool delivery = c->delivery;
 
-		next = TAILQ_NEXT(c, link);
-		if (c->route != r)
-			continue;
-		TAILQ_REMOVE(line, c, link);
-		mem_free(c);
-		a->run = NULL;
-		attempt_failed(a, OUTCOME_BACK, "given_back", "", 0, -1);
+			next = TAILQ_NEXT(c, link);
+			if (c->route != r)
+				continue;
+			TAILQ_REMOVE(&d->waiting, c, link);
+			call_free(c);
+			a->run = NULL;
+			end_resting(a, r, delivery);
+		}
+		after = TAILQ_NEXT(d, link);
+		destination_put(r->http, d);
 	}
+	r->calls--;
 }
 
-/* the breaker's state has changed: so have the type's places */
+/* 410: the operator's is left alone, an application's is not used any more */
 static void
-state_changed(struct route *r)
+note_gone(struct route *r, const struct endpoint *ep)
 {
-	int64_t now_ms = loop_now_ms(r->http->loop);
-	enum breaker_state state = r->breaker.state;
-
-	r->probing = false;
-	loop_timer_stop(r->timer);
-	if (state == BREAKER_OPEN) {
-		loop_timer_start_ms(r->timer, r->breaker.until_ms - now_ms);
-		log_warn(NULL, "an endpoint is left alone", "type=%s pause_ms=%lld",
-		    r->settings->type, (long long)(r->breaker.until_ms - now_ms));
-		give_back_waiting(r);
+	if (ep != NULL) {
+		log_warn(NULL, "an endpoint says that it is gone for good",
+		    "application=%d endpoint=%s", ep->app_id, ep->name);
+		endpoints_disable(
+		    r->http->endpoints, ep, "it answered with status 410 (Gone)");
 	} else {
-		log_info(NULL, "an endpoint's breaker has changed",
-		    "type=%s state=\"%s\"", r->settings->type,
-		    breaker_state_name(state));
+		log_error(NULL, "an endpoint says that it is gone for good",
+		    "type=%s url=\"%s\"", r->settings->type, r->url.text);
 	}
-	count_open(r->http);
-	handler_restrain(r->dispatch, r->type,
-	    state == BREAKER_CLOSED ? -1
-	    : state == BREAKER_OPEN ? 0
-				    : 1);
-}
-
-static void
-on_pause_over(void *arg)
-{
-	struct route *r = arg;
-
-	breaker_state(&r->breaker, r->breaker.until_ms);
-	state_changed(r);
-}
-
-static void
-note_worked(struct route *r)
-{
-	if (breaker_worked(&r->breaker))
-		state_changed(r);
-}
-
-static void
-note_fault(struct route *r)
-{
-	if (breaker_fault(&r->breaker, loop_now_ms(r->http->loop)))
-		state_changed(r);
-}
-
-static void
-note_gone(struct route *r)
-{
-	log_error(NULL, "an endpoint says that it is gone for good",
-	    "type=%s url=\"%s\"", r->settings->type, r->url.text);
-	if (breaker_trip(&r->breaker, loop_now_ms(r->http->loop), GONE_MS))
-		state_changed(r);
+	route_trip(r, ep != NULL ? UNREAD_PAUSE_MS : GONE_MS);
 }
 
 /* ---------------------------------------------------------------- the answer */
@@ -399,22 +297,29 @@ judge_fault(struct http *h, struct attempt *a, const struct fetch_answer *an)
 
 /* bytes of an answer that may become a result */
 static size_t
-body_most(const struct http *h, const struct type_settings *t)
+body_most(const struct http *h, const struct attempt *a, bool delivery)
 {
 	int64_t most = h->settings->tasks_max_result_bytes;
 
-	return (size_t)(t->max_output_bytes < most ? t->max_output_bytes : most);
+	if (delivery)
+		return 0; /* whoever is told of something has nothing to say */
+	return (size_t)(attempt_settings(a)->max_output_bytes < most
+			    ? attempt_settings(a)->max_output_bytes
+			    : most);
 }
 
 static void
-judge_success(struct http *h, struct attempt *a, const struct fetch_answer *an)
+judge_success(
+    struct http *h, struct attempt *a, const struct fetch_answer *an, bool delivery)
 {
 	size_t most = (size_t)h->settings->tasks_max_result_bytes, len;
 	struct err err = ERR_INIT;
 	char *json;
 
 	score_add(h->slot, SCORE_egress_succeeded_total, 1);
-	if (an->cut || an->body_len > body_most(h, attempt_settings(a)))
+	if (delivery)
+		attempt_succeeded(a, NULL, 0);
+	else if (an->cut || an->body_len > body_most(h, a, false))
 		fail(a, OUTCOME_FAILED, "result_too_large",
 		    "the answer is larger than the type's max_output or "
 		    "tasks.max_result");
@@ -454,27 +359,27 @@ on_answer(const struct fetch_answer *an, void *arg)
 	struct attempt *a = c->attempt;
 
 	TAILQ_REMOVE(&h->running, c, link);
-	r->destination->running--;
+	c->destination->running--;
 	if (c->probe)
 		r->probing = false;
-	mem_free(c);
 	a->run = NULL;
 	if (an->fault != FETCH_ANSWERED) {
 		judge_fault(h, a, an);
 		if (an->fault != FETCH_FAILED)
-			note_fault(r);
+			route_fault(r);
 	} else if (an->status >= 200 && an->status < 300) {
-		judge_success(h, a, an);
-		note_worked(r);
+		judge_success(h, a, an, c->delivery);
+		route_worked(r);
 	} else {
 		judge_refusal(h, a, an);
 		if (an->status == 410)
-			note_gone(r);
+			note_gone(r, c->endpoint);
 		else if (an->status >= 500)
-			note_fault(r);
+			route_fault(r);
 		else
-			note_worked(r);
+			route_worked(r);
 	}
+	call_free(c);
 	loop_defer_start(h->lines);
 }
 
@@ -489,26 +394,40 @@ put(struct strbuf *sb, size_t *at, size_t *count, const char *name, const char *
 }
 
 static int
-make_headers(struct route *r, struct attempt *a, struct strbuf *sb,
+sign(const struct call *c, const char *id, int64_t now_s, const char *body,
+    size_t body_len, char signature[WHSIGN_SIZE], struct err *err)
+{
+	const struct whsecrets *secrets =
+	    c->endpoint != NULL ? &c->endpoint->secrets : &c->route->secrets;
+
+	signature[0] = '\0';
+	if (secrets->count == 0)
+		return 0;
+	return whsign(secrets, id, now_s, body, body_len, signature, err);
+}
+
+static int
+make_headers(const struct call *c, const char *body, size_t body_len, struct strbuf *sb,
     const char *headers[HEADERS_MOST], struct err *err)
 {
+	const struct attempt *a = c->attempt;
+	char *const *more =
+	    c->endpoint != NULL ? c->endpoint->headers : c->route->headers;
 	char id[UUID_TEXT_SIZE], fence[FENCE_TEXT_SIZE], when[CLOCK_TEXT_SIZE],
 	    signature[WHSIGN_SIZE], number[24], parent[TRACE_PARENT_SIZE];
 	int64_t now_s = attempt_now_us(a) / 1000000;
-	const char *body = a->payload != NULL ? a->payload : "null";
-	size_t body_len = a->payload != NULL ? a->payload_len : 4;
 	size_t at[HEADERS_MOST], count = 0, own;
+	const char *message = c->id != NULL ? c->id : uuid_format(&a->elem.id, id);
 
+	if (sign(c, message, now_s, body, body_len, signature, err) != 0)
+		return -1;
 	uuid_format(&a->elem.id, id);
 	put(sb, at, &count, "Content-Type", "application/json");
-	put(sb, at, &count, "Webhook-Id", id);
+	put(sb, at, &count, "Webhook-Id", message);
 	snprintf(number, sizeof(number), "%lld", (long long)now_s);
 	put(sb, at, &count, "Webhook-Timestamp", number);
-	if (r->secrets.count > 0) {
-		if (whsign(&r->secrets, id, now_s, body, body_len, signature, err) != 0)
-			return -1;
+	if (signature[0] != '\0')
 		put(sb, at, &count, "Webhook-Signature", signature);
-	}
 	put(sb, at, &count, "Shoal-Task-Id", id);
 	put(sb, at, &count, "Shoal-Type", attempt_type_name(a));
 	snprintf(number, sizeof(number), "%d", a->number);
@@ -527,9 +446,9 @@ make_headers(struct route *r, struct attempt *a, struct strbuf *sb,
 	own = count;
 	for (size_t i = 0; i < own; i++)
 		headers[i] = sb->data + at[i];
-	/* settings_check has counted them */
-	for (size_t i = 0; r->headers[i] != NULL && count < HEADERS_MOST - 1; i++)
-		headers[count++] = r->headers[i];
+	/* whoever stored them has counted them */
+	for (size_t i = 0; more[i] != NULL && count < HEADERS_MOST - 1; i++)
+		headers[count++] = more[i];
 	headers[count] = NULL;
 	return 0;
 }
@@ -537,24 +456,30 @@ make_headers(struct route *r, struct attempt *a, struct strbuf *sb,
 static int
 send_request(struct call *c, struct err *err)
 {
-	struct route *r = c->route;
-	struct http *h = r->http;
+	struct http *h = c->route->http;
 	struct attempt *a = c->attempt;
 	const char *headers[HEADERS_MOST];
-	size_t most = body_most(h, r->settings);
+	size_t most = body_most(h, a, c->delivery);
 	struct fetch_request rq = {
-	    .url = &r->url,
+	    .url = c->endpoint != NULL ? &c->endpoint->url : &c->route->url,
 	    .headers = headers,
-	    .body = a->payload != NULL ? a->payload : "null",
-	    .body_len = a->payload != NULL ? a->payload_len : 4,
+	    .body = "null",
+	    .body_len = 4,
 	    .timeout_ms = a->timeout_ms,
 	};
 	struct strbuf sb;
 
+	if (c->delivery) {
+		rq.body = c->body;
+		rq.body_len = c->body_len;
+	} else if (a->payload != NULL) {
+		rq.body = a->payload;
+		rq.body_len = a->payload_len;
+	}
 	/* of a refusal more may be wanted */
 	rq.max_response_bytes = most > ERROR_BODY_BYTES ? most : ERROR_BODY_BYTES;
 	strbuf_init(&sb, 8192);
-	if (make_headers(r, a, &sb, headers, err) == 0)
+	if (make_headers(c, rq.body, rq.body_len, &sb, headers, err) == 0)
 		c->run = fetch_start(h->fetch, &rq, on_answer, c, err);
 	strbuf_fini(&sb);
 	return c->run != NULL ? 0 : -1;
@@ -569,15 +494,15 @@ start_call(struct call *c)
 	struct attempt *a = c->attempt;
 	struct err err = ERR_INIT;
 
-	TAILQ_REMOVE(&r->destination->waiting, c, link);
+	TAILQ_REMOVE(&c->destination->waiting, c, link);
 	if (send_request(c, &err) != 0) {
-		mem_free(c);
+		call_free(c);
 		a->run = NULL;
 		fail(a, OUTCOME_RETRY, "start_failed", err.text);
 		return;
 	}
 	TAILQ_INSERT_TAIL(&h->running, c, link);
-	r->destination->running++;
+	c->destination->running++;
 	score_add(h->slot, SCORE_egress_requests_total, 1);
 	if (r->breaker.state == BREAKER_HALF_OPEN) {
 		c->probe = true;
@@ -585,104 +510,270 @@ start_call(struct call *c)
 	}
 }
 
-static bool
-may_go(const struct route *r)
-{
-	return r->breaker.state == BREAKER_CLOSED ||
-	       (r->breaker.state == BREAKER_HALF_OPEN && !r->probing);
-}
-
 static void
 run_line(struct http *h, struct destination *d)
 {
 	struct call *c, *next;
 
+	d->users++; /* it stays meanwhile */
 	for (c = TAILQ_FIRST(&d->waiting); c != NULL; c = next) {
 		next = TAILQ_NEXT(c, link);
 		if (d->running >= h->settings->egress_per_destination)
-			return;
-		if (may_go(c->route))
+			break;
+		if (route_is_open(c->route))
 			start_call(c);
 	}
+	destination_put(h, d);
 }
 
 static void
 run_lines(void *arg)
 {
 	struct http *h = arg;
-	struct destination *d;
+	struct destination *d, *next;
 
-	TAILQ_FOREACH (d, &h->destinations, link)
+	for (d = TAILQ_FIRST(&h->destinations); d != NULL; d = next) {
+		d->users++; /* it is still in the list when its line was run */
 		run_line(h, d);
+		next = TAILQ_NEXT(d, link);
+		destination_put(h, d);
+	}
 }
 
-static struct route *
-route_of(struct http *h, const struct attempt *a)
-{
-	const struct type_settings *t = attempt_settings(a);
-	struct route *r;
+/* ---------------------------------------------------------------- an attempt */
 
-	TAILQ_FOREACH (r, &h->routes, link) {
-		if (r->settings == t)
-			break;
+static void
+stand_in_line(struct call *c, struct destination *d)
+{
+	c->destination = d; /* a user more */
+	TAILQ_INSERT_TAIL(&d->waiting, c, link);
+	run_line(c->route->http, d);
+}
+
+/* the end of a call that was never sent */
+static void
+drop(struct call *c, enum attempt_outcome outcome, const char *code, const char *text)
+{
+	struct attempt *a = c->attempt;
+
+	call_free(c);
+	a->run = NULL;
+	fail(a, outcome, code, text);
+}
+
+/* the least of what the task, its type and the endpoint say */
+static void
+bound_timeout(struct attempt *a, int64_t its_ms, int64_t endpoint_ms)
+{
+	int64_t most_ms = its_ms > 0 ? its_ms : HTTP_TIMEOUT_MS;
+
+	if (endpoint_ms > 0 && (its_ms <= 0 || endpoint_ms < its_ms))
+		most_ms = endpoint_ms;
+	if (a->timeout_ms <= 0 || a->timeout_ms > most_ms)
+		a->timeout_ms = most_ms; /* a task may ask for less */
+}
+
+/* c is in no list */
+static void
+go_to(struct call *c, const struct endpoint *ep)
+{
+	struct http *h = c->route->http;
+	struct attempt *a = c->attempt;
+	struct err err = ERR_INIT;
+	struct destination *d;
+
+	if (ep->disabled) {
+		/* of a task: claimed just before; it stays queued from now on */
+		drop(c, c->delivery ? OUTCOME_FAILED : OUTCOME_BACK,
+		    "endpoint_disabled", "the endpoint is disabled");
+		return;
 	}
-	return r;
+	c->endpoint = endpoint_hold(ep);
+	if (!c->delivery)
+		bound_timeout(a, attempt_settings(a)->timeout_ms, ep->timeout_ms);
+	else
+		bound_timeout(a, a->timeout_ms, ep->timeout_ms);
+	if (h->fetch == NULL && open_client(h, &err) != 0) {
+		drop(c, OUTCOME_RETRY, "start_failed", err.text);
+		return;
+	}
+	d = destination_take(h, &ep->url);
+	if (d == NULL)
+		drop(c, OUTCOME_RETRY, "start_failed", "no memory");
+	else
+		stand_in_line(c, d);
+}
+
+static void
+on_endpoint(const struct endpoint *ep, const struct err *err, void *arg)
+{
+	struct call *c = arg;
+	struct route *r = c->route;
+
+	TAILQ_REMOVE(&r->http->reading, c, link);
+	c->wait = NULL;
+	if (ep != NULL) {
+		go_to(c, ep);
+	} else if (err == NULL) {
+		drop(c, c->delivery ? OUTCOME_FAILED : OUTCOME_BACK, "endpoint_gone",
+		    "the application has no such endpoint any more");
+	} else {
+		/* the database, or a key that is missing: not the task's doing */
+		r->calls++;
+		drop(c, c->delivery ? OUTCOME_RETRY : OUTCOME_BACK,
+		    "endpoint_unreadable", "the endpoint cannot be read at the moment");
+		route_trip(r, UNREAD_PAUSE_MS);
+		route_put(r);
+	}
+}
+
+/* version: what a copy must be as new as */
+static int
+find_endpoint(struct call *c, int64_t version, struct err *err)
+{
+	struct http *h = c->route->http;
+	const struct endpoint *ep =
+	    endpoints_known(h->endpoints, c->route->app_id, c->route->name, version);
+
+	if (ep != NULL) {
+		go_to(c, ep);
+		return 0;
+	}
+	c->wait = endpoints_get(
+	    h->endpoints, c->route->app_id, c->route->name, on_endpoint, c, err);
+	if (c->wait == NULL)
+		return -1;
+	TAILQ_INSERT_TAIL(&h->reading, c, link);
+	return 0;
+}
+
+static struct call *
+call_create(struct route *r, struct attempt *a, struct err *err)
+{
+	struct call *c = mem_zero(sizeof(*c));
+
+	if (c == NULL) {
+		err_set(err, ERR_NOMEM, "a request");
+		return NULL;
+	}
+	c->route = r;
+	c->attempt = a;
+	a->run = c;
+	return c;
 }
 
 static int
 start(void *self, struct attempt *a, struct err *err)
 {
 	struct http *h = self;
-	struct route *r = route_of(h, a);
+	int64_t version = 0;
+	const char *endpoint = attempt_endpoint(a, &version);
+	struct route *r;
 	struct call *c;
 
+	r = endpoint != NULL ? route_take(h, a->elem.app_id, endpoint)
+			     : route_of_type(h, attempt_settings(a));
 	if (r == NULL)
-		return err_set(err, ERR_BUG, "a type without an endpoint");
+		return err_set(
+		    err, endpoint != NULL ? ERR_NOMEM : ERR_BUG, "a type's endpoint");
 	r->dispatch = a->dispatch;
 	r->type = a->type;
 	if (r->breaker.state == BREAKER_OPEN) {
 		/* it was on its way when the type's places were closed */
+		route_put(r);
 		attempt_failed(a, OUTCOME_BACK, "given_back", "", 0, -1);
 		return 0;
 	}
-	c = mem_zero(sizeof(*c));
-	if (c == NULL)
-		return err_set(err, ERR_NOMEM, "a request");
-	if (a->timeout_ms <= 0 || a->timeout_ms > r->settings->timeout_ms)
-		a->timeout_ms = r->settings->timeout_ms; /* a task may ask for less */
-	c->route = r;
-	c->attempt = a;
-	a->run = c;
-	TAILQ_INSERT_TAIL(&r->destination->waiting, c, link);
-	run_line(h, r->destination);
+	c = call_create(r, a, err);
+	if (c == NULL) {
+		route_put(r);
+		return -1;
+	}
+	if (endpoint != NULL) {
+		if (find_endpoint(c, version, err) == 0)
+			return 0;
+		a->run = NULL;
+		call_free(c);
+		return -1;
+	}
+	bound_timeout(a, r->settings->timeout_ms, 0);
+	r->destination->users++;
+	stand_in_line(c, r->destination);
 	return 0;
+}
+
+int
+http_deliver(
+    struct http *h, struct attempt *a, struct http_delivery *d, struct err *err)
+{
+	struct route *r = route_take(h, a->elem.app_id, d->endpoint);
+	struct call *c = NULL;
+
+	if (r == NULL || (c = call_create(r, a, err)) == NULL) {
+		err_set(err, ERR_NOMEM, "a request");
+		goto fail;
+	}
+	c->delivery = true;
+	c->body = d->body;
+	c->body_len = d->body_len;
+	d->body = NULL;
+	if (d->id != NULL && (c->id = mem_strdup(d->id)) == NULL) {
+		err_set(err, ERR_NOMEM, "a request");
+		goto fail;
+	}
+	a->timeout_ms = d->timeout_ms;
+	if (r->breaker.state == BREAKER_OPEN) {
+		r->calls++;
+		call_free(c);
+		a->run = NULL;
+		end_resting(a, r, true);
+		route_put(r);
+		return 0;
+	}
+	if (find_endpoint(c, 0, err) == 0)
+		return 0;
+fail:
+	mem_free(d->body);
+	d->body = NULL;
+	if (c != NULL)
+		call_free(c);
+	else if (r != NULL)
+		route_put(r);
+	a->run = NULL;
+	return -1;
+}
+
+void
+http_cancel(struct http *h, struct attempt *a)
+{
+	struct call *c = a->run;
+
+	if (c == NULL)
+		return;
+	a->run = NULL;
+	if (c->wait != NULL) {
+		TAILQ_REMOVE(&h->reading, c, link);
+		endpoints_cancel(c->wait);
+	} else if (c->run != NULL) {
+		TAILQ_REMOVE(&h->running, c, link);
+		fetch_cancel(c->run);
+		c->destination->running--;
+		if (c->probe)
+			c->route->probing = false;
+	} else {
+		TAILQ_REMOVE(&c->destination->waiting, c, link);
+	}
+	call_free(c);
+	fail(a, OUTCOME_RETRY, "cancelled", "the request was ended before its answer");
+	/* later: when a worker leaves, those that wait are cancelled in this turn too
+	 */
+	loop_defer_start(h->lines);
 }
 
 static void
 cancel(void *self, struct attempt *a)
 {
-	struct http *h = self;
-	struct call *c = a->run;
-	struct route *r;
-
-	if (c == NULL)
-		return;
-	r = c->route;
-	a->run = NULL;
-	if (c->run != NULL) {
-		TAILQ_REMOVE(&h->running, c, link);
-		fetch_cancel(c->run);
-		r->destination->running--;
-		if (c->probe)
-			r->probing = false;
-	} else {
-		TAILQ_REMOVE(&r->destination->waiting, c, link);
-	}
-	mem_free(c);
-	fail(a, OUTCOME_RETRY, "cancelled", "the request was ended before its answer");
-	/* later: when a worker leaves, those that wait are cancelled in this turn too
-	 */
-	loop_defer_start(h->lines);
+	http_cancel(self, a);
 }
 
 static const struct handler_ops ops = {

@@ -26,6 +26,7 @@
 #ifndef HANDLERS_HTTP_H
 #define HANDLERS_HTTP_H
 
+#include "engine/endpoints.h"
 #include "engine/handler.h"
 #include "event/loop.h"
 #include "event/resolve.h"
@@ -40,6 +41,33 @@ struct http *http_create(struct loop *l, struct resolver *rv,
 /* requests under way are dropped; the engine must be gone before */
 void http_free(struct http *h);
 struct handler http_handler(struct http *h);
+/* before the first attempt; borrowed for life */
+void http_set_endpoints(struct http *h, struct endpoints *es);
+
+/*
+ * Runs an attempt of another handler by a request to an application's endpoint: the
+ * signature, the breaker, the bounds, and what an answer means, are as above.  The
+ * attempt ends by attempt_succeeded or attempt_failed, as if this handler had started
+ * it, and a->run is this handler's meanwhile.  Beyond the rules above:
+ *
+ *     no such endpoint       failed for good, "endpoint_gone"
+ *     it is disabled         failed for good, "endpoint_disabled"; 410 disables it
+ *     its breaker is open    tried again when the pause is over, "endpoint_resting"
+ *
+ * -1: nothing was begun, and the attempt is still the caller's.
+ */
+struct http_delivery {
+	const char *endpoint; /* copied; of the attempt's application */
+	const char *id;	      /* webhook-id, copied; NULL: the task's id */
+	char *body;	      /* given (mem_free), also on failure */
+	size_t body_len;
+	int64_t timeout_ms; /* 0: the endpoint's, else HTTP_TIMEOUT_MS */
+};
+#define HTTP_TIMEOUT_MS 30000
+int http_deliver(struct http *h, struct attempt *a, struct http_delivery *d,
+    struct err *err) ATTR_CHECK;
+/* please end it soon; the end still comes */
+void http_cancel(struct http *h, struct attempt *a);
 
 /* how long Retry-After wants us to wait, in ms; -1: it says nothing that we understand;
  * at least 1 s and at most a day */

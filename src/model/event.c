@@ -27,6 +27,7 @@ static const char *const names[EVENT_KIND_COUNT] = {
     [EVENT_SCHEDULE_CHANGED] = "schedule_changed",
     [EVENT_SCHEDULE_MISSED] = "schedule_missed",
     [EVENT_APPLICATION_CHANGED] = "application_changed",
+    [EVENT_ENDPOINT_CHANGED] = "endpoint_changed",
 };
 
 const char *

@@ -31,7 +31,9 @@ enum event_kind {
 	EVENT_SCHEDULE_CHANGED,
 	EVENT_SCHEDULE_MISSED,
 	EVENT_APPLICATION_CHANGED, /* by an operator; by whom is in detail */
-	EVENT_KIND_COUNT	   /* keep last */
+	EVENT_ENDPOINT_CHANGED, /* what and by whom is in detail; by nobody: it is gone
+				 */
+	EVENT_KIND_COUNT	/* keep last */
 };
 
 /* "retrying"; "unknown" out of range */

@@ -79,6 +79,8 @@ enum score_state {
 	    "Requests that had no answer: not connected, cut off, too slow.")          \
 	X(egress_blocked_total, "counter",                                             \
 	    "Of those, the ones that the rules of egress did not let out.")            \
+	X(egress_endpoints_disabled_total, "counter",                                  \
+	    "Endpoints of applications that said that they are gone (410).")           \
 	X(egress_breakers_open, "gauge",                                               \
 	    "Endpoints that are left alone, once for each worker that does.")          \
 	X(children, "gauge", "Children of stream types.")                              \

@@ -19,6 +19,7 @@
 
 #include "base/cidr.h"
 #include "base/mem.h"
+#include "base/seal.h"
 #include "base/str.h"
 #include "base/whsign.h"
 #include "event/addr.h"
@@ -65,6 +66,7 @@ static const struct conf_section sections[] = {
     {"redis", "Redis, for communication only: it may lose everything.", NULL},
     {"tasks", "Bounds and defaults of tasks.", NULL},
     {"egress", "Requests that http types send to servers.", NULL},
+    {"secrets", "Secrets that applications leave with Shoal.", NULL},
     {"dev", "Only for shoald --dev, which starts its own PostgreSQL and Redis.", NULL},
     {"type:",
 	"One section a task type, for example [type:thumbnail]: how tasks of that type "
@@ -268,6 +270,10 @@ static const struct conf_key keys[] = {
 	{ .section = "egress", .name = "breaker_pause", .type = CONF_DURATION, .offset = S(egress_breaker_pause_ms), .def = "10s",
 	  .min = 100, .max = 5 * MINUTE, .flags = CONF_RELOAD,
 	  .help = "How long, at first. Then one request goes; while that fails the pause doubles, up to 5min." },
+
+	{ .section = "secrets", .name = "key_file", .type = CONF_STRING, .offset = S(secrets_key_file), .def = "",
+	  .max = 1000, .flags = CONF_RELOAD,
+	  .help = "A file with the keys that the secrets of applications' endpoints are encrypted with in the database, the same on all nodes: one key a line, an id and the base64 of 32 random bytes, as 'k1 ' and the output of openssl rand -base64 32. The first key encrypts, all of them decrypt. Nobody but its owner and group may reach it, and the node's user must be able to read it. Empty: applications can have no endpoints." },
 
 	{ .section = "dev", .name = "postgres_bin", .type = CONF_STRING, .offset = S(dev_postgres_bin), .def = "",
 	  .help = "The directory with initdb and postgres. Empty: the newest under /usr/lib/postgresql, then PATH." },
@@ -699,6 +705,23 @@ check_egress(const struct settings *s, struct err *err)
 	return 0;
 }
 
+static int
+check_secrets(const struct settings *s, struct err *err)
+{
+	struct sealkeys *sk;
+
+	if (s->secrets_key_file[0] == '\0')
+		return 0;
+	if (s->secrets_key_file[0] != '/')
+		return err_set(
+		    err, ERR_INVALID, "secrets.key_file must be an absolute path");
+	sk = sealkeys_load(s->secrets_key_file, err);
+	if (sk == NULL)
+		return err_wrap(err, "secrets.key_file");
+	sealkeys_free(sk);
+	return 0;
+}
+
 /* keys that only one kind of type has */
 static int
 check_strangers(const struct type_settings *t, struct err *err)
@@ -863,6 +886,8 @@ settings_check(const struct settings *s, struct err *err)
 		    "http.max_body must exceed tasks.max_payload by 64KiB, or no such "
 		    "task could be sent");
 	if (check_egress(s, err) != 0)
+		return -1;
+	if (check_secrets(s, err) != 0)
 		return -1;
 	if (check_keep("tasks.keep_finished", s->tasks_keep_finished_ms, err) != 0 ||
 	    check_keep("tasks.keep_failed", s->tasks_keep_failed_ms, err) != 0 ||

@@ -116,6 +116,8 @@ struct settings {
 	int64_t egress_connect_timeout_ms, egress_idle_timeout_ms;
 	int64_t egress_per_destination;
 	int64_t egress_breaker_faults, egress_breaker_pause_ms;
+	/* [secrets] */
+	char *secrets_key_file; /* base/seal.h; "": none */
 	/* [dev] */
 	char *dev_postgres_bin, *dev_redis_server;
 	bool dev_fsync;

@@ -7,7 +7,7 @@
  * characters, and of a higher one the first 55 are read as those of 00.  Of the flags
  * the two that have a meaning (sampled, random) are kept.
  *
- * shoal.trace_of_option (0018-trace.sql) keeps the same rules for submits from SQL.
+ * shoal.trace_of_option (0016-trace.sql) keeps the same rules for submits from SQL.
  */
 #include "model/trace.h"
 

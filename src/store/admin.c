@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "base/str.h"
+#include "base/strbuf.h"
 #include "model/names.h"
 
 static const char sql_app_create[] =
@@ -131,4 +133,127 @@ admin_key_revoke(struct session *se, const char *public_id, struct err *err)
 		return -1;
 	}
 	return 0;
+}
+
+/* ---------------------------------------------------------------- secrets */
+
+#define RESEAL_ROWS 100
+
+static const char sql_unsealed[] =
+    "SELECT e.app_id, e.name, e.secret, e.old_secret FROM shoal.endpoint e"
+    " WHERE split_part(e.secret, ':', 1) <> $1::text"
+    " OR split_part(e.old_secret, ':', 1) <> $1::text"
+    " ORDER BY e.app_id, e.name LIMIT $2::int";
+static const char sql_reseal[] =
+    "SELECT shoal.reseal_endpoint($1::int, $2::text, $3::text, $4::text, $5::text, "
+    "$6::text)";
+
+struct resealing {
+	size_t count;
+	struct {
+		char *app, *name, *secret, *old; /* owned; old: NULL: none */
+	} rows[RESEAL_ROWS];
+	bool failed; /* no memory */
+};
+
+static int
+note_row(int columns, const char *const values[], void *arg)
+{
+	struct resealing *rs = arg;
+	size_t n = rs->count;
+
+	if (columns < 4 || n == RESEAL_ROWS)
+		return 1;
+	rs->count++;
+	rs->rows[n].app = mem_strdup(values[0]);
+	rs->rows[n].name = mem_strdup(values[1]);
+	rs->rows[n].secret = mem_strdup(values[2]);
+	rs->rows[n].old = values[3] != NULL ? mem_strdup(values[3]) : NULL;
+	rs->failed |= rs->rows[n].app == NULL || rs->rows[n].name == NULL ||
+		      rs->rows[n].secret == NULL ||
+		      (values[3] != NULL && rs->rows[n].old == NULL);
+	return 0;
+}
+
+/* text NULL: nothing to do */
+static int
+reseal_one(const struct sealkeys *keys, const char *context, const char *text,
+    struct strbuf *out, struct err *err)
+{
+	char *plain;
+	size_t len;
+	int rc;
+
+	if (text == NULL)
+		return 0;
+	if (seal_open(keys, context, text, &plain, &len, err) != 0)
+		return err_wrap(err, "the endpoint %s", context);
+	rc = seal_put(keys, context, plain, len, out, err);
+	mem_free_secret(plain, len);
+	return rc;
+}
+
+static int
+reseal_row(struct session *se, const struct sealkeys *keys, const struct resealing *rs,
+    size_t n, struct err *err)
+{
+	const char *old = rs->rows[n].old;
+	struct strbuf one, two;
+	char context[128], done[8];
+	int rc;
+
+	snprintf(context, sizeof(context), "%s/%s", rs->rows[n].app, rs->rows[n].name);
+	strbuf_init(&one, SEAL_TEXT_MOST);
+	strbuf_init(&two, SEAL_TEXT_MOST);
+	rc = reseal_one(keys, context, rs->rows[n].secret, &one, err);
+	if (rc == 0)
+		rc = reseal_one(keys, context, old, &two, err);
+	/* (one that was changed meanwhile comes with the next look, if need be) */
+	if (rc == 0)
+		rc = session_value(se, sql_reseal, 6,
+		    (const char *[]){rs->rows[n].app, rs->rows[n].name,
+			rs->rows[n].secret, one.data, old,
+			old != NULL ? two.data : NULL},
+		    done, sizeof(done), err);
+	strbuf_fini(&one);
+	strbuf_fini(&two);
+	return rc;
+}
+
+static void
+resealing_reset(struct resealing *rs)
+{
+	for (size_t i = 0; i < rs->count; i++) {
+		mem_free(rs->rows[i].app);
+		mem_free(rs->rows[i].name);
+		mem_free(rs->rows[i].secret);
+		mem_free(rs->rows[i].old);
+	}
+	memset(rs, 0, sizeof(*rs));
+}
+
+int
+admin_reseal(
+    struct session *se, const struct sealkeys *keys, int *count, struct err *err)
+{
+	struct resealing rs = {0};
+	char most[16];
+	size_t found;
+	int rc;
+
+	snprintf(most, sizeof(most), "%d", RESEAL_ROWS);
+	*count = 0;
+	do {
+		rc = session_rows(se, sql_unsealed, 2,
+		    (const char *[]){sealkeys_current(keys), most}, note_row, &rs, err);
+		if (rc == 0 && rs.failed)
+			rc = err_set(err, ERR_NOMEM, "secrets");
+		for (size_t i = 0; rc == 0 && i < rs.count; i++) {
+			rc = reseal_row(se, keys, &rs, i, err);
+			*count += rc == 0;
+		}
+		found = rs.count;
+		resealing_reset(&rs);
+	} while (rc == 0 && found > 0);
+	return rc;
 }

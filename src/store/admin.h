@@ -10,6 +10,7 @@
 
 #include "base/attr.h"
 #include "base/err.h"
+#include "base/seal.h"
 #include "store/apikey.h"
 #include "store/session.h"
 
@@ -36,6 +37,12 @@ int admin_key_create(struct session *se, const char *app, const char *label,
 /* app NULL: of all.  columns: public id, application, label, created_at, expires_at,
  * revoked_at, scopes */
 int admin_key_list(struct session *se, const char *app, session_row *row, void *arg,
+    struct err *err) ATTR_CHECK;
+/*
+ * Seals the secrets of all endpoints anew that are not sealed with the key that seals
+ * now.  Stops at the first that does not open.  count: how many were.
+ */
+int admin_reseal(struct session *se, const struct sealkeys *keys, int *count,
     struct err *err) ATTR_CHECK;
 /* effective within 5 s on every node; ERR_NOT_FOUND: none, or revoked before */
 int admin_key_revoke(

@@ -142,6 +142,7 @@ type_row_get(const struct pgrows *rows, int row, struct type_row *t)
 	t->timeout_ms = pgrows_int(rows, row, 3);
 	t->max_attempts = (int)pgrows_int(rows, row, 4);
 	t->backoff = text_or_null(rows, row, 5, NULL);
+	t->config = text_or_null(rows, row, 6, NULL);
 	t->created_us = time_or_0(rows, row, 7);
 	t->updated_us = time_or_0(rows, row, 8);
 }

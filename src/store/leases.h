@@ -81,6 +81,7 @@ struct type_row {
 	int64_t timeout_ms;		/* 0: none */
 	int max_attempts;		/* 0: the node's */
 	const char *backoff;		/* as it was set; NULL: the default */
+	const char *config;		/* JSON, the handler's own; NULL: none */
 	int64_t created_us, updated_us; /* 0: not known */
 };
 void type_row_get(const struct pgrows *rows, int row, struct type_row *t);

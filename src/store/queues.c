@@ -31,8 +31,10 @@ const struct pgstmt queues_list = {
 const struct pgstmt queues_why = {
     "queues_why",
     "SELECT w.*, l.pull, l.worker, l.leased_at, l.expires_at, p.pool, p.pool_served, "
-    "p.type_served FROM shoal.why_task($1::int, $2::uuid, " TEXT(
-	WHY_AHEAD) ") w, shoal.why_lease($1::int, $2::uuid) l, "
+    "p.type_served, e.endpoint, e.disabled_at, e.reason FROM shoal.why_task($1::int, "
+    "$2::uuid, " TEXT(
+	WHY_AHEAD) ") w LEFT JOIN shoal.why_endpoint($1::int, $2::uuid) e ON true, "
+		   "shoal.why_lease($1::int, $2::uuid) l, "
 		   "LATERAL shoal.pool_why($1::int, $2::uuid) p",
 };
 
@@ -222,4 +224,7 @@ why_row_get(const struct pgrows *rows, int row, struct why_row *w)
 	w->pool = pgrows_text(rows, row, 42, NULL);
 	w->pool_served = pgrows_bool(rows, row, 43);
 	w->served_in_pool = pgrows_bool(rows, row, 44);
+	w->endpoint = text_or_null(rows, row, 45);
+	w->endpoint_disabled_us = time_or_0(rows, row, 46);
+	w->endpoint_reason = text_or_null(rows, row, 47);
 }

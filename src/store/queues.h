@@ -127,6 +127,9 @@ struct why_row {
 	bool pull;	    /* workers outside lease tasks of its type */
 	const char *holder; /* what the one that has it calls itself; NULL: nothing */
 	int64_t leased_us, lease_until_us; /* 0: it is not leased */
+	const char *endpoint;		   /* its type runs there; NULL: nowhere */
+	int64_t endpoint_disabled_us;	   /* 0: it is in use */
+	const char *endpoint_reason;
 };
 void why_row_get(const struct pgrows *rows, int row, struct why_row *w);
 

@@ -356,6 +356,7 @@ build_engine(struct worker *w, struct err *err)
 	if (w->engine == NULL)
 		return -1;
 	stream_start(w->stream, w->engine);
+	http_set_endpoints(w->http, engine_endpoints(w->engine));
 	return 0;
 }
 

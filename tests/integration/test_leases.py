@@ -429,9 +429,8 @@ def test_types_are_made_at_run_time_and_known_to_every_node(db, cluster, key):
     assert names["theirs"]["handler"] == "pull" and names["shoal.noop"]["handler"] == "builtin"
     assert code_of(lambda: make_type(here, "ours")) == (409, "type_taken")
     assert code_of(lambda: make_type(here, "shoal.noop")) == (409, "type_taken")
-    for handler in ("http", "exec"):
-        assert code_of(lambda: here.call("PUT", "/v1/types/t", json={"handler": handler})) == (
-            400, "handler_unavailable")
+    assert code_of(lambda: here.call("PUT", "/v1/types/t", json={"handler": "exec"})) == (
+        400, "handler_unavailable")
     # the operator's pull types are for every application, and never run on a node
     task = here.submit("theirs")
     assert lease_one(there)["task"]["id"] == task["id"]

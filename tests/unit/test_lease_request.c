@@ -140,14 +140,16 @@ log_lines_are_lines(void **state)
 }
 
 static void
-only_types_of_workers_outside_can_be_made(void **state)
+types_of_workers_outside_and_endpoints_can_be_made_and_no_others(void **state)
 {
+	static const char http[] = "{\"handler\":\"http\",\"endpoint\":\"mail\"}";
 	static const char good[] = "{\"handler\":\"pull\",\"timeout\":60,\"max_"
 				   "attempts\":3,\"backoff\":[1,2]}";
 	static const struct {
 		const char *body, *code;
-	} bad[] = {{"{}", "missing_field"},
-	    {"{\"handler\":\"http\"}", "handler_unavailable"},
+	} bad[] = {{"{}", "missing_field"}, {"{\"handler\":\"http\"}", "missing_field"},
+	    {"{\"handler\":\"http\",\"endpoint\":\"\"}", "invalid_field"},
+	    {"{\"handler\":\"pull\",\"endpoint\":\"mail\"}", "invalid_field"},
 	    {"{\"handler\":\"exec\"}", "handler_unavailable"},
 	    {"{\"handler\":\"magic\"}", "invalid_field"},
 	    {"{\"handler\":\"pull\",\"timeout\":0.5}", "invalid_field"},
@@ -160,6 +162,9 @@ only_types_of_workers_outside_can_be_made(void **state)
 	assert_int_equal(tr.handler, HANDLER_PULL);
 	assert_int_equal(tr.timeout_ms, 60000);
 	assert_string_equal(tr.backoff, "[1,2]");
+	assert_int_equal(type_request_parse(http, strlen(http), &tr, &why), 0);
+	assert_int_equal(tr.handler, HANDLER_HTTP);
+	assert_string_equal(tr.endpoint, "mail");
 	for (size_t i = 0; i < COUNT_OF(bad); i++) {
 		assert_int_equal(
 		    type_request_parse(bad[i].body, strlen(bad[i].body), &tr, &why),
@@ -177,7 +182,8 @@ main(void)
 	    cmocka_unit_test(what_is_asked_for_is_read_and_bounded),
 	    cmocka_unit_test(ends_say_how),
 	    cmocka_unit_test(log_lines_are_lines),
-	    cmocka_unit_test(only_types_of_workers_outside_can_be_made),
+	    cmocka_unit_test(
+		types_of_workers_outside_and_endpoints_can_be_made_and_no_others),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

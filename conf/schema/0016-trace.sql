@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: BSD-2-Clause
 --
--- 0018-trace: the W3C trace that a task belongs to goes with it: into its row, out with its claim or lease, and into what
+-- 0016-trace: the W3C trace that a task belongs to goes with it: into its row, out with its claim or lease, and into what
 -- is read of it.
 --
 -- One text as src/model/trace.h writes it: the traceparent of whoever made the task, and behind a space its tracestate.
