@@ -80,6 +80,13 @@ static const struct route {
     {HTTP_PUT, "/v1/endpoints/{name}", endpoints_put_one, NULL, false},
     {HTTP_DELETE, "/v1/endpoints/{name}", endpoints_delete_one, NULL, false},
     {HTTP_POST, "/v1/endpoints/{name}/rotate", endpoints_rotate_post, NULL, false},
+    {HTTP_GET, "/v1/webhooks", webhooks_get_list, NULL, false},
+    {HTTP_GET, "/v1/webhooks/{name}", webhooks_get, NULL, false},
+    {HTTP_PUT, "/v1/webhooks/{name}", webhooks_put_one, NULL, false},
+    {HTTP_DELETE, "/v1/webhooks/{name}", webhooks_delete_one, NULL, false},
+    {HTTP_POST, "/v1/webhooks/{name}/resend", webhooks_resend_post, NULL, false},
+    {HTTP_POST, "/v1/webhooks/{name}/test", webhooks_test_post, NULL, false},
+    {HTTP_GET, "/v1/webhooks/{name}/deliveries", webhooks_get_deliveries, NULL, false},
     {HTTP_GET, "/health", NULL, health, false},
     {HTTP_GET, "/ready", NULL, ready, false},
 };

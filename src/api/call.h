@@ -172,6 +172,8 @@ api_handler leases_post, leases_complete_batch, leases_extend_post, leases_compl
 api_handler endpoints_get_list, endpoints_get_one, endpoints_put_one,
     endpoints_rotate_post, endpoints_delete_one;
 api_handler types_get_list, types_get, types_put_one, types_delete_one;
+api_handler webhooks_get_list, webhooks_get, webhooks_put_one, webhooks_delete_one,
+    webhooks_resend_post, webhooks_test_post, webhooks_get_deliveries;
 api_handler operations_post, operations_list, operations_get, operations_stop;
 
 #endif

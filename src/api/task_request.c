@@ -84,7 +84,12 @@ static int
 read_type(const struct place *at, const char *name, const struct jspan *value,
     struct task_request *tr)
 {
-	return read_name(at, name, value, tr->type);
+	if (read_name(at, name, value, tr->type) != 0)
+		return -1;
+	if (str_eq(tr->type, "shoal.webhook"))
+		return field_refuse(at, name, value,
+		    "tasks of this type are made by webhooks alone; choose another");
+	return 0;
 }
 
 static int

@@ -30,6 +30,7 @@ const struct cli_command *const cli_commands[] = {
     &cli_queues,
     &cli_types,
     &cli_endpoints,
+    &cli_webhooks,
     &cli_pause,
     &cli_resume,
     &cli_cancel,

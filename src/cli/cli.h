@@ -81,7 +81,7 @@ void cli_put_json(const char *bytes, size_t len);
 
 extern const struct cli_command cli_submit, cli_get, cli_wait, cli_list, cli_schedules,
     cli_events, cli_log, cli_apps, cli_keys, cli_bench, cli_help, cli_version;
-extern const struct cli_command cli_types, cli_endpoints, cli_secrets;
+extern const struct cli_command cli_types, cli_endpoints, cli_secrets, cli_webhooks;
 extern const struct cli_command cli_why, cli_queues, cli_pause, cli_resume;
 extern const struct cli_command cli_cancel, cli_retry, cli_operations;
 

@@ -38,6 +38,7 @@ struct recover;
 struct schedules;
 struct reports;
 struct tidy;
+struct webhooks;
 
 /* what this worker knows of a list that tasks are pushed to */
 struct list_flow {
@@ -360,6 +361,12 @@ struct tidy *tidy_create(struct engine *e, struct err *err) ATTR_CHECK;
 void tidy_free(struct tidy *t);
 void tidy_start(struct tidy *t); /* this worker leads, and has PostgreSQL */
 void tidy_stop(struct tidy *t);
+
+/* webhooks.c: makes the deliveries of webhooks, from what ends leave */
+struct webhooks *webhooks_create(struct engine *e, struct err *err) ATTR_CHECK;
+void webhooks_free(struct webhooks *ws);
+void webhooks_start(struct webhooks *ws); /* this worker leads, and has PostgreSQL */
+void webhooks_stop(struct webhooks *ws);
 
 /* report.c: what running attempts say, into PostgreSQL */
 struct reports *reports_create(struct engine *e, struct err *err) ATTR_CHECK;

@@ -52,6 +52,7 @@ struct leader {
 	struct tidy *tidy;
 	struct operate *operate;
 	struct expiry *expiry;
+	struct webhooks *webhooks;
 	bool leading;
 	bool asking;
 	struct hmap *watched;
@@ -91,10 +92,11 @@ leader_create(struct engine *e, struct err *err)
 	ld->tidy = tidy_create(e, err);
 	ld->operate = operate_create(e, err);
 	ld->expiry = expiry_create(e, err);
+	ld->webhooks = webhooks_create(e, err);
 	if (ld->redis_timer == NULL || ld->watched == NULL || ld->watch_timer == NULL ||
 	    ld->sweep_timer == NULL || ld->feeders == NULL || ld->prune == NULL ||
 	    ld->schedules == NULL || ld->tidy == NULL || ld->operate == NULL ||
-	    ld->expiry == NULL) {
+	    ld->expiry == NULL || ld->webhooks == NULL) {
 		leader_free(ld);
 		err_set(err, ERR_NOMEM, "leader");
 		return NULL;
@@ -131,6 +133,7 @@ leader_free(struct leader *ld)
 	tidy_free(ld->tidy);
 	operate_free(ld->operate);
 	expiry_free(ld->expiry);
+	webhooks_free(ld->webhooks);
 	mem_free(ld);
 }
 
@@ -223,6 +226,7 @@ stop(struct leader *ld)
 	tidy_stop(ld->tidy);
 	operate_stop(ld->operate);
 	expiry_stop(ld->expiry);
+	webhooks_stop(ld->webhooks);
 	forget_watched(ld);
 	loop_timer_stop(ld->watch_timer);
 	loop_timer_stop(ld->sweep_timer);
@@ -239,6 +243,7 @@ leader_quit(struct leader *ld)
 	tidy_stop(ld->tidy);
 	operate_stop(ld->operate);
 	expiry_stop(ld->expiry);
+	webhooks_stop(ld->webhooks);
 }
 
 void
@@ -306,6 +311,7 @@ leader_store(struct leader *ld, bool up)
 		tidy_start(ld->tidy);
 		operate_start(ld->operate);
 		expiry_start(ld->expiry);
+		webhooks_start(ld->webhooks);
 		loop_timer_start_ms(ld->watch_timer, 0);
 		leader_sweep_soon(ld);
 	} else {
@@ -315,6 +321,7 @@ leader_store(struct leader *ld, bool up)
 		tidy_stop(ld->tidy);
 		operate_stop(ld->operate);
 		expiry_stop(ld->expiry);
+		webhooks_stop(ld->webhooks);
 		forget_watched(ld);
 		loop_timer_stop(ld->watch_timer);
 		loop_timer_stop(ld->sweep_timer);

@@ -5,9 +5,10 @@
  *
  * Events stay as long as failed tasks do.  A pass looks at each application that has
  * events, from its oldest on, then walks over all reports and removes those whose task
- * is gone, however it went, then over the keys of tasks and requests and removes those
- * that are free again.  It shares the connection of prune.c, where nobody waits:
- * one statement at a time, and a rest of three times as long behind each.
+ * is gone, however it went, likewise over deliveries of webhooks, then over the keys of
+ * tasks and requests and removes those that are free again.  It shares the connection
+ * of prune.c, where nobody waits: one statement at a time, and a rest of three times as
+ * long behind each.
  *
  * Where a pass stands is remembered nowhere else; a new leader begins one.
  */
@@ -17,6 +18,7 @@
 #include "base/mem.h"
 #include "engine/internal.h"
 #include "store/events.h"
+#include "store/webhooks.h"
 
 #define LOOK	    1000 /* rows in one statement */
 #define REST	    3	 /* times what it took */
@@ -29,8 +31,8 @@ struct tidy {
 	struct loop_timer *timer;
 	struct pgparam params;
 	bool running;
-	bool open;			     /* a statement is under way */
-	enum { EVENTS, REPORTS, KEYS } part; /* of the pass */
+	bool open;					 /* a statement is under way */
+	enum { EVENTS, REPORTS, DELIVERIES, KEYS } part; /* of the pass */
 	int64_t asked_ms;
 	/* where the pass stands */
 	int app_id;
@@ -146,6 +148,7 @@ on_events(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	rest(t);
 }
 
+/* rows that go with a task: of reports, and of deliveries */
 static void
 on_reports(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 {
@@ -155,7 +158,7 @@ on_reports(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		return;
 	t->removed += pgrows_int(rows, 0, 2);
 	if (pgrows_is_null(rows, 0, 0)) {
-		begin(t, KEYS);
+		begin(t, t->part + 1);
 	} else {
 		t->app_id = (int)pgrows_int(rows, 0, 0);
 		pgrows_uuid(rows, 0, 1, &t->id);
@@ -206,6 +209,7 @@ on_time(void *arg)
 	} parts[] = {
 	    [EVENTS] = {&events_prune, on_events},
 	    [REPORTS] = {&events_prune_reports, on_reports},
+	    [DELIVERIES] = {&webhooks_prune, on_reports},
 	    [KEYS] = {&sql_prune_keys, on_keys},
 	};
 
@@ -213,7 +217,7 @@ on_time(void *arg)
 		return;
 	pgparam_reset(p);
 	pgparam_int4(p, t->app_id);
-	if (t->part == REPORTS)
+	if (t->part == REPORTS || t->part == DELIVERIES)
 		pgparam_uuid(p, &t->id);
 	else if (t->part == EVENTS)
 		put_keep(t, p);

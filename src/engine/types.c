@@ -19,7 +19,7 @@
 #include "model/rate.h"
 
 static const char *const builtin_names[] = {
-    "shoal.noop", "shoal.echo", "shoal.sleep", "shoal.fail"};
+    "shoal.noop", "shoal.echo", "shoal.sleep", "shoal.fail", "shoal.webhook"};
 
 TAILQ_HEAD(entries, type_entry);
 

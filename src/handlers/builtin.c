@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * builtin.c - noop, echo, sleep and fail; see builtin.h.
+ * builtin.c - noop, echo, sleep, fail and webhook; see builtin.h.
  *
- * All but sleep end within their start.
+ * All but sleep and webhook end within their start.
  */
 #include "handlers/builtin.h"
 
@@ -12,6 +12,7 @@
 #include "base/jscan.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "handlers/webhook.h"
 
 #define SLEEP_MAX_S	   86400.0
 #define DEFAULT_TIMEOUT_MS (15LL * 60 * 1000)
@@ -27,6 +28,7 @@ struct sleeper {
 
 struct builtin {
 	struct loop *loop;
+	struct http *http;
 	TAILQ_HEAD(, sleeper) sleepers;
 };
 
@@ -193,6 +195,8 @@ start(void *self, struct attempt *a, struct err *err)
 		attempt_succeeded(a, copy, copy != NULL ? a->payload_len : 0);
 		return 0;
 	}
+	if (str_eq(type, "shoal.webhook"))
+		return webhook_start(b->http, a, err);
 	if (read_payload(a, &w, err) != 0) {
 		attempt_failed(
 		    a, OUTCOME_FAILED, "bad_payload", err->text, strlen(err->text), -1);
@@ -207,9 +211,13 @@ start(void *self, struct attempt *a, struct err *err)
 static void
 cancel(void *self, struct attempt *a)
 {
+	struct builtin *b = self;
 	struct sleeper *s = a->run;
 
-	(void)self;
+	if (str_eq(attempt_type_name(a), "shoal.webhook")) {
+		http_cancel(b->http, a);
+		return;
+	}
 	if (s == NULL)
 		return;
 	a->run = NULL;
@@ -219,6 +227,12 @@ cancel(void *self, struct attempt *a)
 
 static const struct handler_ops ops = {
     .name = "builtin", .start = start, .cancel = cancel};
+
+void
+builtin_set_http(struct builtin *b, struct http *h)
+{
+	b->http = h;
+}
 
 struct handler
 builtin_handler(struct builtin *b)

@@ -28,6 +28,8 @@ static const char *const names[EVENT_KIND_COUNT] = {
     [EVENT_SCHEDULE_MISSED] = "schedule_missed",
     [EVENT_APPLICATION_CHANGED] = "application_changed",
     [EVENT_ENDPOINT_CHANGED] = "endpoint_changed",
+    [EVENT_WEBHOOK_CHANGED] = "webhook_changed",
+    [EVENT_WEBHOOK_DISABLED] = "webhook_disabled",
 };
 
 const char *

@@ -33,6 +33,8 @@ enum event_kind {
 	EVENT_APPLICATION_CHANGED, /* by an operator; by whom is in detail */
 	EVENT_ENDPOINT_CHANGED, /* what and by whom is in detail; by nobody: it is gone
 				 */
+	EVENT_WEBHOOK_CHANGED,	/* what and by whom is in detail */
+	EVENT_WEBHOOK_DISABLED, /* nothing was taken there; why is its message */
 	EVENT_KIND_COUNT	/* keep last */
 };
 

@@ -87,6 +87,10 @@ enum score_state {
 	X(children_failed_total, "counter",                                            \
 	    "Children of stream types that ended without being told to, or had to "    \
 	    "be ended.")                                                               \
+	X(webhook_deliveries_total, "counter",                                         \
+	    "Deliveries made for ends of tasks, by hand not counted.")                 \
+	X(webhooks_disabled_total, "counter",                                          \
+	    "Webhooks disabled because nothing was taken there.")                      \
 	X(waiters, "gauge", "Requests that wait for a task's end.")                    \
 	X(memory_bytes, "gauge", "Private resident memory.")
 

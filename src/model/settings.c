@@ -284,7 +284,7 @@ static const struct conf_key keys[] = {
 
 	{ .section = "type:", .name = "handler", .type = CONF_ENUM, .offset = T(handler), .def = "exec",
 	  .choices = handler_choices, .flags = CONF_RELOAD,
-	  .help = "exec runs a command for each task; stream hands tasks to children of a command that stay, as docs/stream-protocol.md tells; http posts each task to a URL. Tasks of a pull type are leased over HTTP by workers of the applications. builtin is for the types shoal.noop, shoal.echo, shoal.sleep and shoal.fail, which need no section." },
+	  .help = "exec runs a command for each task; stream hands tasks to children of a command that stay, as docs/stream-protocol.md tells; http posts each task to a URL. Tasks of a pull type are leased over HTTP by workers of the applications. builtin is for the types shoal.noop, shoal.echo, shoal.sleep, shoal.fail and shoal.webhook, which need no section." },
 	{ .section = "type:", .name = "command", .type = CONF_STRING, .offset = T(command), .def = "",
 	  .max = 4096, .flags = CONF_RELOAD,
 	  .help = "The command of an exec or stream type, with an absolute path. Split at spaces, double quotes group; no shell. One of an exec type gets the payload on standard input and SHOAL_* in its environment." },

@@ -352,6 +352,7 @@ build_engine(struct worker *w, struct err *err)
 	if (w->http == NULL)
 		return -1;
 	opts.handlers[HANDLER_HTTP] = http_handler(w->http);
+	builtin_set_http(w->builtin, w->http);
 	w->engine = engine_create(w->loop, w->resolver, &opts, err);
 	if (w->engine == NULL)
 		return -1;

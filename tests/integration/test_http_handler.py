@@ -378,7 +378,7 @@ def test_settings_that_cannot_be_right_are_refused():
         ({"type.x.secret": "hunter2"}, "a secret must be whsec_"),
         ({"type.x.headers": '"Host: inside"'}, "the header host is not yours to set"),
         ({"type.x.headers": "novalue"}, "Name: value"),
-        ({"type.x.command": "/bin/true"}, "type:x.command is for exec types"),
+        ({"type.x.command": "/bin/true"}, "type:x.command is for exec and stream types"),
         ({"type.x.timeout": "50ms"}, "100ms at least"),
         ({"type.x.handler": "exec", "type.x.command": "/bin/true"}, "type:x.url is for http types"),
         ({"egress__allow_networks": "10.0.0.1/8"}, "bits set beyond"),

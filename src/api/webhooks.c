@@ -1,0 +1,544 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * webhooks.c - which ends of its tasks an application is told, and where; what was
+ * delivered, once more, and on trial.
+ *
+ * A change is committed first and read again for the answer.  The deliveries themselves
+ * are made by the leader (engine/webhooks.c), all but those that are asked for here.
+ */
+#include <string.h>
+
+#include "api/call.h"
+#include "api/params.h"
+#include "api/webhook_request.h"
+#include "base/mem.h"
+#include "base/str.h"
+
+#define LIMIT_DEFAULT 50
+#define LIMIT_MAX     100
+
+/* c->extra; c->id is the task of a resend, or the cursor of a page */
+struct webhook_call {
+	const char *name; /* of the path, borrowed from the request; NULL: a list */
+	int status;	  /* of the answer with the webhook */
+	int limit;
+	bool behind; /* the page begins behind c->id */
+	char by[APIKEY_PUBLIC + 1];
+	struct webhook_request request;
+};
+
+static void
+not_found(struct call *c)
+{
+	struct refusal why;
+
+	(void)refuse(&why, 404, "not_found", "There is no such webhook.");
+	call_refuse(c, &why);
+}
+
+/* reads the name of the path, if there is one; NULL: the request was answered */
+static struct webhook_call *
+begin(struct call *c, bool named, const char *const known[])
+{
+	struct webhook_call *wc;
+	struct err err = ERR_INIT;
+	struct refusal why;
+
+	if (c == NULL)
+		return NULL;
+	wc = c->extra = mem_zero(sizeof(*wc));
+	if (wc == NULL) {
+		err_set(&err, ERR_NOMEM, "webhook");
+		call_problem(c, &err, NULL);
+		return NULL;
+	}
+	wc->status = 200;
+	wc->name = named ? httpreq_segment(c->req, 0) : NULL;
+	call_key(c, wc->by);
+	if (params_known(c->req, known, &why) != 0) {
+		call_refuse(c, &why);
+		return NULL;
+	}
+	return wc;
+}
+
+static const char *const no_params[] = {NULL};
+
+/* a name that cannot be is one that is not there; false: answered */
+static bool
+check_name(struct call *c, const struct webhook_call *wc)
+{
+	struct err err = ERR_INIT;
+
+	if (name_check("webhook", wc->name, strlen(wc->name), &err) == 0)
+		return true;
+	not_found(c);
+	return false;
+}
+
+/* ---------------------------------------------------------------- reads */
+
+static void
+write_list(struct call *c, const struct pgrows *rows)
+{
+	struct webhook_row row;
+	struct jsonw w;
+
+	call_body(c, &w);
+	jsonw_object(&w);
+	jsonw_key(&w, "webhooks");
+	jsonw_array(&w);
+	for (int i = 0; i < pgrows_count(rows); i++) {
+		webhook_row_get(rows, i, &row);
+		webhook_json(&w, &row);
+	}
+	jsonw_end(&w);
+	jsonw_end(&w);
+}
+
+static void
+on_webhooks(const struct pgrows *rows, const struct pgerr *pe, void *arg)
+{
+	struct call *c = arg;
+	const struct webhook_call *wc = c->extra;
+	struct api *api = c->api;
+	struct webhook_row row;
+	struct jsonw w;
+
+	if (pe != NULL) {
+		call_read_failed(c, pe);
+	} else if (wc->name != NULL && pgrows_count(rows) == 0) {
+		not_found(c);
+	} else {
+		if (wc->name == NULL) {
+			write_list(c, rows);
+		} else {
+			webhook_row_get(rows, 0, &row);
+			call_body(c, &w);
+			webhook_json(&w, &row);
+		}
+		httpreq_set_header(c->req, "Cache-Control", "no-store");
+		call_reply(c, wc->status);
+	}
+	call_answered(api);
+}
+
+static bool
+ask_webhooks(struct call *c)
+{
+	const struct webhook_call *wc = c->extra;
+	struct pgparam *p = &c->api->params;
+
+	pgparam_reset(p);
+	pgparam_int4(p, c->app_id);
+	pgparam_text(p, wc->name);
+	return call_send(c, &webhooks_list, on_webhooks);
+}
+
+void
+webhooks_get_list(struct api *api, struct httpreq *req, int app_id)
+{
+	struct call *c = call_begin(api, req, app_id);
+
+	if (begin(c, false, no_params) != NULL)
+		call_ask(c, ask_webhooks);
+}
+
+void
+webhooks_get(struct api *api, struct httpreq *req, int app_id)
+{
+	struct call *c = call_begin(api, req, app_id);
+	struct webhook_call *wc = begin(c, true, no_params);
+
+	if (wc != NULL && check_name(c, wc))
+		call_ask(c, ask_webhooks);
+}
+
+/* ---------------------------------------------------------------- changes */
+
+static void
+change_failed(struct call *c, const struct pgerr *pe)
+{
+	struct refusal why;
+
+	if (str_eq(pe->sqlstate, "54000")) {
+		(void)refuse(&why, 422, "too_many_names",
+		    "Nothing was changed: %.300s.", pe->text);
+		call_refuse(c, &why);
+	} else {
+		call_change_failed(c, pe);
+	}
+}
+
+static void
+on_put(const struct pgrows *rows, const struct pgerr *pe, void *arg)
+{
+	struct call *c = arg;
+	struct webhook_call *wc = c->extra;
+	struct api *api = c->api;
+	struct refusal why;
+
+	if (pe != NULL) {
+		change_failed(c, pe);
+		call_answered(api);
+		return;
+	}
+	switch ((enum webhook_put_outcome)pgrows_int(rows, 0, 0)) {
+	case WEBHOOK_MADE:
+		wc->status = 201;
+		call_ask(c, ask_webhooks);
+		break;
+	case WEBHOOK_REPLACED:
+		call_ask(c, ask_webhooks);
+		break;
+	case WEBHOOK_TOO_MANY:
+		(void)refuse(&why, 422, "too_many_webhooks",
+		    "The application has %d webhooks already: delete one that is not "
+		    "needed.",
+		    WEBHOOKS_MOST);
+		call_refuse(c, &why);
+		break;
+	case WEBHOOK_NO_ENDPOINT:
+		(void)refuse(&why, 422, "no_such_endpoint",
+		    "The application has no endpoint %s: make it first, by PUT "
+		    "/v1/endpoints/%s.",
+		    wc->request.endpoint, wc->request.endpoint);
+		call_refuse(c, &why);
+		break;
+	}
+	call_answered(api);
+}
+
+static void
+put_names(struct pgparam *p, const struct webhook_names *n)
+{
+	if (n->count == 0) {
+		pgparam_null(p, PGTYPE_TEXT_ARRAY);
+		return;
+	}
+	pgparam_array(p, PGTYPE_TEXT);
+	for (size_t i = 0; i < n->count; i++)
+		pgparam_elem_text(p, n->names[i], strlen(n->names[i]));
+	pgparam_array_end(p);
+}
+
+static bool
+ask_put(struct call *c)
+{
+	const struct webhook_call *wc = c->extra;
+	const struct webhook_request *wr = &wc->request;
+	struct pgparam *p = &c->api->params;
+
+	pgparam_reset(p);
+	pgparam_int4(p, c->app_id);
+	pgparam_text(p, wc->name);
+	pgparam_text(p, wr->endpoint);
+	pgparam_array(p, PGTYPE_INT2);
+	for (int i = 0; i < TASK_STATE_COUNT; i++) {
+		if (wr->states[i])
+			pgparam_elem_int2(p, (int16_t)i);
+	}
+	pgparam_array_end(p);
+	put_names(p, &wr->types);
+	put_names(p, &wr->queues);
+	pgparam_bool(p, wr->payload);
+	pgparam_int4(p, WEBHOOKS_MOST);
+	pgparam_int4(p, NAMES_LIMIT);
+	pgparam_text(p, wc->by);
+	return call_send(c, &webhooks_put, on_put);
+}
+
+void
+webhooks_put_one(struct api *api, struct httpreq *req, int app_id)
+{
+	struct call *c = call_begin(api, req, app_id);
+	struct webhook_call *wc = begin(c, true, no_params);
+	struct err err = ERR_INIT;
+	struct refusal why;
+	const char *body;
+	size_t len;
+
+	if (wc == NULL)
+		return;
+	body = httpreq_body(req, &len);
+	if (name_check("webhook", wc->name, strlen(wc->name), &err) != 0) {
+		(void)refuse(&why, 400, "invalid_parameter", "%.300s.", err.text);
+		call_refuse(c, &why);
+	} else if (params_post_headers(req, &why) != 0 ||
+		   webhook_request_parse(body, len, &wc->request, &why) != 0) {
+		call_refuse(c, &why);
+	} else {
+		call_ask(c, ask_put);
+	}
+}
+
+static void
+on_deleted(const struct pgrows *rows, const struct pgerr *pe, void *arg)
+{
+	struct call *c = arg;
+	struct api *api = c->api;
+
+	if (pe != NULL) {
+		change_failed(c, pe);
+	} else if (!pgrows_bool(rows, 0, 0)) {
+		not_found(c);
+	} else {
+		strbuf_reset(&api->out);
+		call_reply(c, 204);
+	}
+	call_answered(api);
+}
+
+static bool
+ask_delete(struct call *c)
+{
+	const struct webhook_call *wc = c->extra;
+	struct pgparam *p = &c->api->params;
+
+	pgparam_reset(p);
+	pgparam_int4(p, c->app_id);
+	pgparam_text(p, wc->name);
+	pgparam_text(p, wc->by);
+	return call_send(c, &webhooks_delete, on_deleted);
+}
+
+void
+webhooks_delete_one(struct api *api, struct httpreq *req, int app_id)
+{
+	struct call *c = call_begin(api, req, app_id);
+	struct webhook_call *wc = begin(c, true, no_params);
+
+	if (wc != NULL && check_name(c, wc))
+		call_ask(c, ask_delete);
+}
+
+/* ---------------------------------------------------------------- made by hand */
+
+/* a delivery that was asked for is committed: it is a task now */
+static void
+reply_made(struct call *c, const struct uuid *id, const struct uuid *message)
+{
+	char text[UUID_TEXT_SIZE];
+	struct jsonw w;
+
+	engine_hint(c->api->engine);
+	call_body(c, &w);
+	jsonw_object(&w);
+	jsonw_member_string(&w, "id", uuid_format(id, text));
+	jsonw_member_string(&w, "webhook_id", uuid_format(message, text));
+	jsonw_end(&w);
+	call_reply(c, 202);
+}
+
+static void
+on_resent(const struct pgrows *rows, const struct pgerr *pe, void *arg)
+{
+	struct call *c = arg;
+	struct api *api = c->api;
+	struct uuid id, message;
+	struct refusal why;
+
+	if (pe != NULL) {
+		change_failed(c, pe);
+		call_answered(api);
+		return;
+	}
+	switch ((enum webhook_resend_outcome)pgrows_int(rows, 0, 0)) {
+	case RESEND_MADE:
+		pgrows_uuid(rows, 0, 1, &id);
+		pgrows_uuid(rows, 0, 2, &message);
+		reply_made(c, &id, &message);
+		break;
+	case RESEND_NO_WEBHOOK:
+		not_found(c);
+		break;
+	case RESEND_DISABLED:
+		(void)refuse(&why, 409, "webhook_disabled",
+		    "The webhook is disabled: enable it again by PUT.");
+		call_refuse(c, &why);
+		break;
+	case RESEND_NO_TASK:
+		(void)refuse(&why, 422, "unknown_task", "There is no such task.");
+		call_refuse(c, &why);
+		break;
+	case RESEND_NOT_ENDED:
+		(void)refuse(&why, 409, "not_ended",
+		    "The task has not ended: there is nothing to tell yet.");
+		call_refuse(c, &why);
+		break;
+	}
+	call_answered(api);
+}
+
+static void
+put_aging(struct call *c, struct pgparam *p)
+{
+	pgparam_int4(p, (int32_t)c->api->settings->tasks_priority_aging_ms);
+}
+
+static bool
+ask_resend(struct call *c)
+{
+	const struct webhook_call *wc = c->extra;
+	struct pgparam *p = &c->api->params;
+
+	pgparam_reset(p);
+	pgparam_int4(p, c->app_id);
+	pgparam_text(p, wc->name);
+	pgparam_uuid(p, &c->id);
+	put_aging(c, p);
+	return call_send(c, &webhooks_resend, on_resent);
+}
+
+void
+webhooks_resend_post(struct api *api, struct httpreq *req, int app_id)
+{
+	struct call *c = call_begin(api, req, app_id);
+	struct webhook_call *wc = begin(c, true, no_params);
+	struct refusal why;
+	const char *body;
+	size_t len;
+
+	if (wc == NULL || !check_name(c, wc))
+		return;
+	body = httpreq_body(req, &len);
+	if (params_post_headers(req, &why) != 0 ||
+	    resend_request_parse(body, len, &c->id, &why) != 0)
+		call_refuse(c, &why);
+	else
+		call_ask(c, ask_resend);
+}
+
+static void
+on_tested(const struct pgrows *rows, const struct pgerr *pe, void *arg)
+{
+	struct call *c = arg;
+	struct api *api = c->api;
+	struct uuid id;
+
+	if (pe != NULL) {
+		change_failed(c, pe);
+	} else if (pgrows_is_null(rows, 0, 0)) {
+		not_found(c);
+	} else {
+		pgrows_uuid(rows, 0, 0, &id);
+		reply_made(c, &id, &id);
+	}
+	call_answered(api);
+}
+
+static bool
+ask_test(struct call *c)
+{
+	const struct webhook_call *wc = c->extra;
+	struct pgparam *p = &c->api->params;
+
+	pgparam_reset(p);
+	pgparam_int4(p, c->app_id);
+	pgparam_text(p, wc->name);
+	put_aging(c, p);
+	return call_send(c, &webhooks_test, on_tested);
+}
+
+void
+webhooks_test_post(struct api *api, struct httpreq *req, int app_id)
+{
+	struct call *c = call_begin(api, req, app_id);
+	struct webhook_call *wc = begin(c, true, no_params);
+
+	if (wc != NULL && check_name(c, wc))
+		call_ask(c, ask_test);
+}
+
+/* ---------------------------------------------------------------- deliveries */
+
+static void
+on_deliveries(const struct pgrows *rows, const struct pgerr *pe, void *arg)
+{
+	struct call *c = arg;
+	const struct webhook_call *wc = c->extra;
+	struct api *api = c->api;
+	struct webhook_delivery_row d = {.told = -1};
+	char cursor[UUID_TEXT_SIZE];
+	struct jsonw w;
+	int count;
+
+	if (pe != NULL) {
+		call_read_failed(c, pe);
+		call_answered(api);
+		return;
+	}
+	if (pgrows_count(rows) == 0) {
+		not_found(c);
+		call_answered(api);
+		return;
+	}
+	count = pgrows_count(rows) - 1; /* the first is no delivery */
+	call_body(c, &w);
+	jsonw_object(&w);
+	jsonw_key(&w, "deliveries");
+	jsonw_array(&w);
+	for (int i = 0; i < count && i < wc->limit; i++) {
+		webhook_delivery_get(rows, i + 1, &d);
+		webhook_delivery_json(&w, &d);
+	}
+	jsonw_end(&w);
+	jsonw_member_string(
+	    &w, "next_cursor", count > wc->limit ? uuid_format(&d.id, cursor) : NULL);
+	jsonw_end(&w);
+	httpreq_set_header(c->req, "Cache-Control", "no-store");
+	call_reply(c, 200);
+	call_answered(api);
+}
+
+static bool
+ask_deliveries(struct call *c)
+{
+	const struct webhook_call *wc = c->extra;
+	struct pgparam *p = &c->api->params;
+
+	pgparam_reset(p);
+	pgparam_int4(p, c->app_id);
+	pgparam_text(p, wc->name);
+	if (wc->behind)
+		pgparam_uuid(p, &c->id);
+	else
+		pgparam_null(p, PGTYPE_UUID);
+	/* one more than shown tells whether there is more */
+	pgparam_int4(p, wc->limit + 1);
+	return call_send(c, &webhooks_deliveries, on_deliveries);
+}
+
+static int
+read_page(struct call *c, struct webhook_call *wc, struct refusal *why)
+{
+	const char *limit = httpreq_query(c->req, "limit");
+	const char *cursor = httpreq_query(c->req, "cursor");
+	int64_t n = LIMIT_DEFAULT;
+
+	if (limit != NULL && (str_to_i64(limit, &n) != 0 || n < 1 || n > LIMIT_MAX))
+		return refuse(why, 400, "invalid_parameter",
+		    "limit: it must be a whole number from 1 to %d.", LIMIT_MAX);
+	wc->limit = (int)n;
+	wc->behind = cursor != NULL;
+	if (cursor != NULL && uuid_parse(cursor, strlen(cursor), &c->id) != 0)
+		return refuse(why, 400, "invalid_parameter",
+		    "cursor: it must be the next_cursor of a page, unchanged.");
+	return 0;
+}
+
+void
+webhooks_get_deliveries(struct api *api, struct httpreq *req, int app_id)
+{
+	static const char *const known[] = {"cursor", "limit", NULL};
+	struct call *c = call_begin(api, req, app_id);
+	struct webhook_call *wc = begin(c, true, known);
+	struct refusal why;
+
+	if (wc == NULL || !check_name(c, wc))
+		return;
+	if (read_page(c, wc, &why) != 0)
+		call_refuse(c, &why);
+	else
+		call_ask(c, ask_deliveries);
+}

@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * cmd_webhooks.c - shoal webhooks: which ends of its tasks an application is told,
+ * where, and what became of that.
+ *
+ * A verb is a row in the table at the end.  What is set is the node's to judge.
+ */
+#include <json-c/json.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/jsonw.h"
+#include "base/str.h"
+#include "base/strbuf.h"
+#include "cli/answer.h"
+#include "cli/cli.h"
+
+#define REQUEST_MS 30000
+#define PAGE_MAX   100 /* the node's own bound */
+#define BODY_MAX   (64 * 1024)
+
+static const struct args_option options[] = {
+    {0, "types", ARGS_VALUE, "LIST", "set: of these types only, separated by commas."},
+    {0, "queues", ARGS_VALUE, "LIST",
+	"set: of these queues only, separated by commas."},
+    {0, "payload", ARGS_FLAG, NULL, "set: with the tasks' payloads."},
+    {.name = NULL},
+};
+
+typedef void shower(struct json_object *doc);
+
+/* ---------------------------------------------------------------- asking */
+
+/* "/v1/webhooks/NAME" and what follows */
+static void
+put_path(struct strbuf *path, const char *name, const char *rest)
+{
+	strbuf_puts(path, "/v1/webhooks/");
+	url_encode(path, name);
+	strbuf_puts(path, rest);
+}
+
+/* asks, and shows a success; show NULL: nothing but JSON if that is wanted */
+static int
+ask(struct cli *cli, const char *method, const struct strbuf *path,
+    const struct strbuf *body, shower *show)
+{
+	struct client_answer answer;
+	struct err err = ERR_INIT;
+	struct json_object *doc = NULL;
+	int rc;
+
+	if (strbuf_failed(path) || (body != NULL && strbuf_failed(body)))
+		return cli_usage(cli, "the name or the lists are too long");
+	if ((rc = cli_connect(cli)) != 0)
+		return rc;
+	if (client_call(cli->client, method, path->data,
+		body != NULL ? body->data : NULL, body != NULL ? body->len : 0,
+		REQUEST_MS, &answer, &err) != 0)
+		return cli_error(cli, &err);
+	if (answer.status < 200 || answer.status > 299) {
+		rc = cli_problem(cli, &answer);
+	} else if (cli->json) {
+		if (answer.len > 0)
+			cli_put_json(answer.body, answer.len);
+	} else if (show != NULL) {
+		doc = answer_parse(answer.body, answer.len, &err);
+		if (doc != NULL)
+			show(doc);
+		else
+			rc = cli_error(cli, &err);
+	}
+	json_object_put(doc);
+	client_answer_fini(&answer);
+	return rc;
+}
+
+static int
+simple(struct cli *cli, const char *method, const char *name, const char *rest,
+    shower *show)
+{
+	struct strbuf path;
+	int rc;
+
+	strbuf_init(&path, 4096);
+	put_path(&path, name, rest);
+	rc = ask(cli, method, &path, NULL, show);
+	strbuf_fini(&path);
+	return rc;
+}
+
+/* ---------------------------------------------------------------- showing */
+
+static void
+put_column(const char *text, int width)
+{
+	char shown[160];
+
+	if (text == NULL)
+		text = "-";
+	str_printable(shown, sizeof(shown), text, strlen(text));
+	printf("%-*s ", width, shown);
+}
+
+static void
+show_fields(struct json_object *webhook)
+{
+	json_object_object_foreach(webhook, name, value)
+	{
+		if (value == NULL)
+			continue;
+		printf("%-16s ", name);
+		if (json_object_is_type(value, json_type_string))
+			answer_put_text(stdout, json_object_get_string(value));
+		else
+			answer_put_json(stdout, value);
+		putchar('\n');
+	}
+}
+
+static void
+show_list(struct json_object *page)
+{
+	struct json_object *rows = answer_member(page, "webhooks"), *w;
+
+	printf("%-24s %-24s %-9s %-27s %s\n", "NAME", "ENDPOINT", "STATUS",
+	    "LAST SUCCESS", "STATES");
+	for (size_t i = 0; json_object_is_type(rows, json_type_array) &&
+			   i < json_object_array_length(rows);
+	     i++) {
+		w = json_object_array_get_idx(rows, i);
+		put_column(answer_text(w, "name"), 24);
+		put_column(answer_text(w, "endpoint"), 24);
+		put_column(json_object_get_boolean(answer_member(w, "disabled"))
+			       ? "disabled"
+			   : answer_text(w, "failing_since") != NULL ? "failing"
+								     : "enabled",
+		    9);
+		put_column(answer_text(w, "last_success_at"), 27);
+		answer_put_json(stdout, answer_member(w, "states"));
+		putchar('\n');
+	}
+}
+
+static void
+show_made(struct json_object *delivery)
+{
+	answer_put_text(stdout, answer_text(delivery, "id"));
+	putchar('\n');
+}
+
+static void
+show_deliveries(struct json_object *page)
+{
+	struct json_object *rows = answer_member(page, "deliveries"), *d;
+
+	for (size_t i = 0; json_object_is_type(rows, json_type_array) &&
+			   i < json_object_array_length(rows);
+	     i++) {
+		d = json_object_array_get_idx(rows, i);
+		put_column(answer_text(d, "created_at"), 27);
+		put_column(answer_text(d, "id"), 36);
+		put_column(answer_text(d, "task"), 36);
+		put_column(answer_text(d, "told"), 9);
+		put_column(answer_text(d, "state"), 9);
+		printf("%lld/%lld ", (long long)answer_int(d, "attempt"),
+		    (long long)answer_int(d, "max_attempts"));
+		put_column(answer_text(answer_member(d, "error"), "code"), 1);
+		putchar('\n');
+	}
+}
+
+/* ---------------------------------------------------------------- verbs */
+
+static int
+list(struct cli *cli, const char *name)
+{
+	struct strbuf path;
+	int rc;
+
+	(void)name;
+	strbuf_init(&path, 64);
+	strbuf_puts(&path, "/v1/webhooks");
+	rc = ask(cli, "GET", &path, NULL, show_list);
+	strbuf_fini(&path);
+	return rc;
+}
+
+static int
+get(struct cli *cli, const char *name)
+{
+	return simple(cli, "GET", name, "", show_fields);
+}
+
+static int
+del(struct cli *cli, const char *name)
+{
+	return simple(cli, "DELETE", name, "", NULL);
+}
+
+static int
+test(struct cli *cli, const char *name)
+{
+	return simple(cli, "POST", name, "/test", show_made);
+}
+
+/* "a,b" as a list of strings */
+static void
+put_list(struct jsonw *w, const char *name, const char *words)
+{
+	jsonw_key(w, name);
+	jsonw_array(w);
+	while (words != NULL) {
+		const char *end = strchr(words, ',');
+
+		jsonw_stringn(
+		    w, words, end != NULL ? (size_t)(end - words) : strlen(words));
+		words = end != NULL ? end + 1 : NULL;
+	}
+	jsonw_end(w);
+}
+
+static int
+set(struct cli *cli, const char *name)
+{
+	static const char *const lists[] = {"types", "queues"};
+	const struct args *a = &cli->args;
+	struct strbuf body, path;
+	struct jsonw w;
+	int rc;
+
+	strbuf_init(&body, BODY_MAX);
+	strbuf_init(&path, 4096);
+	put_path(&path, name, "");
+	jsonw_init(&w, &body);
+	jsonw_object(&w);
+	jsonw_member_string(&w, "endpoint", a->operands[2]);
+	put_list(&w, "states", a->operands[3]);
+	for (size_t i = 0; i < COUNT_OF(lists); i++) {
+		if (args_has(a, lists[i]))
+			put_list(&w, lists[i], args_text(a, lists[i]));
+	}
+	jsonw_member_bool(&w, "payload", args_has(a, "payload"));
+	jsonw_end(&w);
+	rc = ask(cli, "PUT", &path, &body, show_fields);
+	strbuf_fini(&path);
+	strbuf_fini(&body);
+	return rc;
+}
+
+static int
+resend(struct cli *cli, const char *name)
+{
+	struct strbuf body, path;
+	struct jsonw w;
+	int rc;
+
+	strbuf_init(&body, BODY_MAX);
+	strbuf_init(&path, 4096);
+	put_path(&path, name, "/resend");
+	jsonw_init(&w, &body);
+	jsonw_object(&w);
+	jsonw_member_string(&w, "task", cli->args.operands[2]);
+	jsonw_end(&w);
+	rc = ask(cli, "POST", &path, &body, show_made);
+	strbuf_fini(&path);
+	strbuf_fini(&body);
+	return rc;
+}
+
+/* one page; cursor is "" after the last one */
+static int
+page(struct cli *cli, const char *name, char *cursor, size_t size)
+{
+	struct client_answer answer;
+	struct err err = ERR_INIT;
+	struct json_object *doc;
+	struct strbuf path;
+	const char *next;
+	int rc = CLI_OK;
+
+	strbuf_init(&path, 4096);
+	put_path(&path, name, "/deliveries");
+	strbuf_printf(&path, "?limit=%d", PAGE_MAX);
+	if (cursor[0] != '\0')
+		strbuf_printf(&path, "&cursor=%s", cursor);
+	if (strbuf_failed(&path))
+		rc = cli_usage(cli, "the name is too long");
+	else if (client_call(cli->client, "GET", path.data, NULL, 0, REQUEST_MS,
+		     &answer, &err) != 0)
+		rc = cli_error(cli, &err);
+	strbuf_fini(&path);
+	if (rc != CLI_OK)
+		return rc;
+	doc = answer_parse(answer.body, answer.len, &err);
+	if (answer.status != 200)
+		rc = cli_problem(cli, &answer);
+	else if (doc == NULL)
+		rc = cli_error(cli, &err);
+	else if (cli->json)
+		cli_put_json(answer.body, answer.len);
+	else
+		show_deliveries(doc);
+	next = answer_text(doc, "next_cursor");
+	if (!str_copy(cursor, size, next != NULL ? next : ""))
+		rc = cli_usage(cli, "the node's cursor is too long");
+	json_object_put(doc);
+	client_answer_fini(&answer);
+	return rc;
+}
+
+static int
+deliveries(struct cli *cli, const char *name)
+{
+	char cursor[64] = "";
+	int rc;
+
+	if ((rc = cli_connect(cli)) != 0)
+		return rc;
+	if (!cli->json)
+		printf("%-27s %-36s %-36s %-9s %-9s %s\n", "CREATED", "DELIVERY",
+		    "TASK", "TOLD", "STATE", "TRIES ERROR");
+	do {
+		rc = page(cli, name, cursor, sizeof(cursor));
+	} while (rc == CLI_OK && cursor[0] != '\0' && !ferror(stdout));
+	return rc;
+}
+
+static const struct {
+	const char *name;
+	int min, max;				       /* operands, the verb included */
+	int (*run)(struct cli *cli, const char *name); /* NULL: none was given */
+} verbs[] = {
+    {"list", 0, 1, list},
+    {"get", 2, 2, get},
+    {"set", 4, 4, set},
+    {"delete", 2, 2, del},
+    {"deliveries", 2, 2, deliveries},
+    {"resend", 3, 3, resend},
+    {"test", 2, 2, test},
+};
+
+static int
+run(struct cli *cli)
+{
+	const struct args *a = &cli->args;
+	const char *verb = a->operand_count > 0 ? a->operands[0] : "list";
+	size_t i = 0;
+	int rc;
+
+	while (i < COUNT_OF(verbs) && !str_eq(verbs[i].name, verb))
+		i++;
+	if (i == COUNT_OF(verbs))
+		return cli_usage(cli,
+		    "list, get, set, delete, deliveries, resend or test, not '%s'",
+		    verb);
+	if ((rc = cli_operands(cli, verbs[i].min, verbs[i].max)) != 0)
+		return rc;
+	for (const struct args_option *o = options; o->name != NULL; o++) {
+		if (args_has(a, o->name) && !str_eq(verb, "set"))
+			return cli_usage(cli, "--%s is not for %s", o->name, verb);
+	}
+	return verbs[i].run(cli, a->operand_count > 1 ? a->operands[1] : NULL);
+}
+
+const struct cli_command cli_webhooks = {
+    .name = "webhooks",
+    .usage = "[list | get NAME | set NAME ENDPOINT STATE[,STATE...] | delete NAME | "
+	     "deliveries NAME | resend NAME TASK | test NAME]",
+    .summary = "Shows and changes where the ends of tasks are told.",
+    .help = "STATE is succeeded, failed, cancelled or expired.  Each end makes one "
+	    "delivery, a task of its\n"
+	    "own, which is tried ten times over three days.  set makes a webhook or "
+	    "replaces it, and\n"
+	    "enables one that was disabled.  resend tells the end of a task once more, "
+	    "under the\n"
+	    "webhook-id that it had; test sends a ping.  Both print the delivery's id.",
+    .needs = CLI_SERVER,
+    .options = options,
+    .run = run,
+};
