@@ -54,7 +54,7 @@ run(struct cli *cli)
 const struct cli_command cli_secrets = {
     .name = "secrets",
     .usage = "rotate KEYFILE",
-    .summary = "Encrypts the secrets of endpoints anew, with the first key of KEYFILE.",
+    .summary = "Encrypts the secrets of endpoints anew, with a new key.",
     .help =
 	"KEYFILE is the secrets.key_file of the nodes.  Put a new line at its top on "
 	"all nodes,\n"
