@@ -92,6 +92,9 @@ spawner_main(const struct helper_env *env, int control, struct err *err)
 
 	if (commands == NULL)
 		return -1;
+	/* what it has to say goes to the master; a file that is rotated is not to be
+	 * held by it, or by the keepers */
+	log_close();
 	rc = spawner_run(&opts, err);
 	commands_free(commands);
 	return rc;
