@@ -224,7 +224,8 @@ def test_a_worker_that_dies_at_once_is_started_with_growing_pauses(cluster, key)
     pid, seen = None, 0
     for _ in range(7):
         pid = wait_for(
-            lambda: next((p for p in process.children_of(node.pid) if p != pid), None),
+            lambda: next((p for p in process.children_of(node.pid)
+                          if p != pid and process.title(p).startswith("shoald: worker")), None),
             what="a successor", every=0.002,
         )
         seen += 1

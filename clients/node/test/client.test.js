@@ -122,7 +122,8 @@ test("cancel, retry, why, log, history and delete", async (t) => {
   const task = await client.submit("shoal.echo", 5, { delay: 3600 });
   assert.equal((await client.why(task)).reason, "scheduled");
   assert.equal((await client.cancel(task, { reason: "not now" })).state, "cancelled");
-  assert.equal((await client.retry(task)).state, "queued");
+  // the answer is read after the retry: it may have run by then
+  assert.ok(["queued", "running", "succeeded"].includes((await client.retry(task)).state));
   assert.equal((await client.wait(task)).result, 5);
   await assert.rejects(client.retry(task), (e) => e instanceof shoal.Conflict && e.state === "succeeded");
   const kinds = (await all(client.history(task, { pageSize: 2 }))).map((e) => e.kind);

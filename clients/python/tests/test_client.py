@@ -112,7 +112,8 @@ class Operating(NodeTest):
         task = self.client.submit("shoal.echo", 5, queue=self.unique, delay=3600)
         self.assertEqual(self.client.why(task).reason, "scheduled")
         self.assertEqual(self.client.cancel(task, reason="not now").state, "cancelled")
-        self.assertEqual(self.client.retry(task).state, "queued")
+        # the answer is read after the retry: it may have run by then
+        self.assertIn(self.client.retry(task).state, ("queued", "running", "succeeded"))
         self.assertEqual(self.client.wait(task, 20).result, 5)
         with self.assertRaises(shoal.Conflict) as caught:
             self.client.retry(task)

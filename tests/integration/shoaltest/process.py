@@ -96,6 +96,15 @@ def children_of(pid):
     return found
 
 
+def title(pid):
+    """What it calls itself; "" for a process that is gone."""
+    try:
+        with open("/proc/%d/cmdline" % pid, "rb") as f:
+            return f.read().rstrip(b"\0").decode(errors="replace")
+    except OSError:
+        return ""
+
+
 def alive(pid):
     """True for a process that exists and is no zombie."""
     try:
