@@ -185,28 +185,6 @@ ask_endpoints(struct call *c)
 	return false;
 }
 
-static int
-read_page(struct call *c, struct endpoint_call *ec, struct refusal *why)
-{
-	static const char *const known[] = {"cursor", "limit", NULL};
-	const char *limit = httpreq_query(c->req, "limit");
-	int64_t n = LIMIT_DEFAULT;
-	struct err err = ERR_INIT;
-
-	if (params_known(c->req, known, why) != 0)
-		return -1;
-	if (limit != NULL && (str_to_i64(limit, &n) != 0 || n < 1 || n > LIMIT_MAX))
-		return refuse(why, 400, "invalid_parameter",
-		    "limit: it must be a whole number from 1 to %d.", LIMIT_MAX);
-	ec->limit = (int)n;
-	ec->after = httpreq_query(c->req, "cursor");
-	if (ec->after != NULL &&
-	    name_check("cursor", ec->after, strlen(ec->after), &err) != 0)
-		return refuse(why, 400, "invalid_parameter",
-		    "cursor: it must be the next_cursor of a page, unchanged.");
-	return 0;
-}
-
 void
 endpoints_get_list(struct api *api, struct httpreq *req, int app_id)
 {
@@ -216,7 +194,8 @@ endpoints_get_list(struct api *api, struct httpreq *req, int app_id)
 
 	if (c == NULL || (ec = extra_create(c)) == NULL)
 		return;
-	if (read_page(c, ec, &why) != 0)
+	if (params_names(req, LIMIT_DEFAULT, LIMIT_MAX, &ec->after, &ec->limit, &why) !=
+	    0)
 		refuse_call(c, &why);
 	else
 		call_ask(c, ask_endpoints);

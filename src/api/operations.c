@@ -358,19 +358,14 @@ ask_operations(struct call *c)
 static int
 read_page(struct call *c, struct refusal *why)
 {
-	const char *limit = httpreq_query(c->req, "limit"),
-		   *cursor = httpreq_query(c->req, "cursor");
+	const char *cursor = httpreq_query(c->req, "cursor");
 	struct uuid *below = &c->filter.below;
-	int64_t n = LIMIT_DEFAULT;
 
 	memset(below, 0xff, sizeof(*below));
-	if (limit != NULL && (str_to_i64(limit, &n) != 0 || n < 1 || n > LIMIT_MAX))
-		return refuse(why, 400, "invalid_parameter",
-		    "limit: it must be a whole number from 1 to %d.", LIMIT_MAX);
+	if (params_limit(c->req, LIMIT_DEFAULT, LIMIT_MAX, &c->filter.limit, why) != 0)
+		return -1;
 	if (cursor != NULL && str_unhex(cursor, below->b, sizeof(below->b)) != 0)
-		return refuse(why, 400, "invalid_parameter",
-		    "cursor: it must be the next_cursor of a page, unchanged.");
-	c->filter.limit = (int)n;
+		return params_bad_cursor(why);
 	return 0;
 }
 

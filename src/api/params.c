@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "base/str.h"
+#include "model/names.h"
 #include "model/task.h"
 
 int
@@ -61,6 +62,43 @@ params_wait(const struct httpreq *req, int64_t *wait_ms, struct refusal *why)
 		return refuse(why, 400, "invalid_parameter",
 		    "wait: it must be whole seconds from 0 to %d.", TASK_WAIT_MAX_S);
 	*wait_ms = seconds * 1000;
+	return 0;
+}
+
+int
+params_limit(
+    const struct httpreq *req, int otherwise, int most, int *limit, struct refusal *why)
+{
+	const char *text = httpreq_query(req, "limit");
+	int64_t n = otherwise;
+
+	if (text != NULL && (str_to_i64(text, &n) != 0 || n < 1 || n > most))
+		return refuse(why, 400, "invalid_parameter",
+		    "limit: it must be a whole number from 1 to %d.", most);
+	*limit = (int)n;
+	return 0;
+}
+
+int
+params_bad_cursor(struct refusal *why)
+{
+	return refuse(why, 400, "invalid_parameter",
+	    "cursor: it must be the next_cursor of a page, unchanged.");
+}
+
+int
+params_names(const struct httpreq *req, int otherwise, int most, const char **after,
+    int *limit, struct refusal *why)
+{
+	static const char *const known[] = {"cursor", "limit", NULL};
+	const char *cursor = httpreq_query(req, "cursor");
+
+	if (params_known(req, known, why) != 0 ||
+	    params_limit(req, otherwise, most, limit, why) != 0)
+		return -1;
+	if (cursor != NULL && name_check("cursor", cursor, strlen(cursor), NULL) != 0)
+		return params_bad_cursor(why);
+	*after = cursor;
 	return 0;
 }
 

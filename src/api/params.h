@@ -18,6 +18,15 @@ int params_no_key(const struct httpreq *req, struct refusal *why) ATTR_CHECK;
 /* wait: whole seconds, 0 to TASK_WAIT_MAX_S; absent: 0 */
 int params_wait(
     const struct httpreq *req, int64_t *wait_ms, struct refusal *why) ATTR_CHECK;
+/* limit: a whole number from 1 to most; absent: otherwise */
+int params_limit(const struct httpreq *req, int otherwise, int most, int *limit,
+    struct refusal *why) ATTR_CHECK;
+/* limit, and the cursor of a list by names, which is the last name of a page; absent:
+ * NULL; else borrowed from req */
+int params_names(const struct httpreq *req, int otherwise, int most, const char **after,
+    int *limit, struct refusal *why) ATTR_CHECK;
+/* -1, for a cursor that no page has given */
+int params_bad_cursor(struct refusal *why);
 /* Content-Type is absent or JSON */
 int params_post_headers(const struct httpreq *req, struct refusal *why) ATTR_CHECK;
 

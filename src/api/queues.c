@@ -117,38 +117,11 @@ static bool
 ask_queues(struct call *c)
 {
 	const struct queue_call *qc = c->extra;
-	struct err err = ERR_INIT;
 
 	/* one more than shown tells whether there is more */
 	queues_list_params(&c->api->params, c->app_id, qc->name, qc->after,
 	    qc->name != NULL ? 1 : qc->limit + 1);
-	if (store_exec(c->api->store, STORE_READ, &queues_list, &c->api->params,
-		on_queues, c, &err) == 0)
-		return true;
-	call_problem(c, &err, NULL);
-	return false;
-}
-
-static int
-read_page(struct call *c, struct queue_call *qc, struct refusal *why)
-{
-	static const char *const known[] = {"cursor", "limit", NULL};
-	const char *limit = httpreq_query(c->req, "limit");
-	int64_t n = LIMIT_DEFAULT;
-	struct err err = ERR_INIT;
-
-	if (params_known(c->req, known, why) != 0)
-		return -1;
-	if (limit != NULL && (str_to_i64(limit, &n) != 0 || n < 1 || n > LIMIT_MAX))
-		return refuse(why, 400, "invalid_parameter",
-		    "limit: it must be a whole number from 1 to %d.", LIMIT_MAX);
-	qc->limit = (int)n;
-	qc->after = httpreq_query(c->req, "cursor");
-	if (qc->after != NULL &&
-	    name_check("cursor", qc->after, strlen(qc->after), &err) != 0)
-		return refuse(why, 400, "invalid_parameter",
-		    "cursor: it must be the next_cursor of a page, unchanged.");
-	return 0;
+	return call_send(c, &queues_list, on_queues);
 }
 
 void
@@ -160,7 +133,8 @@ queues_get_list(struct api *api, struct httpreq *req, int app_id)
 
 	if (c == NULL || (qc = extra_create(c)) == NULL)
 		return;
-	if (read_page(c, qc, &why) != 0)
+	if (params_names(req, LIMIT_DEFAULT, LIMIT_MAX, &qc->after, &qc->limit, &why) !=
+	    0)
 		call_refuse(c, &why);
 	else
 		call_ask(c, ask_queues);

@@ -23,18 +23,13 @@ static const char *const outcomes[] = {"made", "skipped", "refused"};
 static int
 read_page(const struct httpreq *req, struct schedule_call *s, struct refusal *why)
 {
-	const char *limit = httpreq_query(req, "limit");
 	const char *cursor = httpreq_query(req, "cursor");
-	int64_t n = LIMIT_DEFAULT;
 
-	if (limit != NULL && (str_to_i64(limit, &n) != 0 || n < 1 || n > LIMIT_MAX))
-		return refuse(why, 400, "invalid_parameter",
-		    "limit: it must be a whole number from 1 to %d.", LIMIT_MAX);
-	s->limit = (int)n;
+	if (params_limit(req, LIMIT_DEFAULT, LIMIT_MAX, &s->limit, why) != 0)
+		return -1;
 	if (cursor != NULL &&
 	    (str_to_i64(cursor, &s->below_us) != 0 || s->below_us < 1))
-		return refuse(why, 400, "invalid_parameter",
-		    "cursor: it must be the next_cursor of a page, unchanged.");
+		return params_bad_cursor(why);
 	return 0;
 }
 

@@ -16,21 +16,16 @@
 static int
 read_page(const struct httpreq *req, struct schedule_call *s, struct refusal *why)
 {
-	const char *limit = httpreq_query(req, "limit");
 	const char *cursor = httpreq_query(req, "cursor");
-	int64_t n = LIMIT_DEFAULT;
 	size_t len = cursor != NULL ? strlen(cursor) / 2 : 0;
 
-	if (limit != NULL && (str_to_i64(limit, &n) != 0 || n < 1 || n > LIMIT_MAX))
-		return refuse(why, 400, "invalid_parameter",
-		    "limit: it must be a whole number from 1 to %d.", LIMIT_MAX);
-	s->limit = (int)n;
+	if (params_limit(req, LIMIT_DEFAULT, LIMIT_MAX, &s->limit, why) != 0)
+		return -1;
 	if (cursor == NULL)
 		return 0;
 	if (len == 0 || len > NAME_MAX_BYTES || str_unhex(cursor, s->above, len) != 0 ||
 	    name_check("schedule", s->above, strlen(s->above), NULL) != 0)
-		return refuse(why, 400, "invalid_parameter",
-		    "cursor: it must be the next_cursor of a page, unchanged.");
+		return params_bad_cursor(why);
 	return 0;
 }
 

@@ -40,25 +40,20 @@ static int
 read_page(const struct httpreq *req, struct call *c, struct refusal *why)
 {
 	static const char *const known[] = {"cursor", "limit", NULL};
-	const char *cursor = httpreq_query(req, "cursor"),
-		   *limit = httpreq_query(req, "limit");
+	const char *cursor = httpreq_query(req, "cursor");
 	uint8_t bytes[CURSOR_BYTES];
-	int64_t n = LIMIT_DEFAULT;
 
 	if (params_known(req, known, why) != 0)
 		return -1;
-	if (limit != NULL && (str_to_i64(limit, &n) != 0 || n < 1 || n > LIMIT_MAX))
-		return refuse(why, 400, "invalid_parameter",
-		    "limit: it must be a whole number from 1 to %d.", LIMIT_MAX);
-	c->filter.limit = (int)n;
+	if (params_limit(req, LIMIT_DEFAULT, LIMIT_MAX, &c->filter.limit, why) != 0)
+		return -1;
 	c->after_sort = c->after_seq = 0;
 	c->after_rank = 0;
 	if (cursor == NULL)
 		return 0;
 	if (str_unhex(cursor, bytes, sizeof(bytes)) != 0 || bytes[0] > 0x7f ||
 	    bytes[9] > 0x7f)
-		return refuse(why, 400, "invalid_parameter",
-		    "cursor: it must be the next_cursor of a page, unchanged.");
+		return params_bad_cursor(why);
 	c->after_sort = (int64_t)get_number(bytes, 8);
 	c->after_rank = bytes[8];
 	c->after_seq = (int64_t)get_number(bytes + 9, 8);

@@ -56,20 +56,15 @@ read_name(
 static int
 read_page(const struct httpreq *req, struct task_filter *f, struct refusal *why)
 {
-	const char *limit = httpreq_query(req, "limit");
 	const char *cursor = httpreq_query(req, "cursor");
-	int64_t n = LIMIT_DEFAULT;
 	struct uuid from_cursor;
 
-	if (limit != NULL && (str_to_i64(limit, &n) != 0 || n < 1 || n > LIMIT_MAX))
-		return refuse(why, 400, "invalid_parameter",
-		    "limit: it must be a whole number from 1 to %d.", LIMIT_MAX);
-	f->limit = (int)n;
+	if (params_limit(req, LIMIT_DEFAULT, LIMIT_MAX, &f->limit, why) != 0)
+		return -1;
 	if (cursor == NULL)
 		return 0;
 	if (str_unhex(cursor, from_cursor.b, sizeof(from_cursor.b)) != 0)
-		return refuse(why, 400, "invalid_parameter",
-		    "cursor: it must be the next_cursor of a page, unchanged.");
+		return params_bad_cursor(why);
 	if (uuid_cmp(&from_cursor, &f->below) < 0)
 		f->below = from_cursor;
 	return 0;

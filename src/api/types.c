@@ -153,40 +153,13 @@ ask_types(struct call *c)
 {
 	const struct type_call *tc = c->extra;
 	struct pgparam *p = &c->api->params;
-	struct err err = ERR_INIT;
 
 	pgparam_reset(p);
 	pgparam_int4(p, c->app_id);
 	pgparam_text(p, tc->name);
 	pgparam_text(p, tc->after);
 	pgparam_int4(p, tc->name != NULL ? 1 : tc->limit + 1);
-	if (store_exec(c->api->store, STORE_READ, &types_list, p, on_types, c, &err) ==
-	    0)
-		return true;
-	call_problem(c, &err, NULL);
-	return false;
-}
-
-static int
-read_page(struct call *c, struct type_call *tc, struct refusal *why)
-{
-	static const char *const known[] = {"cursor", "limit", NULL};
-	const char *limit = httpreq_query(c->req, "limit");
-	int64_t n = LIMIT_DEFAULT;
-	struct err err = ERR_INIT;
-
-	if (params_known(c->req, known, why) != 0)
-		return -1;
-	if (limit != NULL && (str_to_i64(limit, &n) != 0 || n < 1 || n > LIMIT_MAX))
-		return refuse(why, 400, "invalid_parameter",
-		    "limit: it must be a whole number from 1 to %d.", LIMIT_MAX);
-	tc->limit = (int)n;
-	tc->after = httpreq_query(c->req, "cursor");
-	if (tc->after != NULL &&
-	    name_check("cursor", tc->after, strlen(tc->after), &err) != 0)
-		return refuse(why, 400, "invalid_parameter",
-		    "cursor: it must be the next_cursor of a page, unchanged.");
-	return 0;
+	return call_send(c, &types_list, on_types);
 }
 
 void
@@ -198,7 +171,8 @@ types_get_list(struct api *api, struct httpreq *req, int app_id)
 
 	if (c == NULL || (tc = extra_create(c)) == NULL)
 		return;
-	if (read_page(c, tc, &why) != 0)
+	if (params_names(req, LIMIT_DEFAULT, LIMIT_MAX, &tc->after, &tc->limit, &why) !=
+	    0)
 		call_refuse(c, &why);
 	else
 		call_ask(c, ask_types);

@@ -512,18 +512,13 @@ ask_deliveries(struct call *c)
 static int
 read_page(struct call *c, struct webhook_call *wc, struct refusal *why)
 {
-	const char *limit = httpreq_query(c->req, "limit");
 	const char *cursor = httpreq_query(c->req, "cursor");
-	int64_t n = LIMIT_DEFAULT;
 
-	if (limit != NULL && (str_to_i64(limit, &n) != 0 || n < 1 || n > LIMIT_MAX))
-		return refuse(why, 400, "invalid_parameter",
-		    "limit: it must be a whole number from 1 to %d.", LIMIT_MAX);
-	wc->limit = (int)n;
+	if (params_limit(c->req, LIMIT_DEFAULT, LIMIT_MAX, &wc->limit, why) != 0)
+		return -1;
 	wc->behind = cursor != NULL;
 	if (cursor != NULL && uuid_parse(cursor, strlen(cursor), &c->id) != 0)
-		return refuse(why, 400, "invalid_parameter",
-		    "cursor: it must be the next_cursor of a page, unchanged.");
+		return params_bad_cursor(why);
 	return 0;
 }
 
