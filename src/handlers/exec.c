@@ -14,17 +14,14 @@
 #include <sys/wait.h>
 
 #include "base/clock.h"
-#include "base/jscan.h"
-#include "base/jsonw.h"
 #include "base/mem.h"
-#include "base/str.h"
 #include "base/strbuf.h"
 #include "handlers/lines.h"
+#include "handlers/outside.h"
 #include "model/command.h"
 #include "model/trace.h"
 
 #define STDERR_KEPT	 (64 * 1024)
-#define MESSAGE_MOST	 4096
 #define ENV_MOST	 64
 #define LEAVING_GRACE_MS 3000
 #define EXIT_RETRY	 75 /* EX_TEMPFAIL of sysexits.h */
@@ -105,15 +102,14 @@ fail(struct attempt *a, enum attempt_outcome outcome, const char *code, const ch
 	attempt_failed(a, outcome, code, text, strlen(text), -1);
 }
 
-/* what standard error ended with, made valid UTF-8; or a sentence when it is empty */
+/* what standard error ended with, or a sentence when it is empty */
 static void
 fail_with_stderr(struct attempt *a, enum attempt_outcome outcome, const char *code,
     const struct child_output *err, const char *otherwise)
 {
 	const char *from = err->tail != NULL ? err->tail : err->head;
-	size_t len = err->tail != NULL ? err->tail_len : err->head_len, out;
-	char text[MESSAGE_MOST];
-	size_t n;
+	size_t len = err->tail != NULL ? err->tail_len : err->head_len;
+	char text[OUTSIDE_MESSAGE_MOST];
 
 	while (len > 0 && (from[len - 1] == '\n' || from[len - 1] == ' '))
 		len--;
@@ -121,79 +117,37 @@ fail_with_stderr(struct attempt *a, enum attempt_outcome outcome, const char *co
 		attempt_failed(a, outcome, code, otherwise, strlen(otherwise), -1);
 		return;
 	}
-	if (len > MESSAGE_MOST) {
-		from += len - MESSAGE_MOST;
-		len = MESSAGE_MOST;
+	if (len > sizeof(text)) {
+		from += len - sizeof(text);
+		len = sizeof(text);
 		while (len > 0 && ((unsigned char)*from & 0xc0) == 0x80) {
 			from++; /* not in the middle of a character */
 			len--;
 		}
 	}
-	/* what is no UTF-8, or a NUL, becomes a question mark: PostgreSQL keeps neither
-	 */
-	for (out = 0; len > 0; from += n, len -= n) {
-		n = *from != '\0' ? str_utf8(from, len) : 0;
-		if (n > 0)
-			memcpy(text + out, from, n);
-		else
-			text[out] = '?';
-		out += n > 0 ? n : 1;
-		n = n > 0 ? n : 1;
-	}
-	attempt_failed(a, outcome, code, text, out, -1);
-}
-
-static char *
-as_string(const char *text, size_t len, size_t *out_len)
-{
-	struct strbuf sb;
-	struct jsonw w;
-	char *json;
-
-	if (len > 0 && text[len - 1] == '\n')
-		len--;
-	strbuf_init(&sb, 8 * len + 16);
-	jsonw_init(&w, &sb);
-	jsonw_stringn(&w, text, len);
-	json = strbuf_take(&sb, out_len);
-	strbuf_fini(&sb);
-	return json;
+	len = outside_message(from, len, text);
+	attempt_failed(a, outcome, code, text, len, -1);
 }
 
 static void
 succeed(struct run *run, const struct child_output *out)
 {
 	struct attempt *a = run->attempt;
-	const struct jscan_limits limits = {.max_depth = 32};
-	struct jspan value;
-	size_t len;
+	size_t most = (size_t)run->exec->settings->tasks_max_result_bytes, len;
+	struct err err = ERR_INIT;
 	char *json;
 
-	if (out->total > (uint64_t)run->max_output) {
+	if (out->total > (uint64_t)run->max_output)
 		fail(a, OUTCOME_FAILED, "output_too_large",
 		    "the command wrote %llu bytes, and %lld are allowed",
 		    (unsigned long long)out->total, (long long)run->max_output);
-		return;
-	}
-	if (out->head_len == 0) {
-		attempt_succeeded(a, NULL, 0);
-		return;
-	}
-	if (jscan_check(out->head, out->head_len, &limits, &value, NULL) == 0) {
-		len = value.len;
-		json = mem_dup(value.at, value.len);
-	} else {
-		json = as_string(out->head, out->head_len, &len);
-	}
-	if (json == NULL)
-		fail(a, OUTCOME_RETRY, "no_memory", "no memory for the result");
-	else if (len > (size_t)run->exec->settings->tasks_max_result_bytes) {
-		mem_free(json);
-		fail(a, OUTCOME_FAILED, "output_too_large",
-		    "the result is larger than tasks.max_result");
-	} else {
+	else if (outside_result(out->head, out->head_len, most, &json, &len, &err) == 0)
 		attempt_succeeded(a, json, len);
-	}
+	else if (err.code == ERR_LIMIT)
+		fail(a, OUTCOME_FAILED, "output_too_large", "%s (tasks.max_result)",
+		    err.text);
+	else
+		fail(a, OUTCOME_RETRY, "no_memory", "%s", err.text);
 }
 
 /* what the machine lacks now it may have later */
