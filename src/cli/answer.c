@@ -193,3 +193,30 @@ answer_task_ended(struct json_object *task)
 	return name != NULL && task_state_parse(name, &state) == 0 &&
 	       task_is_final(state);
 }
+
+void
+answer_put_column(FILE *out, const char *text, int width)
+{
+	char shown[160];
+
+	if (text == NULL)
+		text = "-";
+	str_printable(shown, sizeof(shown), text, strlen(text));
+	fprintf(out, "%-*s ", width, shown);
+}
+
+void
+answer_print_fields(FILE *out, struct json_object *object, int name_width)
+{
+	json_object_object_foreach(object, name, value)
+	{
+		if (value == NULL)
+			continue;
+		fprintf(out, "%-*s ", name_width, name);
+		if (json_object_is_type(value, json_type_string))
+			answer_put_text(out, json_object_get_string(value));
+		else
+			answer_put_json(out, value);
+		putc('\n', out);
+	}
+}

@@ -33,6 +33,10 @@ void answer_print_row(FILE *out, struct json_object *task);
 bool answer_task_ended(struct json_object *task);
 /* text that came from outside, safe for a terminal */
 void answer_put_text(FILE *out, const char *text);
+/* the same in a column of this width; NULL is - */
+void answer_put_column(FILE *out, const char *text, int width);
+/* an object's members that are not null, one a line */
+void answer_print_fields(FILE *out, struct json_object *object, int name_width);
 /* compact JSON, safe too; NULL is null */
 void answer_put_json(FILE *out, struct json_object *value);
 

@@ -13,11 +13,10 @@
 #include "base/strbuf.h"
 #include "base/units.h"
 #include "cli/answer.h"
+#include "cli/ask.h"
 #include "cli/cli.h"
 
-#define PAGE_MAX   100 /* the node's own bound */
-#define REQUEST_MS 30000
-#define BODY_MAX   (64 * 1024)
+#define BODY_MAX (64 * 1024)
 
 /* ---------------------------------------------------------------- output */
 
@@ -46,43 +45,12 @@ print_endpoint(struct json_object *e)
 		printf("%-32s %-9s %s\n", "", "", reason);
 }
 
-/* one endpoint, or a page of them; cursor NULL: one */
-static int
-show(const struct cli *cli, const struct client_answer *answer, char *cursor,
-    size_t cursor_size)
+static void
+show_one(struct json_object *e)
 {
-	struct json_object *doc, *list;
-	struct err err = ERR_INIT;
-	const char *next;
-
-	if (answer->status == 204) {
-		if (!cli->json)
-			puts("deleted");
-		return CLI_OK;
-	}
-	if (answer->status != 200 && answer->status != 201)
-		return cli_problem(cli, answer);
-	doc = answer_parse(answer->body, answer->len, &err);
-	if (doc == NULL)
-		return cli_error(cli, &err);
-	if (cli->json)
-		cli_put_json(answer->body, answer->len);
-	else if (answer_text(doc, "secret") == NULL &&
-		 (cursor == NULL || cursor[0] == '\0'))
+	if (answer_text(e, "secret") == NULL)
 		print_head();
-	list = answer_member(doc, "endpoints");
-	if (cursor == NULL && !cli->json)
-		print_endpoint(doc);
-	for (size_t i = 0; cursor != NULL && !cli->json &&
-			   json_object_is_type(list, json_type_array) &&
-			   i < json_object_array_length(list);
-	     i++)
-		print_endpoint(json_object_array_get_idx(list, i));
-	next = answer_text(doc, "next_cursor");
-	if (cursor != NULL && !str_copy(cursor, cursor_size, next != NULL ? next : ""))
-		cursor[0] = '\0';
-	json_object_put(doc);
-	return CLI_OK;
+	print_endpoint(e);
 }
 
 /* ---------------------------------------------------------------- requests */
@@ -91,58 +59,42 @@ static int
 call_endpoint(struct cli *cli, const char *method, const char *name, const char *verb,
     const struct strbuf *body)
 {
-	struct client_answer answer;
-	struct err err = ERR_INIT;
-	struct strbuf path;
-	int rc;
+	return ask_name(cli, method, "/v1/endpoints/", name, verb, body, show_one);
+}
 
-	if ((rc = cli_connect(cli)) != 0)
-		return rc;
-	strbuf_init(&path, 4096);
-	strbuf_puts(&path, "/v1/endpoints/");
-	url_encode(&path, name);
-	strbuf_puts(&path, verb);
-	if (strbuf_failed(&path)) {
-		rc = cli_usage(cli, "the name is too long");
-	} else if (client_call(cli->client, method, path.data,
-		       body != NULL ? body->data : NULL, body != NULL ? body->len : 0,
-		       REQUEST_MS, &answer, &err) != 0) {
-		rc = cli_error(cli, &err);
-	} else {
-		rc = show(cli, &answer, NULL, 0);
-		client_answer_fini(&answer);
-	}
-	strbuf_fini(&path);
+static int delete (struct cli *cli, const char *name)
+{
+	int rc = ask_name(cli, "DELETE", "/v1/endpoints/", name, "", NULL, NULL);
+
+	if (rc == CLI_OK && !cli->json)
+		puts("deleted");
 	return rc;
+}
+
+static void
+show_page(struct json_object *page)
+{
+	struct json_object *rows = answer_member(page, "endpoints");
+
+	for (size_t i = 0; json_object_is_type(rows, json_type_array) &&
+			   i < json_object_array_length(rows);
+	     i++)
+		print_endpoint(json_object_array_get_idx(rows, i));
 }
 
 static int
 list(struct cli *cli)
 {
-	struct client_answer answer;
-	struct err err = ERR_INIT;
-	char cursor[256] = "";
 	struct strbuf path;
 	int rc;
 
 	if ((rc = cli_connect(cli)) != 0)
 		return rc;
-	strbuf_init(&path, 4096);
-	do {
-		strbuf_reset(&path);
-		strbuf_printf(&path, "/v1/endpoints?limit=%d", PAGE_MAX);
-		if (cursor[0] != '\0') {
-			strbuf_puts(&path, "&cursor=");
-			url_encode(&path, cursor);
-		}
-		if (client_call(cli->client, "GET", path.data, NULL, 0, REQUEST_MS,
-			&answer, &err) != 0) {
-			rc = cli_error(cli, &err);
-		} else {
-			rc = show(cli, &answer, cursor, sizeof(cursor));
-			client_answer_fini(&answer);
-		}
-	} while (rc == CLI_OK && cursor[0] != '\0' && !ferror(stdout));
+	if (!cli->json)
+		print_head();
+	strbuf_init(&path, 64);
+	strbuf_puts(&path, "/v1/endpoints");
+	rc = ask_pages(cli, &path, show_page);
 	strbuf_fini(&path);
 	return rc;
 }
@@ -236,8 +188,7 @@ run(struct cli *cli)
 	if (str_eq(verb, "delete"))
 		return (rc = cli_operands(cli, 2, 2)) != 0
 			   ? rc
-			   : call_endpoint(
-				 cli, "DELETE", cli->args.operands[1], "", NULL);
+			   : delete (cli, cli->args.operands[1]);
 	return cli_usage(cli, "list, get, set, rotate or delete, not '%s'", verb);
 }
 

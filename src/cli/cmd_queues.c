@@ -13,11 +13,10 @@
 #include "base/str.h"
 #include "base/strbuf.h"
 #include "cli/answer.h"
+#include "cli/ask.h"
 #include "cli/cli.h"
 
-#define PAGE_MAX   100 /* the node's own bound */
-#define REQUEST_MS 30000
-#define BODY_MAX   (64 * 1024)
+#define BODY_MAX (64 * 1024)
 
 /* settings whose values are numbers; of all others they are texts */
 static const char *const numbers[] = {
@@ -88,26 +87,11 @@ print_queue(struct json_object *queue)
 	}
 }
 
-/* one queue as it is answered */
-static int
-show_one(const struct cli *cli, const struct client_answer *answer)
+static void
+show_one(struct json_object *queue)
 {
-	struct json_object *queue;
-	struct err err = ERR_INIT;
-
-	if (answer->status != 200)
-		return cli_problem(cli, answer);
-	if (cli->json) {
-		cli_put_json(answer->body, answer->len);
-		return CLI_OK;
-	}
-	queue = answer_parse(answer->body, answer->len, &err);
-	if (queue == NULL)
-		return cli_error(cli, &err);
 	print_head();
 	print_queue(queue);
-	json_object_put(queue);
-	return CLI_OK;
 }
 
 /* ---------------------------------------------------------------- one queue */
@@ -117,27 +101,7 @@ static int
 call_queue(struct cli *cli, const char *method, const char *name, const char *verb,
     const struct strbuf *body)
 {
-	struct client_answer answer;
-	struct err err = ERR_INIT;
-	struct strbuf path;
-	int rc;
-
-	strbuf_init(&path, 4096);
-	strbuf_puts(&path, "/v1/queues/");
-	url_encode(&path, name);
-	strbuf_puts(&path, verb);
-	if (strbuf_failed(&path)) {
-		rc = cli_usage(cli, "the name is too long");
-	} else if (client_call(cli->client, method, path.data,
-		       body != NULL ? body->data : NULL, body != NULL ? body->len : 0,
-		       REQUEST_MS, &answer, &err) != 0) {
-		rc = cli_error(cli, &err);
-	} else {
-		rc = show_one(cli, &answer);
-		client_answer_fini(&answer);
-	}
-	strbuf_fini(&path);
-	return rc;
+	return ask_name(cli, method, "/v1/queues/", name, verb, body, show_one);
 }
 
 static bool
@@ -207,64 +171,30 @@ set(struct cli *cli)
 
 /* ---------------------------------------------------------------- the list */
 
-static int
-show_page(const struct cli *cli, const struct client_answer *answer, char *cursor,
-    size_t cursor_size)
+static void
+show_page(struct json_object *page)
 {
-	struct json_object *page, *queues;
-	struct err err = ERR_INIT;
-	const char *next;
-	size_t count;
+	struct json_object *rows = answer_member(page, "queues");
 
-	if (answer->status != 200)
-		return cli_problem(cli, answer);
-	page = answer_parse(answer->body, answer->len, &err);
-	if (page == NULL)
-		return cli_error(cli, &err);
-	queues = answer_member(page, "queues");
-	count = json_object_is_type(queues, json_type_array)
-		    ? json_object_array_length(queues)
-		    : 0;
-	if (cli->json)
-		cli_put_json(answer->body, answer->len);
-	else if (cursor[0] == '\0')
-		print_head();
-	for (size_t i = 0; i < count && !cli->json; i++)
-		print_queue(json_object_array_get_idx(queues, i));
-	next = answer_text(page, "next_cursor");
-	if (!str_copy(cursor, cursor_size, next != NULL ? next : ""))
-		cursor[0] = '\0';
-	json_object_put(page);
-	return CLI_OK;
+	for (size_t i = 0; json_object_is_type(rows, json_type_array) &&
+			   i < json_object_array_length(rows);
+	     i++)
+		print_queue(json_object_array_get_idx(rows, i));
 }
 
 static int
 list(struct cli *cli)
 {
-	struct client_answer answer;
-	struct err err = ERR_INIT;
-	char cursor[256] = "";
 	struct strbuf path;
 	int rc;
 
 	if ((rc = cli_connect(cli)) != 0)
 		return rc;
-	strbuf_init(&path, 4096);
-	do {
-		strbuf_reset(&path);
-		strbuf_printf(&path, "/v1/queues?limit=%d", PAGE_MAX);
-		if (cursor[0] != '\0') {
-			strbuf_puts(&path, "&cursor=");
-			url_encode(&path, cursor);
-		}
-		if (client_call(cli->client, "GET", path.data, NULL, 0, REQUEST_MS,
-			&answer, &err) != 0) {
-			rc = cli_error(cli, &err);
-		} else {
-			rc = show_page(cli, &answer, cursor, sizeof(cursor));
-			client_answer_fini(&answer);
-		}
-	} while (rc == CLI_OK && cursor[0] != '\0' && !ferror(stdout));
+	if (!cli->json)
+		print_head();
+	strbuf_init(&path, 64);
+	strbuf_puts(&path, "/v1/queues");
+	rc = ask_pages(cli, &path, show_page);
 	strbuf_fini(&path);
 	return rc;
 }
@@ -280,7 +210,7 @@ run_queues(struct cli *cli)
 	if (str_eq(verb, "list"))
 		return (rc = cli_operands(cli, 0, 1)) != 0 ? rc : list(cli);
 	if (str_eq(verb, "get")) {
-		if ((rc = cli_operands(cli, 2, 2)) != 0 || (rc = cli_connect(cli)) != 0)
+		if ((rc = cli_operands(cli, 2, 2)) != 0)
 			return rc;
 		return call_queue(cli, "GET", cli->args.operands[1], "", NULL);
 	}

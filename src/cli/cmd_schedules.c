@@ -12,13 +12,13 @@
 #include "base/str.h"
 #include "base/strbuf.h"
 #include "cli/answer.h"
+#include "cli/ask.h"
 #include "cli/cli.h"
 #include "cli/input.h"
 #include "model/task.h"
 
-#define REQUEST_MS 30000
-#define PAGE_MAX   100 /* the node's own bound */
-#define DAY_MS	   (86400LL * 1000)
+#define SCHEDULES "/v1/schedules/"
+#define DAY_MS	  (86400LL * 1000)
 
 static const struct args_option options[] = {
     {'z', "zone", ARGS_VALUE, "ZONE", "set: Europe/Berlin, for one. Default: UTC."},
@@ -46,82 +46,18 @@ static const char *const preview_only[] = {"count", "from", "cron", NULL};
 static const char *const rule_texts[] = {"zone", "gap", "overlap", NULL};
 static const char *const policy_texts[] = {"missed", NULL};
 
-/* ---------------------------------------------------------------- asking */
-
-/* "/v1/schedules/NAME" and what follows */
-static void
-put_path(struct strbuf *path, const char *name, const char *rest)
-{
-	strbuf_puts(path, "/v1/schedules/");
-	url_encode(path, name);
-	strbuf_puts(path, rest);
-}
-
-typedef void shower(struct json_object *doc);
-
-/* asks, and shows a success; show NULL: nothing but JSON if that is wanted */
-static int
-ask(struct cli *cli, const char *method, const struct strbuf *path,
-    const struct strbuf *body, shower *show)
-{
-	struct client_answer answer;
-	struct err err = ERR_INIT;
-	struct json_object *doc = NULL;
-	int rc;
-
-	if (strbuf_failed(path) || (body != NULL && strbuf_failed(body)))
-		return cli_usage(cli, "the name or the task is too long");
-	if ((rc = cli_connect(cli)) != 0)
-		return rc;
-	if (client_call(cli->client, method, path->data,
-		body != NULL ? body->data : NULL, body != NULL ? body->len : 0,
-		REQUEST_MS, &answer, &err) != 0)
-		return cli_error(cli, &err);
-	if (answer.status < 200 || answer.status > 299) {
-		rc = cli_problem(cli, &answer);
-	} else if (cli->json) {
-		if (answer.len > 0)
-			cli_put_json(answer.body, answer.len);
-	} else if (show != NULL) {
-		doc = answer_parse(answer.body, answer.len, &err);
-		if (doc != NULL)
-			show(doc);
-		else
-			rc = cli_error(cli, &err);
-	}
-	json_object_put(doc);
-	client_answer_fini(&answer);
-	return rc;
-}
-
 /* ---------------------------------------------------------------- showing */
 
 static void
 put_column(struct json_object *row, const char *name, int width)
 {
-	const char *text = answer_text(row, name);
-	char shown[160];
-
-	if (text == NULL)
-		text = "-";
-	str_printable(shown, sizeof(shown), text, strlen(text));
-	printf("%-*s ", width, shown);
+	answer_put_column(stdout, answer_text(row, name), width);
 }
 
 static void
 show_fields(struct json_object *schedule)
 {
-	json_object_object_foreach(schedule, name, value)
-	{
-		if (value == NULL)
-			continue;
-		printf("%-13s ", name);
-		if (json_object_is_type(value, json_type_string))
-			answer_put_text(stdout, json_object_get_string(value));
-		else
-			answer_put_json(stdout, value);
-		putchar('\n');
-	}
+	answer_print_fields(stdout, schedule, 13);
 }
 
 static void
@@ -195,59 +131,6 @@ show_fires(struct json_object *page)
 
 /* ---------------------------------------------------------------- list */
 
-/* one page of what is at base; cursor is "" after the last one */
-static int
-list_page(
-    struct cli *cli, const struct strbuf *base, shower *show, char *cursor, size_t size)
-{
-	struct client_answer answer;
-	struct err err = ERR_INIT;
-	struct json_object *page;
-	struct strbuf path;
-	const char *next;
-	int rc = CLI_OK;
-
-	if (strbuf_failed(base))
-		return cli_usage(cli, "the name is too long");
-	strbuf_init(&path, 4096);
-	strbuf_printf(&path, "%s?limit=%d", base->data, PAGE_MAX);
-	if (cursor[0] != '\0')
-		strbuf_printf(&path, "&cursor=%s", cursor);
-	if (client_call(cli->client, "GET", path.data, NULL, 0, REQUEST_MS, &answer,
-		&err) != 0) {
-		strbuf_fini(&path);
-		return cli_error(cli, &err);
-	}
-	strbuf_fini(&path);
-	page = answer_parse(answer.body, answer.len, &err);
-	if (answer.status != 200)
-		rc = cli_problem(cli, &answer);
-	else if (page == NULL)
-		rc = cli_error(cli, &err);
-	else if (cli->json)
-		cli_put_json(answer.body, answer.len);
-	else
-		show(page);
-	next = answer_text(page, "next_cursor");
-	if (!str_copy(cursor, size, next != NULL ? next : ""))
-		rc = cli_usage(cli, "the node's cursor is too long");
-	json_object_put(page);
-	client_answer_fini(&answer);
-	return rc;
-}
-
-static int
-all_pages(struct cli *cli, const struct strbuf *base, shower *show)
-{
-	char cursor[512] = "";
-	int rc;
-
-	do {
-		rc = list_page(cli, base, show, cursor, sizeof(cursor));
-	} while (rc == CLI_OK && cursor[0] != '\0' && !ferror(stdout));
-	return rc;
-}
-
 static int
 list(struct cli *cli, const char *name)
 {
@@ -262,7 +145,7 @@ list(struct cli *cli, const char *name)
 		    "TYPE", "FIRED", "NEXT");
 	strbuf_init(&base, 64);
 	strbuf_puts(&base, "/v1/schedules");
-	rc = all_pages(cli, &base, show_page);
+	rc = ask_pages(cli, &base, show_page);
 	strbuf_fini(&base);
 	return rc;
 }
@@ -278,8 +161,8 @@ fires(struct cli *cli, const char *name)
 	if (!cli->json)
 		printf("%-27s %-8s %-36s %s\n", "AT", "OUTCOME", "TASK", "MESSAGE");
 	strbuf_init(&base, 2048);
-	put_path(&base, name, "/fires");
-	rc = all_pages(cli, &base, show_fires);
+	ask_put_path(&base, SCHEDULES, name, "/fires");
+	rc = ask_pages(cli, &base, show_fires);
 	strbuf_fini(&base);
 	return rc;
 }
@@ -386,7 +269,7 @@ set(struct cli *cli, const char *name)
 	strbuf_init(&input, INPUT_MAX);
 	strbuf_init(&body, INPUT_MAX + 65536);
 	strbuf_init(&path, 4096);
-	put_path(&path, name, "");
+	ask_put_path(&path, SCHEDULES, name, "");
 	if (build(&cli->args, &input, &body, &err) != 0)
 		rc = cli_usage(cli, "%s", err.text);
 	else
@@ -400,41 +283,27 @@ set(struct cli *cli, const char *name)
 /* ---------------------------------------------------------------- the others */
 
 static int
-simple(struct cli *cli, const char *method, const char *name, const char *rest,
-    shower *show)
-{
-	struct strbuf path;
-	int rc;
-
-	strbuf_init(&path, 4096);
-	put_path(&path, name, rest);
-	rc = ask(cli, method, &path, NULL, show);
-	strbuf_fini(&path);
-	return rc;
-}
-
-static int
 get(struct cli *cli, const char *name)
 {
-	return simple(cli, "GET", name, "", show_fields);
+	return ask_name(cli, "GET", SCHEDULES, name, "", NULL, show_fields);
 }
 
 static int
 del(struct cli *cli, const char *name)
 {
-	return simple(cli, "DELETE", name, "", NULL);
+	return ask_name(cli, "DELETE", SCHEDULES, name, "", NULL, NULL);
 }
 
 static int
 pause_it(struct cli *cli, const char *name)
 {
-	return simple(cli, "POST", name, "/pause", show_next);
+	return ask_name(cli, "POST", SCHEDULES, name, "/pause", NULL, show_next);
 }
 
 static int
 resume(struct cli *cli, const char *name)
 {
-	return simple(cli, "POST", name, "/resume", show_next);
+	return ask_name(cli, "POST", SCHEDULES, name, "/resume", NULL, show_next);
 }
 
 /* a rule that is not set */
@@ -473,7 +342,7 @@ preview(struct cli *cli, const char *name)
 	char rest[64];
 	int rc;
 
-	if (args_int(&cli->args, "count", 1, PAGE_MAX, &count, &err) != 0)
+	if (args_int(&cli->args, "count", 1, ASK_PAGE_MOST, &count, &err) != 0)
 		return cli_usage(cli, "%s", err.text);
 	if ((name != NULL) == args_has(&cli->args, "cron"))
 		return cli_usage(cli, "preview takes a NAME or --cron");
@@ -481,7 +350,7 @@ preview(struct cli *cli, const char *name)
 		return preview_rule(cli, count);
 	strbuf_init(&path, 4096);
 	snprintf(rest, sizeof(rest), "/preview?count=%lld", (long long)count);
-	put_path(&path, name, rest);
+	ask_put_path(&path, SCHEDULES, name, rest);
 	if (from != NULL) {
 		strbuf_puts(&path, "&from=");
 		url_encode(&path, from);

@@ -13,11 +13,11 @@
 #include "base/str.h"
 #include "base/strbuf.h"
 #include "cli/answer.h"
+#include "cli/ask.h"
 #include "cli/cli.h"
 
-#define REQUEST_MS 30000
-#define PAGE_MAX   100 /* the node's own bound */
-#define BODY_MAX   (64 * 1024)
+#define WEBHOOKS "/v1/webhooks/"
+#define BODY_MAX (64 * 1024)
 
 static const struct args_option options[] = {
     {0, "types", ARGS_VALUE, "LIST", "set: of these types only, separated by commas."},
@@ -27,95 +27,18 @@ static const struct args_option options[] = {
     {.name = NULL},
 };
 
-typedef void shower(struct json_object *doc);
-
-/* ---------------------------------------------------------------- asking */
-
-/* "/v1/webhooks/NAME" and what follows */
-static void
-put_path(struct strbuf *path, const char *name, const char *rest)
-{
-	strbuf_puts(path, "/v1/webhooks/");
-	url_encode(path, name);
-	strbuf_puts(path, rest);
-}
-
-/* asks, and shows a success; show NULL: nothing but JSON if that is wanted */
-static int
-ask(struct cli *cli, const char *method, const struct strbuf *path,
-    const struct strbuf *body, shower *show)
-{
-	struct client_answer answer;
-	struct err err = ERR_INIT;
-	struct json_object *doc = NULL;
-	int rc;
-
-	if (strbuf_failed(path) || (body != NULL && strbuf_failed(body)))
-		return cli_usage(cli, "the name or the lists are too long");
-	if ((rc = cli_connect(cli)) != 0)
-		return rc;
-	if (client_call(cli->client, method, path->data,
-		body != NULL ? body->data : NULL, body != NULL ? body->len : 0,
-		REQUEST_MS, &answer, &err) != 0)
-		return cli_error(cli, &err);
-	if (answer.status < 200 || answer.status > 299) {
-		rc = cli_problem(cli, &answer);
-	} else if (cli->json) {
-		if (answer.len > 0)
-			cli_put_json(answer.body, answer.len);
-	} else if (show != NULL) {
-		doc = answer_parse(answer.body, answer.len, &err);
-		if (doc != NULL)
-			show(doc);
-		else
-			rc = cli_error(cli, &err);
-	}
-	json_object_put(doc);
-	client_answer_fini(&answer);
-	return rc;
-}
-
-static int
-simple(struct cli *cli, const char *method, const char *name, const char *rest,
-    shower *show)
-{
-	struct strbuf path;
-	int rc;
-
-	strbuf_init(&path, 4096);
-	put_path(&path, name, rest);
-	rc = ask(cli, method, &path, NULL, show);
-	strbuf_fini(&path);
-	return rc;
-}
-
 /* ---------------------------------------------------------------- showing */
 
 static void
 put_column(const char *text, int width)
 {
-	char shown[160];
-
-	if (text == NULL)
-		text = "-";
-	str_printable(shown, sizeof(shown), text, strlen(text));
-	printf("%-*s ", width, shown);
+	answer_put_column(stdout, text, width);
 }
 
 static void
 show_fields(struct json_object *webhook)
 {
-	json_object_object_foreach(webhook, name, value)
-	{
-		if (value == NULL)
-			continue;
-		printf("%-16s ", name);
-		if (json_object_is_type(value, json_type_string))
-			answer_put_text(stdout, json_object_get_string(value));
-		else
-			answer_put_json(stdout, value);
-		putchar('\n');
-	}
+	answer_print_fields(stdout, webhook, 16);
 }
 
 static void
@@ -189,19 +112,19 @@ list(struct cli *cli, const char *name)
 static int
 get(struct cli *cli, const char *name)
 {
-	return simple(cli, "GET", name, "", show_fields);
+	return ask_name(cli, "GET", WEBHOOKS, name, "", NULL, show_fields);
 }
 
 static int
 del(struct cli *cli, const char *name)
 {
-	return simple(cli, "DELETE", name, "", NULL);
+	return ask_name(cli, "DELETE", WEBHOOKS, name, "", NULL, NULL);
 }
 
 static int
 test(struct cli *cli, const char *name)
 {
-	return simple(cli, "POST", name, "/test", show_made);
+	return ask_name(cli, "POST", WEBHOOKS, name, "/test", NULL, show_made);
 }
 
 /* "a,b" as a list of strings */
@@ -231,7 +154,7 @@ set(struct cli *cli, const char *name)
 
 	strbuf_init(&body, BODY_MAX);
 	strbuf_init(&path, 4096);
-	put_path(&path, name, "");
+	ask_put_path(&path, WEBHOOKS, name, "");
 	jsonw_init(&w, &body);
 	jsonw_object(&w);
 	jsonw_member_string(&w, "endpoint", a->operands[2]);
@@ -257,7 +180,7 @@ resend(struct cli *cli, const char *name)
 
 	strbuf_init(&body, BODY_MAX);
 	strbuf_init(&path, 4096);
-	put_path(&path, name, "/resend");
+	ask_put_path(&path, WEBHOOKS, name, "/resend");
 	jsonw_init(&w, &body);
 	jsonw_object(&w);
 	jsonw_member_string(&w, "task", cli->args.operands[2]);
@@ -268,61 +191,19 @@ resend(struct cli *cli, const char *name)
 	return rc;
 }
 
-/* one page; cursor is "" after the last one */
-static int
-page(struct cli *cli, const char *name, char *cursor, size_t size)
-{
-	struct client_answer answer;
-	struct err err = ERR_INIT;
-	struct json_object *doc;
-	struct strbuf path;
-	const char *next;
-	int rc = CLI_OK;
-
-	strbuf_init(&path, 4096);
-	put_path(&path, name, "/deliveries");
-	strbuf_printf(&path, "?limit=%d", PAGE_MAX);
-	if (cursor[0] != '\0')
-		strbuf_printf(&path, "&cursor=%s", cursor);
-	if (strbuf_failed(&path))
-		rc = cli_usage(cli, "the name is too long");
-	else if (client_call(cli->client, "GET", path.data, NULL, 0, REQUEST_MS,
-		     &answer, &err) != 0)
-		rc = cli_error(cli, &err);
-	strbuf_fini(&path);
-	if (rc != CLI_OK)
-		return rc;
-	doc = answer_parse(answer.body, answer.len, &err);
-	if (answer.status != 200)
-		rc = cli_problem(cli, &answer);
-	else if (doc == NULL)
-		rc = cli_error(cli, &err);
-	else if (cli->json)
-		cli_put_json(answer.body, answer.len);
-	else
-		show_deliveries(doc);
-	next = answer_text(doc, "next_cursor");
-	if (!str_copy(cursor, size, next != NULL ? next : ""))
-		rc = cli_usage(cli, "the node's cursor is too long");
-	json_object_put(doc);
-	client_answer_fini(&answer);
-	return rc;
-}
-
 static int
 deliveries(struct cli *cli, const char *name)
 {
-	char cursor[64] = "";
+	struct strbuf path;
 	int rc;
 
-	if ((rc = cli_connect(cli)) != 0)
-		return rc;
 	if (!cli->json)
 		printf("%-27s %-36s %-36s %-9s %-9s %s\n", "CREATED", "DELIVERY",
 		    "TASK", "TOLD", "STATE", "TRIES ERROR");
-	do {
-		rc = page(cli, name, cursor, sizeof(cursor));
-	} while (rc == CLI_OK && cursor[0] != '\0' && !ferror(stdout));
+	strbuf_init(&path, 2048);
+	ask_put_path(&path, WEBHOOKS, name, "/deliveries");
+	rc = ask_pages(cli, &path, show_deliveries);
+	strbuf_fini(&path);
 	return rc;
 }
 
