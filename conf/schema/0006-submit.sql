@@ -214,7 +214,7 @@ BEGIN
 		default_priority smallint, max_attempts smallint, timeout_ms int, run_at_us bigint, delay_ms bigint, deadline_us bigint, retry_until_us bigint,
 		backoff json, unique_key text, unique_scope smallint, unique_ms bigint, on_conflict smallint,
 		concurrency_key text, concurrency_limit int, after json, run_anyway boolean, group_id uuid,
-		waiter uuid);
+		waiter uuid, trace text);
 	IF x.type_id IS NULL OR x.queue_id IS NULL THEN
 		SELECT max(n.id) FILTER (WHERE n.kind = 0), max(n.id) FILTER (WHERE n.kind = 1)
 		  INTO x.queue_id, x.type_id
@@ -247,7 +247,7 @@ BEGIN
 				-- what has started keeps what it was started with; a task that waits for
 				-- parents, or in a key's line, keeps its place
 				UPDATE shoal.task t
-				   SET payload = x.payload::text, metadata = x.metadata::text,
+				   SET payload = x.payload::text, metadata = x.metadata::text, trace = x.trace,
 				       state = CASE WHEN v.later THEN 0 ELSE t.state END,
 				       run_at = CASE WHEN v.later THEN at ELSE t.run_at END,
 				       due_at = CASE WHEN v.later THEN at ELSE t.due_at END,
@@ -312,7 +312,7 @@ BEGIN
 	INSERT INTO shoal.task (id, app_id, queue_id, type_id, state, priority, max_attempts, timeout_ms,
 		run_at, order_at, due_at, finished_at, waiter, payload, metadata, error_code,
 		error_message, special, backoff, retry_until, deadline, expire_at, waits_for,
-		group_id, concurrency_key)
+		group_id, concurrency_key, trace)
 	VALUES (id, p_app, x.queue_id, x.type_id, state, prio,
 		coalesce(x.max_attempts, (SELECT c.max_attempts FROM shoal.cluster c)), x.timeout_ms,
 		at, CASE WHEN mark & 1 = 0 THEN line END, due, CASE WHEN state = 5 THEN clock_timestamp() END,
@@ -324,7 +324,7 @@ BEGIN
 		timestamptz 'epoch' + x.deadline_us * interval '1 microsecond',
 		CASE WHEN state < 2 THEN timestamptz 'epoch' + x.deadline_us * interval '1 microsecond' END,
 		nullif(CASE WHEN state = 0 THEN coalesce(array_length(open_parents, 1), 0) ELSE 0 END, 0),
-		x.group_id, x.concurrency_key);
+		x.group_id, x.concurrency_key, x.trace);
 	IF state = 0 THEN
 		INSERT INTO shoal.dependency (app_id, parent, child, run)
 		SELECT p_app, o, id, coalesce(x.run_anyway, false) FROM unnest(open_parents) o;
@@ -515,8 +515,11 @@ END $$;
 -- A row for each task, and one for a request without any; code tells why a request was refused, and nothing of it was done then:
 -- SH001 and SH002 as above, SH003 its Idempotency-Key belongs to another request, SH004 the group is closed
 -- or not there.  replayed: it was done before under its key, and these are the tasks of that time.
+--
+-- p_bounded: queues that have a max_length, as their callers know: each task that is made in one of them needs a place.
+-- SH005: there is none.
 CREATE FUNCTION shoal.submit_each(p_apps int[], p_keys text[], p_prints text[], p_groups text[],
-	p_counts int[], p_specs text[], p_aging_ms int)
+	p_counts int[], p_specs text[], p_aging_ms int, p_bounded int[])
 RETURNS TABLE (request int, id uuid, state smallint, run_at timestamptz, outcome smallint, replayed boolean,
 	code text, message text)
 LANGUAGE plpgsql
@@ -533,10 +536,16 @@ DECLARE
 	times timestamptz[];
 	outcomes smallint[];
 	m record;
+	queues int[];
+	rooms int[];
+	rooms_before int[];
+	place int;
 BEGIN
 	-- all locks at once, in one order for everybody
 	PERFORM shoal.lock_keys(ARRAY(
 		SELECT shoal.lock_name('i', a, k) FROM unnest(p_apps, p_keys) AS r (a, k) WHERE k IS NOT NULL
+		UNION ALL
+		SELECT shoal.lock_name('q', 0, b::text) FROM unnest(p_bounded) b
 		UNION ALL
 		SELECT l.name FROM (
 			SELECT shoal.lock_name('u', p_apps[r.n], s.spec->>'unique_key') AS name
@@ -551,6 +560,13 @@ BEGIN
 			  JOIN (SELECT o.spec::json AS spec, o.n FROM unnest(p_specs) WITH ORDINALITY AS o (spec, n)) s
 			    ON s.n > r.last - p_counts[r.n] AND s.n <= r.last) l
 		 WHERE l.name IS NOT NULL));
+	IF p_bounded <> '{}' THEN
+		SELECT array_agg(q.id), array_agg(q.max_length) INTO queues, rooms
+		  FROM shoal.queue q WHERE q.id = ANY (p_bounded) AND q.max_length IS NOT NULL;
+		SELECT array_agg(u.id), array_agg(u.most - l.waiting::int) INTO queues, rooms
+		  FROM unnest(queues, rooms) AS u (id, most)
+		  JOIN shoal.queue_lengths(queues, rooms) l ON l.queue_id = u.id;
+	END IF;
 	FOR r IN 1 .. coalesce(array_length(p_apps, 1), 0) LOOP
 		ids := '{}';
 		states := '{}';
@@ -560,6 +576,7 @@ BEGIN
 		code := NULL;
 		message := NULL;
 		found_key := NULL;
+		rooms_before := rooms;
 		IF p_keys[r] IS NOT NULL THEN
 			SELECT i.* INTO found_key FROM shoal.idempotency i
 			 WHERE i.app_id = p_apps[r] AND i.key = p_keys[r]
@@ -602,8 +619,23 @@ BEGIN
 					END IF;
 				END IF;
 				FOR k IN at + 1 .. at + p_counts[r] LOOP
+					place := NULL;
+					IF queues IS NOT NULL THEN
+						place := (SELECT n FROM generate_series(1, array_length(queues, 1)) n
+							   WHERE queues[n] = (p_specs[k]::json->>'queue_id')::int);
+						-- what may be another's already is looked for first
+						IF rooms[place] <= 0 AND (p_specs[k]::json->>'unique_key') IS NULL THEN
+							PERFORM shoal.refuse_full();
+						END IF;
+					END IF;
 					SELECT t.* INTO m
 					  FROM shoal.make_task(p_apps[r], p_specs[k]::json, p_aging_ms) t;
+					IF place IS NOT NULL AND m.outcome = 0 THEN
+						IF rooms[place] <= 0 THEN
+							PERFORM shoal.refuse_full();
+						END IF;
+						rooms[place] := rooms[place] - 1;
+					END IF;
 					ids := ids || m.id;
 					states := states || m.state;
 					times := times || m.run_at;
@@ -626,6 +658,7 @@ BEGIN
 				code := SQLSTATE;
 				message := SQLERRM;
 				ids := '{}';
+				rooms := rooms_before;
 			END;
 		END IF;
 		at := at + p_counts[r];
@@ -642,145 +675,157 @@ END $$;
 
 -- ---------------------------------------------------------------------- submitting from SQL
 
+-- a task's type or queue; deliveries are made by webhooks alone
 CREATE FUNCTION shoal.check_name(p_what text, p_name text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
 	IF p_name IS NULL OR p_name !~ '^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$' THEN
 		RAISE EXCEPTION 'shoal.submit: % must have 1 to 64 letters, digits and . _ - : /, and begin with a letter or a digit, not %',
 			p_what, coalesce(quote_literal(p_name), 'NULL') USING ERRCODE = '22023';
 	END IF;
+	IF p_what = 'type' AND p_name = 'shoal.webhook' THEN
+		RAISE EXCEPTION 'shoal.submit: tasks of the type shoal.webhook are made by webhooks alone: choose another type'
+			USING ERRCODE = '22023';
+	END IF;
 	RETURN p_name;
-END $$;
-
--- seconds as a number, or a duration as ISO 8601 writes it; in milliseconds
-CREATE FUNCTION shoal.duration_ms(p_what text, p_text text) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
-DECLARE
-	ms double precision;
-BEGIN
-	IF p_text IS NULL THEN
-		RETURN NULL;
-	END IF;
-	IF p_text ~ '^P' THEN
-		ms := extract(epoch FROM p_text::interval) * 1000;
-	ELSE
-		ms := p_text::double precision * 1000;
-	END IF;
-	IF ms IS NULL OR ms < 0 OR ms > 31622400000 THEN
-		RAISE EXCEPTION 'out of range' USING ERRCODE = '22023';
-	END IF;
-	RETURN ms::bigint;
-EXCEPTION WHEN data_exception THEN
-	RAISE EXCEPTION 'shoal.submit: % must be seconds, or a duration such as "PT5M", up to 366 days, not "%"',
-		p_what, p_text USING ERRCODE = '22023';
-END $$;
-
-CREATE FUNCTION shoal.whole(p_what text, p_text text, p_least int, p_most int) RETURNS int
-LANGUAGE plpgsql IMMUTABLE AS $$
-BEGIN
-	IF p_text IS NOT NULL AND (p_text !~ '^[0-9]{1,9}$' OR p_text::int NOT BETWEEN p_least AND p_most) THEN
-		RAISE EXCEPTION 'shoal.submit: % must be a whole number from % to %, not "%"',
-			p_what, p_least, p_most, p_text USING ERRCODE = '22023';
-	END IF;
-	RETURN p_text::int;
-END $$;
-
-CREATE FUNCTION shoal.instant_us(p_what text, p_text text) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
-BEGIN
-	IF p_text IS NULL THEN
-		RETURN NULL;
-	END IF;
-	IF p_text !~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)$' THEN
-		RAISE EXCEPTION 'no offset' USING ERRCODE = '22007';
-	END IF;
-	RETURN (extract(epoch FROM p_text::timestamptz) * 1000000)::bigint;
-EXCEPTION WHEN data_exception THEN
-	RAISE EXCEPTION 'shoal.submit: % must be a time with its offset, such as "2030-01-31T09:30:00Z", not "%"',
-		p_what, p_text USING ERRCODE = '22023';
 END $$;
 
 -- A task in the caller's own transaction: it exists if that commits, and not before.  options has the members of
 -- POST /v1/tasks but type and payload.
-CREATE FUNCTION shoal.submit(application text, type text, payload json DEFAULT NULL, options json DEFAULT '{}')
+CREATE FUNCTION shoal.submit(application text, type text, payload json DEFAULT NULL,
+	options json DEFAULT '{}')
 RETURNS uuid LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+	year CONSTANT bigint := 366 * 86400000::bigint;
+	now_us CONSTANT bigint := (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
 	app int;
 	name text;
-	o record;
-	conflicts CONSTANT text[] := ARRAY['existing', 'reject', 'replace', 'postpone'];
+	queue text;
+	o json := options;
+	c shoal.cluster;
+	at_us bigint;
+	deadline_us bigint;
+	conflict text;
+	until text;
+	parents json;
+	priority int;
 	made record;
 	spec json;
 BEGIN
+	SELECT * INTO c FROM shoal.cluster;
 	SELECT a.id INTO app FROM shoal.application a WHERE a.name = application;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'shoal.submit: there is no application "%"', application USING ERRCODE = '22023';
 	END IF;
 	PERFORM shoal.check_name('type', type);
-	IF options IS NULL OR json_typeof(options) <> 'object' THEN
+	IF o IS NULL OR json_typeof(o) <> 'object' THEN
 		RAISE EXCEPTION 'shoal.submit: options must be an object' USING ERRCODE = '22023';
 	END IF;
-	IF octet_length(payload::text) > 1048576 THEN
-		RAISE EXCEPTION 'shoal.submit: payload is longer than 1 MiB' USING ERRCODE = '22023';
+	IF octet_length(payload::text) > c.max_payload_bytes THEN
+		RAISE EXCEPTION 'shoal.submit: payload has % bytes, and % are the most', octet_length(payload::text),
+			c.max_payload_bytes USING ERRCODE = '22023';
 	END IF;
-	FOR name IN SELECT json_object_keys(options) LOOP
+	FOR name IN SELECT json_object_keys(o) LOOP
 		IF name NOT IN ('queue', 'priority', 'run_at', 'delay', 'timeout', 'max_attempts', 'backoff', 'deadline',
 			'retry_until', 'unique_key', 'unique_until', 'unique_for', 'on_conflict', 'concurrency_key',
-			'concurrency_limit', 'after', 'after_failure', 'metadata') THEN
-			RAISE EXCEPTION 'shoal.submit: there is no option "%"', name USING ERRCODE = '22023';
+			'concurrency_limit', 'after', 'after_failure', 'metadata', 'traceparent', 'tracestate') THEN
+			RAISE EXCEPTION 'shoal.submit: there is no option "%"', left(name, 100) USING ERRCODE = '22023';
 		END IF;
 	END LOOP;
-	SELECT * INTO o FROM json_to_record(options) AS x (queue text, priority text, run_at text, delay text,
-		timeout text, max_attempts text, backoff json, deadline text, retry_until text,
-		unique_key text, unique_until text, unique_for text, on_conflict text,
-		concurrency_key text, concurrency_limit text, after json, after_failure text, metadata json);
-	IF o.run_at IS NOT NULL AND o.delay IS NOT NULL THEN
+	IF (SELECT count(*) <> count(DISTINCT k) FROM json_object_keys(o) k) THEN
+		RAISE EXCEPTION 'shoal.submit: an option is said twice' USING ERRCODE = '22023';
+	END IF;
+	-- null is not given
+	o := (SELECT coalesce(('{' || string_agg(to_json(e.key) || ':' || e.value, ',') || '}')::json, '{}')
+	        FROM json_each(o) AS e (key, value) WHERE json_typeof(e.value) <> 'null');
+	IF (o->'run_at') IS NOT NULL AND (o->'delay') IS NOT NULL THEN
 		RAISE EXCEPTION 'shoal.submit: run_at and delay exclude each other' USING ERRCODE = '22023';
 	END IF;
-	IF o.metadata IS NOT NULL AND (json_typeof(o.metadata) <> 'object'
-	                               OR octet_length(o.metadata::text) > 16384) THEN
+	IF (o->'unique_for') IS NOT NULL AND (o->'unique_until') IS NOT NULL THEN
+		RAISE EXCEPTION 'shoal.submit: unique_for and unique_until exclude each other' USING ERRCODE = '22023';
+	END IF;
+	FOR name, until IN VALUES ('unique_until', 'unique_key'), ('unique_for', 'unique_key'),
+		('on_conflict', 'unique_key'), ('concurrency_limit', 'concurrency_key'), ('after_failure', 'after') LOOP
+		IF (o->name) IS NOT NULL AND (o->until) IS NULL THEN
+			RAISE EXCEPTION 'shoal.submit: % goes with %, which is missing', name, until USING ERRCODE = '22023';
+		END IF;
+	END LOOP;
+	IF (o->'metadata') IS NOT NULL AND (json_typeof(o->'metadata') <> 'object'
+	                                  OR octet_length((o->'metadata')::text) > 16384) THEN
 		RAISE EXCEPTION 'shoal.submit: metadata must be an object of up to 16384 bytes' USING ERRCODE = '22023';
 	END IF;
-	IF o.backoff IS NOT NULL AND json_typeof(o.backoff) NOT IN ('object', 'array') THEN
-		RAISE EXCEPTION 'shoal.submit: backoff must be an object with a "kind", or a list of delays'
-			USING ERRCODE = '22023';
+	-- what is no trace is none, as over HTTP; what is no text is a mistake
+	FOREACH name IN ARRAY ARRAY['traceparent', 'tracestate'] LOOP
+		IF (o->name) IS NOT NULL AND json_typeof(o->name) <> 'string' THEN
+			PERFORM shoal.refuse_option(name, 'must be a string', o->name);
+		END IF;
+	END LOOP;
+	at_us := shoal.option_instant('run_at', o->'run_at');
+	IF at_us > now_us + year * 1000 THEN
+		RAISE EXCEPTION 'shoal.submit: run_at is more than 366 days away' USING ERRCODE = '22023';
 	END IF;
-	IF o.after IS NOT NULL AND json_typeof(o.after) <> 'array' THEN
-		RAISE EXCEPTION 'shoal.submit: after must be a list of ids' USING ERRCODE = '22023';
+	deadline_us := CASE WHEN shoal.duration_ms(o->'deadline') BETWEEN 0 AND year
+		THEN now_us + shoal.duration_ms(o->'deadline')::bigint * 1000
+		ELSE shoal.instant_us(o->'deadline') END;
+	IF (o->'deadline') IS NOT NULL AND deadline_us IS NULL THEN
+		PERFORM shoal.refuse_option('deadline', 'must be a time with its offset, or a duration of at most 366 days',
+			o->'deadline');
+	ELSIF deadline_us > now_us + 2 * year * 1000 THEN
+		RAISE EXCEPTION 'shoal.submit: deadline is more than 732 days away' USING ERRCODE = '22023';
 	END IF;
-	IF octet_length(o.unique_key) NOT BETWEEN 1 AND 255 OR octet_length(o.concurrency_key) NOT BETWEEN 1 AND 255 THEN
-		RAISE EXCEPTION 'shoal.submit: keys have 1 to 255 bytes' USING ERRCODE = '22023';
+	conflict := shoal.option_word('on_conflict', o->'on_conflict', '{existing,reject,replace,postpone}');
+	until := shoal.option_word('unique_until', o->'unique_until', '{start,finish}');
+	parents := o->'after';
+	IF parents IS NOT NULL THEN
+		IF json_typeof(parents) <> 'array' OR json_array_length(parents) > 100 THEN
+			PERFORM shoal.refuse_option('after', 'must be a list of up to 100 ids', parents);
+		END IF;
+		IF EXISTS (SELECT 1 FROM json_array_elements(parents) AS p (value)
+		            WHERE coalesce(shoal.text_of(p.value)
+				!~* '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$', true)) THEN
+			PERFORM shoal.refuse_option('after', 'must be a list of ids of tasks', parents);
+		END IF;
+		IF json_array_length(parents) = 0 THEN
+			parents := NULL;
+		END IF;
 	END IF;
-	IF coalesce(o.unique_until, 'finish') NOT IN ('start', 'finish')
-	   OR coalesce(o.on_conflict, 'existing') <> ALL (conflicts)
-	   OR coalesce(o.after_failure, 'cancel') NOT IN ('cancel', 'run') THEN
-		RAISE EXCEPTION 'shoal.submit: unique_until is "start" or "finish"; on_conflict "existing", "reject", "replace" or "postpone"; after_failure "cancel" or "run"'
-			USING ERRCODE = '22023';
-	END IF;
+	queue := shoal.check_name('queue', CASE WHEN (o->'queue') IS NULL THEN 'default' ELSE shoal.text_of(o->'queue') END);
+	priority := shoal.option_whole('priority', o->'priority', 0, 9);
 	SELECT row_to_json(r) INTO spec FROM (SELECT
 		type AS type,
-		shoal.check_name('queue', coalesce(o.queue, 'default')) AS queue,
-		coalesce(payload, 'null') AS payload,
-		o.metadata AS metadata,
-		shoal.whole('priority', o.priority, 0, 9) AS priority,
-		shoal.whole('max_attempts', o.max_attempts, 1, 1000) AS max_attempts,
-		nullif(shoal.duration_ms('timeout', o.timeout), 0) AS timeout_ms,
-		shoal.instant_us('run_at', o.run_at) AS run_at_us,
-		shoal.duration_ms('delay', o.delay) AS delay_ms,
-		shoal.instant_us('deadline', o.deadline) AS deadline_us,
-		shoal.instant_us('retry_until', o.retry_until) AS retry_until_us,
-		o.backoff AS backoff,
-		o.unique_key AS unique_key,
-		CASE WHEN o.unique_for IS NOT NULL THEN 2
-		     WHEN coalesce(o.unique_until, CASE WHEN o.on_conflict IN ('replace', 'postpone')
-		                                        THEN 'start' ELSE 'finish' END) = 'start' THEN 0
+		queue AS queue,
+		shoal.check_json('payload', coalesce(payload, 'null'), 31) AS payload,
+		shoal.check_json('metadata', o->'metadata', 31) AS metadata,
+		priority AS priority,
+		shoal.option_whole('max_attempts', o->'max_attempts', 1, 1000) AS max_attempts,
+		shoal.option_ms('timeout', o->'timeout', 1, 7 * 86400000) AS timeout_ms,
+		-- what is past is due now: an older date must not buy a better place in the queue
+		CASE WHEN at_us > now_us THEN at_us END AS run_at_us,
+		shoal.option_ms('delay', o->'delay', 0, year) AS delay_ms,
+		deadline_us AS deadline_us,
+		shoal.option_instant('retry_until', o->'retry_until') AS retry_until_us,
+		shoal.check_backoff(o->'backoff') AS backoff,
+		shoal.option_key('unique_key', o->'unique_key') AS unique_key,
+		CASE WHEN (o->'unique_for') IS NOT NULL THEN 2
+		     WHEN coalesce(until, CASE WHEN conflict IN ('replace', 'postpone')
+		                               THEN 'start' ELSE 'finish' END) = 'start' THEN 0
 		     ELSE 1 END AS unique_scope,
-		shoal.duration_ms('unique_for', o.unique_for) AS unique_ms,
-		CASE o.on_conflict WHEN 'reject' THEN 1 WHEN 'replace' THEN 2 WHEN 'postpone' THEN 3 ELSE 0 END
+		shoal.option_ms('unique_for', o->'unique_for', 1, year) AS unique_ms,
+		CASE conflict WHEN 'reject' THEN 1 WHEN 'replace' THEN 2 WHEN 'postpone' THEN 3 ELSE 0 END
 			AS on_conflict,
-		o.concurrency_key AS concurrency_key,
-		shoal.whole('concurrency_limit', o.concurrency_limit, 1, 10000) AS concurrency_limit,
-		o.after AS after,
-		o.after_failure = 'run' AS run_anyway) r;
-	SELECT m.id INTO made
-	  FROM shoal.make_task(app, spec, (SELECT c.aging_ms FROM shoal.cluster c)) m;
+		shoal.option_key('concurrency_key', o->'concurrency_key') AS concurrency_key,
+		shoal.option_whole('concurrency_limit', o->'concurrency_limit', 1, 10000) AS concurrency_limit,
+		parents AS after,
+		shoal.option_word('after_failure', o->'after_failure', '{cancel,run}') = 'run' AS run_anyway,
+		shoal.trace_of_option(shoal.text_of(o->'traceparent'), shoal.text_of(o->'tracestate')) AS trace) r;
+	PERFORM shoal.check_shed(app, queue, priority);
+	-- what may be another's already is looked for first
+	IF (o->'unique_key') IS NULL THEN
+		PERFORM shoal.check_room(app, queue, 0);
+	END IF;
+	SELECT m.id, m.outcome INTO made FROM shoal.make_task(app, spec, c.aging_ms) m;
+	IF (o->'unique_key') IS NOT NULL AND made.outcome = 0 THEN
+		PERFORM shoal.check_room(app, queue, 1);
+	END IF;
 	RETURN made.id;
 END $$;
 

@@ -186,7 +186,7 @@ END $$;
 CREATE FUNCTION shoal.claim_limited(p_me uuid, p_batch int, p_apps int[], p_ids uuid[], p_types int[],
 	p_paused int[], p_queues int[], p_limited int[])
 RETURNS TABLE (app_id int, id uuid, attempt int, type_id int, queue_id int, failures int,
-	max_attempts int, timeout_ms int, payload text, backoff text, deadline timestamptz)
+	max_attempts int, timeout_ms int, payload text, backoff text, deadline timestamptz, trace text)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
 SET enable_mergejoin = off SET enable_material = off AS $$
@@ -269,7 +269,7 @@ BEGIN
 			       started_at = clock_timestamp(), special = coalesce(t.special, 0) | 16
 			 WHERE t.ctid = ANY (places) AND t.state = 1
 			RETURNING t.app_id, t.id, t.attempt, t.type_id, t.queue_id, t.failures::int AS failures,
-			          t.max_attempts::int AS max_attempts, t.timeout_ms, t.payload, t.backoff, t.deadline
+			          t.max_attempts::int AS max_attempts, t.timeout_ms, t.payload, t.backoff, t.deadline, t.trace
 		), held AS (
 			INSERT INTO shoal.holding (kind, ref, app_id, task_id, attempt)
 			SELECT s.kind, s.ref, k.app_id, k.id, k.attempt
@@ -286,7 +286,7 @@ BEGIN
 			 WHERE s.kind = g.kind AND s.ref = g.ref AND s.rate IS NOT NULL
 		)
 		SELECT k.app_id, k.id, k.attempt, k.type_id, k.queue_id, k.failures, k.max_attempts, k.timeout_ms,
-		       k.payload, k.backoff, k.deadline FROM taken k;
+		       k.payload, k.backoff, k.deadline, k.trace FROM taken k;
 		GET DIAGNOSTICS n = ROW_COUNT;
 		-- a row that was changed between the steps (a waiter that was noted) is looked at again
 		EXIT WHEN n = array_length(places, 1);
@@ -295,37 +295,66 @@ END $$;
 
 -- As in 0002, with what a special task needs to run and to be retried, for what has no limit; the lock is said at the
 -- top.  Expiring is the leader's, but what it has not come to yet must not start.
+--
+-- Not from queues of pools that the caller does not serve, but with p_any, for workers outside, who belong to none.
+-- (SELECT pools): the planner, who cannot see into that, finds a plan of its own for each call no cheaper than the one
+-- for all, and makes none.
 DROP FUNCTION shoal.claim_tasks(uuid, int, int[], uuid[], int[]);
 
-CREATE FUNCTION shoal.claim_tasks(p_me uuid, p_batch int, p_apps int[], p_ids uuid[], p_types int[])
+CREATE FUNCTION shoal.claim_tasks(p_me uuid, p_batch int, p_apps int[], p_ids uuid[], p_types int[],
+	p_any boolean DEFAULT false)
 RETURNS TABLE (app_id int, id uuid, attempt int, type_id int, queue_id int, failures int,
-	max_attempts int, timeout_ms int, payload text, backoff text, deadline timestamptz)
+	max_attempts int, timeout_ms int, payload text, backoff text, deadline timestamptz, trace text)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
 SET enable_mergejoin = off SET enable_material = off AS $$
 #variable_conflict use_column
 DECLARE
+	pools text[];
 	paused int[];
 	queues int[];
 	limited int[];
 	apart int[];
 	places tid[];
+	apps int[] := p_apps;
+	ids uuid[] := p_ids;
+	types int[] := p_types;
 	n int;
 	picked int := 0;
 BEGIN
 	PERFORM pg_advisory_xact_lock_shared(7290, 2);
 	-- a dead incarnation claims nothing; recovery marks first and takes afterwards
-	IF NOT EXISTS (SELECT 1 FROM shoal.incarnation i WHERE i.id = p_me AND i.state = 0) THEN
+	SELECT coalesce(i.pools, '{main}') INTO pools FROM shoal.incarnation i WHERE i.id = p_me AND i.state = 0;
+	IF NOT FOUND THEN
 		RETURN;
 	END IF;
-	SELECT ARRAY(SELECT q.id FROM shoal.queue q WHERE q.paused),
+	IF p_any THEN
+		pools := NULL;
+	END IF;
+	IF NOT pools @> '{main}' THEN
+		-- most queues are in main, so that those of the others are the shorter list
+		queues := ARRAY(SELECT q.id FROM shoal.queue q WHERE q.pool = ANY ((SELECT pools)::text[]));
+		SELECT array_agg(u.app_id ORDER BY u.n), array_agg(u.id ORDER BY u.n), array_agg(u.type_id ORDER BY u.n)
+		  INTO apps, ids, types
+		  FROM unnest(p_apps, p_ids, p_types) WITH ORDINALITY AS u (app_id, id, type_id, n), LATERAL (
+			SELECT 1 FROM shoal.task t
+			 WHERE t.app_id = u.app_id AND t.id = u.id AND t.queue_id = ANY (queues) OFFSET 0) r;
+		IF ids IS NULL THEN
+			RETURN;
+		END IF;
+	END IF;
+	-- (those of other pools are no more for here than paused ones)
+	SELECT ARRAY(SELECT q.id FROM shoal.queue q WHERE q.paused
+		     UNION ALL
+		     SELECT q.id FROM shoal.queue q
+		      WHERE q.pool IS NOT NULL AND q.pool <> ALL ((SELECT pools)::text[])),
 	       ARRAY(SELECT s.ref FROM shoal.limit_state s WHERE s.kind = 0),
 	       ARRAY(SELECT s.ref FROM shoal.limit_state s WHERE s.kind = 1)
 	  INTO paused, queues, limited;
 	apart := paused || queues;
 	LOOP
 		places := ARRAY(SELECT r.place
-			  FROM unnest(p_apps, p_ids, p_types) AS u (app_id, id, type_id), LATERAL (
+			  FROM unnest(apps, ids, types) AS u (app_id, id, type_id), LATERAL (
 				SELECT t.ctid AS place FROM shoal.task t
 				 WHERE t.app_id = u.app_id AND t.id = u.id AND t.state = 1
 				   AND (t.concurrency_key IS NULL OR t.order_at IS NOT NULL)
@@ -339,35 +368,47 @@ BEGIN
 		       started_at = clock_timestamp()
 		 WHERE t.ctid = ANY (places) AND t.state = 1
 		RETURNING t.app_id, t.id, t.attempt, t.type_id, t.queue_id, t.failures::int,
-		          t.max_attempts::int, t.timeout_ms, t.payload, t.backoff, t.deadline;
+		          t.max_attempts::int, t.timeout_ms, t.payload, t.backoff, t.deadline, t.trace;
 		GET DIAGNOSTICS n = ROW_COUNT;
 		picked := picked + n;
 		EXIT WHEN n = array_length(places, 1);
 	END LOOP;
 	IF queues <> '{}' OR limited <> '{}' THEN
 		RETURN QUERY
-		SELECT * FROM shoal.claim_limited(p_me, p_batch, p_apps, p_ids, p_types, paused, queues, limited);
+		SELECT * FROM shoal.claim_limited(p_me, p_batch, apps, ids, types, paused, queues, limited);
 		GET DIAGNOSTICS n = ROW_COUNT;
 		picked := picked + n;
 	END IF;
 	-- the note lists all of the batch: which rows of it are the owner's, they say themselves
 	IF picked > 0 THEN
-		INSERT INTO shoal.claim (owner, batch, apps, ids) VALUES (p_me, p_batch, p_apps, p_ids);
+		INSERT INTO shoal.claim (owner, batch, apps, ids) VALUES (p_me, p_batch, apps, ids);
 	END IF;
 END $$;
 
 -- What a submit looks at before it adopts: queues that are paused or limited, and limited types as negative
 -- numbers; NULL if p_me is not alive.  Volatile: what it sees is newer than the lock.
+-- Those of pools that it does not serve are among the queues.
 CREATE OR REPLACE FUNCTION shoal.may_adopt(p_me uuid) RETURNS int[]
 LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE
+	served text[];
+	held int[];
 BEGIN
 	PERFORM pg_advisory_xact_lock_shared(7290, 2);
-	IF NOT EXISTS (SELECT 1 FROM shoal.incarnation i WHERE i.id = p_me AND i.state = 0) THEN
+	SELECT coalesce(i.pools, '{main}') INTO served FROM shoal.incarnation i WHERE i.id = p_me AND i.state = 0;
+	IF NOT FOUND THEN
 		RETURN NULL;
 	END IF;
-	RETURN ARRAY(SELECT q.id FROM shoal.queue q WHERE q.paused
-		     UNION ALL
-		     SELECT CASE s.kind WHEN 0 THEN s.ref ELSE -s.ref END FROM shoal.limit_state s);
+	held := ARRAY(SELECT q.id FROM shoal.queue q WHERE q.paused
+		      UNION ALL
+		      SELECT q.id FROM shoal.queue q
+		       WHERE q.pool IS NOT NULL AND q.pool <> ALL ((SELECT served)::text[])
+		      UNION ALL
+		      SELECT CASE s.kind WHEN 0 THEN s.ref ELSE -s.ref END FROM shoal.limit_state s);
+	IF NOT served @> '{main}' THEN
+		held := held || ARRAY(SELECT q.id FROM shoal.queue q WHERE q.pool IS NULL);
+	END IF;
+	RETURN held;
 END $$;
 
 -- ---------------------------------------------------------------------- names and policy

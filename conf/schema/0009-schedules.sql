@@ -183,6 +183,8 @@ BEGIN
 END $$;
 
 -- Fires one schedule at one instant; the caller holds its row.  0 to 2 as in schedule_fire; NULL: it was fired before.
+-- Each fire begins a trace.  Its id is that of the task, so that either is found by the other; sampled, as a trace would be
+-- that the handler began.
 CREATE FUNCTION shoal.fire_schedule(s shoal.schedule, p_me uuid, p_at timestamptz, p_run_us bigint, p_aging_ms int,
 	OUT outcome int, OUT task_id uuid, OUT message text)
 LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off AS $$
@@ -192,6 +194,7 @@ DECLARE
 	meta text := CASE WHEN s.marked THEN s.metadata
 	                  WHEN s.metadata IS NULL THEN mark || '}'
 	                  ELSE mark || ',' || substr(s.metadata, 2) END;
+	made CONSTANT uuid := shoal.uuid_v7();
 BEGIN
 	-- also when this database's clock has gone back
 	IF p_at <= s.last_at OR EXISTS (SELECT 1 FROM shoal.schedule_fire f
@@ -203,7 +206,8 @@ BEGIN
 		outcome := 1;
 	ELSE
 		BEGIN
-			SELECT m.id INTO task_id FROM shoal.make_task(s.app_id, ('{"metadata":' || meta
+			SELECT m.id INTO task_id FROM shoal.make_task(s.app_id, ('{"id":"' || made || '","trace":"00-'
+				|| replace(made::text, '-', '') || '-' || substr(md5(made::text), 1, 15) || '1-01","metadata":' || meta
 				|| CASE WHEN shoal.at_us(p_run_us) > now() THEN ',"run_at_us":' || p_run_us ELSE '' END
 				|| ',' || substr(s.spec, 2))::json, p_aging_ms) m;
 		EXCEPTION WHEN OTHERS THEN

@@ -87,7 +87,7 @@ END $$;
 -- what is.  STABLE: both are of one snapshot.
 CREATE FUNCTION shoal.events_after(p_app int, p_xid bigint, p_seq bigint, p_most int)
 RETURNS TABLE (xid bigint, seq bigint, task_id uuid, at_us bigint, kind smallint, state smallint,
-	attempt int, owner uuid, code text, message text, detail text, type text, queue text)
+	attempt int, owner uuid, code text, message text, detail text, type text, queue text, trace_id text)
 LANGUAGE plpgsql STABLE
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
 SET enable_mergejoin = off SET enable_material = off SET enable_sort = off AS $$
@@ -97,17 +97,17 @@ DECLARE
 BEGIN
 	RETURN QUERY
 	SELECT n.xid, n.seq, n.task_id, (date_part('epoch', n.at) * 1000000)::bigint, n.kind, n.state, n.attempt,
-	       n.owner, n.code, n.message, n.detail, y.name, q.name
+	       n.owner, n.code, n.message, n.detail, y.name, q.name, shoal.trace_id(r.trace)
 	  FROM (SELECT e.* FROM shoal.event e
 		 WHERE e.app_id = p_app AND (e.xid, e.seq) > (p_xid, p_seq) AND e.xid < horizon
 		 ORDER BY e.app_id, e.xid, e.seq LIMIT p_most) n
 	  LEFT JOIN LATERAL (
-		SELECT t.type_id, t.queue_id FROM shoal.task t
+		SELECT t.type_id, t.queue_id, t.trace FROM shoal.task t
 		 WHERE t.app_id = p_app AND t.id = n.task_id OFFSET 0) r ON true
 	  LEFT JOIN shoal.task_type y ON y.id = r.type_id
 	  LEFT JOIN shoal.queue q ON q.id = r.queue_id;
 	RETURN QUERY SELECT horizon, 0::bigint, NULL::uuid, 0::bigint, 0::smallint, NULL::smallint, NULL::int,
-		NULL::uuid, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text;
+		NULL::uuid, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text;
 END $$;
 
 -- ---------------------------------------------------------------------- one task

@@ -73,8 +73,10 @@ END $$;
 -- p_fresh_ms: known lanes are read from p_from on, which is not their head, and what came in for that long is looked
 -- for in front of it.  That is at its arrival plus the share of its priority, so in ten narrow places of the
 -- lane and not in all that is dead there.
+--
+-- p_pool: of the queues in this pool; NULL: main.
 CREATE FUNCTION shoal.select_lanes(p_types int[], p_takes int[], p_most int, p_queues int[], p_lane_types int[],
-	p_from bigint[], p_lane_takes int[], p_aging_ms int, p_fresh_ms int)
+	p_from bigint[], p_lane_takes int[], p_aging_ms int, p_fresh_ms int, p_pool text)
 RETURNS TABLE (app_id int, id uuid, type_id int, run_at timestamptz, queue_id int, order_at timestamptz, weight int,
 	asked int, room int)
 LANGUAGE plpgsql STABLE
@@ -86,13 +88,13 @@ DECLARE
 	found_types int[];
 BEGIN
 	SELECT array_agg(f.queue_id), array_agg(f.type_id) INTO found_queues, found_types
-	  FROM shoal.find_lanes(p_queues, p_lane_types) f;
+	  FROM shoal.find_lanes_in(p_pool, p_queues, p_lane_types) f;
 	RETURN QUERY
 	WITH known AS (
 		SELECT k.queue_id, k.type_id, q.app_id, a.weight, k.take,
 		       coalesce(timestamptz 'epoch' + k.since * interval '1 microsecond', '-infinity') AS since
 		  FROM unnest(p_queues, p_lane_types, p_from, p_lane_takes) AS k (queue_id, type_id, since, take)
-		  JOIN shoal.queue q ON q.id = k.queue_id AND NOT q.paused
+		  JOIN shoal.queue q ON q.id = k.queue_id AND NOT q.paused AND q.pool IS NOT DISTINCT FROM p_pool
 		  JOIN shoal.application a ON a.id = q.app_id
 		 WHERE k.take > 0
 	), found AS (
@@ -100,7 +102,7 @@ BEGIN
 		       count(*) OVER (PARTITION BY q.app_id) AS lanes, count(*) OVER () AS all_lanes
 		  FROM unnest(found_queues, found_types) AS k (queue_id, type_id)
 		  JOIN unnest(p_types, p_takes) AS w (type_id, take) ON w.type_id = k.type_id AND w.take > 0
-		  JOIN shoal.queue q ON q.id = k.queue_id AND NOT q.paused
+		  JOIN shoal.queue q ON q.id = k.queue_id AND NOT q.paused AND q.pool IS NOT DISTINCT FROM p_pool
 		  JOIN shoal.application a ON a.id = q.app_id
 	), lanes AS (
 		SELECT n.*, shoal.lane_room(n.queue_id, n.type_id) AS room FROM (
@@ -129,7 +131,7 @@ BEGIN
 	SELECT q.app_id, r.id, k.type_id, r.run_at, k.queue_id, r.order_at, a.weight, NULL::int,
 	       shoal.lane_room(k.queue_id, k.type_id)
 	  FROM unnest(p_queues, p_lane_types, p_from, p_lane_takes) AS k (queue_id, type_id, since, take)
-	  JOIN shoal.queue q ON q.id = k.queue_id AND NOT q.paused
+	  JOIN shoal.queue q ON q.id = k.queue_id AND NOT q.paused AND q.pool IS NOT DISTINCT FROM p_pool
 	  JOIN shoal.application a ON a.id = q.app_id,
 	  LATERAL (
 		SELECT now() + (g.p * p_aging_ms - p_fresh_ms) * interval '1 millisecond' AS first,
@@ -148,45 +150,65 @@ END $$;
 
 -- One pass of the leader, as in 0004, which also settles (0006) and expires (0007).  p_most: rows wanted; for the lanes
 -- see select_lanes.  paused: a number that changes with the set of paused queues.
+-- Over one list: p_pool is its pool, NULL main.  p_first: this is the pass that renews the lease, settles, expires and
+-- promotes; the other lists' passes only look whether the lease is still ours.  Rows of kind 1 tell the pool of what became
+-- due; rows of kind 3, of p_first alone, name the pools that queues are in.  paused changes with what is in which pool, too.
 CREATE FUNCTION shoal.feed(p_me uuid, p_lease_ms int, p_aging_ms int, p_types int[], p_takes int[], p_most int,
-	p_queues int[], p_lane_types int[], p_from bigint[], p_lane_takes int[], p_due_from bigint, p_fresh_ms int)
+	p_queues int[], p_lane_types int[], p_from bigint[], p_lane_takes int[], p_due_from bigint, p_fresh_ms int,
+	p_pool text, p_first boolean)
 RETURNS TABLE (kind smallint, app_id int, id uuid, type_id int, age_ms bigint, next_due_ms bigint,
-	beat bigint, epoch bigint, queue_id int, order_us bigint, weight int, asked int, room int, paused bigint)
+	beat bigint, epoch bigint, queue_id int, order_us bigint, weight int, asked int, room int, paused bigint,
+	pool text)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 #variable_conflict use_column
 DECLARE
 	l record;
 	due_from timestamptz := '-infinity';
+	due_ms bigint;
 BEGIN
-	SELECT * INTO l FROM shoal.lead(p_me, p_lease_ms);
+	IF p_first THEN
+		SELECT * INTO l FROM shoal.lead(p_me, p_lease_ms);
+	ELSE
+		SELECT c.leader_epoch, c.beat, c.epoch INTO l FROM shoal.cluster c WHERE c.leader = p_me;
+	END IF;
 	IF NOT FOUND THEN
 		RETURN;
 	END IF;
-	IF p_due_from IS NOT NULL THEN
-		due_from := timestamptz 'epoch' + p_due_from * interval '1 microsecond';
-	END IF;
-	PERFORM shoal.settle(1000);
-	PERFORM shoal.expire(1000);
-	RETURN QUERY SELECT 1::smallint, p.app_id, p.id, p.type_id, 0::bigint, NULL::bigint, NULL::bigint,
-		NULL::bigint, NULL::int, (date_part('epoch', p.due_at) * 1000000)::bigint,
-		NULL::int, NULL::int, NULL::int, NULL::bigint
-		FROM shoal.promote_since(1000, p_aging_ms, due_from) p;
-	RETURN QUERY SELECT 0::smallint, NULL::int, NULL::uuid, NULL::int, NULL::bigint,
-		(extract(epoch FROM (
+	IF p_first THEN
+		IF p_due_from IS NOT NULL THEN
+			due_from := timestamptz 'epoch' + p_due_from * interval '1 microsecond';
+		END IF;
+		PERFORM shoal.settle(1000);
+		PERFORM shoal.expire(1000);
+		RETURN QUERY SELECT 1::smallint, p.app_id, p.id, p.type_id, 0::bigint, NULL::bigint, NULL::bigint,
+			NULL::bigint, p.queue_id, (date_part('epoch', p.due_at) * 1000000)::bigint,
+			NULL::int, NULL::int, NULL::int, NULL::bigint,
+			(SELECT q.pool FROM shoal.queue q WHERE q.id = p.queue_id)
+			FROM shoal.promote_since(1000, p_aging_ms, due_from) p;
+		due_ms := (extract(epoch FROM (
 			SELECT t.due_at FROM shoal.task t WHERE t.due_at IS NOT NULL AND t.due_at >= due_from
-			 ORDER BY t.due_at LIMIT 1) - clock_timestamp()) * 1000)::bigint,
+			 ORDER BY t.due_at LIMIT 1) - clock_timestamp()) * 1000)::bigint;
+		RETURN QUERY SELECT 3::smallint, NULL::int, NULL::uuid, NULL::int, NULL::bigint, NULL::bigint,
+			NULL::bigint, NULL::bigint, NULL::int, NULL::bigint, NULL::int, NULL::int, NULL::int,
+			NULL::bigint, d.pool
+			FROM (SELECT DISTINCT q.pool FROM shoal.queue q WHERE q.pool IS NOT NULL) d;
+	END IF;
+	RETURN QUERY SELECT 0::smallint, NULL::int, NULL::uuid, NULL::int, NULL::bigint, due_ms,
 		l.beat, l.epoch, NULL::int, NULL::bigint, NULL::int, NULL::int, NULL::int,
-		(SELECT ('x' || substr(md5(string_agg(q.id::text, ',' ORDER BY q.id)), 1, 15))::bit(60)::bigint
-		   FROM shoal.queue q WHERE q.paused);
+		(SELECT ('x' || substr(md5(string_agg(s.word, ',' ORDER BY s.word)), 1, 15))::bit(60)::bigint
+		   FROM (SELECT q.id::text AS word FROM shoal.queue q WHERE q.paused
+			 UNION ALL
+			 SELECT q.id || '=' || q.pool FROM shoal.queue q WHERE q.pool IS NOT NULL) s),
+		NULL::text;
 	RETURN QUERY SELECT 2::smallint, d.app_id, d.id, d.type_id,
 		(date_part('epoch', clock_timestamp() - d.run_at) * 1000)::bigint,
 		NULL::bigint, NULL::bigint, NULL::bigint, d.queue_id,
-		(date_part('epoch', d.order_at) * 1000000)::bigint, d.weight, d.asked, d.room, NULL::bigint
+		(date_part('epoch', d.order_at) * 1000000)::bigint, d.weight, d.asked, d.room, NULL::bigint, NULL::text
 		FROM shoal.select_lanes(p_types, p_takes, p_most, p_queues, p_lane_types, p_from, p_lane_takes,
-			p_aging_ms, p_fresh_ms) d;
+			p_aging_ms, p_fresh_ms, p_pool) d;
 	-- the row has been ours all the time: the lease counts from the end of a long pass
-	IF clock_timestamp() - now() > interval '1 second' THEN
+	IF p_first AND clock_timestamp() - now() > interval '1 second' THEN
 		UPDATE shoal.cluster c
 		   SET lease_until = clock_timestamp() + p_lease_ms * interval '1 millisecond'
 		 WHERE c.leader = p_me;
@@ -196,12 +218,13 @@ END $$;
 -- As in 0004, with the selection above.  Nobody remembers here who has had how much, so applications draw lots by
 -- their weight: where one place is free, each gets it with the probability of its share.  What lies behind the last
 -- row of a lane that may have more is left out: another lane's row may come before it.
+-- p_pool: from this pool; NULL: main.  Each has a lock of its own, so that claims from one do not wait for another's.
 DROP FUNCTION shoal.claim_direct(uuid, int, int, int[], int[], int);
 
 CREATE FUNCTION shoal.claim_direct(p_me uuid, p_batch int, p_aging_ms int, p_types int[],
-	p_takes int[], p_most int)
+	p_takes int[], p_most int, p_pool text)
 RETURNS TABLE (app_id int, id uuid, attempt int, type_id int, queue_id int, failures int,
-	max_attempts int, timeout_ms int, payload text, backoff text, deadline timestamptz)
+	max_attempts int, timeout_ms int, payload text, backoff text, deadline timestamptz, trace text)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -209,13 +232,15 @@ DECLARE
 	ids uuid[];
 	types int[];
 BEGIN
-	IF NOT pg_try_advisory_xact_lock(7290, 1) THEN
+	IF p_pool IS NULL AND NOT pg_try_advisory_xact_lock(7290, 1) THEN
+		RETURN;
+	ELSIF p_pool IS NOT NULL AND NOT pg_try_advisory_xact_lock(7291, hashtext(p_pool)) THEN
 		RETURN;
 	END IF;
 	PERFORM p.id FROM shoal.promote_since(1000, p_aging_ms, '-infinity') p;
 	WITH found AS (
 		SELECT s.*, CASE WHEN count(*) OVER lane >= s.asked THEN max(s.order_at) OVER lane END AS seen_to
-		  FROM shoal.select_lanes(p_types, p_takes, p_most, '{}', '{}', '{}', '{}', p_aging_ms, NULL) s
+		  FROM shoal.select_lanes(p_types, p_takes, p_most, '{}', '{}', '{}', '{}', p_aging_ms, NULL, p_pool) s
 		WINDOW lane AS (PARTITION BY s.queue_id, s.type_id)
 	), ranked AS (
 		SELECT f.app_id, f.id, f.type_id, f.order_at, f.weight, min(f.seen_to) OVER app AS seen_to,

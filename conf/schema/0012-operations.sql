@@ -194,43 +194,6 @@ END $$;
 
 -- ---------------------------------------------------------------------- delete and erase
 
--- those of p_ids that are in one of p_states and have ended, with their events
-CREATE FUNCTION shoal.delete_tasks(p_app int, p_ids uuid[], p_states smallint[])
-RETURNS TABLE (id uuid)
-LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
-SET enable_mergejoin = off SET enable_material = off AS $$
-#variable_conflict use_column
-DECLARE
-	places tid[];
-	ids uuid[];
-BEGIN
-	LOOP
-		places := ARRAY(SELECT r.place FROM unnest(p_ids) AS u (id), LATERAL (
-			SELECT t.ctid AS place FROM shoal.task t
-			 WHERE t.app_id = p_app AND t.id = u.id AND t.state = ANY (p_states) AND t.state >= 3
-			OFFSET 0) r);
-		EXIT WHEN places = '{}';
-		WITH gone AS (
-			DELETE FROM shoal.task t
-			 WHERE t.ctid = ANY (places) AND t.state = ANY (p_states) AND t.state >= 3
-			RETURNING t.id)
-		SELECT array_agg(g.id) INTO ids FROM gone g;
-		CONTINUE WHEN ids IS NULL;
-		-- in the order of its index, so that no other is chosen
-		DELETE FROM shoal.event e WHERE e.ctid = ANY (ARRAY(
-			SELECT r.place FROM unnest(ids) AS u (id), LATERAL (
-				SELECT x.ctid AS place FROM shoal.event x
-				 WHERE x.app_id = p_app AND x.task_id = u.id ORDER BY x.seq OFFSET 0) r));
-		DELETE FROM shoal.task_report e WHERE e.ctid = ANY (ARRAY(
-			SELECT r.place FROM unnest(ids) AS u (id), LATERAL (
-				SELECT x.ctid AS place FROM shoal.task_report x
-				 WHERE x.app_id = p_app AND x.id = u.id OFFSET 0) r));
-		RETURN QUERY SELECT u.id FROM unnest(ids) AS u (id);
-		EXIT WHEN array_length(ids, 1) = array_length(places, 1);
-	END LOOP;
-END $$;
-
 CREATE FUNCTION shoal.delete_task(p_app int, p_id uuid)
 RETURNS TABLE (changed boolean, state smallint)
 LANGUAGE plpgsql AS $$

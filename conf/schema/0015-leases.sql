@@ -241,7 +241,7 @@ CREATE FUNCTION shoal.lease_tasks(p_me uuid, p_batch int, p_apps int[], p_slots 
 	p_queue_asks int[], p_types text[], p_type_asks int[], p_leases uuid[], p_ttls_ms int[], p_workers text[])
 RETURNS TABLE (slot int, task_id uuid, type text, queue_id int, priority smallint, attempt int, failures int,
 	max_attempts int, payload text, metadata text, run_at timestamptz, deadline timestamptz,
-	expires_at timestamptz, ends_at timestamptz)
+	expires_at timestamptz, ends_at timestamptz, trace text)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
 SET enable_mergejoin = off SET enable_material = off AS $$
@@ -301,6 +301,7 @@ BEGIN
 			max_attempts := c.max_attempts;
 			payload := c.payload;
 			deadline := c.deadline;
+			trace := c.trace;
 			RETURN NEXT;
 		END LOOP;
 		DELETE FROM shoal.claim k WHERE k.owner = p_me AND k.batch = p_batch;

@@ -464,8 +464,9 @@ END $$;
 
 -- ---------------------------------------------------------------------- what others do
 
--- As in 0012, but events that webhooks have not been settled for stay: settle_webhooks removes them.
-CREATE OR REPLACE FUNCTION shoal.delete_tasks(p_app int, p_ids uuid[], p_states smallint[])
+-- Removes those of p_ids that are in one of p_states and have ended, with their events, but for those that webhooks have
+-- not been settled for: settle_webhooks removes them.
+CREATE FUNCTION shoal.delete_tasks(p_app int, p_ids uuid[], p_states smallint[])
 RETURNS TABLE (id uuid)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
@@ -502,20 +503,6 @@ BEGIN
 		RETURN QUERY SELECT u.id FROM unnest(ids) AS u (id);
 		EXIT WHEN array_length(ids, 1) = array_length(places, 1);
 	END LOOP;
-END $$;
-
--- As in 0006, but deliveries are made by webhooks alone.
-CREATE OR REPLACE FUNCTION shoal.check_name(p_what text, p_name text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
-BEGIN
-	IF p_name IS NULL OR p_name !~ '^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$' THEN
-		RAISE EXCEPTION 'shoal.submit: % must have 1 to 64 letters, digits and . _ - : /, and begin with a letter or a digit, not %',
-			p_what, coalesce(quote_literal(p_name), 'NULL') USING ERRCODE = '22023';
-	END IF;
-	IF p_what = 'type' AND p_name = 'shoal.webhook' THEN
-		RAISE EXCEPTION 'shoal.submit: tasks of the type shoal.webhook are made by webhooks alone: choose another type'
-			USING ERRCODE = '22023';
-	END IF;
-	RETURN p_name;
 END $$;
 
 -- see the end of 0001
