@@ -118,6 +118,10 @@ void engine_hint_list(struct engine *e, int list);
 void engine_hint_places(struct engine *e, bool commands);
 void engine_check_drained(struct engine *e);
 
+/* ctl.c: what workers tell each other; engine.h has what is said */
+void ctl_heard(struct engine *e, const char *text, size_t len);
+void ctl_send_hints(struct engine *e); /* those of this turn */
+
 /* types.c: what this worker can run */
 struct type_entry {
 	TAILQ_ENTRY(type_entry) link;

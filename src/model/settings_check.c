@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * settings_check.c - what a row of settings.c cannot say: keys that must fit each
+ * other, and texts that must mean something.
+ *
+ * Each refusal names the key and what to do.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cidr.h"
+#include "base/mem.h"
+#include "base/seal.h"
+#include "base/str.h"
+#include "base/whsign.h"
+#include "event/addr.h"
+#include "http/guard.h"
+#include "http/reqhead.h"
+#include "http/weburl.h"
+#include "model/backoff.h"
+#include "model/names.h"
+#include "model/pools.h"
+#include "model/rate.h"
+#include "model/settings.h"
+#include "proc/child.h"
+
+#define KIB    1024LL
+#define MIB    (1024 * KIB)
+#define SECOND 1000LL
+#define MINUTE (60 * SECOND)
+
+#define HEADERS_MOST	 16 /* of an http type */
+#define OPEN_FILES_LEAST 16
+#define CHILDREN_MOST	 256 /* of stream types, on each worker */
+
+static int
+check_listen(const char *key, const char *list, struct err *err)
+{
+	char *copy = mem_strdup(list), *rest = copy, *word;
+	struct addr a;
+	int count = 0, rc = 0;
+
+	if (copy == NULL)
+		return err_set(err, ERR_NOMEM, "%s", key);
+	while (rc == 0 && (word = strsep(&rest, ",")) != NULL) {
+		word = str_trim(word);
+		if (*word == '\0')
+			continue;
+		rc = addr_parse(word, &a, err);
+		count++;
+	}
+	mem_free(copy);
+	if (rc != 0)
+		return err_wrap(err, "%s", key);
+	if (count == 0)
+		return err_set(err, ERR_INVALID,
+		    "%s is empty: give at least one address such as 127.0.0.1:8000",
+		    key);
+	return 0;
+}
+
+static int
+check_headers(const struct type_settings *t, struct err *err)
+{
+	size_t count = 0;
+	char **words;
+	int rc = 0;
+
+	if (argv_split(t->headers, &words, err) != 0)
+		return -1;
+	while (rc == 0 && words[count] != NULL)
+		rc = reqhead_check(words[count++], err);
+	if (rc == 0 && count > HEADERS_MOST)
+		rc = err_set(
+		    err, ERR_INVALID, "there may be %d headers at most", HEADERS_MOST);
+	mem_free(words);
+	return rc;
+}
+
+static int
+check_children(const struct type_settings *t, struct err *err)
+{
+	if (t->hang_timeout_ms != 0 && t->hang_timeout_ms < SECOND)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.hang_timeout must be 1s at least, or 0 to wait for ever",
+		    t->type);
+	if (t->recycle_memory_bytes != 0 && t->recycle_memory_bytes < MIB)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.recycle_memory must be 1MiB at least, or 0 for no bound",
+		    t->type);
+	return 0;
+}
+
+static int
+check_paths(
+    const struct type_settings *t, const char *key, const char *paths, struct err *err)
+{
+	char **words;
+	int rc = 0;
+	size_t i;
+
+	if (argv_split(paths, &words, err) != 0)
+		return err_wrap(err, "type:%s.%s", t->type, key);
+	for (i = 0; rc == 0 && words[i] != NULL; i++)
+		if (words[i][0] != '/')
+			rc = err_set(err, ERR_INVALID,
+			    "type:%s.%s: '%.60s' is not an absolute path", t->type, key,
+			    words[i]);
+	if (rc == 0 && i > LAUNCH_PATHS / 2)
+		rc = err_set(err, ERR_INVALID, "type:%s.%s: more than %d paths",
+		    t->type, key, LAUNCH_PATHS / 2);
+	mem_free(words);
+	return rc;
+}
+
+/* what is known before a name is resolved; the rest is said by each request */
+static int
+check_reach(const struct settings *s, const struct type_settings *t, struct err *err)
+{
+	const struct guard_opts opts = {
+	    s->egress_allow_networks, s->egress_deny_networks, s->egress_ports};
+	struct guard *g = guard_create(&opts, err);
+	struct weburl url;
+	const char *why;
+	int rc = -1;
+
+	if (g == NULL)
+		return err_wrap(err, "egress");
+	if (weburl_parse(t->url, &url, err) != 0)
+		goto out;
+	why = url.literal ? guard_why_not_text(g, url.host) : NULL;
+	if (!guard_port(g, url.port))
+		err_set(err, ERR_INVALID, "port %u is not in egress.ports", url.port);
+	else if (why != NULL)
+		err_set(err, ERR_INVALID,
+		    "%s is not allowed (%s): egress.allow_networks can allow it",
+		    url.host, why);
+	else
+		rc = 0;
+out:
+	guard_free(g);
+	return rc != 0 ? err_wrap(err, "type:%s.url", t->type) : 0;
+}
+
+static int
+check_http(const struct settings *s, const struct type_settings *t, struct err *err)
+{
+	struct whsecrets secrets;
+
+	if (t->url[0] == '\0')
+		return err_set(err, ERR_INVALID,
+		    "type:%s.url is missing: an http type needs a URL", t->type);
+	if (whsecrets_parse(t->secret, &secrets, err) != 0)
+		return err_wrap(err, "type:%s.secret", t->type);
+	whsecrets_fini(&secrets);
+	if (check_headers(t, err) != 0)
+		return err_wrap(err, "type:%s.headers", t->type);
+	return check_reach(s, t, err);
+}
+
+static int
+check_egress(const struct settings *s, struct err *err)
+{
+	const struct guard_opts opts = {
+	    s->egress_allow_networks, s->egress_deny_networks, s->egress_ports};
+	struct guard *g = guard_create(&opts, err);
+
+	if (g == NULL)
+		return err_wrap(err, "egress");
+	guard_free(g);
+	if (s->egress_ca_file[0] == '\0')
+		return 0;
+	if (s->egress_ca_file[0] != '/')
+		return err_set(
+		    err, ERR_INVALID, "egress.ca_file must be an absolute path");
+	if (access(s->egress_ca_file, R_OK) != 0)
+		return err_set(err, ERR_INVALID, "egress.ca_file: %s: %s",
+		    s->egress_ca_file, strerror(errno));
+	return 0;
+}
+
+static int
+check_secrets(const struct settings *s, struct err *err)
+{
+	struct sealkeys *sk;
+
+	if (s->secrets_key_file[0] == '\0')
+		return 0;
+	if (s->secrets_key_file[0] != '/')
+		return err_set(
+		    err, ERR_INVALID, "secrets.key_file must be an absolute path");
+	sk = sealkeys_load(s->secrets_key_file, err);
+	if (sk == NULL)
+		return err_wrap(err, "secrets.key_file");
+	sealkeys_free(sk);
+	return 0;
+}
+
+/* keys that only one kind of type has */
+static int
+check_strangers(const struct type_settings *t, struct err *err)
+{
+	const struct {
+		const char *name, *value, *whose;
+		unsigned kinds;
+	} keys_of[] = {
+	    {"command", t->command, "exec and stream",
+		1U << HANDLER_EXEC | 1U << HANDLER_STREAM},
+	    {"url", t->url, "http", 1U << HANDLER_HTTP},
+	    {"secret", t->secret, "http", 1U << HANDLER_HTTP},
+	    {"headers", t->headers, "http", 1U << HANDLER_HTTP},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(keys_of); i++) {
+		if (keys_of[i].value[0] != '\0' &&
+		    (keys_of[i].kinds & 1U << t->handler) == 0)
+			return err_set(err, ERR_INVALID,
+			    "type:%s.%s is for %s types; this one is %s", t->type,
+			    keys_of[i].name, keys_of[i].whose,
+			    handler_kind_name(t->handler));
+	}
+	return 0;
+}
+
+static int
+check_type(const struct settings *s, const struct type_settings *t, struct err *err)
+{
+	struct backoff backoff;
+	struct rate rate;
+	char **argv;
+	bool empty, absolute;
+
+	if (t->backoff[0] != '\0' &&
+	    backoff_parse_setting(t->backoff, &backoff, err) != 0)
+		return err_wrap(err, "type:%s.backoff", t->type);
+	if (rate_parse(t->rate, &rate, err) != 0)
+		return err_wrap(err, "type:%s.rate", t->type);
+	if (t->timeout_ms < 100 && t->handler != HANDLER_PULL)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.timeout must be 100ms at least", t->type);
+	if (check_strangers(t, err) != 0)
+		return -1;
+	if (t->handler == HANDLER_BUILTIN)
+		return 0;
+	if (str_starts(t->type, "shoal."))
+		return err_set(err, ERR_INVALID,
+		    "type:%s: names that begin with shoal. are built in", t->type);
+	if (t->handler == HANDLER_PULL && t->concurrency > 0)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.concurrency is for what workers of the node run; for a "
+		    "pull type use limit",
+		    t->type);
+	if (t->handler == HANDLER_PULL)
+		return 0;
+	if (t->handler == HANDLER_HTTP)
+		return check_http(s, t, err);
+	if (t->handler != HANDLER_EXEC && t->handler != HANDLER_STREAM)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.handler %s is not known to this release", t->type,
+		    handler_kind_name(t->handler));
+	if (argv_split(t->command, &argv, err) != 0)
+		return err_wrap(err, "type:%s.command", t->type);
+	empty = argv[0] == NULL;
+	absolute = !empty && argv[0][0] == '/';
+	mem_free(argv);
+	if (empty)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.command is missing: a type that is %s needs a command",
+		    t->type, handler_kind_name(t->handler));
+	if (!absolute)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.command must begin with an absolute path", t->type);
+	if (t->directory[0] != '\0' && t->directory[0] != '/')
+		return err_set(err, ERR_INVALID,
+		    "type:%s.directory must be an absolute path, or empty for a "
+		    "private one",
+		    t->type);
+	if (t->group[0] != '\0' && t->user[0] == '\0')
+		return err_set(err, ERR_INVALID,
+		    "type:%s.group needs type:%s.user beside it", t->type, t->type);
+	if (t->max_open_files != 0 && t->max_open_files < OPEN_FILES_LEAST)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.max_open_files must be %d at least, or 0 for no limit",
+		    t->type, OPEN_FILES_LEAST);
+	if (check_paths(t, "allow_read", t->allow_read, err) != 0 ||
+	    check_paths(t, "allow_write", t->allow_write, err) != 0)
+		return -1;
+	if (argv_split(t->environment, &argv, err) != 0)
+		return err_wrap(err, "type:%s.environment", t->type);
+	for (size_t i = 0; argv[i] != NULL; i++) {
+		if (strchr(argv[i], '=') == NULL || argv[i][0] == '=') {
+			err_set(err, ERR_INVALID,
+			    "type:%s.environment: '%.60s' is not NAME=VALUE", t->type,
+			    argv[i]);
+			mem_free(argv);
+			return -1;
+		}
+	}
+	mem_free(argv);
+	return t->handler == HANDLER_STREAM ? check_children(t, err) : 0;
+}
+
+static int
+check_keep(const char *name, int64_t ms, struct err *err)
+{
+	if (ms != 0 && ms < MINUTE)
+		return err_set(err, ERR_INVALID,
+		    "%s must be 1min at least, or 0 to keep them for ever", name);
+	return 0;
+}
+
+static int
+check_pools(const struct settings *s, struct err *err)
+{
+	const struct queue_settings *q;
+	struct pools *pools = pools_create();
+	int numbers[POOLS_SERVED], rc;
+
+	if (pools == NULL)
+		return err_set(err, ERR_NOMEM, "node.pools");
+	rc = pools_parse(pools, s->node_pools, numbers, err);
+	pools_free(pools);
+	if (rc < 0)
+		return err_wrap(err, "node.pools");
+	TAILQ_FOREACH (q, &s->queues, link) {
+		if (q->pool[0] != '\0' &&
+		    name_check("pool", q->pool, strlen(q->pool), err) != 0)
+			return err_wrap(err, "queue:%s.pool", q->queue);
+	}
+	return 0;
+}
+
+int
+settings_check(const struct settings *s, struct err *err)
+{
+	const struct type_settings *t;
+	struct cidr_list networks;
+	int64_t children = 0;
+
+	for (const char *p = s->cluster_name; *p != '\0'; p++) {
+		if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456"
+			   "789-_.",
+			*p) == NULL)
+			return err_set(err, ERR_INVALID,
+			    "cluster.name '%s' has a character that is not a letter, a "
+			    "digit, '-', '_' or '.'",
+			    s->cluster_name);
+	}
+	if (check_listen("listen.applications", s->listen_applications, err) != 0 ||
+	    check_listen("listen.developers", s->listen_developers, err) != 0)
+		return -1;
+	if (s->node_temporary[0] != '/')
+		return err_set(
+		    err, ERR_INVALID, "node.temporary must be an absolute path");
+	if (cidr_list_parse(s->access_networks, &networks, err) != 0)
+		return err_wrap(err, "access.networks");
+	cidr_list_fini(&networks);
+	if (s->tasks_max_payload_bytes + 64 * KIB > s->http_max_body_bytes)
+		return err_set(err, ERR_INVALID,
+		    "http.max_body must exceed tasks.max_payload by 64KiB, or no such "
+		    "task could be sent");
+	if (check_egress(s, err) != 0)
+		return -1;
+	if (check_secrets(s, err) != 0)
+		return -1;
+	if (check_keep("tasks.keep_finished", s->tasks_keep_finished_ms, err) != 0 ||
+	    check_keep("tasks.keep_failed", s->tasks_keep_failed_ms, err) != 0 ||
+	    check_pools(s, err) != 0)
+		return -1;
+	TAILQ_FOREACH (t, &s->types, link) {
+		if (check_type(s, t, err) != 0)
+			return -1;
+		children += t->handler == HANDLER_STREAM ? t->children : 0;
+	}
+	if (children > CHILDREN_MOST)
+		return err_set(err, ERR_INVALID,
+		    "stream types have %lld children on each worker, and %d are "
+		    "allowed: "
+		    "lower their children, or let each take more tasks at a time",
+		    (long long)children, CHILDREN_MOST);
+	return 0;
+}
