@@ -219,7 +219,13 @@ helper_spawn(struct helper *h, const struct helper_env *env, int64_t now_ms)
 	h->report_fd = report[0];
 	h->control_fd = control[0];
 	slot_on_spawned(&h->slot, now_ms);
-	log_debug(NULL, "helper started", "helper=%s pid=%ld", h->row->name, (long)pid);
+	/* who has read that it failed wants to read that it is back */
+	if (h->reason[0] != '\0')
+		log_info(NULL, "helper started", "helper=%s pid=%ld", h->row->name,
+		    (long)pid);
+	else
+		log_debug(NULL, "helper started", "helper=%s pid=%ld", h->row->name,
+		    (long)pid);
 }
 
 /* the process is dead, so that this does not wait, unless a stray of its holds the pipe
