@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/body.h"
 #include "base/clock.h"
 #include "base/str.h"
 
@@ -39,50 +40,12 @@ static const bool may[][TASK_STATE_COUNT] = {
 };
 
 static int
-refuse_field(struct refusal *why, const char *name, const char *rule)
-{
-	return refuse(why, 400, "invalid_field", "%s: %s.", name, rule);
-}
-
-static int
-refuse_unknown(struct refusal *why, const char *in, const struct jspan *key)
-{
-	char name[65], shown[100];
-	size_t len;
-
-	if (jspan_string(key, name, sizeof(name), &len, NULL) != 0) {
-		str_copy(name, sizeof(name), "(a long name)");
-		len = strlen(name);
-	}
-	str_printable(shown, sizeof(shown), name, len);
-	return refuse(
-	    why, 400, "unknown_field", "%s%s: there is no such field.", in, shown);
-}
-
-static int
-read_top(const char *body, size_t len, unsigned check_keys, struct jspan *top,
-    struct refusal *why)
-{
-	struct jscan_limits limits = {.max_depth = MAX_DEPTH, .check_keys = check_keys};
-	struct err err = ERR_INIT;
-
-	if (jscan_check(body, len, &limits, top, &err) != 0)
-		return refuse(why, 400, "invalid_json",
-		    "The body is not acceptable JSON: %.300s.", err.text);
-	if (top->kind != JSON_OBJECT)
-		return refuse(why, 400, "invalid_request",
-		    "The body must be an object, and is %s.",
-		    json_kind_name(top->kind));
-	return 0;
-}
-
-static int
 read_reason(const struct jspan *value, struct control_request *cr, struct refusal *why)
 {
 	if (value->kind == JSON_NULL)
 		return 0;
 	if (jspan_string(value, cr->reason, sizeof(cr->reason), NULL, NULL) != 0)
-		return refuse_field(
+		return body_bad_field(
 		    why, "reason", "it must be a string of at most 1000 bytes");
 	cr->has_reason = true;
 	return 0;
@@ -96,7 +59,7 @@ read_attempts(
 
 	if (value->kind != JSON_NUMBER || jspan_i64(value, &n, NULL) != 0 || n < 1 ||
 	    n > CONTROL_ATTEMPTS_MAX)
-		return refuse_field(
+		return body_bad_field(
 		    why, "attempts", "it must be a whole number from 1 to 1000");
 	cr->attempts = (int)n;
 	return 0;
@@ -112,7 +75,7 @@ control_request_parse(const char *body, size_t len, bool with_attempts,
 	*cr = (struct control_request){.attempts = 1};
 	if (body == NULL || len == 0)
 		return 0;
-	if (read_top(body, len, 1, &top, why) != 0)
+	if (body_object(body, len, MAX_DEPTH, 1, &top, why) != 0)
 		return -1;
 	jwalk_start(&walk, &top);
 	while (jwalk_member(&walk, &key, &value)) {
@@ -123,7 +86,7 @@ control_request_parse(const char *body, size_t len, bool with_attempts,
 		else if (with_attempts && jspan_is(&key, "attempts"))
 			rc = read_attempts(&value, cr, why);
 		else
-			rc = refuse_unknown(why, "", &key);
+			rc = body_unknown_field(why, "", &key);
 		if (rc != 0)
 			return -1;
 	}
@@ -140,7 +103,7 @@ add_state(const struct jspan *value, struct operation_filter *f, struct refusal 
 
 	if (jspan_string(value, name, sizeof(name), NULL, NULL) != 0 ||
 	    task_state_parse(name, &state) != 0)
-		return refuse_field(why, "filter.state",
+		return body_bad_field(why, "filter.state",
 		    "it must be scheduled, queued, running, succeeded, failed, "
 		    "cancelled or expired, or a list of these");
 	f->states[state] = true;
@@ -171,10 +134,10 @@ read_name(const char *name, const struct jspan *value, char to[NAME_MAX_BYTES + 
 	size_t len;
 
 	if (jspan_string(value, to, NAME_MAX_BYTES + 1, &len, NULL) != 0)
-		return refuse_field(
+		return body_bad_field(
 		    why, name, "it must be a string of at most 64 bytes");
 	if (name_check(name, to, len, &err) != 0)
-		return refuse_field(why, name, err.text);
+		return body_bad_field(why, name, err.text);
 	return 0;
 }
 
@@ -188,7 +151,7 @@ read_time(
 	if (value->kind != JSON_STRING ||
 	    jspan_string(value, text, sizeof(text), NULL, NULL) != 0 ||
 	    clock_parse(text, &us) != 0)
-		return refuse_field(why, name,
+		return body_bad_field(why, name,
 		    "it must be a time as RFC 3339 writes it, such as "
 		    "\"2030-01-31T09:30:00Z\"");
 	task_first_id(us, id);
@@ -211,13 +174,13 @@ read_ids(const struct jspan *value, struct operation_request * or, struct refusa
 
 	if (value->kind != JSON_ARRAY || jspan_count(value) < 1 ||
 	    jspan_count(value) > OPERATION_IDS_MAX)
-		return refuse_field(
+		return body_bad_field(
 		    why, "filter.ids", "it must be a list of 1 to 1000 ids");
 	jwalk_start(&walk, value);
 	while (jwalk_element(&walk, &one)) {
 		if (jspan_string(&one, text, sizeof(text), &len, NULL) != 0 ||
 		    uuid_parse(text, len, & or->ids[n]) != 0)
-			return refuse_field(
+			return body_bad_field(
 			    why, "filter.ids", "each must be the id of a task");
 		n++;
 	}
@@ -240,9 +203,9 @@ read_filter(
 	struct jwalk walk;
 
 	if (value->kind != JSON_OBJECT)
-		return refuse_field(why, "filter", "it must be an object");
+		return body_bad_field(why, "filter", "it must be an object");
 	if (value->len > OPERATION_FILTER_MAX)
-		return refuse_field(why, "filter", "it is longer than 65536 bytes");
+		return body_bad_field(why, "filter", "it is longer than 65536 bytes");
 	or->filter_json = *value;
 	jwalk_start(&walk, value);
 	while (jwalk_member(&walk, &key, &member)) {
@@ -263,7 +226,7 @@ read_filter(
 		} else if (jspan_is(&key, "ids")) {
 			rc = read_ids(&member, or, why);
 		} else {
-			rc = refuse_unknown(why, "filter.", &key);
+			rc = body_unknown_field(why, "filter.", &key);
 		}
 		if (rc != 0)
 			return -1;
@@ -279,7 +242,7 @@ read_action(
 
 	if (jspan_string(value, name, sizeof(name), NULL, NULL) != 0 ||
 	    operation_action_parse(name, action) != 0)
-		return refuse_field(
+		return body_bad_field(
 		    why, "action", "it must be cancel, retry or delete");
 	return 0;
 }
@@ -298,7 +261,7 @@ check_states(struct operation_filter *f, struct refusal *why)
 		snprintf(rule, sizeof(rule), "%s does nothing to tasks that are %s",
 		    operation_action_name(f->action),
 		    task_state_name((enum task_state)i));
-		return refuse_field(why, "filter.state", rule);
+		return body_bad_field(why, "filter.state", rule);
 	}
 	if (!any)
 		memcpy(f->states, may[f->action], sizeof(f->states));
@@ -319,7 +282,7 @@ operation_request_parse(
 	if (body == NULL || len == 0)
 		return refuse(
 		    why, 400, "invalid_json", "The body is empty; JSON is expected.");
-	if (read_top(body, len, 2, &top, why) != 0)
+	if (body_object(body, len, MAX_DEPTH, 2, &top, why) != 0)
 		return -1;
 	jwalk_start(&walk, &top);
 	while (jwalk_member(&walk, &key, &value)) {
@@ -333,7 +296,7 @@ operation_request_parse(
 			has_filter = true;
 		} else if (jspan_is(&key, "dry_run")) {
 			if (jspan_bool(&value, & or->dry_run, NULL) != 0)
-				rc = refuse_field(
+				rc = body_bad_field(
 				    why, "dry_run", "it must be true or false");
 		} else if (jspan_is(&key, "reason")) {
 			rc = read_reason(&value, & or->common, why);
@@ -341,7 +304,7 @@ operation_request_parse(
 			rc = read_attempts(&value, & or->common, why);
 			has_attempts = true;
 		} else {
-			rc = refuse_unknown(why, "", &key);
+			rc = body_unknown_field(why, "", &key);
 		}
 		if (rc != 0)
 			return -1;
@@ -350,7 +313,7 @@ operation_request_parse(
 		return refuse(why, 400, "missing_field", "%s: it is missing.",
 		    has_action ? "filter" : "action");
 	if (has_attempts && or->filter.action != OPERATION_RETRY)
-		return refuse_field(why, "attempts", "only retry has it");
+		return body_bad_field(why, "attempts", "only retry has it");
 	or->filter.attempts = or->common.attempts;
 	return check_states(& or->filter, why);
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/body.h"
 #include "api/task_fields.h"
 #include "base/jsonw.h"
 #include "base/str.h"
@@ -19,56 +20,16 @@
 #define HEADER_MAX 2200 /* bytes of one, as it is sent */
 
 static int
-refuse_field(struct refusal *why, const char *name, const char *rule)
-{
-	return refuse(why, 400, "invalid_field", "%s: %.300s.", name, rule);
-}
-
-static int
-refuse_unknown(struct refusal *why, const struct jspan *key)
-{
-	char name[65], shown[100];
-	size_t len;
-
-	if (jspan_string(key, name, sizeof(name), &len, NULL) != 0) {
-		str_copy(name, sizeof(name), "(a long name)");
-		len = strlen(name);
-	}
-	str_printable(shown, sizeof(shown), name, len);
-	return refuse(why, 400, "unknown_field", "%s: there is no such field.", shown);
-}
-
-static int
-read_top(const char *body, size_t len, unsigned levels, struct jspan *top,
-    struct refusal *why)
-{
-	struct jscan_limits limits = {.max_depth = MAX_DEPTH, .check_keys = levels};
-	struct err err = ERR_INIT;
-
-	if (body == NULL || len == 0)
-		return refuse(
-		    why, 400, "invalid_json", "The body is empty; JSON is expected.");
-	if (jscan_check(body, len, &limits, top, &err) != 0)
-		return refuse(why, 400, "invalid_json",
-		    "The body is not acceptable JSON: %.300s.", err.text);
-	if (top->kind != JSON_OBJECT)
-		return refuse(why, 400, "invalid_request",
-		    "The body must be an object, and is %s.",
-		    json_kind_name(top->kind));
-	return 0;
-}
-
-static int
 read_url(const struct jspan *value, struct endpoint_request *er, struct refusal *why)
 {
 	char text[WEBURL_MOST + 1];
 	struct err err = ERR_INIT;
 
 	if (value->kind != JSON_STRING)
-		return refuse_field(why, "url", "it must be an http or https URL");
+		return body_bad_field(why, "url", "it must be an http or https URL");
 	if (jspan_string(value, text, sizeof(text), NULL, &err) != 0 ||
 	    weburl_parse(text, &er->url, &err) != 0)
-		return refuse_field(why, "url", err.text);
+		return body_bad_field(why, "url", err.text);
 	er->given |= ENDPOINT_URL;
 	return 0;
 }
@@ -82,20 +43,20 @@ read_header(const struct jspan *key, const struct jspan *value, struct jsonw *w,
 	struct err err = ERR_INIT;
 
 	if (n == ENDPOINT_HEADERS)
-		return refuse_field(why, "headers", "there may be 16 at most");
+		return body_bad_field(why, "headers", "there may be 16 at most");
 	if (value->kind != JSON_STRING)
-		return refuse_field(why, "headers", "each value must be a string");
+		return body_bad_field(why, "headers", "each value must be a string");
 	if (jspan_string(key, name, sizeof(name), NULL, &err) != 0 ||
 	    jspan_string(value, text, sizeof(text), NULL, &err) != 0)
-		return refuse_field(why, "headers", err.text);
+		return body_bad_field(why, "headers", err.text);
 	snprintf(line, sizeof(line), "%s: %s", name, text);
 	/* (a name with a colon would be read as a shorter one) */
 	if (strchr(name, ':') != NULL || reqhead_check(line, &err) != 0)
-		return refuse_field(why, "headers",
+		return body_bad_field(why, "headers",
 		    err.text[0] != '\0' ? err.text : "a name has a colon in it");
 	for (size_t i = 0; i < n; i++) {
 		if (str_ieq(seen[i], name))
-			return refuse_field(why, "headers", "a name is there twice");
+			return body_bad_field(why, "headers", "a name is there twice");
 	}
 	memcpy(seen[n], name, sizeof(name));
 	jsonw_member_string(w, name, text);
@@ -118,7 +79,7 @@ read_headers(
 	if (value->kind == JSON_NULL)
 		return 0;
 	if (value->kind != JSON_OBJECT)
-		return refuse_field(
+		return body_bad_field(
 		    why, "headers", "it must be an object of names and strings");
 	strbuf_init(&sb, ENDPOINT_HEADERS_MAX);
 	jsonw_init(&w, &sb);
@@ -128,7 +89,8 @@ read_headers(
 		rc = read_header(&key, &item, &w, seen, n++, why);
 	jsonw_end(&w);
 	if (rc == 0 && strbuf_failed(&sb))
-		rc = refuse_field(why, "headers", "together they may have 8,192 bytes");
+		rc = body_bad_field(
+		    why, "headers", "together they may have 8,192 bytes");
 	if (rc == 0 && n > 0)
 		str_copy(er->headers, sizeof(er->headers), sb.data);
 	strbuf_fini(&sb);
@@ -151,7 +113,7 @@ read_field(const struct jspan *key, const struct jspan *value,
 			return 0;
 		if (!field_duration(value, ENDPOINT_TIMEOUT_MAX, &er->timeout_ms) ||
 		    er->timeout_ms < 1000)
-			return refuse_field(why, "timeout",
+			return body_bad_field(why, "timeout",
 			    "it must be seconds, or a duration such as \"PT30S\", from "
 			    "1 s to an hour, or null");
 		return 0;
@@ -160,18 +122,19 @@ read_field(const struct jspan *key, const struct jspan *value,
 		er->given |= ENDPOINT_DISABLED;
 		return jspan_bool(value, &er->disabled, NULL) == 0
 			   ? 0
-			   : refuse_field(why, "disabled", "it must be true or false");
+			   : body_bad_field(
+				 why, "disabled", "it must be true or false");
 	}
 	if (jspan_is(key, "reason")) {
 		if (value->kind == JSON_NULL)
 			return 0;
 		if (jspan_string(value, er->reason, sizeof(er->reason), NULL, &err) !=
 		    0)
-			return refuse_field(why, "reason",
+			return body_bad_field(why, "reason",
 			    "it must be a string of at most 400 characters");
 		return 0;
 	}
-	return refuse_unknown(why, key);
+	return body_unknown_field(why, "", key);
 }
 
 int
@@ -182,7 +145,7 @@ endpoint_request_parse(
 	struct jwalk walk;
 
 	memset(er, 0, sizeof(*er));
-	if (read_top(body, len, 2, &top, why) != 0)
+	if (body_object(body, len, MAX_DEPTH, 2, &top, why) != 0)
 		return -1;
 	jwalk_start(&walk, &top);
 	while (jwalk_member(&walk, &key, &value)) {
@@ -190,7 +153,7 @@ endpoint_request_parse(
 			return -1;
 	}
 	if (er->reason[0] != '\0' && !er->disabled)
-		return refuse_field(
+		return body_bad_field(
 		    why, "reason", "it is for {\"disabled\":true} alone");
 	return 0;
 }
@@ -205,14 +168,14 @@ rotate_request_parse(
 	*overlap_ms = ENDPOINT_OVERLAP_MS;
 	if (len == 0)
 		return 0;
-	if (read_top(body, len, 1, &top, why) != 0)
+	if (body_object(body, len, MAX_DEPTH, 1, &top, why) != 0)
 		return -1;
 	jwalk_start(&walk, &top);
 	while (jwalk_member(&walk, &key, &value)) {
 		if (!jspan_is(&key, "overlap"))
-			return refuse_unknown(why, &key);
+			return body_unknown_field(why, "", &key);
 		if (!field_duration(&value, ENDPOINT_OVERLAP_MAX, overlap_ms))
-			return refuse_field(why, "overlap",
+			return body_bad_field(why, "overlap",
 			    "it must be seconds, or a duration such as \"PT24H\", from "
 			    "0 to 30 days");
 	}

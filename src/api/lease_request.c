@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/body.h"
 #include "api/task_fields.h"
 #include "base/str.h"
 
@@ -80,47 +81,6 @@ scope_check(const char *word, size_t len, struct err *err)
 /* ---------------------------------------------------------------- reading */
 
 static int
-refuse_field(struct refusal *why, const char *name, const char *rule)
-{
-	return refuse(why, 400, "invalid_field", "%s: %s.", name, rule);
-}
-
-static int
-refuse_unknown(struct refusal *why, const struct jspan *key)
-{
-	char name[65], shown[100];
-	size_t len;
-
-	if (jspan_string(key, name, sizeof(name), &len, NULL) != 0) {
-		str_copy(name, sizeof(name), "(a long name)");
-		len = strlen(name);
-	}
-	str_printable(shown, sizeof(shown), name, len);
-	return refuse(why, 400, "unknown_field", "%s: there is no such field.", shown);
-}
-
-/* levels: so many have no key twice */
-static int
-read_top(const char *body, size_t len, unsigned levels, struct jspan *top,
-    struct refusal *why)
-{
-	struct jscan_limits limits = {.max_depth = MAX_DEPTH, .check_keys = levels};
-	struct err err = ERR_INIT;
-
-	if (body == NULL || len == 0)
-		return refuse(
-		    why, 400, "invalid_json", "The body is empty; JSON is expected.");
-	if (jscan_check(body, len, &limits, top, &err) != 0)
-		return refuse(why, 400, "invalid_json",
-		    "The body is not acceptable JSON: %.300s.", err.text);
-	if (top->kind != JSON_OBJECT)
-		return refuse(why, 400, "invalid_request",
-		    "The body must be an object, and is %s.",
-		    json_kind_name(top->kind));
-	return 0;
-}
-
-static int
 read_names(const char *what, const struct jspan *value,
     char to[LEASE_MAX_QUEUES][NAME_MAX_BYTES + 1], size_t *count, struct refusal *why)
 {
@@ -131,16 +91,16 @@ read_names(const char *what, const struct jspan *value,
 
 	if (value->kind != JSON_ARRAY || jspan_count(value) < 1 ||
 	    jspan_count(value) > LEASE_MAX_QUEUES)
-		return refuse_field(why, what, "it must be a list of 1 to 32 names");
+		return body_bad_field(why, what, "it must be a list of 1 to 32 names");
 	jwalk_start(&walk, value);
 	while (jwalk_element(&walk, &one)) {
 		bool twice = false;
 
 		if (jspan_string(&one, to[n], NAME_MAX_BYTES + 1, &len, NULL) != 0)
-			return refuse_field(
+			return body_bad_field(
 			    why, what, "its names must be strings of at most 64 bytes");
 		if (name_check(what, to[n], len, &err) != 0)
-			return refuse_field(why, what, err.text);
+			return body_bad_field(why, what, err.text);
 		for (size_t i = 0; i < n; i++)
 			twice |= str_eq(to[i], to[n]);
 		if (!twice)
@@ -155,7 +115,7 @@ read_ttl(const struct jspan *value, int64_t *ms, struct refusal *why)
 {
 	if (!field_duration(value, LEASE_TTL_MAX_S * 1000LL, ms) ||
 	    *ms < LEASE_TTL_MIN_S * 1000LL)
-		return refuse_field(why, "ttl",
+		return body_bad_field(why, "ttl",
 		    "it must be seconds, or a duration such as \"PT1M\", from 5 to "
 		    "3600 s");
 	return 0;
@@ -176,25 +136,25 @@ read_ask(const struct jspan *key, const struct jspan *value, struct lease_ask *l
 	if (jspan_is(key, "max")) {
 		if (value->kind != JSON_NUMBER || jspan_i64(value, &n, NULL) != 0 ||
 		    n < 1 || n > LEASE_MAX_TASKS)
-			return refuse_field(
+			return body_bad_field(
 			    why, "max", "it must be a whole number from 1 to 100");
 		la->max = (int)n;
 		return 0;
 	}
 	if (jspan_is(key, "wait")) {
 		if (!field_duration(value, LEASE_WAIT_MAX_S * 1000LL, &la->wait_ms))
-			return refuse_field(
+			return body_bad_field(
 			    why, "wait", "it must be seconds, from 0 to 60");
 		return 0;
 	}
 	if (jspan_is(key, "worker")) {
 		if (jspan_string(value, la->worker, sizeof(la->worker), NULL, NULL) !=
 		    0)
-			return refuse_field(
+			return body_bad_field(
 			    why, "worker", "it must be a string of at most 100 bytes");
 		return 0;
 	}
-	return refuse_unknown(why, key);
+	return body_unknown_field(why, "", key);
 }
 
 int
@@ -206,7 +166,7 @@ lease_ask_parse(const char *body, size_t len, struct lease_ask *la, struct refus
 	memset(la, 0, sizeof(*la));
 	la->max = 1;
 	la->ttl_ms = 60000;
-	if (read_top(body, len, 1, &top, why) != 0)
+	if (body_object(body, len, MAX_DEPTH, 1, &top, why) != 0)
 		return -1;
 	jwalk_start(&walk, &top);
 	while (jwalk_member(&walk, &key, &value)) {
@@ -229,13 +189,13 @@ read_log(const struct jspan *value, struct lease_extend *lx, struct refusal *why
 	size_t at = 0, len;
 
 	if (value->kind != JSON_ARRAY || jspan_count(value) > LEASE_LOG_LINES)
-		return refuse_field(why, "log", rule);
+		return body_bad_field(why, "log", rule);
 	jwalk_start(&walk, value);
 	while (jwalk_element(&walk, &line)) {
 		if (jspan_string(
 			&line, lx->log + at, sizeof(lx->log) - at, &len, NULL) != 0 ||
 		    at + len + 1 >= sizeof(lx->log))
-			return refuse_field(why, "log", rule);
+			return body_bad_field(why, "log", rule);
 		for (size_t i = at; i < at + len; i++) {
 			if (lx->log[i] == '\n')
 				lx->log[i] = ' '; /* one line stays one */
@@ -259,7 +219,7 @@ lease_extend_parse(
 	lx->ttl_ms = 60000;
 	if (body == NULL || len == 0)
 		return 0;
-	if (read_top(body, len, 1, &top, why) != 0)
+	if (body_object(body, len, MAX_DEPTH, 1, &top, why) != 0)
 		return -1;
 	jwalk_start(&walk, &top);
 	while (rc == 0 && jwalk_member(&walk, &key, &value)) {
@@ -267,14 +227,14 @@ lease_extend_parse(
 			rc = read_ttl(&value, &lx->ttl_ms, why);
 		} else if (jspan_is(&key, "progress")) {
 			if (value.len > LEASE_PROGRESS_MAX)
-				rc = refuse_field(why, "progress",
+				rc = body_bad_field(why, "progress",
 				    "it must be at most 4096 bytes of JSON");
 			if (value.kind != JSON_NULL)
 				lx->progress = value;
 		} else if (jspan_is(&key, "log")) {
 			rc = read_log(&value, lx, why);
 		} else {
-			rc = refuse_unknown(why, &key);
+			rc = body_unknown_field(why, "", &key);
 		}
 	}
 	return rc;
@@ -304,12 +264,12 @@ lease_complete_parse(const char *body, size_t len, size_t result_max,
 	le->state = TASK_SUCCEEDED;
 	if (body == NULL || len == 0)
 		return 0;
-	if (read_top(body, len, 1, &top, why) != 0)
+	if (body_object(body, len, MAX_DEPTH, 1, &top, why) != 0)
 		return -1;
 	jwalk_start(&walk, &top);
 	while (jwalk_member(&walk, &key, &value)) {
 		if (!jspan_is(&key, "result"))
-			return refuse_unknown(why, &key);
+			return body_unknown_field(why, "", &key);
 		if (read_result(&value, result_max, le, why) != 0)
 			return -1;
 	}
@@ -324,10 +284,10 @@ read_code(const struct jspan *value, struct lease_end *le, struct refusal *why)
 
 	if (jspan_string(value, le->code, sizeof(le->code), &len, NULL) != 0 ||
 	    len == 0)
-		return refuse_field(why, "code", rule);
+		return body_bad_field(why, "code", rule);
 	if (strspn(le->code, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 			     "0123456789._-") != len)
-		return refuse_field(why, "code", rule);
+		return body_bad_field(why, "code", rule);
 	return 0;
 }
 
@@ -343,26 +303,26 @@ read_failure(const struct jspan *key, const struct jspan *value, struct lease_en
 		char text[LEASE_MESSAGE_MAX + 1];
 
 		if (jspan_string(value, text, sizeof(text), NULL, NULL) != 0)
-			return refuse_field(why, "message",
+			return body_bad_field(why, "message",
 			    "it must be a string of at most 8192 bytes");
 		le->message = *value;
 		return 0;
 	}
 	if (jspan_is(key, "retry")) {
 		if (jspan_bool(value, &retry, NULL) != 0)
-			return refuse_field(why, "retry", "it must be true or false");
+			return body_bad_field(why, "retry", "it must be true or false");
 		le->state = retry ? TASK_SCHEDULED : TASK_FAILED;
 		return 0;
 	}
 	if (jspan_is(key, "retry_in")) {
 		if (value->kind != JSON_NULL &&
 		    !field_duration(value, LEASE_RETRY_MAX_MS, &le->retry_ms))
-			return refuse_field(why, "retry_in",
+			return body_bad_field(why, "retry_in",
 			    "it must be seconds, or a duration such as \"PT5M\", up "
 			    "to 30 days");
 		return 0;
 	}
-	return refuse_unknown(why, key);
+	return body_unknown_field(why, "", key);
 }
 
 int
@@ -377,7 +337,7 @@ lease_fail_parse(
 	str_copy(le->code, sizeof(le->code), "failed");
 	if (body == NULL || len == 0)
 		return 0;
-	if (read_top(body, len, 1, &top, why) != 0)
+	if (body_object(body, len, MAX_DEPTH, 1, &top, why) != 0)
 		return -1;
 	jwalk_start(&walk, &top);
 	while (jwalk_member(&walk, &key, &value)) {
@@ -385,7 +345,7 @@ lease_fail_parse(
 			return -1;
 	}
 	if (le->state == TASK_FAILED && le->retry_ms >= 0)
-		return refuse_field(
+		return body_bad_field(
 		    why, "retry_in", "it makes no sense where retry is false");
 	return 0;
 }
@@ -400,10 +360,11 @@ lease_release_parse(
 	le->state = TASK_QUEUED;
 	if (body == NULL || len == 0)
 		return 0;
-	if (read_top(body, len, 1, &top, why) != 0)
+	if (body_object(body, len, MAX_DEPTH, 1, &top, why) != 0)
 		return -1;
 	jwalk_start(&walk, &top);
-	return jwalk_member(&walk, &key, &value) ? refuse_unknown(why, &key) : 0;
+	return jwalk_member(&walk, &key, &value) ? body_unknown_field(why, "", &key)
+						 : 0;
 }
 
 static int
@@ -417,7 +378,7 @@ read_item(const struct jspan *item, size_t result_max, struct lease_end *le,
 	size_t len;
 
 	if (item->kind != JSON_OBJECT)
-		return refuse_field(why, "leases",
+		return body_bad_field(why, "leases",
 		    "it must be a list of objects with lease and result");
 	le->state = TASK_SUCCEEDED;
 	jwalk_start(&walk, item);
@@ -425,11 +386,11 @@ read_item(const struct jspan *item, size_t result_max, struct lease_end *le,
 		if (jspan_is(&key, "lease")) {
 			if (jspan_string(&value, text, sizeof(text), &len, NULL) != 0 ||
 			    lease_parse(text, len, &le->name) != 0)
-				return refuse_field(why, "lease",
+				return body_bad_field(why, "lease",
 				    "it must be the lease of an answer, unchanged");
 			named = true;
 		} else if (!jspan_is(&key, "result")) {
-			return refuse_unknown(why, &key);
+			return body_unknown_field(why, "", &key);
 		} else if (read_result(&value, result_max, le, why) != 0) {
 			return -1;
 		}
@@ -447,17 +408,17 @@ lease_batch_parse(const char *body, size_t len, size_t result_max,
 	struct jwalk walk;
 	size_t n = 0;
 
-	if (read_top(body, len, 3, &top, why) != 0)
+	if (body_object(body, len, MAX_DEPTH, 3, &top, why) != 0)
 		return -1;
 	jwalk_start(&walk, &top);
 	while (jwalk_member(&walk, &key, &value)) {
 		if (!jspan_is(&key, "leases"))
-			return refuse_unknown(why, &key);
+			return body_unknown_field(why, "", &key);
 		list = value;
 	}
 	if (list.kind != JSON_ARRAY || jspan_count(&list) < 1 ||
 	    jspan_count(&list) > LEASE_BATCH_MAX)
-		return refuse_field(
+		return body_bad_field(
 		    why, "leases", "it must be a list of 1 to 100 objects");
 	jwalk_start(&walk, &list);
 	while (jwalk_element(&walk, &item)) {
@@ -476,7 +437,8 @@ read_handler(const struct jspan *value, struct type_request *tr, struct refusal 
 	char name[16];
 
 	if (jspan_string(value, name, sizeof(name), NULL, NULL) != 0)
-		return refuse_field(why, "handler", "it must be \"pull\" or \"http\"");
+		return body_bad_field(
+		    why, "handler", "it must be \"pull\" or \"http\"");
 	for (int kind = 0; kind < HANDLER_KIND_COUNT; kind++) {
 		if (!str_eq(name, handler_kind_name((enum handler_kind)kind)))
 			continue;
@@ -487,7 +449,7 @@ read_handler(const struct jspan *value, struct type_request *tr, struct refusal 
 		    "handler: types that run on nodes are the operator's; an "
 		    "application may have \"pull\" and \"http\".");
 	}
-	return refuse_field(why, "handler", "it must be \"pull\" or \"http\"");
+	return body_bad_field(why, "handler", "it must be \"pull\" or \"http\"");
 }
 
 static int
@@ -505,7 +467,7 @@ read_type_field(const struct jspan *key, const struct jspan *value,
 		if (jspan_string(
 			value, tr->endpoint, sizeof(tr->endpoint), &len, NULL) != 0 ||
 		    name_check("endpoint", tr->endpoint, len, &err) != 0)
-			return refuse_field(why, "endpoint",
+			return body_bad_field(why, "endpoint",
 			    "it must be the name of an endpoint of the application");
 		return 0;
 	}
@@ -516,7 +478,7 @@ read_type_field(const struct jspan *key, const struct jspan *value,
 	if (jspan_is(key, "timeout")) {
 		if (!field_duration(value, TASK_TIMEOUT_MAX_MS, &tr->timeout_ms) ||
 		    tr->timeout_ms < 1000)
-			return refuse_field(why, "timeout",
+			return body_bad_field(why, "timeout",
 			    "it must be seconds, or a duration such as \"PT1H\", from "
 			    "1 s to 7 days, or null");
 		return 0;
@@ -524,18 +486,18 @@ read_type_field(const struct jspan *key, const struct jspan *value,
 	if (jspan_is(key, "max_attempts")) {
 		if (value->kind != JSON_NUMBER || jspan_i64(value, &n, NULL) != 0 ||
 		    n < 1 || n > 1000)
-			return refuse_field(why, "max_attempts",
+			return body_bad_field(why, "max_attempts",
 			    "it must be a whole number from 1 to 1000, or null");
 		tr->max_attempts = (int)n;
 		return 0;
 	}
 	if (jspan_is(key, "backoff")) {
 		if (backoff_read(value, &b, &err) != 0)
-			return refuse_field(why, "backoff", err.text);
+			return body_bad_field(why, "backoff", err.text);
 		backoff_text(&b, tr->backoff);
 		return 0;
 	}
-	return refuse_unknown(why, key);
+	return body_unknown_field(why, "", key);
 }
 
 int
@@ -547,7 +509,7 @@ type_request_parse(
 
 	memset(tr, 0, sizeof(*tr));
 	tr->handler = -1;
-	if (read_top(body, len, 2, &top, why) != 0)
+	if (body_object(body, len, MAX_DEPTH, 2, &top, why) != 0)
 		return -1;
 	jwalk_start(&walk, &top);
 	while (jwalk_member(&walk, &key, &value)) {
@@ -563,6 +525,6 @@ type_request_parse(
 		    "endpoint: say which endpoint of the application runs tasks of "
 		    "the type.");
 	if (tr->handler != HANDLER_HTTP && tr->endpoint[0] != '\0')
-		return refuse_field(why, "endpoint", "it is for http types alone");
+		return body_bad_field(why, "endpoint", "it is for http types alone");
 	return 0;
 }

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/body.h"
 #include "base/clock.h"
 #include "base/str.h"
 #include "base/units.h"
@@ -209,25 +210,6 @@ refuse_unknown(const char *body, const struct jspan *key, struct refusal *why)
 	    (size_t)(key->at - body));
 }
 
-static int
-check_object(const char *body, size_t len, struct jspan *object, struct refusal *why)
-{
-	struct jscan_limits limits = {.max_depth = 4, .check_keys = 2};
-	struct err err = ERR_INIT;
-
-	if (body == NULL || len == 0)
-		return refuse(
-		    why, 400, "invalid_json", "The body is empty; JSON is expected.");
-	if (jscan_check(body, len, &limits, object, &err) != 0)
-		return refuse(why, 400, "invalid_json",
-		    "The body is not acceptable JSON: %.300s.", err.text);
-	if (object->kind != JSON_OBJECT)
-		return refuse(why, 400, "invalid_request",
-		    "The body must be an object, and is %s.",
-		    json_kind_name(object->kind));
-	return 0;
-}
-
 int
 queue_request_parse(
     const char *body, size_t len, struct queue_request *qr, struct refusal *why)
@@ -236,7 +218,7 @@ queue_request_parse(
 	struct jspan object, key, value;
 	struct jwalk walk;
 
-	if (check_object(body, len, &object, why) != 0)
+	if (body_object(body, len, 4, 2, &object, why) != 0)
 		return -1;
 	jwalk_start(&walk, &object);
 	while (jwalk_member(&walk, &key, &value)) {
@@ -274,7 +256,7 @@ pause_request_parse(const char *body, size_t len, char reason[4 * QUEUE_REASON_M
 	reason[0] = '\0';
 	if (body == NULL || len == 0)
 		return 0;
-	if (check_object(body, len, &object, why) != 0)
+	if (body_object(body, len, 4, 2, &object, why) != 0)
 		return -1;
 	jwalk_start(&walk, &object);
 	while (jwalk_member(&walk, &key, &value)) {

@@ -10,48 +10,10 @@
 
 #include <string.h>
 
+#include "api/body.h"
 #include "base/str.h"
 
 #define MAX_DEPTH 4
-
-static int
-refuse_field(struct refusal *why, const char *name, const char *rule)
-{
-	return refuse(why, 400, "invalid_field", "%s: %s.", name, rule);
-}
-
-static int
-refuse_unknown(struct refusal *why, const struct jspan *key)
-{
-	char name[65], shown[100];
-	size_t len;
-
-	if (jspan_string(key, name, sizeof(name), &len, NULL) != 0) {
-		str_copy(name, sizeof(name), "(a long name)");
-		len = strlen(name);
-	}
-	str_printable(shown, sizeof(shown), name, len);
-	return refuse(why, 400, "unknown_field", "%s: there is no such field.", shown);
-}
-
-static int
-read_top(const char *body, size_t len, struct jspan *top, struct refusal *why)
-{
-	struct jscan_limits limits = {.max_depth = MAX_DEPTH, .check_keys = 1};
-	struct err err = ERR_INIT;
-
-	if (body == NULL || len == 0)
-		return refuse(
-		    why, 400, "invalid_json", "The body is empty; JSON is expected.");
-	if (jscan_check(body, len, &limits, top, &err) != 0)
-		return refuse(why, 400, "invalid_json",
-		    "The body is not acceptable JSON: %.300s.", err.text);
-	if (top->kind != JSON_OBJECT)
-		return refuse(why, 400, "invalid_request",
-		    "The body must be an object, and is %s.",
-		    json_kind_name(top->kind));
-	return 0;
-}
 
 static int
 read_name(const char *what, const struct jspan *value, char to[NAME_MAX_BYTES + 1],
@@ -63,11 +25,11 @@ read_name(const char *what, const struct jspan *value, char to[NAME_MAX_BYTES + 
 	size_t len;
 
 	if (value->kind != JSON_STRING)
-		return refuse_field(why, what, "it must be a string");
+		return body_bad_field(why, what, "it must be a string");
 	if (jspan_string(value, text, sizeof(text), &len, &err) != 0)
-		return refuse_field(why, what, "it is longer than 64 bytes");
+		return body_bad_field(why, what, "it is longer than 64 bytes");
 	if (name_check(what, text, len, &err) != 0)
-		return refuse_field(why, what, err.text);
+		return body_bad_field(why, what, err.text);
 	memcpy(to, text, len + 1);
 	return 0;
 }
@@ -92,13 +54,13 @@ read_states(const struct jspan *value, struct webhook_request *wr, struct refusa
 	char text[16];
 
 	if (value->kind != JSON_ARRAY || jspan_count(value) == 0)
-		return refuse_field(why, "states", STATES_RULE);
+		return body_bad_field(why, "states", STATES_RULE);
 	jwalk_start(&walk, value);
 	while (jwalk_element(&walk, &one)) {
 		if (one.kind != JSON_STRING ||
 		    jspan_string(&one, text, sizeof(text), NULL, NULL) != 0 ||
 		    task_state_parse(text, &state) != 0 || !task_is_final(state))
-			return refuse_field(why, "states", STATES_RULE);
+			return body_bad_field(why, "states", STATES_RULE);
 		wr->states[state] = true;
 	}
 	return 0;
@@ -115,7 +77,7 @@ read_names(const char *what, const struct jspan *value, struct webhook_names *to
 		return 0;
 	if (value->kind != JSON_ARRAY || jspan_count(value) < 1 ||
 	    jspan_count(value) > WEBHOOK_NAMES)
-		return refuse_field(
+		return body_bad_field(
 		    why, what, "it must be a list of 1 to 32 names, or null for all");
 	jwalk_start(&walk, value);
 	while (jwalk_element(&walk, &one)) {
@@ -142,7 +104,7 @@ static int
 read_payload(const struct jspan *value, struct webhook_request *wr, struct refusal *why)
 {
 	if (value->kind != JSON_BOOL || jspan_bool(value, &wr->payload, NULL) != 0)
-		return refuse_field(why, "payload", "it must be true or false");
+		return body_bad_field(why, "payload", "it must be true or false");
 	return 0;
 }
 
@@ -169,7 +131,7 @@ webhook_request_parse(
 	size_t i;
 
 	memset(wr, 0, sizeof(*wr));
-	if (read_top(body, len, &top, why) != 0)
+	if (body_object(body, len, MAX_DEPTH, 1, &top, why) != 0)
 		return -1;
 	jwalk_start(&walk, &top);
 	while (jwalk_member(&walk, &key, &value)) {
@@ -177,7 +139,7 @@ webhook_request_parse(
 		     i++)
 			;
 		if (i == COUNT_OF(fields))
-			return refuse_unknown(why, &key);
+			return body_unknown_field(why, "", &key);
 		if (fields[i].read(&value, wr, why) != 0)
 			return -1;
 		given[i] = true;
@@ -200,16 +162,16 @@ resend_request_parse(
 	bool given = false;
 	size_t n;
 
-	if (read_top(body, len, &top, why) != 0)
+	if (body_object(body, len, MAX_DEPTH, 1, &top, why) != 0)
 		return -1;
 	jwalk_start(&walk, &top);
 	while (jwalk_member(&walk, &key, &value)) {
 		if (!jspan_is(&key, "task"))
-			return refuse_unknown(why, &key);
+			return body_unknown_field(why, "", &key);
 		if (value.kind != JSON_STRING ||
 		    jspan_string(&value, text, sizeof(text), &n, NULL) != 0 ||
 		    uuid_parse(text, n, task) != 0)
-			return refuse_field(why, "task", "it must be a task's id");
+			return body_bad_field(why, "task", "it must be a task's id");
 		given = true;
 	}
 	if (!given)
