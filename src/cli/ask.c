@@ -104,7 +104,8 @@ ask_page(struct cli *cli, const struct strbuf *page, ask_show *show, char *curso
 }
 
 int
-ask_pages(struct cli *cli, const struct strbuf *path, ask_show *show)
+ask_pages(
+    struct cli *cli, const struct strbuf *path, void (*head)(void), ask_show *show)
 {
 	char cursor[CURSOR_BYTES] = "";
 	struct strbuf page;
@@ -112,6 +113,8 @@ ask_pages(struct cli *cli, const struct strbuf *path, ask_show *show)
 
 	if ((rc = cli_connect(cli)) != 0)
 		return rc;
+	if (head != NULL && !cli->json)
+		head();
 	strbuf_init(&page, PATH_BYTES);
 	do {
 		strbuf_reset(&page);

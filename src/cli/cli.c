@@ -10,6 +10,7 @@
  */
 #include "cli/cli.h"
 
+#include <assert.h>
 #include <json-c/json.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -216,6 +217,7 @@ cli_connect(struct cli *cli)
 	struct err err = ERR_INIT;
 	int rc;
 
+	assert(cli->client == NULL);
 	if (url == NULL)
 		url = getenv("SHOAL_URL");
 	if (url == NULL || url[0] == '\0')

@@ -163,7 +163,7 @@ set(struct cli *cli)
 	jsonw_end(&w);
 	if (rc == 0 && strbuf_failed(&body))
 		rc = cli_usage(cli, "the settings are too long");
-	if (rc == 0 && (rc = cli_connect(cli)) == 0)
+	if (rc == 0)
 		rc = call_queue(cli, "PUT", cli->args.operands[1], "", &body);
 	strbuf_fini(&body);
 	return rc;
@@ -188,13 +188,9 @@ list(struct cli *cli)
 	struct strbuf path;
 	int rc;
 
-	if ((rc = cli_connect(cli)) != 0)
-		return rc;
-	if (!cli->json)
-		print_head();
 	strbuf_init(&path, 64);
 	strbuf_puts(&path, "/v1/queues");
-	rc = ask_pages(cli, &path, show_page);
+	rc = ask_pages(cli, &path, print_head, show_page);
 	strbuf_fini(&path);
 	return rc;
 }
@@ -226,7 +222,7 @@ run_pause(struct cli *cli)
 	struct jsonw w;
 	int rc;
 
-	if ((rc = cli_operands(cli, 1, 2)) != 0 || (rc = cli_connect(cli)) != 0)
+	if ((rc = cli_operands(cli, 1, 2)) != 0)
 		return rc;
 	strbuf_init(&body, BODY_MAX);
 	jsonw_init(&w, &body);
@@ -247,7 +243,7 @@ run_resume(struct cli *cli)
 {
 	int rc;
 
-	if ((rc = cli_operands(cli, 1, 1)) != 0 || (rc = cli_connect(cli)) != 0)
+	if ((rc = cli_operands(cli, 1, 1)) != 0)
 		return rc;
 	return call_queue(cli, "POST", cli->args.operands[0], "/resume", NULL);
 }

@@ -131,6 +131,19 @@ show_fires(struct json_object *page)
 
 /* ---------------------------------------------------------------- list */
 
+static void
+print_head(void)
+{
+	printf("%-24s %-20s %-20s %-20s %8s %s\n", "NAME", "CRON", "ZONE", "TYPE",
+	    "FIRED", "NEXT");
+}
+
+static void
+print_fires_head(void)
+{
+	printf("%-27s %-8s %-36s %s\n", "AT", "OUTCOME", "TASK", "MESSAGE");
+}
+
 static int
 list(struct cli *cli, const char *name)
 {
@@ -138,14 +151,9 @@ list(struct cli *cli, const char *name)
 	int rc;
 
 	(void)name;
-	if ((rc = cli_connect(cli)) != 0)
-		return rc;
-	if (!cli->json)
-		printf("%-24s %-20s %-20s %-20s %8s %s\n", "NAME", "CRON", "ZONE",
-		    "TYPE", "FIRED", "NEXT");
 	strbuf_init(&base, 64);
 	strbuf_puts(&base, "/v1/schedules");
-	rc = ask_pages(cli, &base, show_page);
+	rc = ask_pages(cli, &base, print_head, show_page);
 	strbuf_fini(&base);
 	return rc;
 }
@@ -156,13 +164,9 @@ fires(struct cli *cli, const char *name)
 	struct strbuf base;
 	int rc;
 
-	if ((rc = cli_connect(cli)) != 0)
-		return rc;
-	if (!cli->json)
-		printf("%-27s %-8s %-36s %s\n", "AT", "OUTCOME", "TASK", "MESSAGE");
 	strbuf_init(&base, 2048);
 	ask_put_path(&base, SCHEDULES, name, "/fires");
-	rc = ask_pages(cli, &base, show_fires);
+	rc = ask_pages(cli, &base, print_fires_head, show_fires);
 	strbuf_fini(&base);
 	return rc;
 }

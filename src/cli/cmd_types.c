@@ -99,13 +99,9 @@ list(struct cli *cli)
 	struct strbuf path;
 	int rc;
 
-	if ((rc = cli_connect(cli)) != 0)
-		return rc;
-	if (!cli->json)
-		print_head();
 	strbuf_init(&path, 64);
 	strbuf_puts(&path, "/v1/types");
-	rc = ask_pages(cli, &path, show_page);
+	rc = ask_pages(cli, &path, print_head, show_page);
 	strbuf_fini(&path);
 	return rc;
 }

@@ -202,7 +202,7 @@ deliveries(struct cli *cli, const char *name)
 		    "TASK", "TOLD", "STATE", "TRIES ERROR");
 	strbuf_init(&path, 2048);
 	ask_put_path(&path, WEBHOOKS, name, "/deliveries");
-	rc = ask_pages(cli, &path, show_deliveries);
+	rc = ask_pages(cli, &path, NULL, show_deliveries);
 	strbuf_fini(&path);
 	return rc;
 }
