@@ -71,8 +71,8 @@ int cli_problem(const struct cli *cli, const struct client_answer *answer);
 int cli_exit_for_err(const struct err *err);
 int cli_exit_for_status(int status);
 
-/* once: --url or SHOAL_URL, --key-file or SHOAL_API_KEY; 0, or an exit status after saying
- * why */
+/* once: --url or SHOAL_URL, --key-file or SHOAL_API_KEY; 0, or an exit status after
+ * saying why */
 int cli_connect(struct cli *cli);
 /* operands between min and max; 0, or CLI_USAGE after saying so */
 int cli_operands(const struct cli *cli, int min, int max);
