@@ -2,7 +2,8 @@
 /*
  * ask.h - a question to a node and what is shown of its answer, as most commands do it.
  *
- * Each connects (the command has not), and returns the program's exit status; what went wrong has been said.
+ * Each connects (the command has not), and returns the program's exit status; what went
+ * wrong has been said.
  * With --json answers are shown as they came, and show is not called.
  */
 #ifndef CLI_ASK_H
@@ -27,7 +28,8 @@ void ask_put_path(
 /* the same, asked */
 int ask_name(struct cli *cli, const char *method, const char *base, const char *name,
     const char *rest, const struct strbuf *body, ask_show *show);
-/* all pages of a list, each shown by itself under one head, or none; path has no query */
+/* all pages of a list, each shown by itself under one head, or none; path has no
+ * query */
 int ask_pages(
     struct cli *cli, const struct strbuf *path, void (*head)(void), ask_show *show);
 
