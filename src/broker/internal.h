@@ -11,6 +11,9 @@
 #include "redis/redisurl.h"
 
 struct rconn;
+struct rtls;
+struct sentinel;
+struct inspect;
 struct redisReply;
 
 #define KEY_MAX	  192
@@ -49,6 +52,9 @@ struct broker {
 	struct uuid database_id;
 	bool database_known;
 	struct redisurl url;
+	struct rtls *tls;	   /* NULL: none */
+	struct sentinel *sentinel; /* NULL: url says where Redis is */
+	struct inspect *inspect;   /* NULL: another worker of the node looks */
 	struct pools *pools;
 	struct served_list served[SERVED_MOST];
 	size_t served_count;
@@ -78,5 +84,11 @@ const char *broker_list_key(const struct broker *b, int list, char buf[KEY_MAX])
 /* epoch 0: missing; foreign: of another database */
 void broker_read_epoch(const struct broker *b, const struct redisReply *reply,
     int64_t *epoch, bool *foreign);
+
+/* inspect.c: board is borrowed */
+struct inspect *inspect_create(struct broker *b, const struct scoreboard *board,
+    struct err *err) ATTR_CHECK;
+void inspect_free(struct inspect *in); /* NULL is fine; no reply may be open */
+void inspect_soon(struct inspect *in); /* there is a new connection; NULL is fine */
 
 #endif

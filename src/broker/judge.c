@@ -151,12 +151,12 @@ redis_url_judge(const char *url, struct findings *found)
 		findings_add(found, FINDING_FAULT,
 		    "give it as redis://host:6379/0 or rediss://host:6380/0",
 		    "redis.url: %s", err.text);
+	else if (u.tls)
+		findings_add(found, FINDING_FINE, NULL,
+		    "redis.url is encrypted and verified");
 	else if (str_starts(u.host, "unix:") || addr_host_is_local(u.host))
 		findings_add(found, FINDING_FINE, NULL,
 		    "redis.url does not leave this machine");
-	else if (str_starts(url, "rediss://"))
-		findings_add(found, FINDING_FINE, NULL,
-		    "redis.url is encrypted and verified");
 	else
 		findings_add(found, FINDING_WARNING,
 		    "use rediss://, and redis.ca_file if the authority is your own",

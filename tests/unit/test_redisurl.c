@@ -18,6 +18,7 @@ addresses_are_taken_apart(void **state)
 		uint16_t port;
 		const char *username, *password;
 		int database;
+		bool tls;
 	} cases[] = {
 	    {"redis://localhost", "localhost", 6379, "", "", 0},
 	    {"redis://localhost/", "localhost", 6379, "", "", 0},
@@ -29,6 +30,8 @@ addresses_are_taken_apart(void **state)
 	    {"redis://u:a@b@h", "h", 6379, "u", "a@b", 0},
 	    {"redis://u:a:b@h", "h", 6379, "u", "a:b", 0},
 	    {"redis://:@h", "h", 6379, "", "", 0},
+	    {"rediss://h", "h", 6379, "", "", 0, true},
+	    {"rediss://u:p@h:6380/2", "h", 6380, "u", "p", 2, true},
 	    {"unix:/run/redis.sock", "unix:/run/redis.sock", 6379, "", "", 0},
 	    {"unix:/run/redis.sock?db=4", "unix:/run/redis.sock", 6379, "", "", 4},
 	};
@@ -45,6 +48,7 @@ addresses_are_taken_apart(void **state)
 		assert_string_equal(url.username, cases[i].username);
 		assert_string_equal(url.password, cases[i].password);
 		assert_int_equal(url.database, cases[i].database);
+		assert_true(url.tls == cases[i].tls);
 	}
 }
 
@@ -56,7 +60,8 @@ what_is_none_is_refused_without_repeating_it(void **state)
 	    "localhost",
 	    "http://secret",
 	    "REDIS://h",
-	    "rediss://:secret@h",
+	    "rediss://",
+	    "rediss:secret",
 	    "redis://",
 	    "redis:///0",
 	    "redis://:6379",
