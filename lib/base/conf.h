@@ -53,8 +53,8 @@ struct conf_key {
 	const char *unit; /* for help: "ms", "bytes", "tasks" ...; NULL: none */
 	const char *const *choices; /* CONF_ENUM, NULL-terminated */
 	unsigned flags;
-	/* of a CONF_SECRET: where in the same struct its file's path is kept (char *, as
-	 * a CONF_STRING; "" when the value came otherwise); 0: nowhere */
+	/* of a CONF_SECRET: where in the same struct its file's path is kept (char *,
+	 * as a CONF_STRING; "" when the value came otherwise); 0: nowhere */
 	size_t file_offset;
 	const char *help; /* whole sentences */
 };
@@ -105,8 +105,8 @@ int conf_set_option(const struct conf_schema *cs, void *settings, const char *op
  */
 int conf_read_secret(
     const char *path, char **secret, size_t *size, struct err *err) ATTR_CHECK;
-/* the same for one that is kept (owned, or NULL): it stays as it is when the file cannot
- * be read */
+/* the same for one that is kept (owned, or NULL): it stays as it is when the file
+ * cannot be read */
 int conf_refresh_secret(const char *path, char **kept, struct err *err) ATTR_CHECK;
 /* frees the strings of plain sections (or of one named section's struct) */
 void conf_fini(const struct conf_schema *cs, void *settings);

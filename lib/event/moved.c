@@ -15,7 +15,7 @@
 
 struct moved_name {
 	struct moved *moved;
-	char *host; /* owned */
+	char *host;	       /* owned */
 	struct resolve *query; /* NULL: none open */
 };
 
@@ -84,8 +84,8 @@ on_time(void *arg)
 	for (size_t i = 0; i < m->count; i++) {
 		struct moved_name *n = &m->names[i];
 
-		n->query = resolve_start(
-		    m->rv, n->host, 0, ANSWER_MS, on_resolved, n, NULL);
+		n->query =
+		    resolve_start(m->rv, n->host, 0, ANSWER_MS, on_resolved, n, NULL);
 		if (n->query != NULL)
 			m->asking++;
 		else

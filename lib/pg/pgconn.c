@@ -120,9 +120,9 @@ struct pgconn {
 	struct pgdial *dial;
 	PGconn *conn; /* NULL unless CHECKING, UP or LEAVING */
 	struct event readable, writable;
-	struct moved *moved;  /* NULL: not watched */
-	char leaving[120];    /* why it closes with the last answer; "": it does not */
-	bool read_only;	      /* the server said so while we were up */
+	struct moved *moved; /* NULL: not watched */
+	char leaving[120];   /* why it closes with the last answer; "": it does not */
+	bool read_only;	     /* the server said so while we were up */
 	struct loop_timer *retry;
 	struct loop_timer *deadline; /* of the oldest unit, at the latest */
 	struct loop_defer *flush;
@@ -893,10 +893,9 @@ pgconn_create(struct loop *l, struct resolver *rv, const struct pgconn_opts *opt
 	    opts->password_file, pc->connect_timeout_ms, dial_done, pc, err);
 	if (pc->dial == NULL)
 		goto fail;
-	if (opts->moved_ms > 0 &&
-	    ((pc->moved = moved_create(l, rv, opts->moved_ms, on_moved, pc, err)) ==
-		    NULL ||
-		pgdial_watch(pc->dial, pc->moved, err) != 0))
+	if (opts->moved_ms > 0 && ((pc->moved = moved_create(l, rv, opts->moved_ms,
+					on_moved, pc, err)) == NULL ||
+				      pgdial_watch(pc->dial, pc->moved, err) != 0))
 		goto fail;
 	set_state(pc, STATE_PAUSED);
 	loop_timer_start_ms(pc->retry, 0);

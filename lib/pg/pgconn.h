@@ -88,11 +88,11 @@ struct pgconn_opts {
 	const char *name;     /* for the log and application_name: "submit"; copied */
 	const char *url;      /* a libpq URI or conninfo string; copied */
 	const char *password; /* overrides; NULL or "": what url says; copied, wiped */
-	/* read again at each connect, so that a rotated password is taken up; NULL or "":
-	 * password is all there is; copied */
+	/* read again at each connect, so that a rotated password is taken up; NULL or
+	 * "": password is all there is; copied */
 	const char *password_file;
-	int moved_ms;	      /* how often the hosts are resolved again; 0: never */
-	bool prepared;	      /* false: unnamed statements each time (PgBouncer) */
+	int moved_ms;		/* how often the hosts are resolved again; 0: never */
+	bool prepared;		/* false: unnamed statements each time (PgBouncer) */
 	int connect_timeout_ms; /* 0: 5,000 */
 	/* a unit without an answer this long closes the connection; 0: 30,000 */
 	int statement_timeout_ms;

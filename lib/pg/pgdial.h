@@ -25,8 +25,8 @@ typedef void pgdial_cb(PGconn *conn, const struct err *err, void *arg);
 
 /*
  * name, url and the passwords are copied.  password_file (NULL or "": none) is read
- * again at each start; what it holds then is the password.  ERR_INVALID: the url is no conninfo string or
- * URI, or asks for what we refuse (a service file).
+ * again at each start; what it holds then is the password.  ERR_INVALID: the url is no
+ * conninfo string or URI, or asks for what we refuse (a service file).
  */
 struct pgdial *pgdial_create(struct loop *l, struct resolver *rv, const char *name,
     const char *url, const char *password, const char *password_file, int timeout_ms,

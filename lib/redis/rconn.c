@@ -73,7 +73,7 @@ enum rconn_state {
 	RCONN_RESOLVING,
 	RCONN_CONNECTING,
 	RCONN_SHAKING_HANDS, /* TLS */
-	RCONN_SIGNING_IN, /* AUTH, SELECT, PING and subscriptions are sent */
+	RCONN_SIGNING_IN,    /* AUTH, SELECT, PING and subscriptions are sent */
 	RCONN_UP,
 	RCONN_STATE_COUNT /* keep last */
 };
@@ -422,7 +422,8 @@ leave(struct rconn *rc)
 {
 	struct err why = ERR_INIT;
 
-	err_set(&why, ERR_CLOSED, "%s does not lead to %s any more", rc->host, rc->peer);
+	err_set(
+	    &why, ERR_CLOSED, "%s does not lead to %s any more", rc->host, rc->peer);
 	teardown(rc, &why);
 }
 
@@ -726,6 +727,12 @@ on_event(struct bufferevent *bev, short what, void *arg)
 				return;
 			err_set(&why, ERR_NOMEM, "reading from %s", rc->peer);
 		}
+	} else if ((what & BEV_EVENT_EOF) != 0 && rc->tls != NULL &&
+		   rc->state == RCONN_SIGNING_IN) {
+		err_set(&why, ERR_CLOSED,
+		    "%s closed the connection after the handshake: perhaps it wants a "
+		    "certificate of ours, or another",
+		    rc->peer);
 	} else if ((what & BEV_EVENT_EOF) != 0) {
 		err_set(&why, ERR_CLOSED, "%s closed the connection", rc->peer);
 	} else if (rc->state > RCONN_CONNECTING && rc->tls != NULL) {

@@ -15,9 +15,10 @@
  *
  * It closes itself when: a connect or a reply is late, the peer closes, the bytes are
  * no RESP, or a reply says that the server is not the one to talk to (READONLY,
- * LOADING, MASTERDOWN, MISCONF, NOREPLICAS, UNBLOCKED, NOAUTH, WRONGPASS).  The callback whose
- * reply that was still gets the reply.  On any close every waiting callback gets
- * ERR_CLOSED (ERR_TIMEOUT for the late one), in order, before state_cb(up=false).
+ * LOADING, MASTERDOWN, MISCONF, NOREPLICAS, UNBLOCKED, NOAUTH, WRONGPASS).  The
+ * callback whose reply that was still gets the reply.  On any close every waiting
+ * callback gets ERR_CLOSED (ERR_TIMEOUT for the late one), in order, before
+ * state_cb(up=false).
  *
  * -OOM, WRONGTYPE and other errors are replies like any other: reply->type is
  * REDIS_REPLY_ERROR, the connection stays.
@@ -59,8 +60,8 @@ struct rconn_opts {
 	uint16_t port;
 	const char *username; /* NULL or "": none; copied */
 	const char *password; /* NULL or "": no AUTH; copied */
-	/* read again at each attempt, so that a rotated password is taken up; NULL or "":
-	 * password is all there is; copied */
+	/* read again at each attempt, so that a rotated password is taken up; NULL or
+	 * "": password is all there is; copied */
 	const char *password_file;
 	struct rtls *tls;     /* NULL: none; borrowed */
 	const char *tls_name; /* another name that its certificate may bear; copied */
@@ -96,8 +97,8 @@ void rconn_close(struct rconn *rc, const char *reason);
 
 /*
  * Another server from now on: whoever knows says where it is.  A connection that leads
- * elsewhere, or is being made, is closed as by rconn_close; one that waits for its pause
- * goes there at its end.  The same server again: nothing happens.
+ * elsewhere, or is being made, is closed as by rconn_close; one that waits for its
+ * pause goes there at its end.  The same server again: nothing happens.
  */
 int rconn_set_server(
     struct rconn *rc, const char *host, uint16_t port, struct err *err) ATTR_CHECK;

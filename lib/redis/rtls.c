@@ -169,8 +169,8 @@ expect(SSL *ssl, const char *host, const char *other)
 	bool other_named = is_given(other) && !is_address(other);
 
 	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-	if (named && (SSL_set1_host(ssl, host) != 1 ||
-			 SSL_set_tlsext_host_name(ssl, host) != 1))
+	if (named &&
+	    (SSL_set1_host(ssl, host) != 1 || SSL_set_tlsext_host_name(ssl, host) != 1))
 		return false;
 	if (other_named && !named && SSL_set_tlsext_host_name(ssl, other) != 1)
 		return false;
@@ -222,7 +222,8 @@ rtls_why(struct bufferevent *bev, const char *peer, int errnum, struct err *err)
 		return err_set(err, ERR_CLOSED, "TLS to %s: %s", peer, reason);
 	if (errnum != 0)
 		return err_errno(err, errnum, "TLS to %s", peer);
-	return err_set(err, ERR_CLOSED, "TLS to %s: it ended within the handshake", peer);
+	return err_set(
+	    err, ERR_CLOSED, "TLS to %s: it ended within the handshake", peer);
 }
 
 size_t

@@ -19,10 +19,10 @@
 
 #define SENTINEL_STAMP 0x534e544cu
 
-#define ASK_MS	   1000
-#define ANSWER_MS  1000 /* a sentinel that takes longer is worth no wait */
-#define DOUBT_MS   500
-#define HOST_MAX   255
+#define ASK_MS	  1000
+#define ANSWER_MS 1000 /* a sentinel that takes longer is worth no wait */
+#define DOUBT_MS  500
+#define HOST_MAX  255
 
 struct sentinel {
 	unsigned stamp;
@@ -36,6 +36,7 @@ struct sentinel {
 	struct sentinel_host hosts[SENTINEL_HOSTS_MOST];
 	size_t count, current;
 	bool asking;
+	bool switching;	    /* the connection is closed because we want the next one */
 	bool stranger_told; /* that none knows the name */
 	int64_t doubted_ms; /* 0: never */
 	char host[HOST_MAX + 1]; /* found last; "": nothing yet */
@@ -47,9 +48,11 @@ next_sentinel(struct sentinel *s)
 {
 	struct err err = ERR_INIT;
 
+	/* (with one alone nothing is closed, and nothing will be told) */
+	s->switching = s->count > 1 && rconn_is_up(s->rc);
 	s->current = (s->current + 1) % s->count;
-	if (rconn_set_server(s->rc, s->hosts[s->current].host,
-		s->hosts[s->current].port, &err) != 0)
+	if (rconn_set_server(
+		s->rc, s->hosts[s->current].host, s->hosts[s->current].port, &err) != 0)
 		log_warn(&s->log, "cannot go on to the next sentinel", "reason=\"%s\"",
 		    err.text);
 }
@@ -128,8 +131,10 @@ on_state(struct rconn *rc, bool up, const struct err *err, void *arg)
 
 	(void)rc;
 	STAMP_CHECK(s, SENTINEL_STAMP);
-	if (up) {
-		ask(s);
+	if (up || s->switching) {
+		s->switching = false;
+		if (up)
+			ask(s);
 		return;
 	}
 	log_debug(&s->log, "a sentinel is away", "host=%s port=%u reason=\"%s\"",
@@ -175,8 +180,8 @@ bad:
 }
 
 int
-sentinel_hosts_parse(const char *text, struct sentinel_host hosts[SENTINEL_HOSTS_MOST],
-    struct err *err)
+sentinel_hosts_parse(
+    const char *text, struct sentinel_host hosts[SENTINEL_HOSTS_MOST], struct err *err)
 {
 	char *copy = mem_strdup(text), *rest = copy, *word;
 	int count = 0, rc = 0;

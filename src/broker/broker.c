@@ -44,6 +44,9 @@
 #define PROC_TTL_S     "86400" /* of our own list, should nobody ever bury us */
 
 #define REFUSED_TELL_MS 5000
+#define WHY_TELL_MS	60000 /* the same reason */
+#define WHY_OTHER_MS	3000
+#define SISTER_LOST	"the sister connection was lost"
 
 static void on_state(struct rconn *rc, bool up, const struct err *err, void *arg);
 static void on_message(struct rconn *rc, const char *channel, size_t channel_len,
@@ -404,6 +407,25 @@ judge(void *arg)
 		log_debug(NULL, "redis epoch not asked", "reason=\"%s\"", err.text);
 }
 
+/*
+ * While Redis is down, nobody above hears of attempts: their reason is told when it is
+ * another than before, and now and then.
+ */
+static void
+tell_why_not(struct broker *b, const struct err *err)
+{
+	int64_t now_ms = loop_now_ms(b->loop);
+	int64_t pause_ms =
+	    str_eq(b->why_not.text, err->text) ? WHY_TELL_MS : WHY_OTHER_MS;
+
+	if (b->up || str_eq(err->text, SISTER_LOST) ||
+	    (b->why_told_ms != 0 && now_ms - b->why_told_ms < pause_ms))
+		return;
+	b->why_not = *err;
+	b->why_told_ms = now_ms;
+	log_warn(NULL, "redis is not connected", "reason=\"%.300s\"", err->text);
+}
+
 static void
 on_state(struct rconn *rc, bool up, const struct err *err, void *arg)
 {
@@ -412,19 +434,21 @@ on_state(struct rconn *rc, bool up, const struct err *err, void *arg)
 	if (rc == b->lanes[LANE_CHANNELS] && rc != NULL)
 		return; /* hints only: its loss is covered by polls */
 	if (up) {
+		b->why_told_ms = 0;
 		judge(b);
 		if (rc == b->lanes[LANE_COMMAND])
 			inspect_soon(b->inspect);
 		return;
 	}
 	b->judged = false;
+	tell_why_not(b, err);
 	set_up(b, false, err);
 	if (b->sentinel != NULL)
 		sentinel_doubt(b->sentinel);
 	/* one of them is gone: so must be the others */
 	for (size_t i = 0; i < b->lane_count; i++) {
 		if (i != LANE_CHANNELS && b->lanes[i] != rc && lane_up(b, i))
-			rconn_close(b->lanes[i], "the sister connection was lost");
+			rconn_close(b->lanes[i], SISTER_LOST);
 	}
 }
 

@@ -67,8 +67,8 @@ struct broker_opts {
 	/* lists that are popped from, at least one; copied */
 	const int *served;
 	size_t served_count;
-	/* says how many workers there are, for a look at how Redis is set up; NULL: this
-	 * worker does not look; borrowed */
+	/* says how many workers there are, for a look at how Redis is set up; NULL:
+	 * this worker does not look; borrowed */
 	const struct scoreboard *board;
 	const struct broker_events *events;
 	void *arg;

@@ -66,6 +66,8 @@ struct broker {
 	bool judged;  /* the epoch on this connection is ours, or missing */
 	bool stopped; /* broker_stop_popping */
 	bool hears_hints;
+	struct err why_not;	 /* why it is down, as told last */
+	int64_t why_told_ms;	 /* when that was */
 	int64_t refused_told_ms; /* when an error reply was last logged; 0: never */
 	struct list_state lists[LISTS_MOST];
 	struct proclist *held;	 /* our processing list, as we know it */
@@ -86,8 +88,8 @@ void broker_read_epoch(const struct broker *b, const struct redisReply *reply,
     int64_t *epoch, bool *foreign);
 
 /* inspect.c: board is borrowed */
-struct inspect *inspect_create(struct broker *b, const struct scoreboard *board,
-    struct err *err) ATTR_CHECK;
+struct inspect *inspect_create(
+    struct broker *b, const struct scoreboard *board, struct err *err) ATTR_CHECK;
 void inspect_free(struct inspect *in); /* NULL is fine; no reply may be open */
 void inspect_soon(struct inspect *in); /* there is a new connection; NULL is fine */
 

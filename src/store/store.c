@@ -35,7 +35,7 @@ struct lane {
 /* whom a connection that is up leads to */
 struct known {
 	struct store *store;
-	struct pgconn *pc; /* NULL: free */
+	struct pgconn *pc;	      /* NULL: free */
 	char identity[IDENTITY_SIZE]; /* "": not told yet */
 };
 
@@ -87,7 +87,7 @@ leave_others(struct store *st, const char *whom, const char *reason)
 		struct known *k = &st->known[i];
 
 		if (k->pc != NULL && (whom == NULL || (k->identity[0] != '\0' &&
-						   !str_eq(k->identity, whom))))
+							  !str_eq(k->identity, whom))))
 			pgconn_leave(k->pc, reason);
 	}
 }

@@ -104,7 +104,7 @@ def test_tls_to_redis_is_verified(cluster, make_redis, authority, place, key):
     assert "redis.url is encrypted and verified" in wait_for(
         lambda: "redis was looked at" in good.log() and good.log(), at_most=20)
     wrong_name.wait_log("certificate is refused: IP address mismatch")
-    untrusted.wait_log("certificate is refused: unable to get local issuer certificate")
+    untrusted.wait_log("certificate is refused: self-signed certificate in certificate chain")
     nobody.wait_log("certificate required")
     for node in (wrong_name, untrusted, nobody):
         assert not node.workers()[0]["redis_up"]
@@ -219,7 +219,7 @@ def test_tls_to_postgresql_is_verified_and_the_budget_is_told(make_db, cluster, 
     assert client.run("shoal.echo", 3)["result"] == 3
     assert database.value(
         "SELECT bool_and(s.ssl) FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid) "
-        "WHERE a.application_name LIKE 'shoal %'")
+        "WHERE a.application_name LIKE 'shoal %%'")
     log = good.log()
     assert "database.url is encrypted and verified" in log
     assert "1 node x 4 workers x 4 = 16, the leader 2, others now " in log
