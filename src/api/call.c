@@ -17,6 +17,7 @@
 #include "api/schedules.h"
 #include "api/tasks_each.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "engine/leases.h"
 #include "engine/registry.h"
 #include "face/problem.h"
@@ -226,8 +227,10 @@ pump(struct api *api)
 		TAILQ_REMOVE(&api->asks, c, ask_link);
 		if (api->stopped || httpreq_is_gone(c->req))
 			call_drop(c);
-		else if (c->question(c))
-			api->asking++;
+		else {
+			httpreq_phase(c->req, HTTP_STORE);
+			api->asking += c->question(c);
+		}
 	}
 	api->pumping = false;
 }
@@ -236,6 +239,7 @@ void
 call_ask(struct call *c, call_question *question)
 {
 	c->question = question;
+	httpreq_phase(c->req, HTTP_LINE);
 	TAILQ_INSERT_TAIL(&c->api->asks, c, ask_link);
 	pump(c->api);
 }
@@ -274,8 +278,11 @@ call_ask_id(struct api *api, struct httpreq *req, int app_id, call_question *que
 		call_refuse(c, &why);
 	else if (uuid_parse(id, strlen(id), &c->id) != 0)
 		missing(c);
-	else
+	else {
+		if (str_starts(httpreq_path(req), "/v1/tasks/"))
+			face_note_task(req, &c->id);
 		call_ask(c, question);
+	}
 }
 
 /* ---------------------------------------------------------------- waits */
@@ -296,6 +303,7 @@ told(bool ended, void *arg)
 	(void)ended; /* the row knows better */
 	STAMP_CHECK(c, CALL_STAMP);
 	c->waiter = NULL;
+	httpreq_phase(c->req, HTTP_WORK);
 	httpreq_on_gone(c->req, NULL, NULL);
 	c->waited(c);
 }
@@ -321,6 +329,7 @@ call_wait(struct call *c, const struct uuid *id, bool marked, call_waited *waite
 	if (c->waiter == NULL)
 		return -1;
 	c->waited = waited;
+	httpreq_phase(c->req, HTTP_WAIT);
 	httpreq_on_gone(c->req, gone, c);
 	return 0;
 }

@@ -32,6 +32,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "proc/spawner.h"
@@ -119,10 +120,11 @@ worker_process(struct master *m, size_t i, int control_fd)
 
 	snprintf(name, sizeof(name), "worker=%zu", i);
 	log_identity(name);
-	log_set_level((enum log_level)g->settings->log_level);
+	log_set_level(score_log_level(m->board, g->settings->log_level));
 	master_leave(m, &g->listen, g->door[SPAWNER_OUTSIDE]);
 	snprintf(name, sizeof(name), "worker %zu", i);
-	if (process_begin(name, &m->user, &err) != 0) {
+	if (process_begin(name, &m->user, g->settings->node_core_dumps, &err) != 0 ||
+	    crash_watch(&err) != 0) {
 		log_error(NULL, "worker cannot start", "reason=\"%s\"", err.text);
 		process_end(WORKER_EXIT_CONFIG);
 	}
