@@ -17,7 +17,6 @@
 #include "api/schedules.h"
 #include "api/tasks_each.h"
 #include "base/mem.h"
-#include "base/str.h"
 #include "engine/leases.h"
 #include "engine/registry.h"
 #include "face/problem.h"
@@ -278,11 +277,8 @@ call_ask_id(struct api *api, struct httpreq *req, int app_id, call_question *que
 		call_refuse(c, &why);
 	else if (uuid_parse(id, strlen(id), &c->id) != 0)
 		missing(c);
-	else {
-		if (str_starts(httpreq_path(req), "/v1/tasks/"))
-			face_note_task(req, &c->id);
+	else
 		call_ask(c, question);
-	}
 }
 
 /* ---------------------------------------------------------------- waits */

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "base/str.h"
 #include "model/trace.h"
 
 void
@@ -17,6 +18,19 @@ record_begin(const struct record *r, struct httpreq *req)
 		return;
 	parent = httpreq_header(req, "traceparent");
 	spans_begin(r->spans, parent, &face_notes(req)->span);
+}
+
+/* the one that it made, or that its path names; NULL: none */
+static const struct uuid *
+task_of(struct httpreq *req)
+{
+	struct face_notes *n = face_notes(req);
+	const char *route = httpreq_route(req), *id = httpreq_segment(req, 0);
+
+	if (!n->has_task && route != NULL && str_starts(route, "/v1/tasks/{id}") &&
+	    id != NULL)
+		n->has_task = uuid_parse(id, strlen(id), &n->task) == 0;
+	return n->has_task ? &n->task : NULL;
 }
 
 void
@@ -31,7 +45,7 @@ record_span(
 	    .status = status,
 	    .duration_us = duration_us,
 	    .application = n->application,
-	    .task = n->has_task ? &n->task : NULL,
+	    .task = task_of(req),
 	};
 
 	if (r->spans != NULL && span_request_is_traced(&n->span))
@@ -47,7 +61,7 @@ record_told(
 	struct accesslog_more more = {
 	    .listener = r->listener,
 	    .application = n->application,
-	    .task = n->has_task ? &n->task : NULL,
+	    .task = task_of(req),
 	};
 
 	if (r->accesslog == NULL)

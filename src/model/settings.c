@@ -198,7 +198,7 @@ static const struct conf_key keys[] = {
 	  .help = "The URL that spans are posted to by OTLP/HTTP in JSON, such as http://127.0.0.1:4318/v1/traces. Empty: no spans are made." },
 	{ .section = "traces", .name = "headers", .type = CONF_STRING, .offset = S(traces_headers), .def = "",
 	  .max = 4096, .flags = CONF_RELOAD | CONF_SECRET,
-	  .help = "Headers for the collector, as words in quotes: 'Authorization: Bearer abc'." },
+	  .help = "Headers for the collector, as words in double quotes: \"Authorization: Bearer abc\"." },
 	{ .section = "traces", .name = "sample", .type = CONF_STRING, .offset = S(traces_sample), .def = "1",
 	  .min = 1, .max = 16, .flags = CONF_RELOAD,
 	  .help = "Which share of the requests without a traceparent begins a trace, from 0 to 1. A request that has one is traced if that says so." },
