@@ -36,6 +36,7 @@ struct accesslog {
 	int fd;
 	bool is_file; /* takes any piece whole */
 	bool torn;    /* the last write ended inside a line */
+	bool stuck;   /* it took nothing: not tried before the next flush */
 	size_t len;
 	uint64_t dropped, told;
 	char lines[ROOM];
@@ -144,26 +145,34 @@ tell_dropped(struct accesslog *al)
 	al->told = al->dropped;
 }
 
-void
-accesslog_flush(struct accesslog *al)
+static void
+write_out(struct accesslog *al)
 {
 	ssize_t n;
 
-	if (al == NULL)
-		return;
 	while (al->len > 0) {
 		size_t want = piece(al);
 
-		if (al->torn && write(al->fd, "\n", 1) != 1)
-			break;
+		al->stuck = al->torn && write(al->fd, "\n", 1) != 1;
+		if (al->stuck)
+			return;
 		al->torn = false;
 		n = write(al->fd, al->lines, want);
 		if (n == -1 && errno == EINTR)
 			continue;
-		if (n <= 0)
-			break; /* a full pipe or disk: the next time */
+		al->stuck = n <= 0; /* a full pipe or disk */
+		if (al->stuck)
+			return;
 		gone(al, (size_t)n);
 	}
+}
+
+void
+accesslog_flush(struct accesslog *al)
+{
+	if (al == NULL)
+		return;
+	write_out(al);
 	tell_dropped(al);
 }
 
@@ -185,8 +194,8 @@ put_line(struct accesslog *al, const struct logline *l)
 {
 	size_t room;
 
-	if (al->len >= FULL_AT)
-		accesslog_flush(al);
+	if (al->len >= FULL_AT && !al->stuck)
+		write_out(al);
 	room = ROOM - al->len;
 	if (room < LOG_JSON_MAX) {
 		al->dropped++; /* told by the next flush */
