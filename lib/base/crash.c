@@ -30,7 +30,7 @@
 #define STACK_BYTES  (256 * 1024)
 #define ALARM_S	     5
 #define SYMBOLS_MOST 16384
-#define BUILD_ID	20 /* bytes */
+#define BUILD_ID     20 /* bytes */
 
 /* one task that runs; next is its place in the list of those that are free */
 struct held {

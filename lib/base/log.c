@@ -93,10 +93,9 @@ log_start(const struct log_opts *opts, enum log_level level, struct err *err)
 		logsink_stderr(&logger.sink);
 		break;
 	case LOG_TO_FILE:
-		rc = has_file(opts)
-			 ? logsink_file(&logger.sink, opts->file, err)
-			 : err_set(err, ERR_INVALID,
-			       "log.target is file: say which by log.file");
+		rc = has_file(opts) ? logsink_file(&logger.sink, opts->file, err)
+				    : err_set(err, ERR_INVALID,
+					  "log.target is file: say which by log.file");
 		break;
 	case LOG_TO_SYSLOG:
 		rc = logsink_syslog(&logger.sink, opts->socket, err);
@@ -143,9 +142,8 @@ write_line(const struct logline *l)
 	case LOGSINK_POLL:
 	case LOGSINK_NONBLOCK:
 	case LOGSINK_STREAM:
-		len = logger.format == LOG_JSON
-			  ? logline_json(l, at, sizeof(line) - 1)
-			  : logline_text(l, at, size);
+		len = logger.format == LOG_JSON ? logline_json(l, at, sizeof(line) - 1)
+						: logline_text(l, at, size);
 		break;
 	case LOGSINK_SYSLOG:
 		if (logger.format == LOG_JSON)

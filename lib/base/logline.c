@@ -203,8 +203,8 @@ convert(struct logline *l, const struct conversion *c, struct args *args)
 		return false;
 	case 'p':
 		keep(l, "0x", 2);
-		keep_number(l, (uintptr_t)va_arg(args->ap, void *), false, 16, 0, ' ',
-		    false);
+		keep_number(
+		    l, (uintptr_t)va_arg(args->ap, void *), false, 16, 0, ' ', false);
 		return false;
 	case 'c':
 		byte = (char)va_arg(args->ap, int);
@@ -313,8 +313,7 @@ logline_add_int(struct logline *l, const char *key, int64_t n)
 		l->cut = true;
 		return;
 	}
-	keep_number(
-	    l, n < 0 ? 0 - (uint64_t)n : (uint64_t)n, n < 0, 10, 0, ' ', false);
+	keep_number(l, n < 0 ? 0 - (uint64_t)n : (uint64_t)n, n < 0, 10, 0, ' ', false);
 	l->fields[l->count++] = (struct logline_field){
 	    LOGLINE_NUMBER, key, strlen(key), l->text + from, l->used - from};
 }
@@ -482,7 +481,10 @@ json_piece(char piece[8], const char *from, size_t len, size_t *used)
 	}
 	if (c == '"' || c == '\\' || c == '\n' || c == '\r' || c == '\t') {
 		piece[0] = '\\';
-		piece[1] = c == '\n' ? 'n' : c == '\r' ? 'r' : c == '\t' ? 't' : from[0];
+		piece[1] = c == '\n'   ? 'n'
+			   : c == '\r' ? 'r'
+			   : c == '\t' ? 't'
+				       : from[0];
 		return 2;
 	}
 	/* C1 controls move a terminal's cursor as C0 does */
@@ -649,13 +651,15 @@ logline_json(const struct logline *l, char *to, size_t size)
 
 /* SHOAL_KEY=value */
 static void
-journal_field(struct out *o, const char *key, size_t key_len, const char *value, size_t len)
+journal_field(
+    struct out *o, const char *key, size_t key_len, const char *value, size_t len)
 {
 	size_t before = o->len;
 
 	put(o, "SHOAL_", 6);
 	for (size_t i = 0; i < key_len; i++) {
-		char c = key[i] >= 'a' && key[i] <= 'z' ? (char)(key[i] - 0x20) : key[i];
+		char c =
+		    key[i] >= 'a' && key[i] <= 'z' ? (char)(key[i] - 0x20) : key[i];
 
 		put(o, &c, 1);
 	}
@@ -712,8 +716,8 @@ logline_journal(const struct logline *l, const char *ident, char *to, size_t siz
 }
 
 size_t
-logline_syslog(const struct logline *l, const char *ident, long pid, bool json, char *to,
-    size_t size)
+logline_syslog(const struct logline *l, const char *ident, long pid, bool json,
+    char *to, size_t size)
 {
 	struct out o = {.to = to, .size = size - CUT_LEN - 1};
 

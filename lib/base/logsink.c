@@ -80,8 +80,8 @@ logsink_file(struct logsink *s, const char *path, struct err *err)
 	/* (it may be the sink's own, which use empties) */
 	if (!str_copy(copy, sizeof(copy), path))
 		return err_set(err, ERR_INVALID, "the path of the log is too long");
-	fd = open(copy, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
-	    0640);
+	fd = open(copy,
+	    O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0640);
 	if (fd < 0)
 		return err_errno(err, errno, "cannot open the log %s", copy);
 	use(s, LOGSINK_NONBLOCK, fd, true);
@@ -103,8 +103,8 @@ use_daemon(struct logsink *s, enum logsink_kind kind, const char *path,
 	int fd, rc;
 
 	if (!str_copy(to.sun_path, sizeof(to.sun_path), path))
-		return err_set(err, ERR_INVALID,
-		    "log.socket is longer than %zu bytes", sizeof(to.sun_path) - 1);
+		return err_set(err, ERR_INVALID, "log.socket is longer than %zu bytes",
+		    sizeof(to.sun_path) - 1);
 	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return err_errno(err, errno, "socket");
@@ -137,8 +137,8 @@ logsink_syslog(struct logsink *s, const char *path, struct err *err)
 int
 logsink_journal(struct logsink *s, const char *path, struct err *err)
 {
-	return use_daemon(s, LOGSINK_JOURNAL, path[0] != '\0' ? path : JOURNAL_PATH,
-	    "journal", err);
+	return use_daemon(
+	    s, LOGSINK_JOURNAL, path[0] != '\0' ? path : JOURNAL_PATH, "journal", err);
 }
 
 bool

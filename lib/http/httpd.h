@@ -95,8 +95,7 @@ struct httpd_opts {
 	 * Called once for each request when all that will be done for it is done, with
 	 * what it took: for the access log.  NULL: none, and nothing is measured.
 	 */
-	void (*told)(
-	    struct httpreq *req, const struct httpreq_facts *facts, void *arg);
+	void (*told)(struct httpreq *req, const struct httpreq_facts *facts, void *arg);
 	/* the same for a head that was refused unread */
 	void (*refused)(const char *peer, const char *name, int status, void *arg);
 	size_t max_header_bytes;		   /* 16 KiB */
@@ -150,9 +149,9 @@ const char *httpreq_body(
     struct httpreq *req, size_t *len);		     /* contiguous; NULL when empty */
 const char *httpreq_peer(const struct httpreq *req); /* address without the port */
 /*
- * Its name, for logs here and there: the client's X-Request-Id if that is well-formed (1
- * to HTTPREQ_NAME bytes of letters, digits and -_.:+/=@), or one of ours.  Every answer
- * carries it.
+ * Its name, for logs here and there: the client's X-Request-Id if that is well-formed
+ * (1 to HTTPREQ_NAME bytes of letters, digits and -_.:+/=@), or one of ours.  Every
+ * answer carries it.
  */
 #define HTTPREQ_NAME 64
 const char *httpreq_name(struct httpreq *req);

@@ -216,16 +216,15 @@ void facts_make_name(uint64_t id, char name[HTTPREQ_NAME + 1]);
 void facts_begin(struct httpreq *req); /* it is there whole */
 /* status 0: nobody waits; reply_us: when the reply began to be handed over; 0: it was
  * not */
-void facts_tell(
-    struct httpreq *req, int status, size_t bytes_out, int64_t reply_us);
+void facts_tell(struct httpreq *req, int status, size_t bytes_out, int64_t reply_us);
 size_t httpd_tell_held_of(const struct httpd *h, size_t most);
 
 /* one more line for the reply's head; one that cannot be is left out and logged */
 void reply_header(struct httpreq *req, const char *name, const char *value);
 bool reply_has_body(const struct httpreq *req, int status);
 /* the whole head, into out; -1: no memory */
-int reply_write(struct strbuf *out, struct httpreq *req,
-    const struct reply_facts *r) ATTR_CHECK;
+int reply_write(
+    struct strbuf *out, struct httpreq *req, const struct reply_facts *r) ATTR_CHECK;
 
 /* ---------------------------------------------------------------- the server */
 
@@ -257,8 +256,8 @@ struct httpd {
 	struct conn_list refused; /* to be answered */
 	size_t conn_count;	  /* of all */
 	size_t busy;		  /* HELD or WRITING */
-	size_t unsent;		  /* of the last reply: what could not be sent at once */
-	struct strbuf head;	  /* of the reply that is being sent */
+	size_t unsent;	    /* of the last reply: what could not be sent at once */
+	struct strbuf head; /* of the reply that is being sent */
 	struct httpreq_list spare;
 	size_t spare_count;
 	struct httpreq_list gone; /* to be told */

@@ -604,7 +604,8 @@ httpreq_reply(
 	if (!reply_has_body(req, status))
 		len = 0;
 	bytes = h->head.len + len;
-	/* what evhttp has read goes with the reply; what we have, we have after it too */
+	/* what evhttp has read goes with the reply; what we have, we have after it too
+	 */
 	if (ev != NULL)
 		facts_tell(req, status, bytes, 0);
 	else if (h->opts.told != NULL)

@@ -105,8 +105,7 @@ answer(struct conn *c)
 		"Content-Type: application/problem+json\r\n"
 		"Date: %s\r\nContent-Length: %zu\r\n"
 		"Connection: close\r\n\r\n",
-		c->why.status, problem_phrase(c->why.status), name, date,
-		sb.len) < 0 ||
+		c->why.status, problem_phrase(c->why.status), name, date, sb.len) < 0 ||
 	    evbuffer_add(out, sb.data, sb.len) != 0 ||
 	    bufferevent_enable(c->bev, EV_READ | EV_WRITE) != 0)
 		conn_doom(c);

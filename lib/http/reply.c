@@ -83,11 +83,11 @@ reply_write(struct strbuf *out, struct httpreq *req, const struct reply_facts *r
 	strbuf_puts(out, problem_phrase(r->status));
 	strbuf_put(out, "\r\n", 2);
 	strbuf_put(out, req->headers.data, req->headers.len);
-	line(out, "X-Request-Id", httpreq_name(req));
 	if (r->type != NULL)
 		line(out, "Content-Type", r->type);
 	if (r->minor > 0)
 		line(out, "Date", date());
+	line(out, "X-Request-Id", httpreq_name(req));
 	/* who speaks 1.0 and closes takes the connection's end for the body's */
 	if (r->stream) {
 		if (r->minor > 0)

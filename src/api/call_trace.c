@@ -80,7 +80,8 @@ read_headers(struct call *c)
 	size_t len;
 
 	c->headers_read = true;
-	/* (where a trace begins here, a tracestate without a traceparent says nothing) */
+	/* (where a trace begins here, a tracestate without a traceparent says nothing)
+	 */
 	if (parent != NULL)
 		state = httpreq_header(c->req, "tracestate");
 	/* what is made here is made in the request's own span, if it has one */

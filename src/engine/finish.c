@@ -386,15 +386,16 @@ count_outcome(struct engine *e, const struct attempt *a, enum task_state state)
 		break;
 	case TASK_SCHEDULED:
 		score_add(e->slot, SCORE_tasks_retried_total, 1);
-		log_info(attempt_log(a, &al), "attempt failed, the task will be tried again",
+		log_info(attempt_log(a, &al),
+		    "attempt failed, the task will be tried again",
 		    "type=%s attempt=%d code=%s ms=%lld retry_ms=%lld", a->type->name,
 		    a->number, a->error_code, (long long)ms, (long long)a->retry_ms);
 		break;
 	case TASK_FAILED:
 		score_add(e->slot, SCORE_tasks_failed_total, 1);
 		log_info(attempt_log(a, &al), "task failed",
-		    "type=%s attempt=%d code=%s ms=%lld",
-		    a->type->name, a->number, a->error_code, (long long)ms);
+		    "type=%s attempt=%d code=%s ms=%lld", a->type->name, a->number,
+		    a->error_code, (long long)ms);
 		break;
 	case TASK_CANCELLED:
 		score_add(e->slot, SCORE_tasks_cancelled_total, 1);
@@ -403,8 +404,8 @@ count_outcome(struct engine *e, const struct attempt *a, enum task_state state)
 		break;
 	default:
 		score_add(e->slot, SCORE_tasks_lost_total, 1);
-		log_info(attempt_log(a, &al), "attempt given back", "attempt=%d",
-		    a->number);
+		log_info(
+		    attempt_log(a, &al), "attempt given back", "attempt=%d", a->number);
 		break;
 	}
 }

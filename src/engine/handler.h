@@ -74,9 +74,9 @@ struct attempt {
 	bool ghost;	/* never ran here: only to be given back */
 	bool accepted;	/* finish.c: the database took the outcome */
 	bool alone; /* finish.c: goes in a batch of its own; one that had it failed */
-	bool in_doubt;	       /* finish.c: sent before, and the answer lost */
-	unsigned audit;	       /* number of the audit that saw it running */
-	int64_t started_ms;    /* monotonic */
+	bool in_doubt;	    /* finish.c: sent before, and the answer lost */
+	unsigned audit;	    /* number of the audit that saw it running */
+	int64_t started_ms; /* monotonic */
 	/* if its trace is told to a collector, by the wall clock; else 0 */
 	int64_t due_us, span_us;
 	void *run;	       /* the handler's own */

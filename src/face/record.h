@@ -24,8 +24,8 @@ void record_begin(const struct record *r, struct httpreq *req);
 /* its reply is on its way */
 void record_span(
     const struct record *r, struct httpreq *req, int status, int64_t duration_us);
-void record_told(const struct record *r, struct httpreq *req,
-    const struct httpreq_facts *facts);
+void record_told(
+    const struct record *r, struct httpreq *req, const struct httpreq_facts *facts);
 void record_refused(
     const struct record *r, const char *peer, const char *name, int status);
 

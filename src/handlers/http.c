@@ -285,8 +285,8 @@ judge_fault(struct http *h, struct attempt *a, const struct fetch_answer *an)
 		score_add(h->slot, SCORE_egress_blocked_total, 1);
 		log_warn(attempt_log(a, &al),
 		    "a request was blocked: it would leave what egress allows",
-		    "type=%s attempt=%d reason=\"%s\"", attempt_type_name(a),
-		    a->number, an->detail);
+		    "type=%s attempt=%d reason=\"%s\"", attempt_type_name(a), a->number,
+		    an->detail);
 	} else {
 		log_info(attempt_log(a, &al), "a request had no answer",
 		    "type=%s attempt=%d code=%s reason=\"%s\"", attempt_type_name(a),

@@ -157,7 +157,8 @@ helper_process(const struct helper_row *row, const struct helper_env *env, pid_t
 	env->leave(env->door, env->leave_arg);
 	log_identity(row->name);
 	rc = process_begin(row->name, keeps ? &root : env->user, false, &err);
-	/* (a spawner has all signals blocked: the kernel ends it, and the master says so)
+	/* (a spawner has all signals blocked: the kernel ends it, and the master says
+	 * so)
 	 */
 	if (rc == 0 && !row->talks)
 		rc = crash_watch(&err);

@@ -27,8 +27,9 @@ master_log_level_answer(const char *command, struct strbuf *out, void *master)
 		return false;
 	if (!str_eq(name, "default")) {
 		if (log_level_parse(name, &level) != 0) {
-			strbuf_puts(out, "error: a level is error, warn, info or debug, "
-					 "or default for what the configuration says\n");
+			strbuf_puts(out,
+			    "error: a level is error, warn, info or debug, "
+			    "or default for what the configuration says\n");
 			return true;
 		}
 		asked = (uint8_t)(level + 1);

@@ -267,8 +267,8 @@ chown_logs(const struct master *m)
 	if (s->log_access[0] != '/')
 		return;
 	/* whom the directory belongs to only we may make it there */
-	fd = open(s->log_access, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY,
-	    0640);
+	fd = open(
+	    s->log_access, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
 	if (fd != -1)
 		close(fd);
 	chown_file(m, s->log_access);

@@ -146,8 +146,8 @@ limit_cores(bool wanted, struct err *err)
 }
 
 int
-process_begin(const char *name, const struct process_user *user, bool core_dumps,
-    struct err *err)
+process_begin(
+    const char *name, const struct process_user *user, bool core_dumps, struct err *err)
 {
 
 	proctitle_set("shoald: %s", name);

@@ -186,8 +186,8 @@ static int
 check_log(const struct settings *s, struct err *err)
 {
 	if (s->log_target == LOG_TO_FILE && str_eq(s->log_file, "-"))
-		return err_set(err, ERR_INVALID,
-		    "log.target is file: log.file must say which");
+		return err_set(
+		    err, ERR_INVALID, "log.target is file: log.file must say which");
 	if (s->log_socket[0] != '\0' && s->log_socket[0] != '/')
 		return err_set(
 		    err, ERR_INVALID, "log.socket must be an absolute path, or empty");

@@ -57,8 +57,9 @@ open_file(struct accesslog *al, struct err *err)
 	int fd;
 
 	/* (a flag on the descriptor itself would be set for all who share it) */
-	fd = open(path, O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC |
-			    (al->path[0] != '\0' ? O_CREAT : 0),
+	fd = open(path,
+	    O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC |
+		(al->path[0] != '\0' ? O_CREAT : 0),
 	    0640);
 	if (fd == -1)
 		return err_errno(err, errno, "log.access: cannot open %s",
@@ -138,8 +139,7 @@ tell_dropped(struct accesslog *al)
 {
 	if (al->dropped == al->told)
 		return;
-	score_add(
-	    al->slot, SCORE_access_lines_dropped_total, al->dropped - al->told);
+	score_add(al->slot, SCORE_access_lines_dropped_total, al->dropped - al->told);
 	log_warn(NULL, "access log lines dropped", "count=%llu",
 	    (unsigned long long)(al->dropped - al->told));
 	al->told = al->dropped;
@@ -292,8 +292,8 @@ accesslog_target(const char *target, char to[ACCESSLOG_TARGET])
 /* ---- what is told ---------------------------------------------------------------- */
 
 void
-accesslog_put(struct accesslog *al, struct httpreq *req,
-    const struct httpreq_facts *f, const struct accesslog_more *more)
+accesslog_put(struct accesslog *al, struct httpreq *req, const struct httpreq_facts *f,
+    const struct accesslog_more *more)
 {
 	char target[ACCESSLOG_TARGET], task[UUID_TEXT_SIZE];
 	const char *agent = httpreq_header(req, "User-Agent");
@@ -332,7 +332,7 @@ accesslog_put_refused(struct accesslog *al, const char *listener, const char *pe
 	struct logline l;
 
 	begin(&l);
-	fill(&l, "client=%s request=%s listener=%s method=- target=\"\" status=%d", peer,
-	    name, listener, status);
+	fill(&l, "client=%s request=%s listener=%s method=- target=\"\" status=%d",
+	    peer, name, listener, status);
 	put_line(al, &l);
 }

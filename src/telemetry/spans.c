@@ -33,20 +33,20 @@
 #include "http/guard.h"
 #include "proc/child.h"
 
-#define BATCH_SPANS   512
-#define BATCH_BYTES   (512 * 1024)
-#define SPAN_BYTES    4096 /* more than one has: names are bounded */
-#define BATCHES	      8	   /* that wait, with the one being filled */
-#define FLUSH_MS      1000
-#define TIMEOUT_MS    10000
-#define CONNECT_MS    5000
-#define IDLE_MS	      10000
-#define TRIES	      5
-#define PAUSE_MS      1000
-#define ANSWER_BYTES  4096
-#define HEADERS_MOST  20
-#define COMPLAIN_MS   60000 /* of a collector that does not take spans */
-#define NS_DIGITS     24
+#define BATCH_SPANS  512
+#define BATCH_BYTES  (512 * 1024)
+#define SPAN_BYTES   4096 /* more than one has: names are bounded */
+#define BATCHES	     8	  /* that wait, with the one being filled */
+#define FLUSH_MS     1000
+#define TIMEOUT_MS   10000
+#define CONNECT_MS   5000
+#define IDLE_MS	     10000
+#define TRIES	     5
+#define PAUSE_MS     1000
+#define ANSWER_BYTES 4096
+#define HEADERS_MOST 20
+#define COMPLAIN_MS  60000 /* of a collector that does not take spans */
+#define NS_DIGITS    24
 
 enum span_kind {
 	KIND_SERVER = 2,
@@ -208,7 +208,8 @@ begin_span(struct jsonw *w, const struct span *sp)
 	jsonw_key(w, "kind");
 	jsonw_int(w, sp->kind);
 	member_ns(w, "startTimeUnixNano", sp->start_us);
-	member_ns(w, "endTimeUnixNano", sp->end_us < sp->start_us ? sp->start_us : sp->end_us);
+	member_ns(w, "endTimeUnixNano",
+	    sp->end_us < sp->start_us ? sp->start_us : sp->end_us);
 	jsonw_key(w, "attributes");
 	jsonw_array(w);
 }
@@ -277,8 +278,8 @@ take_room(struct spans *s)
 {
 	struct batch *b = s->open ? TAILQ_LAST(&s->line, batches) : NULL;
 
-	if (b != NULL && (b->count == BATCH_SPANS ||
-			     b->json.len + 2 * SPAN_BYTES > BATCH_BYTES)) {
+	if (b != NULL &&
+	    (b->count == BATCH_SPANS || b->json.len + 2 * SPAN_BYTES > BATCH_BYTES)) {
 		close_batch(s);
 		send_next(s);
 		b = NULL;
@@ -574,8 +575,8 @@ spans_begin(struct spans *s, const char *traceparent, struct span_request *sr)
 }
 
 void
-spans_add_request(struct spans *s, const struct span_request *sr,
-    const struct span_request_end *end)
+spans_add_request(
+    struct spans *s, const struct span_request *sr, const struct span_request_end *end)
 {
 	char own[TRACE_SPAN_SIZE], name[200], task[UUID_TEXT_SIZE];
 	struct batch *b = take_room(s);

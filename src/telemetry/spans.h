@@ -3,8 +3,9 @@
  * spans.h - spans of requests and attempts, for an OpenTelemetry collector.
  *
  *     request   SERVER     from its last byte to its reply; child of the client's span
- *     wait      PRODUCER   from when the task was due to its start; child of the request
- *     run       CONSUMER   the attempt; child of its wait; what handlers get as parent
+ *     wait      PRODUCER   from when the task was due to its start; child of the
+ * request run       CONSUMER   the attempt; child of its wait; what handlers get as
+ * parent
  *
  * A task keeps the request's span in its trace (model/trace.h); the ids of the other
  * two are made of the task's id and the number of the attempt.  So whoever runs it
@@ -73,13 +74,13 @@ span_request_is_traced(const struct span_request *sr)
 {
 	return sr->parent[0] != '\0';
 }
-void spans_add_request(struct spans *s, const struct span_request *sr,
-    const struct span_request_end *end);
+void spans_add_request(
+    struct spans *s, const struct span_request *sr, const struct span_request_end *end);
 /* wait and run; nothing if its trace is not sampled */
 void spans_add_run(struct spans *s, const struct span_run *run);
 
 /* the worker leaves: what waits is sent now */
-void spans_flush(struct spans *s);	 /* NULL is fine */
+void spans_flush(struct spans *s);	    /* NULL is fine */
 bool spans_are_sent(const struct spans *s); /* nothing waits; true of NULL */
 
 #endif

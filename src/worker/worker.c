@@ -417,10 +417,10 @@ static int
 build_faces(struct worker *w, struct err *err)
 {
 	const struct worker_env *env = w->env;
-	struct api_opts ao = {env->settings, w->engine, env->board, env->slot,
-	    w->accesslog, w->spans};
-	struct portal_opts po = {env->settings, w->engine, env->board, env->slot,
-	    w->accesslog, w->spans};
+	struct api_opts ao = {
+	    env->settings, w->engine, env->board, env->slot, w->accesslog, w->spans};
+	struct portal_opts po = {
+	    env->settings, w->engine, env->board, env->slot, w->accesslog, w->spans};
 	struct httpd_opts ho;
 
 	w->api = api_create(w->loop, &ao, err);
@@ -448,8 +448,7 @@ build(struct worker *w, struct err *err)
 		return -1;
 	w->resolver = resolver_create(w->loop, err);
 	if (w->resolver == NULL || build_telemetry(w, err) != 0 ||
-	    build_engine(w, err) != 0 ||
-	    build_faces(w, err) != 0)
+	    build_engine(w, err) != 0 || build_faces(w, err) != 0)
 		return -1;
 	w->heartbeat = loop_timer_create(w->loop, on_heartbeat, w);
 	w->listen_timer = loop_timer_create(w->loop, on_listen, w);

@@ -149,7 +149,8 @@ many_lines_are_written_before_anybody_asks(void **state)
 	accesslog_free(al);
 	slurp(path);
 	assert_int_equal(count("\n"), 5000);
-	assert_int_equal(atomic_load(&slot.counters[SCORE_access_lines_dropped_total]), 0);
+	assert_int_equal(
+	    atomic_load(&slot.counters[SCORE_access_lines_dropped_total]), 0);
 }
 
 static void

@@ -46,7 +46,7 @@ tell_two(void)
 static size_t
 fault(void)
 {
-	return (size_t)*(volatile int *)(uintptr_t)8;
+	return (size_t) * (volatile int *)(uintptr_t)8;
 }
 
 static volatile int *nowhere = (volatile int *)(uintptr_t)16;
@@ -122,9 +122,10 @@ a_fault_tells_what_ran_and_kills_by_its_signal(void **state)
 	assert_non_null(strstr(text, " by=\"the kernel\" from_pid=0 address=0x"));
 	assert_int_equal(count("crash report: running"), 3);
 	/* the one that it was at comes first */
-	assert_non_null(strstr(text,
-	    "running task=03000000-0000-0000-0000-000000000000 attempt=12 application=7 "
-	    "now=yes\n"));
+	assert_non_null(
+	    strstr(text, "running task=03000000-0000-0000-0000-000000000000 attempt=12 "
+			 "application=7 "
+			 "now=yes\n"));
 	assert_true(strstr(text, "now=yes") < strstr(text, "now=no"));
 	assert_int_equal(count("task=02000000"), 0);
 	assert_int_equal(count("crash report: request request=one\n"), 1);
@@ -154,7 +155,8 @@ a_signal_from_outside_and_an_abort_do_too(void **state)
 
 	(void)state;
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
-	assert_int_equal(count("crash report signal=SIGBUS by=\"a process\" from_pid="), 1);
+	assert_int_equal(
+	    count("crash report signal=SIGBUS by=\"a process\" from_pid="), 1);
 	assert_int_equal(count("crash report: running"), 0);
 	assert_int_equal(count("crash report ends running=0"), 1);
 	snprintf(want, sizeof(want), "from_pid=%ld", (long)getpid());

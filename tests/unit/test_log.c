@@ -132,8 +132,8 @@ nothing_from_outside_can_forge_a_line(void **state)
 	log_info(&ctx, "request", "path=%s", "\r\n\x1b[2J\xff\xc2\x85 \xc3\xa9");
 	slurp(path);
 	assert_int_equal(count("\n"), 1);
-	assert_non_null(strstr(
-	    text, "conn=a\\nb request path=\"\\r\\n\\x1b[2J\\xff\\xc2\\x85 \xc3\xa9\"\n"));
+	assert_non_null(strstr(text,
+	    "conn=a\\nb request path=\"\\r\\n\\x1b[2J\\xff\\xc2\\x85 \xc3\xa9\"\n"));
 }
 
 static void
@@ -412,11 +412,12 @@ json_is_one_object_a_line_whatever_is_said(void **state)
 	assert_non_null(strstr(text,
 	    "Z\",\"level\":\"info\",\"node\":\"ab12\",\"worker\":2,"
 	    "\"message\":\"task failed\",\"task\":\"1\\\"7\",\"attempt\":2,\"ms\":0.5,"
-	    "\"code\":\"x\",\"reason\":\"\\u001b\\n\\\"\\\\\xef\xbf\xbd\\u0085\xc3\xa9\","
+	    "\"code\":\"x\",\"reason\":"
+	    "\"\\u001b\\n\\\"\\\\\xef\xbf\xbd\\u0085\xc3\xa9\","
 	    "\"words\":\"7up\",\"trace\":\"t1\"}\n"));
-	assert_non_null(strstr(text,
-	    "\"level\":\"warn\",\"node\":\"ab12\",\"process\":\"master\","
-	    "\"message\":\"no values\"}\n"));
+	assert_non_null(
+	    strstr(text, "\"level\":\"warn\",\"node\":\"ab12\",\"process\":\"master\","
+			 "\"message\":\"no values\"}\n"));
 }
 
 static void
