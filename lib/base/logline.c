@@ -595,6 +595,20 @@ json_identity(struct out *o, const char *text)
 	}
 }
 
+/* the identity says the same already: a key stands in an object once */
+static bool
+is_identity(const struct logline *l, const struct logline_field *f)
+{
+	const char *at = l->identity;
+
+	for (; *at != '\0'; at += strcspn(at, " "), at += strspn(at, " ")) {
+		if (strcspn(at, "= ") == f->key_len &&
+		    strncmp(at, f->key, f->key_len) == 0 && at[f->key_len] == '=')
+			return true;
+	}
+	return false;
+}
+
 static void
 json_fields(struct out *o, const struct logline *l)
 {
@@ -604,7 +618,7 @@ json_fields(struct out *o, const struct logline *l)
 		if (f->form == LOGLINE_WORDS) {
 			if (json_key(o, "words", 5))
 				json_string(o, f->value, f->len);
-		} else if (json_key(o, f->key, f->key_len)) {
+		} else if (!is_identity(l, f) && json_key(o, f->key, f->key_len)) {
 			if (f->form == LOGLINE_NUMBER && f->len < 24)
 				put(o, f->value, f->len);
 			else
@@ -708,7 +722,8 @@ logline_journal(const struct logline *l, const char *ident, char *to, size_t siz
 		journal_field(&o, l->ctx->kind, strlen(l->ctx->kind), l->ctx->id,
 		    strlen(l->ctx->id));
 	for (size_t i = 0; i < l->count; i++) {
-		if (l->fields[i].form != LOGLINE_WORDS)
+		if (l->fields[i].form != LOGLINE_WORDS &&
+		    !is_identity(l, &l->fields[i]))
 			journal_field(&o, l->fields[i].key, l->fields[i].key_len,
 			    l->fields[i].value, l->fields[i].len);
 	}

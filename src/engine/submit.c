@@ -691,7 +691,8 @@ halve(struct submit *s, const struct pgerr *pe)
 		return;
 	}
 	log_warn(NULL, "a submit was refused by the database",
-	    "sqlstate=%s reason=\"%.200s\"", pe->sqlstate, pe->text);
+	    "application=%d sqlstate=%s reason=\"%.200s\"",
+	    TAILQ_FIRST(&s->sent.groups)->app_id, pe->sqlstate, pe->text);
 	err_set(&err, ERR_INVALID, "the database refuses this task: %s", pe->text);
 	fail_all(&s->sent.groups, &err);
 }

@@ -24,7 +24,6 @@
 _Static_assert(HELPERS == 1 + GENERATIONS_MAX, "one place each");
 #define HELPER_OF_SCHEMA 0
 #define RITES_MAX	 SCORE_BURIALS
-#define REASON_SIZE	 600 /* an error text, escaped for the log */
 #define NO_SLOT		 (-1)
 
 /* one configuration, and the workers that run under it */

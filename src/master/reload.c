@@ -211,7 +211,6 @@ void
 master_reload(struct master *m)
 {
 	struct err err = ERR_INIT;
-	char reason[REASON_SIZE];
 	struct settings *fresh = m->opts.load(m->opts.load_arg, &err);
 
 	if (fresh != NULL &&
@@ -221,9 +220,8 @@ master_reload(struct master *m)
 	}
 	if (fresh == NULL || generation_add(m, fresh, &err) != 0) {
 		atomic_fetch_add(&m->board->reload_failures, 1);
-		str_printable(reason, sizeof(reason), err.text, strlen(err.text));
 		log_error(
-		    NULL, "reload refused, nothing changed", "reason=\"%s\"", reason);
+		    NULL, "reload refused, nothing changed", "reason=\"%s\"", err.text);
 		return;
 	}
 	m->wanted_workers = settings_worker_count(m->newest->settings);

@@ -186,7 +186,9 @@ on_end_time(void *arg)
 
 	if (!w->gave_up) {
 		w->gave_up = true;
-		log_info(NULL, "running tasks are given back", " ");
+		log_info(NULL, "running tasks are given back", "tasks=%llu",
+		    (unsigned long long)atomic_load(
+			&w->slot->counters[SCORE_tasks_running]));
 		loop_timer_start_ms(
 		    w->end_timer, w->orphaned ? ORPHAN_END_MS : GIVE_UP_END_MS);
 		engine_give_up(w->engine);

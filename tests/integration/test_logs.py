@@ -22,9 +22,16 @@ SPAN = "b7ad6b7169203331"
 PARENT = "00-%s-%s-01" % (TRACE, SPAN)
 
 
+def once(pairs):
+    """An object whose keys are there once."""
+    found = dict(pairs)
+    assert len(found) == len(pairs), pairs
+    return found
+
+
 def objects(text):
-    """The lines of a log in JSON; a sanitizer's are not among them."""
-    return [json.loads(line) for line in text.splitlines() if line]
+    """The lines of a log in JSON."""
+    return [json.loads(line, object_pairs_hook=once) for line in text.splitlines() if line]
 
 
 def tell_level(node, level):

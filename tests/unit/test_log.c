@@ -407,8 +407,10 @@ json_is_one_object_a_line_whatever_is_said(void **state)
 	    0.5, "x", "\x1b\n\"\\\xff\xc2\x85\xc3\xa9");
 	log_identity("node=ab12 master");
 	log_warn(NULL, "no values", " ");
+	log_info(NULL, "said twice", "node=%s nod=%d", "ab12", 1);
 	slurp(path);
-	assert_int_equal(count("\n"), 2);
+	assert_int_equal(count("\n"), 3);
+	assert_non_null(strstr(text, "\"said twice\",\"nod\":1}\n"));
 	assert_non_null(strstr(text,
 	    "Z\",\"level\":\"info\",\"node\":\"ab12\",\"worker\":2,"
 	    "\"message\":\"task failed\",\"task\":\"1\\\"7\",\"attempt\":2,\"ms\":0.5,"
