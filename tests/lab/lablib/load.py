@@ -9,6 +9,7 @@ asked until it is known.  Each line of its record is one JSON object:
     {"n": n, "flavour": F, ...}      what became of it: "outcome" is "accepted", "unknown" or "refused";
                                      "id", "known_at" (monotonic), "requests", "failures": [[at, what]...]
     {"read": id, ...}                a look at an earlier task, on any node: "found", "missing" or "failed"
+    {"stall": S, "at": T}            the machine let a thread that does nothing wait that long
 
 Flavours: "keyed" has an Idempotency-Key and is sent again until its outcome is known; "waited" too, and waits
 for the result; "plain" has no key, and is sent once: if that fails its outcome is unknown.
@@ -28,6 +29,8 @@ import time
 
 REQUEST_TIMEOUT_S = 15  # above the balancer's: the answer is then the balancer's
 REPEAT_PAUSE_S = 0.25
+STALL_TICK_S = 0.02
+STALL_S = 0.1
 LATE_S = 1.0  # a number that is not used by then is left out: the load does not catch up
 WAIT_S = 4
 MARK = "lab"
@@ -92,6 +95,15 @@ class Load:
         with self.lock:
             self.record.write(line)
             self.record.flush()
+
+    def watch_machine(self):
+        """what every time that is measured here is to be read beside"""
+        while not self.over.is_set():
+            before = time.monotonic()
+            time.sleep(STALL_TICK_S)
+            late = time.monotonic() - before - STALL_TICK_S
+            if late > STALL_S:
+                self.note(stall=late, at=before)
 
     def next(self):
         """The next number at its time; None when there are no more."""
@@ -194,6 +206,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: load.over.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the run's, which ends us
     threads = [threading.Thread(target=load.work, args=(args.seed * 1000 + i,)) for i in range(args.threads)]
+    threads.append(threading.Thread(target=load.watch_machine))
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -20,6 +20,7 @@ class Load:
         self.known = []  # of each number what became of it
         self.reads = collections.Counter()
         self.read_failures = []
+        self.stalls = []  # seconds
         self._offset = 0
 
     def follow(self):
@@ -35,6 +36,8 @@ class Load:
             elif "read" in one:
                 self.reads[one["outcome"]] += 1
                 self.read_failures += one["failures"]
+            elif "stall" in one:
+                self.stalls.append(one["stall"])
             else:
                 self.known.append(one)
         return self

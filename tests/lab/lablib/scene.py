@@ -262,6 +262,7 @@ class Scene:
             requests=a.requests(), failures=sum(kinds.values()), failures_by_kind=dict(kinds), tasks=len(a.rows),
             accepted=len(a.accepted), lost=len(a.lost()), again=a.again(), pause_s=round(longest, 3),
             pause_ended_s=when and round(when - self.began, 2), slowest_start_s=round(a.slowest_start(), 3),
+            machine_stalls=len(a.load.stalls), machine_stall_s=round(max(a.load.stalls + [0.0]), 3),
             failed_at=[[round(at - self.began, 2), kind] for at, kind in a.failures()[:50]])
         for name in a.FAULTS:
             wrong = getattr(a, name)()

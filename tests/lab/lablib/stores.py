@@ -192,9 +192,8 @@ class Sentinel:
         """it has found the others"""
         with contextlib.closing(redis_module.Redis(
                 net.address(self.host), SENTINEL_PORT, socket_timeout=5, decode_responses=True)) as client:
-            state = client.execute_command("SENTINEL", "MASTERS")
-        found = state[0] if isinstance(state, list) else state[SENTINEL_NAME]
-        return (int(found["num-slaves"]), int(found["num-other-sentinels"]) + 1) == (replicas, sentinels)
+            found = client.sentinel_masters()[SENTINEL_NAME]
+        return (found["num-slaves"], found["num-other-sentinels"] + 1) == (replicas, sentinels)
 
 
 class Stores:
