@@ -135,7 +135,7 @@ class Load:
     def submit(self, caller, n, rng):
         flavour = self.flavour(n)
         # most are short, so that many go through; some are there whenever something happens
-        ms = rng.choice((1500, 3000)) if n % 25 == 0 else rng.randrange(0, 20)
+        ms = rng.choice((1500, 3000)) if n % 12 == 0 else rng.randrange(0, 20)
         body = json.dumps({"type": "lab.work", "payload": {"n": n, "ms": ms}})
         path = "/v1/tasks" + ("?wait=%d" % WAIT_S if flavour == "waited" else "")
         headers = {} if flavour == "plain" else {"Idempotency-Key": "%s-%d" % (MARK, n)}
