@@ -17,6 +17,7 @@ class Load:
     def __init__(self, path):
         self.path = path
         self.begun = set()
+        self.others = set()  # numbers that a scenario has submitted itself
         self.known = []  # of each number what became of it
         self.reads = collections.Counter()
         self.read_failures = []
@@ -93,8 +94,9 @@ class Account:
     def never_submitted(self):
         """in the database, or run, and nobody asked for it"""
         numbers = {json.loads(row[3])["n"]: id_ for id_, row in self.rows.items()}
-        return [id_ for n, id_ in numbers.items() if n not in self.load.begun] + [
-            run.id for run in self.starts if run.id not in self.rows or run.n not in self.load.begun]
+        asked = self.load.begun | self.load.others
+        return [id_ for n, id_ in numbers.items() if n not in asked] + [
+            run.id for run in self.starts if run.id not in self.rows or run.n not in asked]
 
     def twins(self):
         """two tasks of one submit"""

@@ -546,7 +546,7 @@ def wrong_clock(s):
     asked = {}
     for i, node in enumerate(s.nodes * 2):
         n = 10 ** 9 + i
-        s.load.begun.add(n)
+        s.load.others.add(n)
         caller = Caller(net.address(node.name), 80, s.key)
         body = json.dumps({"type": "lab.work", "payload": {"n": n, "ms": 0}, "delay": 3})
         began = time.monotonic()

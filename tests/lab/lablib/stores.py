@@ -70,7 +70,8 @@ class Postgres:
             "listen_addresses": "*", "unix_socket_directories": self.home, "fsync": "off",
             "synchronous_commit": "on", "max_connections": 200, "shared_buffers": "64MB",
             "wal_keep_size": "256MB", "log_line_prefix": "%m [%p] %a ", "wal_sender_timeout": "5s",
-            "wal_receiver_timeout": "5s", "logging_collector": "off"}, **self.settings)
+            "wal_receiver_timeout": "5s", "logging_collector": "off", "log_lock_waits": "on",
+            "deadlock_timeout": "500ms", "log_min_duration_statement": "500ms"}, **self.settings)
         argv = [os.path.join(self.bin, "postgres"), "-D", self.data]
         for key, value in options.items():
             argv += ["-c", "%s=%s" % (key, value)]
