@@ -540,6 +540,22 @@ BEGIN
 	RETURN NEXT;
 END $$;
 
+-- Every type that is known by more than its name, of the operator's (application 0) and of applications, with the number
+-- that changes with them.  One row without a type if there are none.  In a function, since without one each worker has
+-- it compiled at its start (jit): the planner believes the worst of the subquery and of tables that nobody has analysed.
+CREATE FUNCTION shoal.types_known(p_most int)
+RETURNS TABLE (rev bigint, app_id int, type_id int, handler smallint, max_attempts int, name text)
+LANGUAGE sql STABLE AS $$
+	SELECT r.rev, k.app_id, k.type_id, k.handler, k.max_attempts,
+	       (SELECT y.name FROM shoal.task_type y WHERE y.id = k.type_id)
+	  FROM shoal.registry r LEFT JOIN (
+		SELECT 0 AS app_id, n.type_id, n.handler, n.max_attempts FROM shoal.node_type n
+		UNION ALL
+		SELECT a.app_id, a.type_id, a.handler, a.max_attempts FROM shoal.app_type a
+		 ORDER BY app_id, type_id LIMIT p_most) k ON true
+	 ORDER BY k.app_id, k.type_id
+$$;
+
 -- what why_task does not know of a task: is it for outside workers, who holds it, until when; how many of its
 -- application's queue are leased now (up to 1,000), and when the last lease there began
 CREATE FUNCTION shoal.why_lease(p_app int, p_id uuid)

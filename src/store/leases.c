@@ -50,13 +50,7 @@ const struct pgstmt types_tell = {
 
 const struct pgstmt types_registry = {
     "types_registry",
-    "SELECT r.rev, k.app_id, k.type_id, k.handler, k.max_attempts,"
-    " (SELECT y.name FROM shoal.task_type y WHERE y.id = k.type_id)"
-    " FROM shoal.registry r LEFT JOIN (SELECT 0 AS app_id, n.type_id, n.handler, "
-    "n.max_attempts"
-    " FROM shoal.node_type n UNION ALL"
-    " SELECT a.app_id, a.type_id, a.handler, a.max_attempts FROM shoal.app_type a"
-    " ORDER BY app_id, type_id LIMIT $1::int) k ON true",
+    "SELECT * FROM shoal.types_known($1::int)",
 };
 
 const struct pgstmt types_put = {
