@@ -324,6 +324,10 @@ ended(struct attempt *a)
 		dispatch_release(d, a);
 		return;
 	}
+	if (a->outcome == OUTCOME_OUTSIDE) {
+		handover_add(d->engine->handover, a);
+		return;
+	}
 	if (a->cancelled && a->outcome != OUTCOME_SUCCEEDED) {
 		/* whatever its handler calls it; what it said last is kept */
 		a->outcome = OUTCOME_CANCELLED;
@@ -352,5 +356,16 @@ attempt_failed(struct attempt *a, enum attempt_outcome outcome, const char *code
 	snprintf(a->error_code, sizeof(a->error_code), "%s", code);
 	a->error_message =
 	    mem_dup(message, message_len); /* without memory: the code alone */
+	ended(a);
+}
+
+void
+attempt_goes_outside(
+    struct attempt *a, const struct uuid *lease, int64_t ttl_ms, const char *by)
+{
+	a->outcome = OUTCOME_OUTSIDE;
+	a->lease = *lease;
+	a->retry_ms = ttl_ms;
+	a->error_message = mem_strdup(by);
 	ended(a);
 }

@@ -75,6 +75,9 @@ static const struct conf_key keys[] = {
 	{ .section = "cluster", .name = "hostname", .type = CONF_STRING, .offset = S(cluster_hostname),
 	  .def = "localhost", .min = 1, .max = 253, .flags = CONF_RELOAD,
 	  .help = "The name under which applications and developers reach the cluster. The same on every node; used in every link that is made." },
+	{ .section = "cluster", .name = "url", .type = CONF_STRING, .offset = S(cluster_url), .def = "",
+	  .max = 1000, .flags = CONF_RELOAD,
+	  .help = "Where applications reach the cluster, as https://tasks.example.com: endpoints are told it, for what they answer later. The same on every node. Empty: http://, the hostname, and the port of the first listener for applications." },
 
 	{ .section = "node", .name = "workers", .type = CONF_INT, .offset = S(node_workers),
 	  .def = "0", .min = 0, .max = 64, .unit = "processes", .flags = CONF_RELOAD,
@@ -566,4 +569,29 @@ settings_worker_count(const struct settings *s)
 		return (int)s->node_workers;
 	n = sysconf(_SC_NPROCESSORS_ONLN);
 	return n < 1 ? 1 : n > 64 ? 64 : (int)n;
+}
+
+char *
+settings_url(const struct settings *s, char buf[SETTINGS_URL_SIZE])
+{
+	size_t first = strcspn(s->listen_applications, ",");
+	const char *port = memrchr(s->listen_applications, ':', first);
+	int len;
+
+	if (s->cluster_url[0] != '\0')
+		len = snprintf(buf, SETTINGS_URL_SIZE, "%s", s->cluster_url);
+	else
+		len =
+		    snprintf(buf, SETTINGS_URL_SIZE, "http://%s", s->cluster_hostname);
+	/* (a listener at a path has no port) */
+	if (s->cluster_url[0] == '\0' && port != NULL) {
+		size_t digits = strspn(port + 1, "0123456789");
+
+		if (digits > 0 && strncmp(port + 1, "80", digits) != 0)
+			len += snprintf(buf + len, SETTINGS_URL_SIZE - (size_t)len,
+			    ":%.*s", (int)digits, port + 1);
+	}
+	while (len > 0 && buf[len - 1] == '/')
+		buf[--len] = '\0';
+	return buf;
 }

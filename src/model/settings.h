@@ -72,6 +72,7 @@ struct settings {
 	/* [cluster] */
 	char *cluster_name;
 	char *cluster_hostname;
+	char *cluster_url; /* "": settings_url guesses */
 	/* [node] */
 	int64_t node_workers; /* 0: one a core */
 	char *node_user, *node_group;
@@ -146,5 +147,8 @@ void settings_dump(const struct settings *s, struct strbuf *out);
 const char *handler_kind_name(enum handler_kind kind);
 /* node_workers, or the number of processors when that is 0 */
 int settings_worker_count(const struct settings *s);
+/* where applications reach the cluster, without a slash at the end; returns buf */
+#define SETTINGS_URL_SIZE 1100
+char *settings_url(const struct settings *s, char buf[SETTINGS_URL_SIZE]);
 
 #endif

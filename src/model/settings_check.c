@@ -36,6 +36,21 @@
 #define CHILDREN_MOST	 256 /* of stream types, on each worker */
 
 static int
+check_url(const char *text, struct err *err)
+{
+	struct weburl url;
+
+	if (text[0] == '\0')
+		return 0;
+	if (weburl_parse(text, &url, err) != 0)
+		return err_wrap(err, "cluster.url");
+	if (strchr(text, '?') != NULL)
+		return err_set(err, ERR_INVALID,
+		    "cluster.url has a query: it must be as https://tasks.example.com");
+	return 0;
+}
+
+static int
 check_listen(const char *key, const char *list, struct err *err)
 {
 	char *copy = mem_strdup(list), *rest = copy, *word;
@@ -350,6 +365,8 @@ settings_check(const struct settings *s, struct err *err)
 	}
 	if (check_listen("listen.applications", s->listen_applications, err) != 0 ||
 	    check_listen("listen.developers", s->listen_developers, err) != 0)
+		return -1;
+	if (check_url(s->cluster_url, err) != 0)
 		return -1;
 	if (s->node_temporary[0] != '/')
 		return err_set(

@@ -96,7 +96,8 @@ def waiting_now(*nodes):
 
 def test_the_life_of_a_lease(app, db):
     made = app.submit(TYPE, {"to": "a"}, metadata={"m": 1})
-    assert app.why(made["id"])["reason"] == "waits_for_worker"
+    why = app.why(made["id"])
+    assert (why["reason"], why["reasons"][0]["leased"], why["reasons"][0]["since"]) == ("waits_for_worker", 0, None)
     held = lease_one(app, worker="w1", ttl=30)
     task = held["task"]
     assert (task["id"], task["type"], task["queue"]) == (made["id"], TYPE, "default")
@@ -126,6 +127,12 @@ def test_the_life_of_a_lease(app, db):
     assert code_of(lambda: tell(app, held, "extend")) == (409, "lease_lost")
     assert db.value("SELECT count(*) FROM shoal.lease") == 0
     assert db.value("SELECT count(*) FROM shoal.claim") == 0
+    # who waits hears of those that are leased
+    more = [app.submit(TYPE)["id"] for _ in range(2)]
+    held = lease_one(app)
+    (waits,) = set(more) - {held["task"]["id"]}
+    why = app.why(waits)["reasons"][0]
+    assert why["leased"] == 1 and why["since"] and "1 of that queue is leased now" in why["message"]
 
 
 def test_a_task_is_leased_within_milliseconds_by_those_who_wait(app):
