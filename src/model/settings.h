@@ -48,6 +48,8 @@ struct type_settings {
 	/* what a command may use up; 0: no limit of ours */
 	int64_t max_cpu_ms, max_memory_bytes, max_file_size_bytes;
 	int64_t max_processes, max_open_files;
+	/* what all processes of a command together may; 0: no limit, all: no group */
+	int64_t group_memory_bytes, group_processes, group_cpu_percent;
 	int64_t nice;
 	int seccomp;			/* enum launch_seccomp */
 	char *allow_read, *allow_write; /* words; both empty: no Landlock */

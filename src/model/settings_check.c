@@ -213,6 +213,24 @@ check_secrets(const struct settings *s, struct err *err)
 	return 0;
 }
 
+/* less could not even begin */
+static int
+check_group(const struct type_settings *t, struct err *err)
+{
+	if (t->group_memory_bytes > 0 && t->group_memory_bytes < MIB)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.group_memory must be 1MiB at least, or 0 for no limit",
+		    t->type);
+	if ((t->group_memory_bytes > 0 || t->group_processes > 0 ||
+		t->group_cpu_percent > 0) &&
+	    t->handler != HANDLER_EXEC && t->handler != HANDLER_STREAM)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.group_memory, group_processes and group_cpu are for exec "
+		    "and stream types; this one is %s",
+		    t->type, handler_kind_name(t->handler));
+	return 0;
+}
+
 /* keys that only one kind of type has */
 static int
 check_strangers(const struct type_settings *t, struct err *err)
@@ -255,7 +273,7 @@ check_type(const struct settings *s, const struct type_settings *t, struct err *
 	if (t->timeout_ms < 100 && t->handler != HANDLER_PULL)
 		return err_set(err, ERR_INVALID,
 		    "type:%s.timeout must be 100ms at least", t->type);
-	if (check_strangers(t, err) != 0)
+	if (check_strangers(t, err) != 0 || check_group(t, err) != 0)
 		return -1;
 	if (t->handler == HANDLER_BUILTIN)
 		return 0;

@@ -128,6 +128,9 @@ what_does_not_fit_is_refused_with_its_name(void **state)
 	    {"[tasks]\nkeep_failed = 3651d\n", "keep_failed"},
 	    {"[access]\nnetworks = 10.0.0.0/33\n", "networks"},
 	    {"[cluster]\nurl = tasks.example.com\n", "cluster.url"},
+	    {"[type:x]\ncommand = /bin/true\ngroup_memory = 4KiB\n",
+		"type:x.group_memory"},
+	    {"[type:x]\nhandler = pull\ngroup_cpu = 100\n", "type:x.group_memory"},
 	    {"[cluster]\nurl = https://tasks.example.com/?x\n", "cluster.url"},
 	};
 	struct err err;
