@@ -55,6 +55,16 @@ CREATE FUNCTION shoal.is_served(p_type int) RETURNS boolean LANGUAGE sql STABLE 
 	SELECT EXISTS (SELECT 1 FROM shoal.incarnation i WHERE i.state = 0 AND i.types @> ARRAY[p_type])
 $$;
 
+-- attempts of a task that says nothing else: what the application's own type says, or a living node's settings, or all
+-- of them
+CREATE FUNCTION shoal.type_attempts(p_app int, p_type int) RETURNS int LANGUAGE sql STABLE AS $$
+	SELECT coalesce(
+		(SELECT a.max_attempts FROM shoal.app_type a WHERE a.app_id = p_app AND a.type_id = p_type),
+		(SELECT n.max_attempts FROM shoal.node_type n
+		  WHERE n.type_id = p_type AND n.max_attempts IS NOT NULL AND shoal.is_served(p_type)),
+		(SELECT c.max_attempts FROM shoal.cluster c))
+$$;
+
 -- what a node serves, as its settings say; only what changes is written
 CREATE FUNCTION shoal.tell_types(p_types int[], p_handlers smallint[], p_timeouts bigint[], p_attempts int[],
 	p_backoffs text[]) RETURNS void LANGUAGE plpgsql AS $$

@@ -399,10 +399,13 @@ def test_those_without_webhooks_pay_nothing(app, receiver, db):
     receiver.told(app.run("shoal.noop")["id"])
     assert db.value("SELECT count(*) FROM shoal.event WHERE app_id = %s", app_id) == 0
     assert db.value("SELECT count(*) FROM shoal.webhook_delivery WHERE app_id = %s", app_id) == 0
+    # an endpoint that a webhook goes to stays
+    assert code_of(lambda: app.call("DELETE", "/v1/endpoints/receiver")) == (409, "endpoint_in_use")
     # and when the last one is gone, nothing is walked any more
     app.call("DELETE", "/v1/webhooks/hook", expect=204)
     assert db.value("SELECT count(*) FROM shoal.webhook_place") == 0
     assert db.value("SELECT until < now() + interval '8 days' FROM shoal.watched") is True
+    app.call("DELETE", "/v1/endpoints/receiver", expect=204)
 
 
 def test_the_command_shows_and_sets_them(app, receiver):
