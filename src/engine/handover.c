@@ -136,7 +136,7 @@ settle(struct handover *h, const enum hand_over_outcome outcomes[ROWS])
 	struct engine *e = h->engine;
 	struct attempt *batch[ROWS];
 	size_t count = h->count;
-	char id[UUID_TEXT_SIZE], trace[TRACE_FIELDS_SIZE];
+	struct attempt_log al;
 
 	memcpy(batch, h->batch, count * sizeof(batch[0]));
 	h->count = 0;
@@ -150,10 +150,9 @@ settle(struct handover *h, const enum hand_over_outcome outcomes[ROWS])
 			score_add(e->slot, SCORE_leases_handed_over_total, 1);
 		} else if (outcomes[i] == HAND_OVER_LOST) {
 			score_add(e->slot, SCORE_tasks_fenced_total, 1);
-			log_warn(NULL,
+			log_warn(attempt_log(a, &al),
 			    "an attempt cannot go on outside: it was lost before",
-			    "task=%s attempt=%d%s", uuid_format(&a->elem.id, id),
-			    a->number, attempt_trace_fields(a, trace));
+			    "attempt=%d", a->number);
 		}
 		dispatch_release(e->dispatch, a);
 	}
