@@ -36,7 +36,13 @@ enum auth_answer {
 enum auth_answer auth_check(
     struct auth *au, struct httpreq *req, struct key_facts *facts) ATTR_CHECK;
 
-/* the public id of the key of a request that has passed, for people; "" without */
-void auth_public_id(const struct httpreq *req, char id[APIKEY_PUBLIC + 1]);
+/* what stands behind "Bearer", whatever it is; NULL: nothing of that form */
+const char *auth_bearer(const struct httpreq *req);
+/* answers with 401 */
+void auth_refuse(struct httpreq *req, const char *detail);
+
+/* the public id of the key of a request that has passed, for people; "" without;
+ * returns id */
+char *auth_public_id(const struct httpreq *req, char id[APIKEY_PUBLIC + 1]);
 
 #endif

@@ -34,6 +34,10 @@ static const char *const handler_choices[] = {
 /* in the order of enum launch_seccomp */
 static const char *const seccomp_choices[] = {"none", "default", "no-network", NULL};
 static const char *const level_choices[] = {"error", "warn", "info", "debug", NULL};
+/* in the order of enum log_target and log_format */
+static const char *const target_choices[] = {
+    "auto", "stderr", "file", "syslog", "journald", NULL};
+static const char *const format_choices[] = {"text", "json", NULL};
 
 static void *type_get(void *settings, const char *name, struct err *err);
 static void *queue_get(void *settings, const char *name, struct err *err);
@@ -47,6 +51,7 @@ static const struct conf_section sections[] = {
 	"Who may see the inside of a node: /ready in detail, /metrics and /api/status.",
 	NULL},
     {"log", "Where the log goes.", NULL},
+    {"traces", "Spans of requests and tasks, for an OpenTelemetry collector.", NULL},
     {"database", "PostgreSQL, the truth.", NULL},
     {"redis", "Redis, for communication only: it may lose everything.", NULL},
     {"tasks", "Bounds and defaults of tasks.", NULL},
@@ -75,6 +80,9 @@ static const struct conf_key keys[] = {
 	{ .section = "cluster", .name = "hostname", .type = CONF_STRING, .offset = S(cluster_hostname),
 	  .def = "localhost", .min = 1, .max = 253, .flags = CONF_RELOAD,
 	  .help = "The name under which applications and developers reach the cluster. The same on every node; used in every link that is made." },
+	{ .section = "cluster", .name = "url", .type = CONF_STRING, .offset = S(cluster_url), .def = "",
+	  .max = 1000, .flags = CONF_RELOAD,
+	  .help = "Where applications reach the cluster, as https://tasks.example.com: endpoints are told it, for what they answer later. The same on every node. Empty: http://, the hostname, and the port of the first listener for applications." },
 
 	{ .section = "node", .name = "workers", .type = CONF_INT, .offset = S(node_workers),
 	  .def = "0", .min = 0, .max = 64, .unit = "processes", .flags = CONF_RELOAD,
@@ -119,6 +127,12 @@ static const struct conf_key keys[] = {
 	{ .section = "node", .name = "hang_timeout", .type = CONF_DURATION, .offset = S(node_hang_timeout_ms),
 	  .def = "8s", .min = 2 * SECOND, .max = HOUR, .flags = CONF_RELOAD,
 	  .help = "A worker whose heartbeat stands still for this long is ended and replaced." },
+	{ .section = "node", .name = "resolve_interval", .type = CONF_DURATION, .offset = S(node_resolve_interval_ms),
+	  .def = "30s", .min = SECOND, .max = HOUR, .flags = CONF_RELOAD,
+	  .help = "How often the names of PostgreSQL and Redis are resolved again while connections are healthy. A connection whose address is not among the answers any more is finished in good order and made again. Every new connection resolves its names in any case." },
+	{ .section = "node", .name = "core_dumps", .type = CONF_BOOL, .offset = S(node_core_dumps), .def = "no",
+	  .flags = CONF_RELOAD,
+	  .help = "Whether a worker that crashes leaves a core dump, as the system's limits allow. It holds payloads, keys and passwords." },
 
 	{ .section = "listen", .name = "applications", .type = CONF_STRING, .offset = S(listen_applications),
 	  .def = "0.0.0.0:80, [::]:80", .flags = CONF_RELOAD,
@@ -169,17 +183,44 @@ static const struct conf_key keys[] = {
 	  .help = "Client networks that see it without a token, as addresses with prefix lengths, separated by commas." },
 
 	{ .section = "log", .name = "file", .type = CONF_STRING, .offset = S(log_file), .def = "-",
-	  .help = "A file that is appended to and opened again on USR1, or '-' for standard error." },
+	  .help = "A file that is appended to and opened again on USR1, or '-' for none." },
+	{ .section = "log", .name = "target", .type = CONF_ENUM, .offset = S(log_target), .def = "auto",
+	  .choices = target_choices,
+	  .help = "Where the log goes. auto: the file if there is one, else standard error, and into the journal by its own protocol if standard error is the journal's." },
+	{ .section = "log", .name = "format", .type = CONF_ENUM, .offset = S(log_format), .def = "text",
+	  .choices = format_choices,
+	  .help = "text: a line that begins with its time and has key=value pairs. json: an object a line. The journal gets fields of its own in any case. The access log has the same format." },
 	{ .section = "log", .name = "level", .type = CONF_ENUM, .offset = S(log_level), .def = "info",
 	  .choices = level_choices, .flags = CONF_RELOAD,
-	  .help = "error, warn, info or debug." },
+	  .help = "error, warn, info or debug. shoald --log-level changes it at once, until the next reload." },
+	{ .section = "log", .name = "socket", .type = CONF_STRING, .offset = S(log_socket), .def = "", .max = 100,
+	  .help = "Where the syslog daemon or the journal takes datagrams. Empty: /dev/log or /run/systemd/journal/socket." },
+	{ .section = "log", .name = "access", .type = CONF_STRING, .offset = S(log_access), .def = "off",
+	  .min = 1, .max = 1000, .flags = CONF_RELOAD,
+	  .help = "A file for a line a request, opened again on USR1; '-' for standard output, or off." },
+
+	{ .section = "traces", .name = "endpoint", .type = CONF_STRING, .offset = S(traces_endpoint), .def = "",
+	  .max = 2000, .flags = CONF_RELOAD,
+	  .help = "The URL that spans are posted to by OTLP/HTTP in JSON, such as http://127.0.0.1:4318/v1/traces. Empty: no spans are made." },
+	{ .section = "traces", .name = "headers", .type = CONF_STRING, .offset = S(traces_headers), .def = "",
+	  .max = 4096, .flags = CONF_RELOAD | CONF_SECRET,
+	  .help = "Headers for the collector, as words in double quotes: \"Authorization: Bearer abc\"." },
+	{ .section = "traces", .name = "sample", .type = CONF_STRING, .offset = S(traces_sample), .def = "1",
+	  .min = 1, .max = 16, .flags = CONF_RELOAD,
+	  .help = "Which share of the requests without a traceparent begins a trace, from 0 to 1. A request that has one is traced if that says so." },
+	{ .section = "traces", .name = "service", .type = CONF_STRING, .offset = S(traces_service), .def = "shoal",
+	  .min = 1, .max = 100, .flags = CONF_RELOAD,
+	  .help = "The service.name of the spans." },
+	{ .section = "traces", .name = "ca_file", .type = CONF_STRING, .offset = S(traces_ca_file), .def = "",
+	  .max = 1000, .flags = CONF_RELOAD,
+	  .help = "Certificates (PEM) that the collector's is checked against. Empty: the system's." },
 
 	{ .section = "database", .name = "url", .type = CONF_STRING, .offset = S(database_url),
 	  .def = "postgresql://shoal@127.0.0.1:5432/shoal", .max = 4096, .flags = CONF_RELOAD | CONF_SECRET,
 	  .help = "A PostgreSQL connection URI or string as libpq takes it. PostgreSQL 9.4 or later, also through PgBouncer in transaction mode." },
 	{ .section = "database", .name = "password", .type = CONF_STRING, .offset = S(database_password),
-	  .def = "", .max = 1024, .flags = CONF_RELOAD | CONF_SECRET,
-	  .help = "The password, when it is not part of the url." },
+	  .def = "", .max = 1024, .flags = CONF_RELOAD | CONF_SECRET, .file_offset = S(database_password_file),
+	  .help = "The password, when it is not part of the url. From password_file it is read again at each connect, so that a rotated password needs no reload." },
 	{ .section = "database", .name = "migrate_url", .type = CONF_STRING, .offset = S(database_migrate_url),
 	  .def = "", .max = 4096, .flags = CONF_RELOAD | CONF_SECRET,
 	  .help = "A direct way to the database for changing the schema, when url leads through a pooler or to a role that may not. Empty: url." },
@@ -198,13 +239,34 @@ static const struct conf_key keys[] = {
 
 	{ .section = "redis", .name = "url", .type = CONF_STRING, .offset = S(redis_url),
 	  .def = "redis://127.0.0.1:6379/0", .max = 1024, .flags = CONF_RELOAD | CONF_SECRET,
-	  .help = "redis://[[user]:password@]host[:port][/number], or unix:/path. Redis 3.2.4 or later, cluster mode off." },
+	  .help = "redis://[[user]:password@]host[:port][/number], or unix:/path. rediss:// is the same with TLS; the server's certificate must name the host. Redis 3.2.4 or later, cluster mode off." },
 	{ .section = "redis", .name = "username", .type = CONF_STRING, .offset = S(redis_username),
 	  .def = "", .max = 128, .flags = CONF_RELOAD,
 	  .help = "An ACL user, when it is not part of the url." },
 	{ .section = "redis", .name = "password", .type = CONF_STRING, .offset = S(redis_password),
-	  .def = "", .max = 1024, .flags = CONF_RELOAD | CONF_SECRET,
-	  .help = "The password, when it is not part of the url." },
+	  .def = "", .max = 1024, .flags = CONF_RELOAD | CONF_SECRET, .file_offset = S(redis_password_file),
+	  .help = "The password, when it is not part of the url. From password_file it is read again at each connect, so that a rotated password needs no reload." },
+	{ .section = "redis", .name = "ca_file", .type = CONF_STRING, .offset = S(redis_ca_file),
+	  .def = "", .max = 4096, .flags = CONF_RELOAD,
+	  .help = "Certificate authorities in PEM that the servers of a rediss:// url must be vouched for by. Empty: those that the system trusts." },
+	{ .section = "redis", .name = "certificate", .type = CONF_STRING, .offset = S(redis_certificate),
+	  .def = "", .max = 4096, .flags = CONF_RELOAD,
+	  .help = "A client certificate in PEM, with its chain, where the server asks for one." },
+	{ .section = "redis", .name = "key", .type = CONF_STRING, .offset = S(redis_key),
+	  .def = "", .max = 4096, .flags = CONF_RELOAD,
+	  .help = "The file of the certificate's key in PEM, without a passphrase, readable by its owner and group at most." },
+	{ .section = "redis", .name = "sentinels", .type = CONF_STRING, .offset = S(redis_sentinels),
+	  .def = "", .max = 4096, .flags = CONF_RELOAD,
+	  .help = "Redis Sentinel servers, as host, host:port or [address]:port, separated by commas; the port is 26379 unless given. They are asked where the primary is, and the host and port of redis.url are not used; its host is still a name that certificates may bear." },
+	{ .section = "redis", .name = "sentinel_master", .type = CONF_STRING, .offset = S(redis_sentinel_master),
+	  .def = "", .max = 256, .flags = CONF_RELOAD,
+	  .help = "The name that the sentinels have for the primary." },
+	{ .section = "redis", .name = "sentinel_username", .type = CONF_STRING, .offset = S(redis_sentinel_username),
+	  .def = "", .max = 128, .flags = CONF_RELOAD,
+	  .help = "An ACL user of the sentinels." },
+	{ .section = "redis", .name = "sentinel_password", .type = CONF_STRING, .offset = S(redis_sentinel_password),
+	  .def = "", .max = 1024, .flags = CONF_RELOAD | CONF_SECRET, .file_offset = S(redis_sentinel_password_file),
+	  .help = "The sentinels' password, where they have one. Read again like redis.password." },
 
 	{ .section = "tasks", .name = "max_payload", .type = CONF_SIZE, .offset = S(tasks_max_payload_bytes),
 	  .def = "256KiB", .min = KIB, .max = MIB, .flags = CONF_RELOAD,
@@ -333,6 +395,15 @@ static const struct conf_key keys[] = {
 	{ .section = "type:", .name = "max_open_files", .type = CONF_INT, .offset = T(max_open_files), .def = "0",
 	  .min = 0, .max = 1048576, .unit = "files", .flags = CONF_RELOAD,
 	  .help = "Descriptors that one process of the command may have open, at least 16. 0: no limit." },
+	{ .section = "type:", .name = "group_memory", .type = CONF_SIZE, .offset = T(group_memory_bytes), .def = "0",
+	  .min = 0, .max = 1024 * GIB, .flags = CONF_RELOAD,
+	  .help = "Memory that all processes of one command may have together, without swap; when they want more all of them are killed. 1MiB at least. Like group_processes and group_cpu it is kept by a control group of version 2 for each command, which needs a node that has such groups to itself: a systemd service with Delegate=yes. A node that cannot keep it does not start. 0: no limit." },
+	{ .section = "type:", .name = "group_processes", .type = CONF_INT, .offset = T(group_processes), .def = "0",
+	  .min = 0, .max = 65536, .unit = "processes", .flags = CONF_RELOAD,
+	  .help = "Processes and threads that one command may have at once, whoever it runs as. 0: no limit." },
+	{ .section = "type:", .name = "group_cpu", .type = CONF_INT, .offset = T(group_cpu_percent), .def = "0",
+	  .min = 0, .max = 100000, .unit = "percent", .flags = CONF_RELOAD,
+	  .help = "How much of one processor all processes of one command may use together: 150 is one and a half. 0: no limit." },
 	{ .section = "type:", .name = "nice", .type = CONF_INT, .offset = T(nice), .def = "0",
 	  .min = -20, .max = 19, .unit = "steps", .flags = CONF_RELOAD,
 	  .help = "Added to the command's niceness: 19 runs when nobody else wants to. Less than 0 needs root." },
@@ -566,4 +637,29 @@ settings_worker_count(const struct settings *s)
 		return (int)s->node_workers;
 	n = sysconf(_SC_NPROCESSORS_ONLN);
 	return n < 1 ? 1 : n > 64 ? 64 : (int)n;
+}
+
+char *
+settings_url(const struct settings *s, char buf[SETTINGS_URL_SIZE])
+{
+	size_t first = strcspn(s->listen_applications, ",");
+	const char *port = memrchr(s->listen_applications, ':', first);
+	int len;
+
+	if (s->cluster_url[0] != '\0')
+		len = snprintf(buf, SETTINGS_URL_SIZE, "%s", s->cluster_url);
+	else
+		len =
+		    snprintf(buf, SETTINGS_URL_SIZE, "http://%s", s->cluster_hostname);
+	/* (a listener at a path has no port) */
+	if (s->cluster_url[0] == '\0' && port != NULL) {
+		size_t digits = strspn(port + 1, "0123456789");
+
+		if (digits > 0 && strncmp(port + 1, "80", digits) != 0)
+			len += snprintf(buf + len, SETTINGS_URL_SIZE - (size_t)len,
+			    ":%.*s", (int)digits, port + 1);
+	}
+	while (len > 0 && buf[len - 1] == '/')
+		buf[--len] = '\0';
+	return buf;
 }

@@ -48,6 +48,8 @@ struct type_settings {
 	/* what a command may use up; 0: no limit of ours */
 	int64_t max_cpu_ms, max_memory_bytes, max_file_size_bytes;
 	int64_t max_processes, max_open_files;
+	/* what all processes of a command together may; 0: no limit, all: no group */
+	int64_t group_memory_bytes, group_processes, group_cpu_percent;
 	int64_t nice;
 	int seccomp;			/* enum launch_seccomp */
 	char *allow_read, *allow_write; /* words; both empty: no Landlock */
@@ -72,6 +74,7 @@ struct settings {
 	/* [cluster] */
 	char *cluster_name;
 	char *cluster_hostname;
+	char *cluster_url; /* "": settings_url guesses */
 	/* [node] */
 	int64_t node_workers; /* 0: one a core */
 	char *node_user, *node_group;
@@ -82,6 +85,8 @@ struct settings {
 	int64_t node_max_requests, node_max_memory_bytes;
 	int64_t node_drain_delay_ms, node_shutdown_timeout_ms;
 	int64_t node_start_timeout_ms, node_hang_timeout_ms;
+	int64_t node_resolve_interval_ms; /* of names in use, again */
+	bool node_core_dumps;
 	/* [listen] */
 	char *listen_applications, *listen_developers;
 	int64_t listen_backlog;
@@ -98,13 +103,29 @@ struct settings {
 	char *access_networks;
 	/* [log] */
 	char *log_file;
-	int log_level; /* enum log_level */
+	int log_target; /* enum log_target */
+	int log_format; /* enum log_format */
+	int log_level;	/* enum log_level */
+	char *log_socket;
+	char *log_access; /* a path, "-" or "off" */
+	/* [traces] */
+	char *traces_endpoint; /* "": off */
+	char *traces_headers;  /* "Name: value" words, split like a command */
+	char *traces_sample;   /* traces_share reads it */
+	char *traces_service;
+	char *traces_ca_file;
 	/* [database] */
 	char *database_url, *database_password, *database_migrate_url;
+	char *database_password_file; /* where database_password is from; "": nowhere */
 	bool database_migrate, database_prepared;
 	int64_t database_connections, database_statement_timeout_ms;
 	/* [redis] */
 	char *redis_url, *redis_username, *redis_password;
+	char *redis_password_file; /* as database_password_file */
+	char *redis_ca_file, *redis_certificate, *redis_key;
+	char *redis_sentinels, *redis_sentinel_master; /* "": none */
+	char *redis_sentinel_username, *redis_sentinel_password;
+	char *redis_sentinel_password_file;
 	/* [tasks] */
 	int64_t tasks_max_payload_bytes, tasks_max_result_bytes, tasks_max_attempts;
 	int64_t tasks_priority_aging_ms;
@@ -144,7 +165,12 @@ int settings_check(const struct settings *s, struct err *err) ATTR_CHECK;
 /* "type:" families included; secrets masked */
 void settings_dump(const struct settings *s, struct strbuf *out);
 const char *handler_kind_name(enum handler_kind kind);
+/* a number from 0 to 1, as a decimal fraction; -1: it is none */
+double traces_share(const char *text);
 /* node_workers, or the number of processors when that is 0 */
 int settings_worker_count(const struct settings *s);
+/* where applications reach the cluster, without a slash at the end; returns buf */
+#define SETTINGS_URL_SIZE 1100
+char *settings_url(const struct settings *s, char buf[SETTINGS_URL_SIZE]);
 
 #endif

@@ -107,6 +107,17 @@ what_does_not_fit_is_refused_with_its_name(void **state)
 	    {"[type:x]\ncommand = /bin/true\nallow_write = \"/a\n", "allow_write"},
 	    {"[type:x]\ncommand = /bin/true\nseccomp = strict\n", "no-network"},
 	    {"[node]\ntemporary = tmp\n", "node.temporary"},
+	    {"[redis]\nurl = http://h\n", "redis.url"},
+	    {"[redis]\nca_file = /etc/hosts\n", "rediss://"},
+	    {"[redis]\nurl = rediss://h\nca_file = ca.pem\n", "absolute"},
+	    {"[redis]\nurl = rediss://h\nca_file = /nowhere/ca.pem\n", "No such file"},
+	    {"[redis]\nurl = rediss://h\ncertificate = /etc/hosts\n",
+		"belong together"},
+	    {"[redis]\nsentinels = a\n", "redis.sentinel_master"},
+	    {"[redis]\nsentinel_master = m\n", "redis.sentinels"},
+	    {"[redis]\nsentinels = a:x\nsentinel_master = m\n", "port of a sentinel"},
+	    {"[redis]\nurl = unix:/r\nsentinels = a\nsentinel_master = m\n", "socket"},
+	    {"[node]\nresolve_interval = 10ms\n", "resolve_interval"},
 	    {"[type:shoal.noop]\ncommand = /bin/true\n", "built in"},
 	    {"[type:a b]\ncommand = /bin/true\n", "name"},
 	    {"[type:x]\nhandler = stream\n", "a type that is stream needs a command"},
@@ -123,10 +134,23 @@ what_does_not_fit_is_refused_with_its_name(void **state)
 	     "[type:d]\nhandler = stream\ncommand = /bin/true\nchildren = 64\n"
 	     "[type:e]\nhandler = stream\ncommand = /bin/true\n",
 		"256"},
+	    {"[log]\ntarget = file\n", "log.file"},
+	    {"[log]\nsocket = dev/log\n", "log.socket"},
+	    {"[log]\naccess = access.log\n", "log.access"},
+	    {"[log]\nformat = xml\n", "format"},
+	    {"[traces]\nsample = 1.1\n", "traces.sample"},
+	    {"[traces]\nendpoint = localhost:4318\n", "traces.endpoint"},
+	    {"[traces]\nendpoint = http://a/\nheaders = \"Host: b\"\n", "host"},
+	    {"[traces]\nendpoint = http://a/\nca_file = a.pem\n", "traces.ca_file"},
 	    {"[tasks]\nkeep_finished = 59s\n", "tasks.keep_finished"},
 	    {"[tasks]\nkeep_failed = 1s\n", "tasks.keep_failed"},
 	    {"[tasks]\nkeep_failed = 3651d\n", "keep_failed"},
 	    {"[access]\nnetworks = 10.0.0.0/33\n", "networks"},
+	    {"[cluster]\nurl = tasks.example.com\n", "cluster.url"},
+	    {"[type:x]\ncommand = /bin/true\ngroup_memory = 4KiB\n",
+		"type:x.group_memory"},
+	    {"[type:x]\nhandler = pull\ngroup_cpu = 100\n", "type:x.group_memory"},
+	    {"[cluster]\nurl = https://tasks.example.com/?x\n", "cluster.url"},
 	};
 	struct err err;
 
@@ -161,6 +185,50 @@ what_is_shown_hides_secrets(void **state)
 	settings_free(s);
 }
 
+static void
+the_clusters_url_is_set_or_guessed(void **state)
+{
+	static const struct {
+		const char *text, *url;
+	} cases[] = {
+	    {"", "http://localhost"},
+	    {"[cluster]\nhostname = t.example\n[listen]\napplications = "
+	     "127.0.0.1:8000, [::1]:9000\n",
+		"http://t.example:8000"},
+	    {"[listen]\napplications = [::]:80\n", "http://localhost"},
+	    {"[cluster]\nurl = https://t.example/shoal/\n", "https://t.example/shoal"},
+	};
+	char url[SETTINGS_URL_SIZE];
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct err err = ERR_INIT;
+		struct settings *s = load(cases[i].text, NULL, &err);
+
+		if (s == NULL)
+			fail_msg("%s", err.text);
+		assert_string_equal(settings_url(s, url), cases[i].url);
+		settings_free(s);
+	}
+}
+
+static void
+shares_are_decimal_fractions(void **state)
+{
+	static const char *const wrong[] = {
+	    "", "2", "1.01", "-0.5", ".5", "0,5", "0.5x", "1e-3", "00", " 0.5"};
+
+	(void)state;
+	assert_true(traces_share("0") == 0);
+	assert_true(traces_share("1") == 1);
+	assert_true(traces_share("1.0") == 1);
+	assert_true(traces_share("0.25") > 0.2499 && traces_share("0.25") < 0.2501);
+	assert_true(traces_share("0.001") > 0.0009 && traces_share("0.001") < 0.0011);
+	for (size_t i = 0; i < COUNT_OF(wrong); i++)
+		if (traces_share(wrong[i]) >= 0)
+			fail_msg("'%s'", wrong[i]);
+}
+
 int
 main(void)
 {
@@ -169,7 +237,9 @@ main(void)
 	    cmocka_unit_test(named_sections_make_types_and_queues),
 	    cmocka_unit_test(options_win_over_the_file),
 	    cmocka_unit_test(what_does_not_fit_is_refused_with_its_name),
+	    cmocka_unit_test(shares_are_decimal_fractions),
 	    cmocka_unit_test(what_is_shown_hides_secrets),
+	    cmocka_unit_test(the_clusters_url_is_set_or_guessed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
