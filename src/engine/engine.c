@@ -218,6 +218,7 @@ engine_create(struct loop *l, struct resolver *rv, const struct engine_opts *opt
 	e->settings = opts->settings;
 	e->board = opts->board;
 	e->slot = &opts->board->slots[opts->slot];
+	e->idle = opts->idle;
 	memcpy(e->handlers, opts->handlers, sizeof(e->handlers));
 	e->serving_cb = opts->serving;
 	e->ended = opts->ended;
@@ -263,6 +264,8 @@ engine_create(struct loop *l, struct resolver *rv, const struct engine_opts *opt
 	    (e->store = store_create(l, rv, e->settings, on_store, e, err)) == NULL ||
 	    (e->names = names_create(l, e->store, e->pools, err)) == NULL)
 		goto fail;
+	if (e->idle)
+		dispatch_stop(e->dispatch); /* and never started */
 	return e;
 fail:
 	engine_free(e);
@@ -341,11 +344,22 @@ on_schema(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	struct engine *e = arg;
 	char host[256] = "";
 	struct pgparam p;
-	int rc;
+	int rc, fits = -1;
 
-	/* missing or older: the migration is on its way; newer: its helper stops the
-	 * node */
-	if (pe != NULL || pgrows_int(rows, 0, 0) != migrate_newest()) {
+	/* missing or older: the migration is on its way.  Too new: at the node's start
+	 * its helper stops it; one that runs already goes on with the workers that it
+	 * has */
+	if (pe == NULL)
+		fits = migrate_fits(
+		    (int)pgrows_int(rows, 0, 0), (int)pgrows_int(rows, 0, 1));
+	if (fits > 0 && !e->told_too_new)
+		log_error(NULL,
+		    "the database's schema is too new for this program: upgrade this "
+		    "node",
+		    "step=%lld floor=%lld known=%d", (long long)pgrows_int(rows, 0, 0),
+		    (long long)pgrows_int(rows, 0, 1), migrate_newest());
+	e->told_too_new |= fits > 0;
+	if (fits != 0) {
 		start_later(e);
 		return;
 	}
@@ -358,6 +372,8 @@ on_schema(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	pgparam_int4(&p, (int32_t)e->settings->tasks_priority_aging_ms);
 	pgparam_int4(&p, (int32_t)e->settings->tasks_max_attempts);
 	pgparam_int4(&p, (int32_t)e->settings->tasks_max_payload_bytes);
+	pgparam_int4(&p, migrate_newest());
+	pgparam_bool(&p, e->idle);
 	rc =
 	    store_exec(e->store, STORE_READ, &sql_register, &p, on_registered, e, NULL);
 	pgparam_fini(&p);
@@ -532,7 +548,8 @@ on_serving(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	e->starting = false;
 	registry_changed(e->registry);
 	e->serving = true;
-	log_info(NULL, "worker serves tasks", " ");
+	atomic_store(&e->slot->serving, 1);
+	log_info(NULL, e->idle ? "worker serves requests" : "worker serves tasks", " ");
 	check_serving(e);
 	engine_places_changed(e, true);
 	dispatch_wake(e->dispatch);
@@ -596,7 +613,7 @@ flush_hints(void *arg)
 	struct engine *e = arg;
 	struct strbuf text;
 
-	if (e->places_dirty && e->serving && !e->draining) {
+	if (e->places_dirty && e->serving && !e->draining && !e->idle) {
 		strbuf_init(&text, PLACES_BYTES);
 		types_places_text(e->types, &text);
 		if (!strbuf_failed(&text))

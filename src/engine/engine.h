@@ -36,6 +36,7 @@ struct engine_opts {
 	const struct settings *settings; /* borrowed for life */
 	struct scoreboard *board;	 /* borrowed for life */
 	int slot;
+	bool idle; /* takes no tasks; all else is as with those that do */
 	struct handler handlers[HANDLER_KIND_COUNT];
 	/* told once when requests can be served: registered, and connected to
 	 * PostgreSQL */
@@ -75,6 +76,8 @@ void engine_cancel(
     struct engine *e, const struct uuid *owner, int app_id, const struct uuid *id);
 /* there is an operation to work at, committed */
 void engine_operate(struct engine *e);
+/* there is an order to a node, committed: it shall look now */
+void engine_nodes_ordered(struct engine *e);
 /* what may run, or in which order, has changed (a pause, a priority, a weight, a
  * limit): the leader shall make the list anew.  After the commit. */
 void engine_requeue(struct engine *e);

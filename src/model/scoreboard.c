@@ -35,6 +35,13 @@ static const char *const state_names[SCORE_STATE_COUNT] = {
     [SCORE_DRAINING] = "draining",
 };
 
+static const char *const mode_names[NODE_MODE_COUNT] = {
+    [NODE_MODE_WORK] = "running",
+    [NODE_MODE_IDLE] = "maintenance",
+    [NODE_MODE_DRAIN] = "draining",
+    [NODE_MODE_LEAVE] = "stopping",
+};
+
 struct scoreboard *
 scoreboard_create(struct err *err)
 {
@@ -137,4 +144,10 @@ const char *
 score_state_name(enum score_state state)
 {
 	return state < SCORE_STATE_COUNT ? state_names[state] : "unknown";
+}
+
+const char *
+node_mode_name(enum node_mode mode)
+{
+	return mode < NODE_MODE_COUNT ? mode_names[mode] : "unknown";
 }

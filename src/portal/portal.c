@@ -13,6 +13,7 @@
 #include "face/node.h"
 #include "face/problem.h"
 #include "portal/metrics.h"
+#include "portal/nodes.h"
 #include "portal/status.h"
 
 #define METRICS_MAX (256 * 1024)
@@ -24,6 +25,7 @@ struct portal {
 	int slot;
 	struct access *access;
 	struct status *status;
+	struct nodes *nodes;
 };
 
 static void
@@ -74,11 +76,41 @@ status(struct httpreq *req, void *arg)
 		status_reply(po->status, req);
 }
 
+static void
+list_nodes(struct httpreq *req, void *arg)
+{
+	struct portal *po = arg;
+
+	if (access_demand(po->access, req))
+		nodes_list(po->nodes, req);
+}
+
+static void
+drain_node(struct httpreq *req, void *arg)
+{
+	struct portal *po = arg;
+
+	if (access_demand(po->access, req))
+		nodes_drain(po->nodes, req);
+}
+
+static void
+resume_node(struct httpreq *req, void *arg)
+{
+	struct portal *po = arg;
+
+	if (access_demand(po->access, req))
+		nodes_resume(po->nodes, req);
+}
+
 static const struct http_route routes[] = {
     {HTTP_GET, "/health", health, 0},
     {HTTP_GET, "/ready", ready, 0},
     {HTTP_GET, "/metrics", metrics, 0},
     {HTTP_GET, "/api/status", status, 0},
+    {HTTP_GET, "/api/nodes", list_nodes, 0},
+    {HTTP_POST, "/api/nodes/{id}/drain", drain_node, 0},
+    {HTTP_POST, "/api/nodes/{id}/resume", resume_node, 0},
     {HTTP_GET, NULL, NULL, 0},
 };
 
@@ -112,6 +144,9 @@ portal_create(struct loop *l, const struct portal_opts *opts, struct err *err)
 	po->status = status_create(l, opts->engine, opts->settings, opts->board, err);
 	if (po->status == NULL)
 		goto fail;
+	po->nodes = nodes_create(opts->engine, err);
+	if (po->nodes == NULL)
+		goto fail;
 	return po;
 fail:
 	err_wrap(err, "portal");
@@ -125,6 +160,7 @@ portal_free(struct portal *po)
 	if (po == NULL)
 		return;
 	status_free(po->status);
+	nodes_free(po->nodes);
 	access_free(po->access);
 	mem_free(po);
 }

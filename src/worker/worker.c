@@ -327,6 +327,7 @@ build_engine(struct worker *w, struct err *err)
 	    .settings = env->settings,
 	    .board = env->board,
 	    .slot = env->slot,
+	    .idle = env->idle,
 	    .serving = on_listen,
 	    .ended = on_engine_ended,
 	    .arg = w,
@@ -356,7 +357,8 @@ build_engine(struct worker *w, struct err *err)
 	w->engine = engine_create(w->loop, w->resolver, &opts, err);
 	if (w->engine == NULL)
 		return -1;
-	stream_start(w->stream, w->engine);
+	if (!env->idle) /* whose children have nothing to do */
+		stream_start(w->stream, w->engine);
 	http_set_endpoints(w->http, engine_endpoints(w->engine));
 	return 0;
 }

@@ -15,6 +15,7 @@
 #ifndef WORKER_WORKER_H
 #define WORKER_WORKER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "model/scoreboard.h"
@@ -35,7 +36,8 @@ struct worker_listener {
 struct worker_env {
 	const struct settings *settings;
 	struct scoreboard *board;
-	int slot; /* index into board->slots: the worker's number */
+	int slot;  /* index into board->slots: the worker's number */
+	bool idle; /* takes no tasks */
 	int control_fd;
 	int door; /* the spawner's (proc/spawner.h) */
 	const struct worker_listener *listeners;

@@ -661,8 +661,8 @@ come_up(void)
 	for (int i = STORE_SUBMIT; i <= STORE_READ; i++)
 		fakes.lane_up[i] = true;
 	fakes.store_cb(STORE_READ, true, NULL, fakes.store_arg);
-	rows = rows_new("i");
-	rows_add(rows, "i", migrate_newest());
+	rows = rows_new("ii");
+	rows_add(rows, "ii", migrate_newest(), 0);
 	answer(&sql_schema, rows);
 	rows = rows_new("lutl");
 	rows_add(rows, "lutl", clock_wall_us(), &database, settings->cluster_name,
