@@ -425,3 +425,31 @@ memory_resident_bytes(pid_t pid)
 		return 0;
 	return (size_t)resident * (size_t)sysconf(_SC_PAGESIZE);
 }
+
+int64_t
+process_cpu_ms(pid_t pid)
+{
+	unsigned long long user, sys;
+	char path[64], text[1024], *at;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd == -1)
+		return 0;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (n <= 0)
+		return 0;
+	text[n] = '\0';
+	/* the name may hold blanks and brackets; the fields begin behind the last one
+	 */
+	at = strrchr(text, ')');
+	if (at == NULL ||
+	    sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu",
+		&user, &sys) != 2)
+		return 0;
+	return (
+	    int64_t)((user + sys) * 1000 / (unsigned long long)sysconf(_SC_CLK_TCK));
+}

@@ -6,6 +6,7 @@
 #define PROC_PROCUTIL_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/attr.h"
@@ -55,5 +56,7 @@ size_t nofile_raise(size_t max);
 size_t memory_private_bytes(void);
 /* resident pages of another process, in bytes; 0 if they cannot be read */
 size_t memory_resident_bytes(pid_t pid);
+/* processor time that another process has used, in its life; 0 if it cannot be read */
+int64_t process_cpu_ms(pid_t pid);
 
 #endif

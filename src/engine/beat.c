@@ -76,9 +76,8 @@ is_fresh(const struct score_slot *slot, int64_t now_ms)
 	       now_ms - atomic_load(&slot->heartbeat_ms) < FRESH_MS;
 }
 
-/* is this worker the one that beats for the node? */
-static bool
-is_beater(struct engine *e, int64_t now_ms)
+bool
+beat_is_ours(const struct engine *e, int64_t now_ms)
 {
 	struct uuid id;
 
@@ -170,7 +169,7 @@ put_told(const struct beat *b, struct pgparam *p)
 void
 beat_look(struct beat *b)
 {
-	if (is_beater(b->engine, clock_mono_ms()))
+	if (beat_is_ours(b->engine, clock_mono_ms()))
 		beat_now(b);
 }
 
@@ -279,7 +278,7 @@ on_tick(void *arg)
 		return;
 	}
 	if ((now_ms - atomic_load(&e->board->beat_sent_ms) >= BEAT_MS &&
-		is_beater(e, now_ms)) ||
+		beat_is_ours(e, now_ms)) ||
 	    (now_ms - atomic_load(&e->slot->beaten_ms) >= LATE_MS && !e->ending))
 		beat_now(b);
 	if (now_ms - b->places_at_ms >= PLACES_MS) {

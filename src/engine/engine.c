@@ -251,6 +251,7 @@ engine_create(struct loop *l, struct resolver *rv, const struct engine_opts *opt
 	    (e->finish = finish_create(e, err)) == NULL ||
 	    (e->waiters = waiters_create(e, err)) == NULL ||
 	    (e->beat = beat_create(e, err)) == NULL ||
+	    (e->pulse = pulse_create(e, err)) == NULL ||
 	    (e->leader = leader_create(e, err)) == NULL ||
 	    (e->recover = recover_create(e, err)) == NULL ||
 	    (e->audit = audit_create(e, err)) == NULL ||
@@ -298,6 +299,7 @@ engine_free(struct engine *e)
 	finish_free(e->finish);
 	dispatch_free(e->dispatch);
 	beat_free(e->beat);
+	pulse_free(e->pulse);
 	leader_free(e->leader);
 	recover_free(e->recover);
 	audit_free(e->audit);

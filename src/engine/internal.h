@@ -28,6 +28,7 @@ struct types;
 struct dispatch;
 struct finish;
 struct beat;
+struct pulse;
 struct feeders;
 struct gates;
 struct expiry;
@@ -74,6 +75,7 @@ struct engine {
 	struct finish *finish;
 	struct waiters *waiters;
 	struct beat *beat;
+	struct pulse *pulse;
 	struct leader *leader;
 	struct recover *recover;
 	struct audit *audit;
@@ -297,10 +299,16 @@ void leases_told(struct leases *ls, const char *text, size_t len); /* a message 
 void leases_queue_changed(struct leases *ls, int queue_id);
 bool leases_idle(const struct leases *ls); /* nothing is under way */
 
+/* pulse.c: what the node does, for views of the cluster */
+struct pulse *pulse_create(struct engine *e, struct err *err) ATTR_CHECK;
+void pulse_free(struct pulse *p);
+
 /* beat.c: the node's heartbeat in PostgreSQL */
 struct beat *beat_create(struct engine *e, struct err *err) ATTR_CHECK;
 void beat_free(struct beat *b);
 void beat_now(struct beat *b);
+/* whether this worker is the one that speaks for its node */
+bool beat_is_ours(const struct engine *e, int64_t now_ms);
 void beat_look(struct beat *b); /* at an order: now, if this worker beats for its node */
 
 /* leader.c: the lease, the watch over all incarnations, sweeps */

@@ -14,6 +14,7 @@
 #include "face/problem.h"
 #include "portal/metrics.h"
 #include "portal/nodes.h"
+#include "portal/overview.h"
 #include "portal/status.h"
 
 #define METRICS_MAX (256 * 1024)
@@ -26,6 +27,7 @@ struct portal {
 	struct access *access;
 	struct status *status;
 	struct nodes *nodes;
+	struct overview *overview;
 };
 
 static void
@@ -86,6 +88,15 @@ list_nodes(struct httpreq *req, void *arg)
 }
 
 static void
+overview(struct httpreq *req, void *arg)
+{
+	struct portal *po = arg;
+
+	if (access_demand(po->access, req))
+		overview_reply(po->overview, req);
+}
+
+static void
 drain_node(struct httpreq *req, void *arg)
 {
 	struct portal *po = arg;
@@ -108,6 +119,7 @@ static const struct http_route routes[] = {
     {HTTP_GET, "/ready", ready, 0},
     {HTTP_GET, "/metrics", metrics, 0},
     {HTTP_GET, "/api/status", status, 0},
+    {HTTP_GET, "/api/overview", overview, 0},
     {HTTP_GET, "/api/nodes", list_nodes, 0},
     {HTTP_POST, "/api/nodes/{id}/drain", drain_node, 0},
     {HTTP_POST, "/api/nodes/{id}/resume", resume_node, 0},
@@ -147,6 +159,9 @@ portal_create(struct loop *l, const struct portal_opts *opts, struct err *err)
 	po->nodes = nodes_create(opts->engine, err);
 	if (po->nodes == NULL)
 		goto fail;
+	po->overview = overview_create(l, opts->engine, opts->settings, err);
+	if (po->overview == NULL)
+		goto fail;
 	return po;
 fail:
 	err_wrap(err, "portal");
@@ -161,6 +176,7 @@ portal_free(struct portal *po)
 		return;
 	status_free(po->status);
 	nodes_free(po->nodes);
+	overview_free(po->overview);
 	access_free(po->access);
 	mem_free(po);
 }
@@ -169,6 +185,7 @@ void
 portal_stop(struct portal *po)
 {
 	status_stop(po->status);
+	overview_stop(po->overview);
 }
 
 void

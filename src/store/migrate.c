@@ -176,6 +176,12 @@ current_step(struct session *se, int *step, struct err *err)
 	return check_floor(se, *step, err);
 }
 
+int
+migrate_look(struct session *se, int *step, struct err *err)
+{
+	return current_step(se, step, err) == 0 ? check_floor(se, *step, err) : -1;
+}
+
 /* in a transaction: the next step, if there is one; *done says that there is none */
 static int
 apply_next(struct session *se, FILE *out, bool *done, struct err *err)

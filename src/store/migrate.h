@@ -22,6 +22,11 @@ int migrate_oldest(void); /* the oldest schema that all of its statements work o
  */
 int migrate_fits(int step, int floor);
 
+struct session;
+/* the step that the database is at, 0: no schema yet.  ERR_INVALID: this program is too
+ * old for it.  Changes nothing. */
+int migrate_look(struct session *se, int *step, struct err *err) ATTR_CHECK;
+
 /*
  * A migrator_fn (master/migrator.h): 0 when the schema has all steps of this program;
  * it may have newer ones, if these let it on.  ERR_IO: not reachable now.  ERR_INVALID:

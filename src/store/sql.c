@@ -201,6 +201,12 @@ const struct pgstmt sql_beat = {
     "$6::bool[]) b",
 };
 
+const struct pgstmt sql_pulse = {
+    "pulse",
+    "SELECT shoal.pulse($1::text, $2::int, $3::int8[], $4::int8, $5::int8, $6::int, "
+    "($7::int / 100.0)::real)",
+};
+
 const struct pgstmt sql_lead = {
     "lead",
     "SELECT * FROM shoal.lead($1::uuid, $2::int)",

@@ -49,6 +49,8 @@ extern const struct pgstmt sql_schema;
  * leaderless, cluster beat, epoch, count of those that take tasks, registry rev, number
  * and mode of the last order to the node */
 extern const struct pgstmt sql_beat;
+/* node, span_ms, counts, cpu_ms, memory_bytes, waiters, load x 100 */
+extern const struct pgstmt sql_pulse;
 extern const struct pgstmt sql_lead;   /* me, lease ms; leader epoch, beat, epoch */
 extern const struct pgstmt
     sql_unlead; /* owners: whoever of them leads gives the lease up */
