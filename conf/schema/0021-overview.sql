@@ -112,9 +112,12 @@ BEGIN
 			SELECT t.queue_id
 			  FROM (SELECT k.owner, k.batch, x.app_id, x.id
 				  FROM shoal.claim k, LATERAL unnest(k.apps, k.ids) AS x (app_id, id)
-				 LIMIT p_count) h
-			  JOIN shoal.task t ON t.app_id = h.app_id AND t.id = h.id
-			 WHERE t.state = 2 AND t.owner = h.owner AND t.claim = h.batch) w
+				 LIMIT p_count) h, LATERAL (
+				-- from each note to its task, whatever the planner believes of either
+				SELECT x.queue_id FROM shoal.task x
+				 WHERE x.app_id = h.app_id AND x.id = h.id AND x.state = 2 AND x.owner = h.owner
+				   AND x.claim = h.batch
+				OFFSET 0) t) w
 		 GROUP BY w.queue_id) g;
 	SELECT s.most_common_vals::text::int[], s.most_common_freqs INTO vals, freqs FROM pg_catalog.pg_stats s
 	 WHERE s.schemaname = 'shoal' AND s.tablename = 'task' AND s.attname = 'queue_id' AND NOT s.inherited;
@@ -195,9 +198,11 @@ BEGIN
 			UNION ALL
 			SELECT g.* FROM (
 				SELECT l.id, l.claim, l.app_id, l.task_id, NULL::text, coalesce(l.worker, '-')
-				  FROM shoal.lease l LIMIT p_count) g) h
-		  JOIN shoal.task t ON t.app_id = h.app_id AND t.id = h.id
-		 WHERE t.state = 2 AND t.owner = h.owner AND t.claim = h.batch
+				  FROM shoal.lease l LIMIT p_count) g) h, LATERAL (
+			SELECT x.id, x.queue_id, x.type_id, x.attempt, x.started_at FROM shoal.task x
+			 WHERE x.app_id = h.app_id AND x.id = h.id AND x.state = 2 AND x.owner = h.owner
+			   AND x.claim = h.batch
+			OFFSET 0) t
 		 ORDER BY t.started_at LIMIT p_tasks) r
 	  JOIN shoal.queue u ON u.id = r.queue_id JOIN shoal.application a ON a.id = u.app_id
 	  JOIN shoal.task_type k ON k.id = r.type_id);

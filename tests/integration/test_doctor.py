@@ -7,7 +7,7 @@ import os
 import socket
 
 import pytest
-from shoaltest import certificates, process
+from shoaltest import certificates, process, stores
 from shoaltest.node import ini
 
 from test_cli import shoal
@@ -93,13 +93,11 @@ def test_stores_that_do_not_answer_are_two_faults(setup):
 
 
 def test_a_wrong_password_is_named(setup, private_postgres, redis):
-    with private_postgres.connect("postgres") as c, c.cursor() as cursor:
-        cursor.execute("CREATE ROLE app LOGIN PASSWORD 'right'")
-        cursor.execute("CREATE DATABASE app")
+    app = stores.Database(private_postgres, "app")
+    app.rows("CREATE ROLE app LOGIN PASSWORD 'right'")
     with open(os.path.join(private_postgres.data, "pg_hba.conf"), "w") as f:
         f.write("host app app 127.0.0.1/32 md5\nhost all shoal 127.0.0.1/32 trust\n")
-    with private_postgres.connect("postgres") as c, c.cursor() as cursor:
-        cursor.execute("SELECT pg_reload_conf()")
+    app.rows("SELECT pg_reload_conf()")
     found = setup.found(
         database__url="postgresql://app@127.0.0.1:%d/app" % private_postgres.port,
         database__password_file=setup.path("password", "wrong\n"))
@@ -187,6 +185,7 @@ def test_a_certificate_that_has_expired_is_named(setup):
 
 
 def test_of_a_node_that_runs_the_ports_are_its_own(node):
+    os.chmod(node.conf, 0o640)  # its token is in it
     done = shoal("doctor", "-c", node.conf, "--json")
     ports = [f for f in done.json["findings"] if f["part"] == "ports"]
     assert len(ports) == 2 and all(

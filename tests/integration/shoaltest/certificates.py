@@ -17,11 +17,12 @@ def make(directory, name, san, days=30):
     if days < 0:
         # openssl req knows no end in the past: a request, signed for a time that is over
         request = cert + ".csr"
-        base = ["openssl", "x509", "-x509toreq", "-in", cert, "-signkey", key, "-out", request]
+        base = ["openssl", "x509", "-x509toreq", "-copy_extensions", "copy", "-in", cert,
+                "-signkey", key, "-out", request]
         subprocess.run(base, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         subprocess.run(
             ["openssl", "ca", "-selfsign", "-batch", "-notext", "-in", request, "-out", cert, "-keyfile", key,
-             "-startdate", "20200101000000Z", "-enddate", "20210101000000Z", "-rand_serial",
+             "-startdate", "20200101000000Z", "-enddate", "20210101000000Z",
              "-md", "sha256", "-config", _ca_config(directory)],
             check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
@@ -30,11 +31,14 @@ def make(directory, name, san, days=30):
 
 def _ca_config(directory):
     path = os.path.join(directory, "ca.conf")
-    index = os.path.join(directory, "ca.index")
+    index, serial = (os.path.join(directory, name) for name in ("ca.index", "ca.serial"))
     open(index, "w").close()
+    with open(serial, "w") as f:
+        f.write("01\n")
     with open(path, "w") as f:
         f.write(
             "[ca]\ndefault_ca = d\n[d]\ndatabase = %s\nnew_certs_dir = %s\npolicy = p\n"
-            "unique_subject = no\n[p]\ncommonName = supplied\n" % (index, directory)
+            "unique_subject = no\nserial = %s\ncopy_extensions = copy\n[p]\ncommonName = supplied\n"
+            % (index, directory, serial)
         )
     return path
