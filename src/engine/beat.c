@@ -86,7 +86,7 @@ is_beater(struct engine *e, int64_t now_ms)
 		struct score_slot *slot = &e->board->slots[i];
 
 		if (slot == e->slot)
-			return true;
+			return score_get_uuid(slot->incarnation, &id);
 		if (is_fresh(slot, now_ms) && score_get_uuid(slot->incarnation, &id))
 			return false;
 	}
