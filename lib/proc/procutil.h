@@ -45,6 +45,7 @@ void pidfile_remove(const char *path, int fd);
 int daemonize(struct err *err) ATTR_CHECK;
 
 int fd_set_cloexec(int fd, struct err *err) ATTR_CHECK;
+int fd_clear_cloexec(int fd, struct err *err) ATTR_CHECK;
 int fd_set_nonblock(int fd, struct err *err) ATTR_CHECK;
 int pipe_cloexec(int fds[2], struct err *err) ATTR_CHECK;
 /* closes every descriptor from first on; async-signal-safe */

@@ -85,7 +85,7 @@ beat_is_ours(const struct engine *e, int64_t now_ms)
 		struct score_slot *slot = &e->board->slots[i];
 
 		if (slot == e->slot)
-			return true;
+			return score_get_uuid(slot->incarnation, &id);
 		if (is_fresh(slot, now_ms) && score_get_uuid(slot->incarnation, &id))
 			return false;
 	}

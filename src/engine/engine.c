@@ -64,6 +64,8 @@ on_store(enum store_lane lane, bool up, const struct err *err, void *arg)
 
 	if (up) {
 		log_info(NULL, "database connected", "lane=%s", names[lane]);
+	} else if (e->released) {
+		log_debug(NULL, "database released", "lane=%s", names[lane]);
 	} else {
 		score_add(e->slot, SCORE_database_connections_lost_total, 1);
 		log_warn(NULL, "database connection lost", "lane=%s reason=\"%.200s\"",
@@ -109,6 +111,8 @@ on_redis(bool up, const struct err *err, void *arg)
 	if (up) {
 		log_info(NULL, "redis connected", " ");
 		engine_places_changed(e, true);
+	} else if (e->released) {
+		log_debug(NULL, "redis released", " ");
 	} else {
 		score_add(e->slot, SCORE_redis_connections_lost_total, 1);
 		log_warn(NULL, "redis connection lost", "reason=\"%.200s\"",
@@ -734,6 +738,25 @@ engine_give_up(struct engine *e)
 	e->gave_up = true;
 	dispatch_give_up(e->dispatch);
 	engine_check_drained(e);
+}
+
+void
+engine_release(struct engine *e)
+{
+	e->released = true;
+	store_release(e->store);
+	broker_release(e->broker);
+	atomic_store(&e->slot->database_up, 0);
+	atomic_store(&e->slot->redis_up, 0);
+}
+
+int
+engine_reopen(struct engine *e, void (*serving)(void *arg), void *arg, struct err *err)
+{
+	e->released = false;
+	e->serving_cb = serving;
+	e->arg = arg;
+	return store_reopen(e->store, err);
 }
 
 void

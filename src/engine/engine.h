@@ -56,6 +56,15 @@ void engine_free(struct engine *e);
 void engine_drain(struct engine *e);
 /* what still runs is given back now, at no cost to it; ended(false) soon */
 void engine_give_up(struct engine *e);
+/*
+ * After ended(false): closes the connections to both stores.  engine_reopen opens those
+ * to PostgreSQL once more, for requests that still come: serving is called when they
+ * are up.  Such a worker is in no cluster any more, and tells Redis nothing; what it
+ * submits the feeder finds.
+ */
+void engine_release(struct engine *e);
+int engine_reopen(struct engine *e, void (*serving)(void *arg), void *arg,
+    struct err *err) ATTR_CHECK;
 /* the master says that a worker of this node died */
 void engine_bury(struct engine *e);
 

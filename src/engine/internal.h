@@ -92,6 +92,7 @@ struct engine {
 	bool registered; /* our incarnation is in PostgreSQL */
 	bool serving;	 /* types are known too: tasks may be taken */
 	bool told_too_new;
+	bool released; /* on purpose without connections */
 	bool idle;	 /* takes no tasks, ever */
 	bool draining, leaving, ending;
 	struct loop_defer *hint_defer;

@@ -106,8 +106,14 @@ handover_receive(int channel, char text[HANDOVER_MAX], int *fd)
 	return 1;
 }
 
-/* ---------------------------------------------------------------- from the old master
- */
+void
+handover_failed(int channel, const char *reason)
+{
+	if (channel != -1)
+		(void)handover_send(channel, -1, NULL, "failed %s", reason);
+}
+
+/* ---------------------------------------------------------------- from a master */
 
 static int
 add(struct inheritance *in, struct inherited socket, const char *address,

@@ -13,7 +13,7 @@
  *                  end                          that was all
  *     new to old   ready [control] [pid]        its workers serve; what it takes over
  *                  failed REASON
- *     old to new   go                           the node is yours
+ *     old to new   go MODE                      the node is yours
  *                  abort REASON                 leave: the node stays with us
  *     new to old   hurry                        (later) keep nothing for idle clients
  *
@@ -40,6 +40,9 @@ int handover_send(int channel, int fd, struct err *err, const char *fmt, ...)
 /* 1: a message, and *fd is given (-1: none); 0: nothing now; -1: the other is gone */
 int handover_receive(int channel, char text[HANDOVER_MAX], int *fd);
 
+/* to an old master, when we cannot take its place; channel -1: nothing */
+void handover_failed(int channel, const char *reason);
+
 /* a socket that listens already */
 struct inherited {
 	int fd;
@@ -63,8 +66,8 @@ struct inheritance {
 
 /*
  * At the start of a node, from the environment, of which nothing of it is left then: an
- * old master's descriptors, or those of systemd's socket units.  Waits for the old
- * master to tell them.  On failure nothing is kept open but the channel.
+ * old master's descriptors, or those of systemd's socket units.  Waits for what the
+ * old master tells.  On failure nothing is kept open but the channel.
  */
 int inheritance_take(struct inheritance *in, struct err *err) ATTR_CHECK;
 void inheritance_drop(struct inheritance *in); /* what nobody has taken is closed */

@@ -262,14 +262,15 @@ listeners_check_offers(struct listeners *ls, struct err *err)
 	TAILQ_FOREACH (b, &ls->open, link)
 		if (b->users == 0 && !b->kept)
 			return err_set(err, ERR_INVALID,
-			    "a socket unit has passed %s, which %s does not name: add "
-			    "it "
-			    "there, or take it out of the unit",
+			    "a socket unit has passed %s, which %s: add it there, or take it "
+			    "out of the unit",
 			    b->text,
-			    b->audience == AUDIENCE_APPLICATIONS ? "listen.applications"
+			    b->audience == AUDIENCE_APPLICATIONS
+				? "listen.applications does not name"
 			    : b->audience == AUDIENCE_DEVELOPERS
-				? "listen.developers"
-				: "neither listen.applications nor listen.developers");
+				? "listen.developers does not name"
+				: "neither listen.applications nor listen.developers "
+				  "names");
 	return 0;
 }
 

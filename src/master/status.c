@@ -38,6 +38,8 @@ node_state(const struct master *m)
 {
 	if (m->stop != STOP_NO)
 		return "stopping";
+	if (m->upgrade.step != UPGRADE_NO)
+		return "upgrading";
 	if (m->newest != m->serving)
 		return m->serving == NULL ? "starting" : "reloading";
 	return "running";
@@ -65,6 +67,8 @@ static const char *
 worker_state(const struct worker *w, struct score_slot *score)
 {
 	/* what the worker says of itself is finer than what we know */
+	if (w->lingers)
+		return "lingering";
 	if (w->slot.state == SLOT_READY && atomic_load(&score->state) == SCORE_DRAINING)
 		return "draining";
 	return slot_state_name(w->slot.state);
@@ -151,6 +155,10 @@ answer_json(const struct master *m, struct strbuf *out)
 	jsonw_int(&j, (int64_t)generations_count(m));
 	jsonw_key(&j, "reload_failures");
 	jsonw_int(&j, atomic_load(&m->board->reload_failures));
+	jsonw_key(&j, "upgrade_failures");
+	jsonw_int(&j, atomic_load(&m->board->upgrade_failures));
+	jsonw_key(&j, "mode");
+	jsonw_string(&j, node_mode_name(m->mode));
 	jsonw_key(&j, "schema_ready");
 	jsonw_bool(&j, atomic_load(&m->board->schema_ready) != 0);
 	jsonw_key(&j, "burials");
@@ -226,6 +234,11 @@ answer_table(const struct master *m, struct strbuf *out)
 	if (atomic_load(&m->board->reload_failures) > 0)
 		strbuf_printf(out, "reloads refused: %u (see the log)\n",
 		    atomic_load(&m->board->reload_failures));
+	if (m->mode != NODE_MODE_WORK)
+		strbuf_printf(out, "it takes no tasks: %s\n", node_mode_name(m->mode));
+	if (atomic_load(&m->board->upgrade_failures) > 0)
+		strbuf_printf(out, "upgrades that failed: %u (see the log)\n",
+		    atomic_load(&m->board->upgrade_failures));
 	if (burials_open(m) > 0)
 		strbuf_printf(out, "ended workers whose tasks wait for recovery: %zu\n",
 		    burials_open(m));

@@ -33,6 +33,7 @@ static const char *const state_names[SCORE_STATE_COUNT] = {
     [SCORE_STARTING] = "starting",
     [SCORE_READY] = "ready",
     [SCORE_DRAINING] = "draining",
+    [SCORE_LINGERING] = "lingering",
 };
 
 static const char *const mode_names[NODE_MODE_COUNT] = {

@@ -40,6 +40,8 @@ enum score_state {
 	SCORE_STARTING,
 	SCORE_READY,	/* listeners armed */
 	SCORE_DRAINING, /* leaving on purpose */
+	/* has left the cluster, and keeps what clients keep open until it is used */
+	SCORE_LINGERING,
 	SCORE_STATE_COUNT
 };
 
@@ -162,6 +164,7 @@ struct scoreboard {
 	int64_t started_wall_us;
 	_Atomic uint32_t generation;
 	_Atomic uint32_t reload_failures;
+	_Atomic uint32_t upgrade_failures;
 	_Atomic uint8_t draining;     /* the node is to stop: /health says 503 */
 	_Atomic uint8_t schema_ready; /* the migration helper is done */
 	_Atomic uint8_t mode;	      /* enum node_mode; master */

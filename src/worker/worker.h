@@ -51,7 +51,8 @@ enum worker_order {
 	WORKER_INT = 'I',    /* drain without the delay */
 	WORKER_QUIT = 'Q',   /* drain, no bound on running tasks */
 	WORKER_RETIRE = 'R', /* another worker takes our place (reload, recycling): no
-				delay, /health stays 200 */
+				delay, /health stays 200, idle connections stay */
+	WORKER_HURRY = 'H',  /* who retires closes them too */
 	WORKER_END = 'E',    /* leave now */
 	WORKER_REOPEN = 'L', /* open the log file again */
 	WORKER_BURY = 'B',   /* there is an open burial */
