@@ -115,8 +115,9 @@ redis_judge(
 	if (v != 0)
 		findings_add(found, v < VERSION_MIN ? FINDING_FAULT : FINDING_FINE,
 		    v < VERSION_MIN ? "upgrade it to 3.2.4 or later" : NULL,
-		    "redis' version is %" PRId64 ".%" PRId64 ".%" PRId64 "%s", v / 10000,
-		    v / 100 % 100, v % 100, v < VERSION_MIN ? ": too old" : "");
+		    "redis' version is %" PRId64 ".%" PRId64 ".%" PRId64 "%s",
+		    v / 10000, v / 100 % 100, v % 100,
+		    v < VERSION_MIN ? ": too old" : "");
 	if (f->cluster_enabled)
 		findings_add(found, FINDING_FAULT,
 		    "use a redis with cluster-enabled no; one primary is enough",
@@ -151,12 +152,12 @@ redis_url_judge(const char *url, struct findings *found)
 		findings_add(found, FINDING_FAULT,
 		    "give it as redis://host:6379/0 or rediss://host:6380/0",
 		    "redis.url: %s", err.text);
+	else if (u.tls)
+		findings_add(
+		    found, FINDING_FINE, NULL, "redis.url is encrypted and verified");
 	else if (str_starts(u.host, "unix:") || addr_host_is_local(u.host))
-		findings_add(found, FINDING_FINE, NULL,
-		    "redis.url does not leave this machine");
-	else if (str_starts(url, "rediss://"))
-		findings_add(found, FINDING_FINE, NULL,
-		    "redis.url is encrypted and verified");
+		findings_add(
+		    found, FINDING_FINE, NULL, "redis.url does not leave this machine");
 	else
 		findings_add(found, FINDING_WARNING,
 		    "use rediss://, and redis.ca_file if the authority is your own",

@@ -14,8 +14,8 @@
 
 /* what Redis says of itself; 0 or "" is what it did not say */
 struct redis_facts {
-	int64_t version;	    /* such as 30204 for 3.2.4 */
-	char role[16];		    /* "master", "slave" */
+	int64_t version; /* such as 30204 for 3.2.4 */
+	char role[16];	 /* "master", "slave" */
 	char maxmemory_policy[32];
 	int64_t maxmemory_bytes;
 	int64_t maxclients;
@@ -31,7 +31,8 @@ struct redis_need {
 	int64_t connections; /* of one of them */
 };
 
-/* takes in what it knows of the text that INFO answers; may be called for parts of it */
+/* takes in what it knows of the text that INFO answers; may be called for parts of it
+ */
 void redis_facts_info(struct redis_facts *f, const char *text, size_t len);
 /* adds what is found, fine things too */
 void redis_judge(

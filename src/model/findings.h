@@ -23,8 +23,9 @@ enum finding_weight {
 
 struct finding {
 	enum finding_weight weight;
-	char text[280];	  /* lower-case sentence without a full stop */
-	char remedy[280]; /* the same, in the imperative; "" if there is nothing to do */
+	char text[280]; /* lower-case sentence without a full stop */
+	char
+	    remedy[280]; /* the same, in the imperative; "" if there is nothing to do */
 };
 
 struct findings {

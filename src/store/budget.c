@@ -32,9 +32,10 @@ budget_text(const struct budget_facts *f, char buf[BUDGET_TEXT_SIZE])
 
 	budget_count(f, &b);
 	snprintf(buf, BUDGET_TEXT_SIZE,
-	    "connections at the most: %" PRId64 " node%s x %" PRId64 " worker%s x %" PRId64
-	    " = %" PRId64 ", the leader %d, others now %" PRId64 ", together %" PRId64
-	    " of %" PRId64 " (max_connections %" PRId64 " - %" PRId64 " reserved)",
+	    "connections at the most: %" PRId64 " node%s x %" PRId64
+	    " worker%s x %" PRId64 " = %" PRId64 ", the leader %d, others now %" PRId64
+	    ", together %" PRId64 " of %" PRId64 " (max_connections %" PRId64
+	    " - %" PRId64 " reserved)",
 	    f->nodes, f->nodes == 1 ? "" : "s", f->workers, f->workers == 1 ? "" : "s",
 	    b.a_worker, b.nodes, LEADER_CONNECTIONS, f->others, b.all, b.room,
 	    f->max_connections, f->reserved);
@@ -58,7 +59,8 @@ judge_durability(const struct budget_facts *f, struct findings *found)
 		findings_add(found, FINDING_WARNING,
 		    "set synchronous_standby_names, if no accepted task may be lost in "
 		    "a failover",
-		    "%" PRId64 " standby%s follow%s asynchronously: a failover may lose "
+		    "%" PRId64
+		    " standby%s follow%s asynchronously: a failover may lose "
 		    "the last tasks that were accepted",
 		    f->standbys, f->standbys == 1 ? "" : "s",
 		    f->standbys == 1 ? "s" : "");

@@ -36,7 +36,8 @@ value_of(const PQconninfoOption *info, const char *keyword)
 }
 
 static const char *
-value(const PQconninfoOption *info, const PQconninfoOption *defaults, const char *keyword)
+value(
+    const PQconninfoOption *info, const PQconninfoOption *defaults, const char *keyword)
 {
 	const char *own = value_of(info, keyword);
 
@@ -130,12 +131,12 @@ pgurl_judge(const char *key, const char *url, struct findings *found)
 		    key);
 		break;
 	case PGURL_LOCAL:
-		findings_add(found, FINDING_FINE, NULL,
-		    "%s does not leave this machine", key);
+		findings_add(
+		    found, FINDING_FINE, NULL, "%s does not leave this machine", key);
 		break;
 	case PGURL_VERIFIED:
-		findings_add(found, FINDING_FINE, NULL,
-		    "%s is encrypted and verified", key);
+		findings_add(
+		    found, FINDING_FINE, NULL, "%s is encrypted and verified", key);
 		break;
 	}
 }
