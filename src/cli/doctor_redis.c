@@ -20,6 +20,8 @@
 #include "event/resolve.h"
 #include "redis/rconn.h"
 #include "redis/redisurl.h"
+#include "redis/rtls.h"
+#include "redis/sentinel.h"
 
 #define PATIENCE_MS 6000
 #define TEXT_MOST   (64u << 10)
@@ -29,6 +31,8 @@
 struct asked {
 	struct loop *loop;
 	struct resolver *resolver;
+	struct rtls *tls;	   /* NULL: none */
+	struct sentinel *sentinel; /* NULL: the url says where it is */
 	struct rconn *rc;
 	struct loop_timer *patience;
 	bool done; /* up, or answered */
@@ -134,7 +138,9 @@ static void
 asked_fini(struct asked *a)
 {
 	a->done = true;
+	sentinel_free(a->sentinel);
 	rconn_free(a->rc);
+	rtls_free(a->tls);
 	loop_timer_free(a->patience);
 	if (a->resolver != NULL)
 		resolver_free(a->resolver);
@@ -143,28 +149,79 @@ asked_fini(struct asked *a)
 	strbuf_fini(&a->text);
 }
 
+/* the sentinels say where the primary is */
+static void
+on_found(const char *host, uint16_t port, void *arg)
+{
+	struct asked *a = arg;
+	struct err err = ERR_INIT;
+
+	if (rconn_set_server(a->rc, host, port, &err) != 0 && !a->done) {
+		a->done = true;
+		a->err = err;
+		loop_stop(a->loop);
+	}
+}
+
+static int
+create(struct asked *a, const struct settings *s, const struct redisurl *url,
+    struct err *err)
+{
+	const struct rtls_opts tls = {
+	    s->redis_ca_file, s->redis_certificate, s->redis_key};
+	bool asks = s->redis_sentinels[0] != '\0';
+	struct rconn_opts opts = {
+	    .name = "doctor",
+	    .host = asks ? NULL : url->host,
+	    .port = url->port,
+	    .database = url->database,
+	    .username =
+		s->redis_username[0] != '\0' ? s->redis_username : url->username,
+	    .password =
+		s->redis_password[0] != '\0' ? s->redis_password : url->password,
+	    .tls_name = url->host,
+	    .state_cb = on_state,
+	    .arg = a,
+	};
+	struct sentinel_opts so = {
+	    .hosts = s->redis_sentinels,
+	    .master = s->redis_sentinel_master,
+	    .username = s->redis_sentinel_username,
+	    .password = s->redis_sentinel_password,
+	    .tls_name = url->host,
+	    .found = on_found,
+	    .arg = a,
+	};
+
+	a->loop = loop_create(err);
+	if (a->loop == NULL || (a->resolver = resolver_create(a->loop, err)) == NULL)
+		return -1;
+	a->patience = loop_timer_create(a->loop, on_patience, a);
+	if (a->patience == NULL)
+		return err_set(err, ERR_NOMEM, "a connection");
+	if (url->tls && (a->tls = rtls_create(&tls, err)) == NULL)
+		return -1;
+	opts.tls = so.tls = a->tls;
+	a->rc = rconn_create(a->loop, a->resolver, &opts, err);
+	if (a->rc == NULL)
+		return -1;
+	if (asks &&
+	    (a->sentinel = sentinel_create(a->loop, a->resolver, &so, err)) == NULL)
+		return -1;
+	return 0;
+}
+
 static int
 connect_redis(struct asked *a, const struct settings *s, struct err *err)
 {
 	struct redisurl url;
-	struct rconn_opts opts = {.name = "doctor", .state_cb = on_state, .arg = a};
 	int rc;
 
 	strbuf_init(&a->text, TEXT_MOST);
 	if (redisurl_parse(s->redis_url, &url, err) != 0)
 		return err_wrap(err, "redis.url");
-	opts.host = url.host;
-	opts.port = url.port;
-	opts.database = url.database;
-	opts.username = s->redis_username[0] != '\0' ? s->redis_username : url.username;
-	opts.password = s->redis_password[0] != '\0' ? s->redis_password : url.password;
-	a->loop = loop_create(err);
-	if (a->loop == NULL ||
-	    (a->patience = loop_timer_create(a->loop, on_patience, a)) == NULL ||
-	    (a->resolver = resolver_create(a->loop, err)) == NULL ||
-	    (a->rc = rconn_create(a->loop, a->resolver, &opts, err)) == NULL)
-		rc = -1;
-	else
+	rc = create(a, s, &url, err);
+	if (rc == 0)
 		rc = run(a, err);
 	explicit_bzero(&url, sizeof(url));
 	return rc;
