@@ -49,7 +49,13 @@ char *doctor_directory(const char *path, char *buf, size_t size);
 void doctor_clock_judge(
     const char *store, double ahead_s, double unsure_s, struct findings *found);
 
-/* pure, for each of their files */
+/* a file that nobody but its owner and group may reach; key names the setting, as it is
+ * written */
+void doctor_secret_judge(const char *key, const char *path, struct findings *found);
+/* whether the private key in path belongs to the first certificate of the other file;
+ * nothing is said if it does */
+void doctor_pair_judge(
+    const char *key, const char *certificate, const char *path, struct findings *found);
 
 /* a file of certificates or a bundle of authorities as of now_s, seconds since 1970 */
 void doctor_certificates_judge(const char *key, const char *path, bool authorities,

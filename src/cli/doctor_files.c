@@ -75,28 +75,39 @@ doctor_may(const char *path, uid_t uid, gid_t gid, int want)
 
 /* ---------------------------------------------------------------- secrets */
 
-static void
-look_at_secret(const struct secret_file *f, struct findings *found)
+void
+doctor_secret_judge(const char *key, const char *path, struct findings *found)
 {
 	char remedy[PATH_MAX + 64];
 	struct stat st;
 
-	snprintf(remedy, sizeof(remedy), "chmod 0640 %s (or 0600)", f->path);
-	if (stat(f->path, &st) != 0)
+	snprintf(remedy, sizeof(remedy), "chmod 0640 %s (or 0600)", path);
+	if (stat(path, &st) != 0)
 		findings_add(found, FINDING_FAULT,
-		    "let the user that starts the node reach it", "%s_file: %s: %s",
-		    f->key, f->path, strerror(errno));
+		    "let the user that starts the node reach it", "%s: %s: %s", key,
+		    path, strerror(errno));
 	else if ((st.st_mode & S_IRWXO) != 0)
 		findings_add(found, FINDING_FAULT, remedy,
-		    "%s_file: everybody on this machine may reach %s (mode %04o)",
-		    f->key, f->path, st.st_mode & 07777);
+		    "%s: everybody on this machine may reach %s (mode %04o)", key, path,
+		    st.st_mode & 07777);
 	else if ((st.st_mode & S_IWGRP) != 0)
 		findings_add(found, FINDING_FAULT, remedy,
-		    "%s_file: its group may write %s (mode %04o)", f->key, f->path,
+		    "%s: its group may write %s (mode %04o)", key, path,
 		    st.st_mode & 07777);
 	else
-		findings_add(found, FINDING_FINE, NULL, "%s_file: %s is private",
-		    f->key, f->path);
+		findings_add(found, FINDING_FINE, NULL, "%s: %s is private", key, path);
+}
+
+static void
+look_at_secret_files(const struct settings *s, struct findings *found)
+{
+	const struct secret_file *f;
+	char name[256];
+
+	TAILQ_FOREACH (f, &s->secret_files, link) {
+		snprintf(name, sizeof(name), "%s_file", f->key);
+		doctor_secret_judge(name, f->path, found);
+	}
 }
 
 /* a value that stands in this text; those of URLs only where they hold a password */
@@ -296,12 +307,10 @@ void
 doctor_files(struct doctor *d, struct findings *found)
 {
 	const struct settings *s = d->settings;
-	const struct secret_file *f;
 
 	if (d->config != NULL)
 		look_at_config(d, found);
-	TAILQ_FOREACH (f, &s->secret_files, link)
-		look_at_secret(f, found);
+	look_at_secret_files(s, found);
 	look_at_keys(d, found);
 	look_at_commands(d, found);
 	look_at_log(d, found);

@@ -225,6 +225,8 @@ look_at_list(
 
 	while (rest != NULL && (word = strsep(&rest, ",")) != NULL) {
 		word = str_trim(word);
+		/* words behind the address say how, not where */
+		word[strcspn(word, " \t")] = '\0';
 		if (word[0] != '\0')
 			look_at_address(d, key, word, found);
 	}

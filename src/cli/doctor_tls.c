@@ -3,8 +3,8 @@
  * doctor_tls.c - certificates that the settings name: whether they can be read, fit
  * their keys, and for how long they are valid.
  *
- * Goes by the table of settings: a file whose key ends in "certificate" or
- * "certificates", or begins with "ca_", is looked at wherever it stands.
+ * Goes by the table of settings: wherever a key is called certificate (beside it, key),
+ * certificates, ca_file or client_ca, its files are looked at.
  */
 #include <errno.h>
 #include <openssl/err.h>
@@ -14,6 +14,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/mem.h"
 #include "base/str.h"
 #include "cli/doctor.h"
 
@@ -116,41 +117,93 @@ doctor_certificates_judge(const char *key, const char *path, bool authorities,
 		judge(key, path, authorities, &s, now_s, found);
 }
 
+/* ---------------------------------------------------------------- with its key */
+
+void
+doctor_pair_judge(
+    const char *key, const char *certificate, const char *path, struct findings *found)
+{
+	FILE *f = fopen(certificate, "re"), *k = fopen(path, "re");
+	X509 *cert = f != NULL ? PEM_read_X509(f, NULL, NULL, NULL) : NULL;
+	/* one that asks for a password would wait for a person */
+	EVP_PKEY *pkey =
+	    k != NULL ? PEM_read_PrivateKey(k, NULL, NULL, (void *)(uintptr_t) "")
+		      : NULL;
+
+	if (k == NULL)
+		findings_add(found, FINDING_FAULT, "mend the path, or the rights",
+		    "%s: %s: %s", key, path, strerror(errno));
+	else if (pkey == NULL)
+		findings_add(found, FINDING_FAULT,
+		    "give a PEM file: -----BEGIN PRIVATE KEY-----, without a password",
+		    "%s: no key that can be read is in %s", key, path);
+	else if (cert != NULL && X509_check_private_key(cert, pkey) != 1)
+		findings_add(found, FINDING_FAULT,
+		    "give the key that the certificate was made with",
+		    "%s: the key in %s is not that of the certificate in %s", key, path,
+		    certificate);
+	ERR_clear_error();
+	X509_free(cert);
+	EVP_PKEY_free(pkey);
+	if (f != NULL)
+		fclose(f);
+	if (k != NULL)
+		fclose(k);
+}
+
 /* ---------------------------------------------------------------- all of them */
 
-/* 1: a server's certificate, 2: authorities, 0: something else */
-static int
-kind_of(const struct conf_key *key)
+static const char *
+text_of(const struct settings *s, const struct conf_key *key)
 {
-	if (key->type != CONF_STRING)
-		return 0;
-	if (str_starts(key->name, "ca_"))
-		return 2;
-	if (str_eq(key->name, "certificate") || str_eq(key->name, "certificates") ||
-	    str_eq(key->name, "certificate_file"))
-		return 1;
-	return 0;
+	const char *text = *(char *const *)((const char *)s + key->offset);
+
+	return text != NULL ? text : "";
+}
+
+/* the text of a setting; "": there is none in this release */
+static const char *
+setting_of(const struct settings *s, const char *section, const char *name)
+{
+	for (size_t i = 0; i < settings_schema.key_count; i++) {
+		const struct conf_key *key = &settings_schema.keys[i];
+
+		if (str_eq(key->section, section) && str_eq(key->name, name) &&
+		    key->type == CONF_STRING)
+			return text_of(s, key);
+	}
+	return "";
 }
 
 static void
-look_at_words(
-    const char *key, const char *words, bool authorities, struct findings *found)
+look_at_pair(const char *name, const char *certificate, const char *key_path,
+    struct findings *found)
 {
-	const char *at = words;
-	char path[1024];
-	size_t len;
+	doctor_certificates_judge(name, certificate, false, (int64_t)time(NULL), found);
+	if (key_path[0] == '\0')
+		return;
+	doctor_secret_judge(name, key_path, found);
+	doctor_pair_judge(name, certificate, key_path, found);
+}
 
-	while (*at != '\0') {
-		at += strspn(at, ", \t");
-		len = strcspn(at, ", \t");
-		if (len == 0)
-			break;
-		snprintf(path, sizeof(path), "%.*s", (int)len, at);
-		if (path[0] == '/')
-			doctor_certificates_judge(
-			    key, path, authorities, (int64_t)time(NULL), found);
-		at += len;
+/* "chain.pem key.pem [response.der], ...": a file alone holds both */
+static void
+look_at_certificates(const char *name, const char *list, struct findings *found)
+{
+	char *copy = mem_strdup(list), *rest = copy, *entry;
+
+	while (rest != NULL && (entry = strsep(&rest, ",")) != NULL) {
+		char *words = str_trim(entry), *certificate = strsep(&words, " \t"),
+		     *key = words != NULL ? str_trim(words) : NULL;
+
+		if (certificate[0] == '\0')
+			continue;
+		if (key != NULL)
+			key[strcspn(key, " \t")] = '\0';
+		look_at_pair(name, certificate,
+		    key != NULL && key[0] != '\0' ? key : certificate, found);
 	}
+	mem_free(copy);
 }
 
 void
@@ -158,15 +211,22 @@ doctor_tls(struct doctor *d, struct findings *found)
 {
 	for (size_t i = 0; i < settings_schema.key_count; i++) {
 		const struct conf_key *key = &settings_schema.keys[i];
-		int kind = kind_of(key);
 		const char *value;
 		char name[96];
 
-		if (kind == 0 || strchr(key->section, ':') != NULL)
+		if (key->type != CONF_STRING || strchr(key->section, ':') != NULL)
 			continue;
-		value = *(char *const *)((const char *)d->settings + key->offset);
+		value = text_of(d->settings, key);
 		snprintf(name, sizeof(name), "%s.%s", key->section, key->name);
-		if (value != NULL && value[0] != '\0')
-			look_at_words(name, value, kind == 2, found);
+		if (value[0] == '\0')
+			continue;
+		if (str_eq(key->name, "certificates"))
+			look_at_certificates(name, value, found);
+		else if (str_eq(key->name, "certificate"))
+			look_at_pair(name, value,
+			    setting_of(d->settings, key->section, "key"), found);
+		else if (str_eq(key->name, "ca_file") || str_eq(key->name, "client_ca"))
+			doctor_certificates_judge(
+			    name, value, true, (int64_t)time(NULL), found);
 	}
 }

@@ -74,6 +74,20 @@ worker_state(const struct worker *w, struct score_slot *score)
 	return slot_state_name(w->slot.state);
 }
 
+/* what a worker has of its stores, in one word */
+static const char *
+stores_word(const struct worker *w, struct score_slot *score)
+{
+	bool database = atomic_load(&score->database_up) != 0,
+	     redis = atomic_load(&score->redis_up) != 0;
+
+	if (w->pid == 0)
+		return "-";
+	if (database && redis)
+		return "ok";
+	return database ? "no-redis" : redis ? "no-db" : "neither";
+}
+
 static void
 worker_json(struct jsonw *j, const struct master *m, size_t i)
 {
@@ -247,8 +261,19 @@ answer_table(const struct master *m, struct strbuf *out)
 		    m->helpers[HELPER_OF_SCHEMA].reason[0] != '\0' ? ": " : "",
 		    m->helpers[HELPER_OF_SCHEMA].reason);
 
-	strbuf_printf(out, "\n%6s %8s %-9s %4s %8s %9s %8s %10s %6s %7s  %s\n",
-	    "WORKER", "PID", "STATE", "GEN", "UPTIME", "RESTARTS", "RUNNING",
+	for (size_t i = 0; i < HELPERS; i++) {
+		const struct helper *h = &m->helpers[i];
+
+		/* the schema's ends when its work is done */
+		if (h->row != NULL && i != HELPER_OF_SCHEMA &&
+		    h->slot.state != SLOT_EMPTY && h->slot.state != SLOT_READY)
+			strbuf_printf(out, "the %s is %s%s%s\n", helper_name(h),
+			    slot_state_name(h->slot.state),
+			    h->reason[0] != '\0' ? ": " : "", h->reason);
+	}
+
+	strbuf_printf(out, "\n%6s %8s %-9s %-8s %4s %8s %9s %8s %10s %6s %7s  %s\n",
+	    "WORKER", "PID", "STATE", "STORES", "GEN", "UPTIME", "RESTARTS", "RUNNING",
 	    "SUCCEEDED", "HTTP", "MEMORY", "LAST ENDED");
 	for (size_t i = 0; i < SCORE_SLOTS; i++) {
 		const struct worker *w = &m->workers[i];
@@ -257,8 +282,10 @@ answer_table(const struct master *m, struct strbuf *out)
 		if (!is_shown(m, i))
 			continue;
 		strbuf_printf(out,
-		    "%6zu %8ld %-9s %4u %8s %9u %8llu %10llu %6llu %6lluM  %s%s%s\n", i,
-		    (long)w->pid, worker_state(w, score), w->gen->number,
+		    "%6zu %8ld %-9s %-8s %4u %8s %9u %8llu %10llu %6llu %6lluM  "
+		    "%s%s%s\n",
+		    i, (long)w->pid, worker_state(w, score), stores_word(w, score),
+		    w->gen->number,
 		    w->pid != 0 ? span_text(m->now_ms - w->slot.started_ms, span) : "-",
 		    atomic_load(&score->restarts),
 		    (unsigned long long)counter(score, SCORE_tasks_running),

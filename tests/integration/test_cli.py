@@ -665,6 +665,8 @@ def test_tasks_of_a_pull_type_are_worked_off_from_a_shell(cluster, key):
     assert done.status == OK, done.err
     assert get(ids[0])["result"] == {"n": 1, "try": 1}
     assert get(ids[1])["state"] == "scheduled" and "status 3" in get(ids[1])["error"]["message"]
+    totals = node.status()["totals"]
+    assert [totals["tasks_%s_total" % k] for k in ("succeeded", "failed", "retried")] == [2, 1, 1]
     # told to end, it gives the task back and leaves nothing behind
     held = submit("held")
     child = subprocess.Popen(

@@ -124,6 +124,35 @@ a_certificate_of_tomorrow_is_a_fault(void **state)
 	assert_one(FINDING_FAULT, "not valid yet");
 }
 
+static void
+a_key_of_another_certificate_is_a_fault(void **state)
+{
+	char cert_path[] = "test_doctor.XXXXXX", key_path[] = "test_doctor.XXXXXX";
+	FILE *f = fdopen(mkstemp(cert_path), "w"), *k = fdopen(mkstemp(key_path), "w");
+	EVP_PKEY *key = EVP_EC_gen("P-256");
+
+	(void)state;
+	add_certificate(f, "x", -10, 10L * DAY_S);
+	fclose(f);
+	assert_int_equal(PEM_write_PrivateKey(k, key, NULL, NULL, 0, NULL, NULL), 1);
+	fclose(k);
+	EVP_PKEY_free(key);
+	doctor_pair_judge("tls.certificates", cert_path, key_path, &found);
+	assert_one(FINDING_FAULT, "is not that of the certificate");
+	doctor_pair_judge("tls.certificates", cert_path, cert_path, &found);
+	assert_one(FINDING_FAULT, "no key");
+	doctor_pair_judge("tls.certificates", cert_path, "/nowhere", &found);
+	assert_one(FINDING_FAULT, "No such file");
+	assert_int_equal(chmod(key_path, 0644), 0);
+	doctor_secret_judge("tls.certificates", key_path, &found);
+	assert_one(FINDING_FAULT, "everybody");
+	assert_int_equal(chmod(key_path, 0600), 0);
+	doctor_secret_judge("tls.certificates", key_path, &found);
+	assert_one(FINDING_FINE, "private");
+	unlink(cert_path);
+	unlink(key_path);
+}
+
 /* ---------------------------------------------------------------- postgresql */
 
 static void
@@ -236,6 +265,7 @@ main(void)
 	    cmocka_unit_test(a_certificate_is_judged_by_how_long_it_is_valid),
 	    cmocka_unit_test(of_many_authorities_some_may_have_expired),
 	    cmocka_unit_test(a_certificate_of_tomorrow_is_a_fault),
+	    cmocka_unit_test(a_key_of_another_certificate_is_a_fault),
 	    cmocka_unit_test(postgres_as_it_should_be_is_not_talked_of),
 	    cmocka_unit_test(each_wrong_setting_of_postgres_is_named),
 	    cmocka_unit_test(clocks_that_are_apart_are_said_with_their_direction),
