@@ -53,13 +53,13 @@ struct store {
 };
 
 /* the functions have had three names; each of them any role may call */
-static const struct pgstmt identify_10 = {
-    .name = "identify_10",
+static const struct pgstmt identify_since_10 = {
+    .name = "identify_since_10",
     .sql = "SELECT (SELECT c.system_identifier::text FROM pg_control_system() c)"
 	   " || '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)",
 };
-static const struct pgstmt identify_9_6 = {
-    .name = "identify_9_6",
+static const struct pgstmt identify_since_9_6 = {
+    .name = "identify_since_9_6",
     .sql = "SELECT (SELECT c.system_identifier::text FROM pg_control_system() c)"
 	   " || '/' || substr(pg_xlogfile_name(pg_current_xlog_location()), 1, 8)",
 };
@@ -136,8 +136,8 @@ static void
 identify(struct store *st, struct pgconn *pc)
 {
 	int version = pgconn_server_version(pc);
-	const struct pgstmt *stmt = version >= 100000  ? &identify_10
-				    : version >= 90600 ? &identify_9_6
+	const struct pgstmt *stmt = version >= 100000  ? &identify_since_10
+				    : version >= 90600 ? &identify_since_9_6
 						       : &identify_9_4;
 	struct err err = ERR_INIT;
 

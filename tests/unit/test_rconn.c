@@ -669,7 +669,7 @@ static void
 failover_reply_reaches_its_caller_and_then_closes(void **state)
 {
 	static const char *const words[] = {"READONLY", "LOADING", "MASTERDOWN",
-	    "MISCONF", "UNBLOCKED", "NOAUTH", "WRONGPASS"};
+	    "MISCONF", "NOREPLICAS", "UNBLOCKED", "NOAUTH", "WRONGPASS"};
 
 	(void)state;
 	open_usual();
