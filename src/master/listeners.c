@@ -262,7 +262,8 @@ listeners_check_offers(struct listeners *ls, struct err *err)
 	TAILQ_FOREACH (b, &ls->open, link)
 		if (b->users == 0 && !b->kept)
 			return err_set(err, ERR_INVALID,
-			    "a socket unit has passed %s, which %s: add it there, or take it "
+			    "a socket unit has passed %s, which %s: add it there, or "
+			    "take it "
 			    "out of the unit",
 			    b->text,
 			    b->audience == AUDIENCE_APPLICATIONS

@@ -203,7 +203,7 @@ static void
 obey_stop(struct master *m)
 {
 	static const char *const how[] = {
-	    "no", "handed over", "quit", "term", "int", "now"};
+	    "no", "handed-over", "quit", "term", "int", "now"};
 	struct helper *migrator = &m->helpers[HELPER_OF_SCHEMA];
 	bool handed;
 
@@ -211,9 +211,11 @@ obey_stop(struct master *m)
 		return;
 	handed = m->upgrade.step == UPGRADE_DONE;
 	m->stop = m->requests.stop;
-	log_info(NULL, "stopping", "how=\"%s\"", how[m->stop]);
+	log_info(NULL, "stopping", "how=%s", how[m->stop]);
 	proctitle_set("shoald: master, %s", handed ? "replaced" : "stopping");
 	/* what still comes to us belongs to a node that goes on */
+	if (m->before.channel != -1)
+		(void)handover_send(m->before.channel, -1, NULL, "hurry");
 	if (!handed) {
 		atomic_store(&m->board->mode, NODE_MODE_LEAVE);
 		atomic_store(&m->board->draining, 1);

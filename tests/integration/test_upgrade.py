@@ -133,6 +133,7 @@ def test_a_new_program_that_does_not_work_changes_nothing(linked):
     assert client.run("shoal.echo", 5)["result"] == 5
     assert node.status()["pid"] == before["pid"]
     # and then one that works
+    client.session.close()
     node.upgrade()
     wait_for(lambda: settled(node), at_most=30, what="the old one has left")
     assert Client(node.url, client.key).run("shoal.echo", 6)["result"] == 6
