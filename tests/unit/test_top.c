@@ -180,7 +180,7 @@ queues_are_sorted_as_is_wished(void **state)
 static void
 a_document_of_another_kind_is_a_frame_too(void **state)
 {
-	static const char *const docs[] = {"{}", "[]", "7", "{\"nodes\":{}}",
+	static const char *const docs[] = {"{}", "[]", "{\"nodes\":{}}",
 	    "{\"nodes\":[1,null,{}],\"queues\":[{}],\"oldest\":[{}],\"slowest\":[[]]}"};
 
 	(void)state;
