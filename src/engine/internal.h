@@ -93,7 +93,7 @@ struct engine {
 	bool serving;	 /* types are known too: tasks may be taken */
 	bool told_too_new;
 	bool released; /* on purpose without connections */
-	bool idle;	 /* takes no tasks, ever */
+	bool idle;     /* takes no tasks, ever */
 	bool draining, leaving, ending;
 	struct loop_defer *hint_defer;
 	bool hint, hint_lists, places_dirty;
@@ -310,7 +310,8 @@ void beat_free(struct beat *b);
 void beat_now(struct beat *b);
 /* whether this worker is the one that speaks for its node */
 bool beat_is_ours(const struct engine *e, int64_t now_ms);
-void beat_look(struct beat *b); /* at an order: now, if this worker beats for its node */
+void beat_look(
+    struct beat *b); /* at an order: now, if this worker beats for its node */
 
 /* leader.c: the lease, the watch over all incarnations, sweeps */
 struct leader *leader_create(struct engine *e, struct err *err) ATTR_CHECK;
