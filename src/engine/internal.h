@@ -91,7 +91,7 @@ struct engine {
 	bool serving;	 /* types are known too: tasks may be taken */
 	bool told_too_new;
 	bool released; /* on purpose without connections */
-	bool idle;	 /* takes no tasks, ever */
+	bool idle;     /* takes no tasks, ever */
 	bool draining, leaving, ending;
 	struct loop_defer *hint_defer;
 	bool hint, hint_lists, places_dirty;
@@ -302,7 +302,8 @@ bool leases_idle(const struct leases *ls); /* nothing is under way */
 struct beat *beat_create(struct engine *e, struct err *err) ATTR_CHECK;
 void beat_free(struct beat *b);
 void beat_now(struct beat *b);
-void beat_look(struct beat *b); /* at an order: now, if this worker beats for its node */
+void beat_look(
+    struct beat *b); /* at an order: now, if this worker beats for its node */
 
 /* leader.c: the lease, the watch over all incarnations, sweeps */
 struct leader *leader_create(struct engine *e, struct err *err) ATTR_CHECK;
