@@ -28,6 +28,7 @@
 
 #include "base/str.h"
 #include "base/uuid.h"
+#include "store/inspect.h"
 #include "store/session.h"
 
 /* of the newest steps, those without which every statement works: an index, say */
@@ -264,6 +265,8 @@ migrate_apply(const struct settings *s, FILE *out, struct err *err)
 	rc = apply_all(se, s, out, err);
 	if (rc == 0 && out != NULL && (rc = current_step(se, &step, err)) == 0)
 		fprintf(out, "the schema is at step %d\n", step);
+	if (rc == 0 && out == NULL)
+		inspect_and_log(se, s);
 	session_close(se);
 	return rc;
 }
@@ -287,6 +290,8 @@ migrate_run(const struct settings *s, struct err *err)
 		    current, migrate_oldest());
 	if (rc == 0)
 		rc = name_cluster(se, s, err);
+	if (rc == 0)
+		inspect_and_log(se, s);
 	session_close(se);
 	return rc;
 }

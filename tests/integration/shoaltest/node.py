@@ -101,6 +101,7 @@ class Node:
         self.program = program()  # a list; [0] may be a path of the test's own
         self.env = {}
         self.pass_fds = ()
+        self.wrap = []  # argv in front of the program's: unshare, and the like
         self.expected_dirt = []  # patterns of a dirty log that this test means to cause
         self.write_conf()
 
@@ -121,7 +122,7 @@ class Node:
     # -- life
 
     def start(self, ready="stores", options=()):
-        argv = self.program + ["-c", self.conf]
+        argv = self.wrap + self.program + ["-c", self.conf]
         for option in options:
             argv += ["-o", option]
         with open(self.log_path, "ab") as log:
