@@ -494,7 +494,8 @@ run_node(
 	    .worker = worker_main,
 	    .migrate = migrate_run,
 	    .title = src->path[0] != '\0' ? src->path : NULL,
-	    .program = a->program,
+	    /* whoever started it for --dev waits for its end: it stays this process */
+	    .program = getenv(DEV_ENV) == NULL ? a->program : NULL,
 	    .argv = a->argv,
 	    .inheritance = in,
 	};

@@ -883,6 +883,8 @@ broker_release(struct broker *b)
 
 	b->stopped = true;
 	loop_timer_stop(b->judge_timer);
+	sentinel_free(b->sentinel);
+	b->sentinel = NULL;
 	set_up(b, false, &why);
 	for (size_t i = 0; i < b->lane_count; i++) {
 		struct rconn *rc = b->lanes[i];

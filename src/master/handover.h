@@ -13,7 +13,7 @@
  *                  end                          that was all
  *     new to old   ready [control] [pid]        its workers serve; what it takes over
  *                  failed REASON
- *     old to new   go MODE                      the node is yours
+ *     old to new   go MODE RELOAD               the node is yours; RELOAD 1: reload it
  *                  abort REASON                 leave: the node stays with us
  *     new to old   hurry                        (later) keep nothing for idle clients
  *

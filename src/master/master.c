@@ -306,8 +306,9 @@ master_set_mode(struct master *m, enum node_mode mode)
 static void
 obey_reload(struct master *m)
 {
+	/* (during an upgrade they wait: for the new master, or for its failure) */
 	if ((!m->requests.reload && !m->requests.change) || m->stop != STOP_NO ||
-	    m->now_ms < m->reload_after_ms)
+	    m->upgrade.step != UPGRADE_NO || m->now_ms < m->reload_after_ms)
 		return;
 	if (generations_count(m) >= GENERATIONS_MAX) {
 		hurry_oldest(m);
@@ -462,7 +463,7 @@ count_serving(const struct master *m, const struct generation *g)
 }
 
 /* all of the newest are ready; and where the old ones have the database they have it
- * too, or have had time enough */
+ * too: a configuration that leads to none must not take over from one that does */
 static bool
 may_establish(const struct master *m)
 {
@@ -471,8 +472,7 @@ may_establish(const struct master *m)
 	if (count_ready(m, g) < m->wanted_workers)
 		return false;
 	return m->serving == NULL || count_serving(m, m->serving) == 0 ||
-	       count_serving(m, g) >= m->wanted_workers ||
-	       m->now_ms - g->since_ms >= g->settings->node_start_timeout_ms;
+	       count_serving(m, g) >= m->wanted_workers;
 }
 
 /* workers that linger are bounded: of those over it nothing is kept for idle clients */

@@ -216,7 +216,8 @@ hand_over(struct master *m, const char *what)
 		log_warn(NULL, "the service manager was not told of the new master",
 		    "reason=\"%s\"", err.text);
 	notify_close(&m->notify);
-	if (handover_send(up->channel, -1, &err, "go %d", (int)m->mode) != 0)
+	if (handover_send(up->channel, -1, &err, "go %d %d", (int)m->mode,
+		m->requests.reload ? 1 : 0) != 0)
 		/* it is dead: what is left of this node serves on until it has left */
 		log_error(
 		    NULL, "the new master does not hear", "reason=\"%s\"", err.text);
@@ -369,7 +370,7 @@ succession_turn(struct master *m)
 {
 	struct predecessor *p = &m->before;
 	char text[HANDOVER_MAX];
-	int fd, rc, mode;
+	int fd, rc, mode, reload;
 
 	if (p->channel == -1)
 		return;
@@ -378,9 +379,11 @@ succession_turn(struct master *m)
 	while ((rc = handover_receive(p->channel, text, &fd)) == 1) {
 		if (fd != -1)
 			close(fd);
-		if (p->waits && sscanf(text, "go %d", &mode) == 1)
+		if (p->waits && sscanf(text, "go %d %d", &mode, &reload) == 2) {
+			/* it was asked to since we read our settings */
+			m->requests.reload |= reload != 0;
 			take_over(m, mode);
-		else if (p->waits && str_starts(text, "abort "))
+		} else if (p->waits && str_starts(text, "abort "))
 			leave_it(m, text + 6);
 	}
 	if (rc == 0)
