@@ -223,6 +223,7 @@ engine_create(struct loop *l, struct resolver *rv, const struct engine_opts *opt
 	e->board = opts->board;
 	e->slot = &opts->board->slots[opts->slot];
 	e->idle = opts->idle;
+	e->spans = opts->spans;
 	memcpy(e->handlers, opts->handlers, sizeof(e->handlers));
 	e->serving_cb = opts->serving;
 	e->ended = opts->ended;

@@ -29,6 +29,7 @@ struct leases;
 struct names;
 struct registry;
 struct store;
+struct spans;
 struct submit;
 struct waiters;
 
@@ -36,7 +37,8 @@ struct engine_opts {
 	const struct settings *settings; /* borrowed for life */
 	struct scoreboard *board;	 /* borrowed for life */
 	int slot;
-	bool idle; /* takes no tasks; all else is as with those that do */
+	bool idle;	     /* takes no tasks; all else is as with those that do */
+	struct spans *spans; /* borrowed for life; NULL: off */
 	struct handler handlers[HANDLER_KIND_COUNT];
 	/* told once when requests can be served: registered, and connected to
 	 * PostgreSQL */

@@ -96,6 +96,10 @@ handover_receive(int channel, char text[HANDOVER_MAX], int *fd)
 	    .msg_controllen = sizeof(control.room)};
 	ssize_t n = recvmsg(channel, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
+	/* one that ended without reading all of ours is told first, once; its last
+	 * words are behind that */
+	if (n < 0 && errno == ECONNRESET)
+		n = recvmsg(channel, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	*fd = -1;
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -1;

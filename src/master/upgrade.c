@@ -142,12 +142,9 @@ obstacle(const struct master *m)
 static void
 failed(struct master *m, const char *reason)
 {
-	char shown[REASON_SIZE];
-
 	atomic_fetch_add(&m->board->upgrade_failures, 1);
-	str_printable(shown, sizeof(shown), reason, strlen(reason));
 	log_error(NULL, "the upgrade failed, this node goes on as before",
-	    "reason=\"%s\"", shown);
+	    "reason=\"%s\"", reason);
 }
 
 void
@@ -330,11 +327,8 @@ take_over(struct master *m, int mode)
 static void
 leave_it(struct master *m, const char *why)
 {
-	char shown[REASON_SIZE];
-
-	str_printable(shown, sizeof(shown), why, strlen(why));
 	log_error(NULL, "this upgrade is given up, the old master stays",
-	    "reason=\"%s\"", shown);
+	    "reason=\"%s\"", why);
 	m->exit_status = 1;
 	if (m->requests.stop < STOP_INT)
 		m->requests.stop = STOP_INT;

@@ -34,6 +34,10 @@ static const char *const handler_choices[] = {
 /* in the order of enum launch_seccomp */
 static const char *const seccomp_choices[] = {"none", "default", "no-network", NULL};
 static const char *const level_choices[] = {"error", "warn", "info", "debug", NULL};
+/* in the order of enum log_target and log_format */
+static const char *const target_choices[] = {
+    "auto", "stderr", "file", "syslog", "journald", NULL};
+static const char *const format_choices[] = {"text", "json", NULL};
 
 static void *type_get(void *settings, const char *name, struct err *err);
 static void *queue_get(void *settings, const char *name, struct err *err);
@@ -49,6 +53,7 @@ static const struct conf_section sections[] = {
 	"Who may see the inside of a node: /ready in detail, /metrics and /api/status.",
 	NULL},
     {"log", "Where the log goes.", NULL},
+    {"traces", "Spans of requests and tasks, for an OpenTelemetry collector.", NULL},
     {"database", "PostgreSQL, the truth.", NULL},
     {"redis", "Redis, for communication only: it may lose everything.", NULL},
     {"tasks", "Bounds and defaults of tasks.", NULL},
@@ -124,6 +129,9 @@ static const struct conf_key keys[] = {
 	{ .section = "node", .name = "resolve_interval", .type = CONF_DURATION, .offset = S(node_resolve_interval_ms),
 	  .def = "30s", .min = SECOND, .max = HOUR, .flags = CONF_RELOAD,
 	  .help = "How often the names of PostgreSQL and Redis are resolved again while connections are healthy. A connection whose address is not among the answers any more is finished in good order and made again. Every new connection resolves its names in any case." },
+	{ .section = "node", .name = "core_dumps", .type = CONF_BOOL, .offset = S(node_core_dumps), .def = "no",
+	  .flags = CONF_RELOAD,
+	  .help = "Whether a worker that crashes leaves a core dump, as the system's limits allow. It holds payloads, keys and passwords." },
 
 	{ .section = "listen", .name = "applications", .type = CONF_STRING, .offset = S(listen_applications),
 	  .def = "0.0.0.0:80, [::]:80", .flags = CONF_RELOAD,
@@ -174,10 +182,37 @@ static const struct conf_key keys[] = {
 	  .help = "Client networks that see it without a token, as addresses with prefix lengths, separated by commas." },
 
 	{ .section = "log", .name = "file", .type = CONF_STRING, .offset = S(log_file), .def = "-",
-	  .help = "A file that is appended to and opened again on USR1, or '-' for standard error." },
+	  .help = "A file that is appended to and opened again on USR1, or '-' for none." },
+	{ .section = "log", .name = "target", .type = CONF_ENUM, .offset = S(log_target), .def = "auto",
+	  .choices = target_choices,
+	  .help = "Where the log goes. auto: the file if there is one, else standard error, and into the journal by its own protocol if standard error is the journal's." },
+	{ .section = "log", .name = "format", .type = CONF_ENUM, .offset = S(log_format), .def = "text",
+	  .choices = format_choices,
+	  .help = "text: a line that begins with its time and has key=value pairs. json: an object a line. The journal gets fields of its own in any case. The access log has the same format." },
 	{ .section = "log", .name = "level", .type = CONF_ENUM, .offset = S(log_level), .def = "info",
 	  .choices = level_choices, .flags = CONF_RELOAD,
-	  .help = "error, warn, info or debug." },
+	  .help = "error, warn, info or debug. shoald --log-level changes it at once, until the next reload." },
+	{ .section = "log", .name = "socket", .type = CONF_STRING, .offset = S(log_socket), .def = "", .max = 100,
+	  .help = "Where the syslog daemon or the journal takes datagrams. Empty: /dev/log or /run/systemd/journal/socket." },
+	{ .section = "log", .name = "access", .type = CONF_STRING, .offset = S(log_access), .def = "off",
+	  .min = 1, .max = 1000, .flags = CONF_RELOAD,
+	  .help = "A file for a line a request, opened again on USR1; '-' for standard output, or off." },
+
+	{ .section = "traces", .name = "endpoint", .type = CONF_STRING, .offset = S(traces_endpoint), .def = "",
+	  .max = 2000, .flags = CONF_RELOAD,
+	  .help = "The URL that spans are posted to by OTLP/HTTP in JSON, such as http://127.0.0.1:4318/v1/traces. Empty: no spans are made." },
+	{ .section = "traces", .name = "headers", .type = CONF_STRING, .offset = S(traces_headers), .def = "",
+	  .max = 4096, .flags = CONF_RELOAD | CONF_SECRET,
+	  .help = "Headers for the collector, as words in double quotes: \"Authorization: Bearer abc\"." },
+	{ .section = "traces", .name = "sample", .type = CONF_STRING, .offset = S(traces_sample), .def = "1",
+	  .min = 1, .max = 16, .flags = CONF_RELOAD,
+	  .help = "Which share of the requests without a traceparent begins a trace, from 0 to 1. A request that has one is traced if that says so." },
+	{ .section = "traces", .name = "service", .type = CONF_STRING, .offset = S(traces_service), .def = "shoal",
+	  .min = 1, .max = 100, .flags = CONF_RELOAD,
+	  .help = "The service.name of the spans." },
+	{ .section = "traces", .name = "ca_file", .type = CONF_STRING, .offset = S(traces_ca_file), .def = "",
+	  .max = 1000, .flags = CONF_RELOAD,
+	  .help = "Certificates (PEM) that the collector's is checked against. Empty: the system's." },
 
 	{ .section = "database", .name = "url", .type = CONF_STRING, .offset = S(database_url),
 	  .def = "postgresql://shoal@127.0.0.1:5432/shoal", .max = 4096, .flags = CONF_RELOAD | CONF_SECRET,

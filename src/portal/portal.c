@@ -12,6 +12,7 @@
 #include "face/access.h"
 #include "face/node.h"
 #include "face/problem.h"
+#include "face/record.h"
 #include "portal/metrics.h"
 #include "portal/nodes.h"
 #include "portal/overview.h"
@@ -28,6 +29,7 @@ struct portal {
 	struct status *status;
 	struct nodes *nodes;
 	struct overview *overview;
+	struct record record; /* what is written of each request */
 };
 
 static void
@@ -136,6 +138,22 @@ after(struct httpreq *req, int http_status, int64_t duration_us, void *arg)
 	node_count(&po->board->slots[po->slot], http_status);
 }
 
+static void
+told(struct httpreq *req, const struct httpreq_facts *facts, void *arg)
+{
+	const struct portal *po = arg;
+
+	record_told(&po->record, req, facts);
+}
+
+static void
+refused(const char *peer, const char *name, int http_status, void *arg)
+{
+	const struct portal *po = arg;
+
+	record_refused(&po->record, peer, name, http_status);
+}
+
 struct portal *
 portal_create(struct loop *l, const struct portal_opts *opts, struct err *err)
 {
@@ -148,6 +166,7 @@ portal_create(struct loop *l, const struct portal_opts *opts, struct err *err)
 	po->settings = opts->settings;
 	po->board = opts->board;
 	po->slot = opts->slot;
+	po->record = (struct record){"developers", opts->accesslog, NULL};
 	po->access = access_create(
 	    opts->settings->access_token, opts->settings->access_networks, err);
 	if (po->access == NULL)
@@ -196,4 +215,8 @@ portal_httpd_opts(struct portal *po, struct httpd_opts *opts)
 	opts->routes = routes;
 	opts->arg = po;
 	opts->after = after;
+	if (po->record.accesslog != NULL) {
+		opts->told = told;
+		opts->refused = refused;
+	}
 }

@@ -34,8 +34,10 @@
 
 #include "api/api.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "engine/engine.h"
 #include "handlers/builtin.h"
 #include "handlers/exec.h"
@@ -46,6 +48,8 @@
 #include "proc/child.h"
 #include "proc/launch.h"
 #include "proc/procutil.h"
+#include "telemetry/accesslog.h"
+#include "telemetry/spans.h"
 
 #define HEARTBEAT_MS	 500
 #define MEMORY_MS	 5000
@@ -57,7 +61,8 @@
 #define ORPHAN_ALARM_S	 4 /* whatever happens in the loop */
 #define GIVE_UP_END_MS                                                                 \
 	8000 /* from giving tasks back to the end; less than the master waits */
-#define FOREVER (-1)
+#define SPANS_MS 2000 /* for the collector, when all else is done */
+#define FOREVER	 (-1)
 
 enum leave_step {
 	LEAVE_NO = 0,
@@ -79,6 +84,8 @@ struct worker {
 	struct engine *engine;
 	struct api *api;
 	struct portal *portal;
+	struct accesslog *accesslog; /* NULL: off */
+	struct spans *spans;	     /* NULL: off */
 	struct httpd *httpds[AUDIENCE_COUNT];
 	struct event *orders;
 	struct loop_timer *heartbeat;
@@ -95,6 +102,7 @@ struct worker {
 	bool engine_done;
 	bool gave_up;
 	bool orphaned;
+	int64_t spans_until_ms; /* patience with the last spans; 0: not asked yet */
 	int64_t memory_at_ms;
 	int status; /* to exit with */
 };
@@ -178,6 +186,19 @@ linger(struct worker *w)
 		httpd_sleep(w->httpds[i], on_asleep, w);
 }
 
+/* the last spans have been sent, or have had their time; the heartbeat asks again */
+static bool
+spans_are_done(struct worker *w)
+{
+	int64_t now_ms = clock_mono_ms();
+
+	if (w->spans_until_ms == 0) {
+		w->spans_until_ms = now_ms + SPANS_MS;
+		spans_flush(w->spans);
+	}
+	return spans_are_sent(w->spans) || now_ms >= w->spans_until_ms;
+}
+
 static void
 check_left(struct worker *w)
 {
@@ -187,7 +208,7 @@ check_left(struct worker *w)
 		w->used_ms = loop_now_ms(w->loop);
 	else if (w->lingers && open_connections(w) > 0)
 		linger(w);
-	else
+	else if (spans_are_done(w))
 		end(w, WORKER_EXIT_OK);
 }
 
@@ -244,7 +265,9 @@ on_end_time(void *arg)
 
 	if (!w->gave_up) {
 		w->gave_up = true;
-		log_info(NULL, "running tasks are given back", " ");
+		log_info(NULL, "running tasks are given back", "tasks=%llu",
+		    (unsigned long long)atomic_load(
+			&w->slot->counters[SCORE_tasks_running]));
 		loop_timer_start_ms(
 		    w->end_timer, w->orphaned ? ORPHAN_END_MS : GIVE_UP_END_MS);
 		engine_give_up(w->engine);
@@ -327,9 +350,15 @@ obey(struct worker *w, char order)
 		if (log_reopen(&err) != 0)
 			log_error(NULL, "the log file cannot be opened again",
 			    "reason=\"%s\"", err.text);
+		if (accesslog_reopen(w->accesslog, &err) != 0)
+			log_error(NULL, "the access log cannot be opened again",
+			    "reason=\"%s\"", err.text);
 		break;
 	case WORKER_BURY:
 		engine_bury(w->engine);
+		break;
+	case WORKER_LEVEL:
+		log_set_level(score_log_level(w->env->board, s->log_level));
 		break;
 	default:
 		log_error(NULL, "BUG: an unknown order", "byte=%d", order);
@@ -367,6 +396,8 @@ on_heartbeat(void *arg)
 	atomic_store(&w->slot->heartbeat_ms, now_ms);
 	score_set(w->slot, SCORE_http_connections, open_connections(w));
 	log_flush();
+	accesslog_flush(w->accesslog);
+	score_set(w->slot, SCORE_log_lines_dropped_total, log_dropped());
 	if (now_ms - w->memory_at_ms >= MEMORY_MS) {
 		w->memory_at_ms = now_ms;
 		score_set(w->slot, SCORE_memory_bytes, memory_private_bytes());
@@ -416,6 +447,28 @@ on_listen(void *arg)
 /* ---------------------------------------------------------------- building */
 
 static int
+build_telemetry(struct worker *w, struct err *err)
+{
+	const struct worker_env *env = w->env;
+	const struct accesslog_opts ao = {
+	    .path = env->settings->log_access,
+	    .format = (enum log_format)env->settings->log_format,
+	    .slot = w->slot,
+	};
+
+	if (!str_eq(ao.path, "off")) {
+		w->accesslog = accesslog_create(&ao, err);
+		if (w->accesslog == NULL) {
+			err->code = ERR_INVALID; /* another place has to be named */
+			return -1;
+		}
+	}
+	w->spans = spans_create(
+	    w->loop, w->resolver, env->settings, env->board, env->slot, err);
+	return w->spans == NULL && err->code != ERR_NONE ? -1 : 0;
+}
+
+static int
 build_engine(struct worker *w, struct err *err)
 {
 	const struct worker_env *env = w->env;
@@ -424,6 +477,7 @@ build_engine(struct worker *w, struct err *err)
 	    .board = env->board,
 	    .slot = env->slot,
 	    .idle = env->idle,
+	    .spans = w->spans,
 	    .serving = on_listen,
 	    .ended = on_engine_ended,
 	    .arg = w,
@@ -463,8 +517,10 @@ static int
 build_faces(struct worker *w, struct err *err)
 {
 	const struct worker_env *env = w->env;
-	struct api_opts ao = {env->settings, w->engine, env->board, env->slot};
-	struct portal_opts po = {env->settings, w->engine, env->board, env->slot};
+	struct api_opts ao = {
+	    env->settings, w->engine, env->board, env->slot, w->accesslog, w->spans};
+	struct portal_opts po = {
+	    env->settings, w->engine, env->board, env->slot, w->accesslog, w->spans};
 	struct httpd_opts ho;
 
 	w->api = api_create(w->loop, &ao, err);
@@ -491,8 +547,8 @@ build(struct worker *w, struct err *err)
 	if (w->loop == NULL)
 		return -1;
 	w->resolver = resolver_create(w->loop, err);
-	if (w->resolver == NULL || build_engine(w, err) != 0 ||
-	    build_faces(w, err) != 0)
+	if (w->resolver == NULL || build_telemetry(w, err) != 0 ||
+	    build_engine(w, err) != 0 || build_faces(w, err) != 0)
 		return -1;
 	w->heartbeat = loop_timer_create(w->loop, on_heartbeat, w);
 	w->listen_timer = loop_timer_create(w->loop, on_listen, w);
@@ -529,6 +585,8 @@ take_down(struct worker *w)
 	exec_free(w->exec);
 	http_free(w->http);
 	builtin_free(w->builtin);
+	spans_free(w->spans);
+	accesslog_free(w->accesslog);
 	if (w->orders != NULL)
 		event_free(w->orders);
 	loop_timer_free(w->heartbeat);
@@ -551,6 +609,13 @@ ignore_signals(void)
 		signal(ignored[i], SIG_IGN);
 }
 
+/* for a crash report */
+static size_t
+tell_requests(void)
+{
+	return httpd_tell_held(CRASH_SHOWN);
+}
+
 int
 worker_main(const struct worker_env *env)
 {
@@ -564,6 +629,7 @@ worker_main(const struct worker_env *env)
 		/* bad settings stay bad; all else may pass */
 		return err.code == ERR_INVALID ? WORKER_EXIT_CONFIG : 1;
 	}
+	crash_set_more(tell_requests);
 	on_heartbeat(&w);
 	loop_timer_start_ms(w.listen_timer, LISTEN_MS);
 	if (loop_run(w.loop, &err) != 0) {

@@ -74,6 +74,24 @@ a_message_arrives_whole_with_its_descriptor(void **state)
 }
 
 static void
+last_words_are_heard_of_one_that_has_not_listened(void **state)
+{
+	char text[HANDOVER_MAX];
+	struct err err = ERR_INIT;
+	int fds[2], fd;
+
+	(void)state;
+	pair(fds);
+	assert_int_equal(handover_send(fds[0], -1, &err, "mode 0"), 0);
+	assert_int_equal(handover_send(fds[1], -1, &err, "failed x"), 0);
+	close(fds[1]);
+	assert_int_equal(handover_receive(fds[0], text, &fd), 1);
+	assert_string_equal(text, "failed x");
+	assert_int_equal(handover_receive(fds[0], text, &fd), -1);
+	close(fds[0]);
+}
+
+static void
 a_text_that_is_too_long_is_cut(void **state)
 {
 	char text[HANDOVER_MAX], longer[2 * HANDOVER_MAX];
@@ -321,6 +339,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    T(a_message_arrives_whole_with_its_descriptor),
+	    T(last_words_are_heard_of_one_that_has_not_listened),
 	    T(a_text_that_is_too_long_is_cut),
 	    T(a_new_master_takes_what_it_is_told),
 	    T(a_stray_word_of_the_environment_is_no_master),
