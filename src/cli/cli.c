@@ -41,6 +41,7 @@ const struct cli_command *const cli_commands[] = {
     &cli_keys,
     &cli_secrets,
     &cli_bench,
+    &cli_complete,
     &cli_help,
     &cli_version,
     NULL,
@@ -242,21 +243,28 @@ cli_connect(struct cli *cli)
 	return 0;
 }
 
-static int
-run_command(struct cli *cli, int argc, char *argv[])
+void
+cli_tables(const struct cli_command *cmd, const struct args_option *tables[CLI_TABLES])
 {
-	const struct args_option *tables[5];
-	struct err err = ERR_INIT;
 	size_t n = 0;
-	int rc;
 
-	tables[n++] = cli->command->options;
-	if (cli->command->needs & CLI_SERVER)
+	tables[n++] = cmd->options;
+	if (cmd->needs & CLI_SERVER)
 		tables[n++] = server_options;
-	if (cli->command->needs & CLI_DATABASE)
+	if (cmd->needs & CLI_DATABASE)
 		tables[n++] = database_options;
 	tables[n++] = common_options;
 	tables[n] = NULL;
+}
+
+static int
+run_command(struct cli *cli, int argc, char *argv[])
+{
+	const struct args_option *tables[CLI_TABLES];
+	struct err err = ERR_INIT;
+	int rc;
+
+	cli_tables(cli->command, tables);
 	if (args_parse(&cli->args, tables, argc, argv, &err) != 0)
 		return cli_usage(cli, "%s", err.text);
 	cli->json = args_has(&cli->args, "json");

@@ -61,6 +61,10 @@ extern const struct args_option cli_no_options[];
 int cli_main(int argc, char *argv[]);
 const struct cli_command *cli_find(const char *name);
 void cli_print_help(FILE *out, const struct cli_command *cmd);
+/* all options that a command takes, NULL behind the last table */
+#define CLI_TABLES 5
+void cli_tables(
+    const struct cli_command *cmd, const struct args_option *tables[CLI_TABLES]);
 
 /* "shoal: NAME: text" on standard error; each returns the exit status to leave with */
 int cli_error(const struct cli *cli, const struct err *err);
@@ -83,6 +87,7 @@ extern const struct cli_command cli_submit, cli_get, cli_wait, cli_list, cli_sch
     cli_events, cli_log, cli_apps, cli_keys, cli_bench, cli_help, cli_version;
 extern const struct cli_command cli_types, cli_endpoints, cli_secrets, cli_webhooks;
 extern const struct cli_command cli_why, cli_queues, cli_pause, cli_resume;
+extern const struct cli_command cli_complete;
 extern const struct cli_command cli_cancel, cli_retry, cli_operations;
 
 #endif

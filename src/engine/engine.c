@@ -91,6 +91,7 @@ on_store(enum store_lane lane, bool up, const struct err *err, void *arg)
 		dispatch_store(e->dispatch, up);
 		if (up) {
 			finish_store_up(e->finish);
+			handover_store_up(e->handover);
 			beat_now(e->beat);
 		}
 		break;
@@ -256,6 +257,7 @@ engine_create(struct loop *l, struct resolver *rv, const struct engine_opts *opt
 	    (e->each = each_create(e, err)) == NULL ||
 	    (e->dispatch = dispatch_create(e, err)) == NULL ||
 	    (e->finish = finish_create(e, err)) == NULL ||
+	    (e->handover = handover_create(e, err)) == NULL ||
 	    (e->waiters = waiters_create(e, err)) == NULL ||
 	    (e->beat = beat_create(e, err)) == NULL ||
 	    (e->leader = leader_create(e, err)) == NULL ||
@@ -303,6 +305,7 @@ engine_free(struct engine *e)
 	submit_free(e->submit);
 	each_free(e->each);
 	finish_free(e->finish);
+	handover_free(e->handover);
 	dispatch_free(e->dispatch);
 	beat_free(e->beat);
 	leader_free(e->leader);
@@ -810,6 +813,16 @@ engine_due_outside(struct engine *e, int app_id)
 	if (registry_has_pull(e->registry, app_id))
 		leases_hint(e->leases, app_id, 0);
 	dispatch_endpoints_due(e->dispatch, app_id);
+}
+
+void
+engine_back_in_line(struct engine *e, int app_id, int queue_id)
+{
+	leases_hint(e->leases, app_id, queue_id);
+	if (!registry_has_http(e->registry) && !types_have(e->types, HANDLER_HTTP))
+		return; /* no attempt can have gone outside */
+	engine_endpoints_due(e, app_id, names_pool(e->names, queue_id));
+	engine_hint(e);
 }
 
 struct endpoints *

@@ -108,6 +108,8 @@ void engine_types_changed(struct engine *e);
 /* a task of this application is queued, by a way that does not know its type: if it has
  * tasks for workers outside, those who wait for one look */
 void engine_due_outside(struct engine *e, int app_id);
+/* a leased task is queued again, committed: whoever may run it shall look */
+void engine_back_in_line(struct engine *e, int app_id, int queue_id);
 
 /* a list of Redis as the leader last told it; see model/pools.h */
 struct list_told {

@@ -30,6 +30,7 @@ struct finish;
 struct beat;
 struct feeders;
 struct gates;
+struct handover;
 struct expiry;
 struct leader;
 struct operate;
@@ -73,6 +74,7 @@ struct engine {
 	struct each *each;
 	struct dispatch *dispatch;
 	struct finish *finish;
+	struct handover *handover;
 	struct waiters *waiters;
 	struct beat *beat;
 	struct leader *leader;
@@ -153,6 +155,7 @@ void types_put_place(struct types *ts, struct type_entry *t);
 int types_free_slots(
     const struct types *ts); /* places for types that are not metered */
 int types_free_commands(const struct types *ts); /* places for exec types together */
+bool types_have(const struct types *ts, enum handler_kind kind);
 bool types_have_commands(const struct types *ts);
 /* how many of t could start now */
 int types_free_places(const struct types *ts, const struct type_entry *t);
@@ -283,6 +286,13 @@ void finish_free(struct finish *f);
 void finish_add(struct finish *f, struct attempt *a);
 void finish_store_up(struct finish *f);
 bool finish_idle(const struct finish *f);
+
+/* handover.c: attempts that go on outside */
+struct handover *handover_create(struct engine *e, struct err *err) ATTR_CHECK;
+void handover_free(struct handover *h);
+/* an ended one, with OUTCOME_OUTSIDE */
+void handover_add(struct handover *h, struct attempt *a);
+void handover_store_up(struct handover *h);
 
 /* waiters.c */
 struct waiters *waiters_create(struct engine *e, struct err *err) ATTR_CHECK;

@@ -262,15 +262,21 @@ types_free_commands(const struct types *ts)
 }
 
 bool
-types_have_commands(const struct types *ts)
+types_have(const struct types *ts, enum handler_kind kind)
 {
 	const struct type_entry *t;
 
 	TAILQ_FOREACH (t, &ts->all, link) {
-		if (t->kind == HANDLER_EXEC)
+		if (t->kind == kind)
 			return true;
 	}
 	return false;
+}
+
+bool
+types_have_commands(const struct types *ts)
+{
+	return types_have(ts, HANDLER_EXEC);
 }
 
 int

@@ -130,6 +130,7 @@ generation_add(struct master *m, struct settings *settings, struct err *err)
 	commands = commands_create(settings, err);
 	commands_free(commands);
 	if (commands == NULL || commands_check_files(settings, err) != 0 ||
+	    commands_check_groups(settings, err) != 0 ||
 	    spawner_door(g->door, err) != 0) {
 		mem_free(g);
 		rc = -1;

@@ -80,6 +80,8 @@ enum score_state {
 	X(redis_connections_lost_total, "counter", "Redis connections lost.")          \
 	X(database_connections_lost_total, "counter", "PostgreSQL connections lost.")  \
 	X(leases_given_total, "counter", "Tasks leased to workers outside.")           \
+	X(leases_handed_over_total, "counter",                                         \
+	    "Of those, attempts that an endpoint took to tell of their end later.")    \
 	X(leases_undone_total, "counter",                                              \
 	    "Leases given back because their client had hung up.")                     \
 	X(leases_expired_total, "counter", "Leases whose time ran out.")               \

@@ -80,6 +80,9 @@ static const struct conf_key keys[] = {
 	{ .section = "cluster", .name = "hostname", .type = CONF_STRING, .offset = S(cluster_hostname),
 	  .def = "localhost", .min = 1, .max = 253, .flags = CONF_RELOAD,
 	  .help = "The name under which applications and developers reach the cluster. The same on every node; used in every link that is made." },
+	{ .section = "cluster", .name = "url", .type = CONF_STRING, .offset = S(cluster_url), .def = "",
+	  .max = 1000, .flags = CONF_RELOAD,
+	  .help = "Where applications reach the cluster, as https://tasks.example.com: endpoints are told it, for what they answer later. The same on every node. Empty: http://, the hostname, and the port of the first listener for applications." },
 
 	{ .section = "node", .name = "workers", .type = CONF_INT, .offset = S(node_workers),
 	  .def = "0", .min = 0, .max = 64, .unit = "processes", .flags = CONF_RELOAD,
@@ -392,6 +395,15 @@ static const struct conf_key keys[] = {
 	{ .section = "type:", .name = "max_open_files", .type = CONF_INT, .offset = T(max_open_files), .def = "0",
 	  .min = 0, .max = 1048576, .unit = "files", .flags = CONF_RELOAD,
 	  .help = "Descriptors that one process of the command may have open, at least 16. 0: no limit." },
+	{ .section = "type:", .name = "group_memory", .type = CONF_SIZE, .offset = T(group_memory_bytes), .def = "0",
+	  .min = 0, .max = 1024 * GIB, .flags = CONF_RELOAD,
+	  .help = "Memory that all processes of one command may have together, without swap; when they want more all of them are killed. 1MiB at least. Like group_processes and group_cpu it is kept by a control group of version 2 for each command, which needs a node that has such groups to itself: a systemd service with Delegate=yes. A node that cannot keep it does not start. 0: no limit." },
+	{ .section = "type:", .name = "group_processes", .type = CONF_INT, .offset = T(group_processes), .def = "0",
+	  .min = 0, .max = 65536, .unit = "processes", .flags = CONF_RELOAD,
+	  .help = "Processes and threads that one command may have at once, whoever it runs as. 0: no limit." },
+	{ .section = "type:", .name = "group_cpu", .type = CONF_INT, .offset = T(group_cpu_percent), .def = "0",
+	  .min = 0, .max = 100000, .unit = "percent", .flags = CONF_RELOAD,
+	  .help = "How much of one processor all processes of one command may use together: 150 is one and a half. 0: no limit." },
 	{ .section = "type:", .name = "nice", .type = CONF_INT, .offset = T(nice), .def = "0",
 	  .min = -20, .max = 19, .unit = "steps", .flags = CONF_RELOAD,
 	  .help = "Added to the command's niceness: 19 runs when nobody else wants to. Less than 0 needs root." },
@@ -625,4 +637,29 @@ settings_worker_count(const struct settings *s)
 		return (int)s->node_workers;
 	n = sysconf(_SC_NPROCESSORS_ONLN);
 	return n < 1 ? 1 : n > 64 ? 64 : (int)n;
+}
+
+char *
+settings_url(const struct settings *s, char buf[SETTINGS_URL_SIZE])
+{
+	size_t first = strcspn(s->listen_applications, ",");
+	const char *port = memrchr(s->listen_applications, ':', first);
+	int len;
+
+	if (s->cluster_url[0] != '\0')
+		len = snprintf(buf, SETTINGS_URL_SIZE, "%s", s->cluster_url);
+	else
+		len =
+		    snprintf(buf, SETTINGS_URL_SIZE, "http://%s", s->cluster_hostname);
+	/* (a listener at a path has no port) */
+	if (s->cluster_url[0] == '\0' && port != NULL) {
+		size_t digits = strspn(port + 1, "0123456789");
+
+		if (digits > 0 && strncmp(port + 1, "80", digits) != 0)
+			len += snprintf(buf + len, SETTINGS_URL_SIZE - (size_t)len,
+			    ":%.*s", (int)digits, port + 1);
+	}
+	while (len > 0 && buf[len - 1] == '/')
+		buf[--len] = '\0';
+	return buf;
 }

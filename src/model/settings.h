@@ -48,6 +48,8 @@ struct type_settings {
 	/* what a command may use up; 0: no limit of ours */
 	int64_t max_cpu_ms, max_memory_bytes, max_file_size_bytes;
 	int64_t max_processes, max_open_files;
+	/* what all processes of a command together may; 0: no limit, all: no group */
+	int64_t group_memory_bytes, group_processes, group_cpu_percent;
 	int64_t nice;
 	int seccomp;			/* enum launch_seccomp */
 	char *allow_read, *allow_write; /* words; both empty: no Landlock */
@@ -72,6 +74,7 @@ struct settings {
 	/* [cluster] */
 	char *cluster_name;
 	char *cluster_hostname;
+	char *cluster_url; /* "": settings_url guesses */
 	/* [node] */
 	int64_t node_workers; /* 0: one a core */
 	char *node_user, *node_group;
@@ -166,5 +169,8 @@ const char *handler_kind_name(enum handler_kind kind);
 double traces_share(const char *text);
 /* node_workers, or the number of processors when that is 0 */
 int settings_worker_count(const struct settings *s);
+/* where applications reach the cluster, without a slash at the end; returns buf */
+#define SETTINGS_URL_SIZE 1100
+char *settings_url(const struct settings *s, char buf[SETTINGS_URL_SIZE]);
 
 #endif

@@ -208,7 +208,8 @@ const struct pgstmt sql_lead = {
 
 const struct pgstmt sql_unlead = {
     "unlead",
-    "UPDATE shoal.cluster SET lease_until = clock_timestamp() - interval '1 second'"
+    /* nobody's, so that what its holder has still under way cannot keep it */
+    "UPDATE shoal.cluster SET leader = NULL, lease_until = NULL"
     " WHERE leader = ANY ($1::uuid[])",
 };
 

@@ -146,6 +146,11 @@ what_does_not_fit_is_refused_with_its_name(void **state)
 	    {"[tasks]\nkeep_failed = 1s\n", "tasks.keep_failed"},
 	    {"[tasks]\nkeep_failed = 3651d\n", "keep_failed"},
 	    {"[access]\nnetworks = 10.0.0.0/33\n", "networks"},
+	    {"[cluster]\nurl = tasks.example.com\n", "cluster.url"},
+	    {"[type:x]\ncommand = /bin/true\ngroup_memory = 4KiB\n",
+		"type:x.group_memory"},
+	    {"[type:x]\nhandler = pull\ngroup_cpu = 100\n", "type:x.group_memory"},
+	    {"[cluster]\nurl = https://tasks.example.com/?x\n", "cluster.url"},
 	};
 	struct err err;
 
@@ -181,6 +186,33 @@ what_is_shown_hides_secrets(void **state)
 }
 
 static void
+the_clusters_url_is_set_or_guessed(void **state)
+{
+	static const struct {
+		const char *text, *url;
+	} cases[] = {
+	    {"", "http://localhost"},
+	    {"[cluster]\nhostname = t.example\n[listen]\napplications = "
+	     "127.0.0.1:8000, [::1]:9000\n",
+		"http://t.example:8000"},
+	    {"[listen]\napplications = [::]:80\n", "http://localhost"},
+	    {"[cluster]\nurl = https://t.example/shoal/\n", "https://t.example/shoal"},
+	};
+	char url[SETTINGS_URL_SIZE];
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct err err = ERR_INIT;
+		struct settings *s = load(cases[i].text, NULL, &err);
+
+		if (s == NULL)
+			fail_msg("%s", err.text);
+		assert_string_equal(settings_url(s, url), cases[i].url);
+		settings_free(s);
+	}
+}
+
+static void
 shares_are_decimal_fractions(void **state)
 {
 	static const char *const wrong[] = {
@@ -207,6 +239,7 @@ main(void)
 	    cmocka_unit_test(what_does_not_fit_is_refused_with_its_name),
 	    cmocka_unit_test(shares_are_decimal_fractions),
 	    cmocka_unit_test(what_is_shown_hides_secrets),
+	    cmocka_unit_test(the_clusters_url_is_set_or_guessed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
