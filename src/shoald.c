@@ -53,6 +53,7 @@ enum command {
 	DO_DUMP,
 	DO_SIGNAL,
 	DO_STATUS,
+	DO_LOG_LEVEL,
 	DO_MIGRATE,
 	DO_INIT_CONFIG,
 	DO_DEV,
@@ -66,6 +67,7 @@ struct args {
 	const char *config; /* -c; NULL: the default one, if it is there */
 	bool daemon, json;
 	const char *signal_name; /* -s */
+	const char *log_level;
 	const char *dev_dir;
 	char **options; /* -o, NULL-terminated */
 };
@@ -78,6 +80,7 @@ struct sources {
 
 enum {
 	OPT_STATUS = 256,
+	OPT_LOG_LEVEL,
 	OPT_JSON,
 	OPT_MIGRATE,
 	OPT_INIT_CONFIG,
@@ -93,6 +96,7 @@ static const struct option long_options[] = {
     {"signal", required_argument, NULL, 's'},
     {"option", required_argument, NULL, 'o'},
     {"status", no_argument, NULL, OPT_STATUS},
+    {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
     {"json", no_argument, NULL, OPT_JSON},
     {"migrate", no_argument, NULL, OPT_MIGRATE},
     {"init-config", no_argument, NULL, OPT_INIT_CONFIG},
@@ -112,6 +116,8 @@ usage(FILE *out)
 	      "       shoald -s stop|quit|reload|reopen|upgrade   signal the running "
 	      "node\n"
 	      "       shoald --status [--json]      what the running node does\n"
+	      "       shoald --log-level LEVEL      how much the running node logs, "
+	      "from now on\n"
 	      "       shoald --migrate              bring the database's schema up to "
 	      "date\n"
 	      "       shoald --init-config          print a configuration file to "
@@ -189,6 +195,10 @@ parse(int argc, char **argv, struct args *a)
 			break;
 		case OPT_STATUS:
 			command = DO_STATUS;
+			break;
+		case OPT_LOG_LEVEL:
+			a->log_level = optarg;
+			command = DO_LOG_LEVEL;
 			break;
 		case OPT_MIGRATE:
 			command = DO_MIGRATE;
@@ -438,6 +448,34 @@ ask_status(const struct sources *src, bool json)
 }
 
 static int
+ask_log_level(const struct sources *src, const char *name)
+{
+	struct err err = ERR_INIT;
+	struct settings *s;
+	enum log_level level;
+	char command[32];
+	int rc;
+
+	if (!str_eq(name, "default") && log_level_parse(name, &level) != 0) {
+		(void)usage_error(
+		    "--log-level takes error, warn, info, debug or default");
+		return EXIT_USAGE;
+	}
+	s = load(src, &err);
+	if (s == NULL)
+		return complain(&err, EXIT_SETTINGS);
+	snprintf(command, sizeof(command), "log-level %s", name);
+	if (s->node_control_socket[0] == '\0')
+		rc = err_set(&err, ERR_NOT_FOUND,
+		    "node.control_socket is empty: the node cannot be told");
+	else
+		rc = control_ask(
+		    s->node_control_socket, command, stdout, ASK_TIMEOUT_MS, &err);
+	settings_free(s);
+	return rc == 0 ? EXIT_OK : complain(&err, EXIT_RUNTIME);
+}
+
+static int
 migrate(const struct sources *src)
 {
 	struct err err = ERR_INIT;
@@ -467,11 +505,40 @@ dev(const struct args *a)
 static int
 check_daemon(const struct settings *s, struct err *err)
 {
-	if (s->log_file[0] != '/')
+	bool daemon =
+	    s->log_target == LOG_TO_SYSLOG || s->log_target == LOG_TO_JOURNALD;
+
+	if (!daemon && (s->log_file[0] != '/' || s->log_target == LOG_TO_STDERR))
 		return err_set(err, ERR_INVALID,
-		    "-d needs log.file to be an absolute path: there is no "
-		    "standard error then");
+		    "-d needs log.file to be an absolute path, or log.target to be "
+		    "syslog or journald: there is no standard error then");
+	if (str_eq(s->log_access, "-"))
+		return err_set(err, ERR_INVALID,
+		    "-d needs log.access to be a file, or off: there is no standard "
+		    "output then");
 	return 0;
+}
+
+/* where who starts the node does not see it */
+static bool
+log_is_elsewhere(const struct settings *s)
+{
+	if (s->log_target == LOG_TO_AUTO)
+		return !str_eq(s->log_file, "-");
+	return s->log_target != LOG_TO_STDERR;
+}
+
+static int
+start_log(const struct settings *s, struct err *err)
+{
+	const struct log_opts opts = {
+	    .target = (enum log_target)s->log_target,
+	    .format = (enum log_format)s->log_format,
+	    .file = s->log_file,
+	    .socket = s->log_socket,
+	};
+
+	return log_start(&opts, (enum log_level)s->log_level, err);
 }
 
 static int
@@ -499,14 +566,14 @@ run(const struct args *a, struct sources *src)
 	    .title = src->path[0] != '\0' ? src->path : NULL,
 	};
 	struct master *m;
-	bool log_is_file;
+	bool elsewhere;
 	int status = -1;
 
 	if (s == NULL)
 		return complain(&err, EXIT_SETTINGS);
-	log_is_file = !str_eq(s->log_file, "-");
+	elsewhere = log_is_elsewhere(s);
 	if ((a->daemon && check_daemon(s, &err) != 0) || check_alone(s, &err) != 0 ||
-	    log_open(s->log_file, (enum log_level)s->log_level, &err) != 0) {
+	    start_log(s, &err) != 0) {
 		settings_free(s);
 		return complain(&err, status_of(&err));
 	}
@@ -518,7 +585,7 @@ run(const struct args *a, struct sources *src)
 		status = master_run(m, &err);
 	if (status == -1) {
 		log_error(NULL, "the node cannot start", "reason=\"%s\"", err.text);
-		if (log_is_file)
+		if (elsewhere)
 			fprintf(stderr, "shoald: %s\n", err.text);
 		status = (int)status_of(&err);
 	}
@@ -559,6 +626,8 @@ dispatch(const struct args *a)
 		return send_signal(&src, a->signal_name);
 	case DO_STATUS:
 		return ask_status(&src, a->json);
+	case DO_LOG_LEVEL:
+		return ask_log_level(&src, a->log_level);
 	case DO_MIGRATE:
 		return migrate(&src);
 	case DO_INIT_CONFIG:

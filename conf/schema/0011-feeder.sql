@@ -235,7 +235,8 @@ DROP FUNCTION shoal.claim_direct(uuid, int, int, int[], int[], int);
 CREATE FUNCTION shoal.claim_direct(p_me uuid, p_batch int, p_aging_ms int, p_types int[],
 	p_takes int[], p_most int, p_pool text)
 RETURNS TABLE (app_id int, id uuid, attempt int, type_id int, queue_id int, failures int,
-	max_attempts int, timeout_ms int, payload text, backoff text, deadline timestamptz, trace text)
+	max_attempts int, timeout_ms int, payload text, backoff text, deadline timestamptz, trace text,
+	run_at timestamptz)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE

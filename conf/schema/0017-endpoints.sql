@@ -170,7 +170,7 @@ CREATE FUNCTION shoal.claim_endpoints(p_me uuid, p_batch int, p_app int, p_most 
 	p_endpoints text[], p_takes int[])
 RETURNS TABLE (app_id int, id uuid, attempt int, type_id int, queue_id int, failures int,
 	max_attempts int, timeout_ms int, payload text, backoff text, deadline timestamptz, trace text,
-	type text, endpoint text, version bigint, type_timeout_ms int, type_backoff text)
+	run_at timestamptz, type text, endpoint text, version bigint, type_timeout_ms int, type_backoff text)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
 SET enable_mergejoin = off SET enable_material = off AS $$

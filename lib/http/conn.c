@@ -59,6 +59,8 @@ conn_become(struct conn *c, enum conn_state state)
 	c->httpd->busy -= (size_t)was;
 	c->state = state;
 	c->since_ms = loop_now_ms(c->httpd->loop);
+	if (state == CONN_HEAD)
+		c->begun_ms = c->since_ms;
 }
 
 /* what can be refused by the head's bytes alone */
@@ -361,6 +363,7 @@ conn_reply(struct conn *c, struct evhttp_request *ev, const struct strbuf *head,
 	conn_become(c, CONN_WRITING);
 	if ((ev == NULL || !last) && evbuffer_get_length(out) == 0)
 		sent = send_now(bufferevent_getfd(c->bev), head, body, len);
+	c->httpd->unsent = head->len + len - sent;
 	if (sent < head->len + len && queue_rest(out, head, body, len, sent) != 0) {
 		log_warn(NULL, "reply cut short: out of memory", "listener=%s",
 		    c->httpd->name);

@@ -352,6 +352,17 @@ httpd_stop_listening(struct httpd *h)
 	}
 }
 
+size_t
+httpd_tell_held(size_t most)
+{
+	const struct httpd *h;
+	size_t told = 0;
+
+	TAILQ_FOREACH (h, &all_httpds, link)
+		told += httpd_tell_held_of(h, most - told);
+	return told;
+}
+
 void
 httpd_set_closing(struct httpd *h, bool closing)
 {

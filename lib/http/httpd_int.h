@@ -61,6 +61,7 @@ struct conn {
 	struct httpreq *req;	       /* while HELD, and in STREAM until its end */
 	enum conn_state state;	       /* written by conn_become alone */
 	int64_t since_ms;  /* in this state; WRITING, STREAM: of the last progress */
+	int64_t begun_ms;  /* the first byte of this request */
 	size_t body_bytes; /* that have come, in BODY */
 	/* at the last look: what was unsent, in WRITING; what was taken, in STREAM */
 	size_t out_len;
@@ -152,7 +153,18 @@ struct httpreq {
 	char *raw; /* a plain request as it came, cut into strings; kept for reuse */
 	size_t raw_cap;
 	uint64_t id;
+	char name[HTTPREQ_NAME + 1]; /* "": not asked for yet */
 	int64_t since_us;
+	/* facts.c */
+	size_t bytes_in;
+	int64_t read_us;
+	enum http_phase phase;
+	int64_t phase_us_at; /* when it began */
+	int64_t phase_us[HTTP_PHASES];
+	int status; /* of a stream */
+	size_t streamed;
+	bool told;
+	_Alignas(16) char notes[HTTPREQ_NOTES];
 	void *data;
 	httpreq_cb *gone_cb;
 	void *gone_arg;
@@ -198,12 +210,21 @@ struct reply_facts {
 	bool stream; /* the length is not known */
 };
 
+/* facts.c */
+uint64_t facts_next_id(void);
+void facts_make_name(uint64_t id, char name[HTTPREQ_NAME + 1]);
+void facts_begin(struct httpreq *req); /* it is there whole */
+/* status 0: nobody waits; reply_us: when the reply began to be handed over; 0: it was
+ * not */
+void facts_tell(struct httpreq *req, int status, size_t bytes_out, int64_t reply_us);
+size_t httpd_tell_held_of(const struct httpd *h, size_t most);
+
 /* one more line for the reply's head; one that cannot be is left out and logged */
 void reply_header(struct httpreq *req, const char *name, const char *value);
 bool reply_has_body(const struct httpreq *req, int status);
 /* the whole head, into out; -1: no memory */
-int reply_write(struct strbuf *out, const struct httpreq *req,
-    const struct reply_facts *r) ATTR_CHECK;
+int reply_write(
+    struct strbuf *out, struct httpreq *req, const struct reply_facts *r) ATTR_CHECK;
 
 /* ---------------------------------------------------------------- the server */
 
@@ -235,7 +256,8 @@ struct httpd {
 	struct conn_list refused; /* to be answered */
 	size_t conn_count;	  /* of all */
 	size_t busy;		  /* HELD or WRITING */
-	struct strbuf head;	  /* of the reply that is being sent */
+	size_t unsent;	    /* of the last reply: what could not be sent at once */
+	struct strbuf head; /* of the reply that is being sent */
 	struct httpreq_list spare;
 	size_t spare_count;
 	struct httpreq_list gone; /* to be told */

@@ -102,6 +102,13 @@ httpreq_recycle(struct httpreq *req)
 	req->ev = NULL;
 	req->gone = req->close = false;
 	req->data = NULL;
+	req->name[0] = '\0';
+	req->phase = HTTP_WORK;
+	memset(req->phase_us, 0, sizeof(req->phase_us));
+	req->status = 0;
+	req->streamed = 0;
+	req->told = false;
+	memset(req->notes, 0, sizeof(req->notes));
 	req->gone_cb = NULL;
 	req->uri = req->body = NULL;
 	req->body_len = req->field_count = 0;
@@ -314,13 +321,12 @@ set_peer(struct httpreq *req, struct evhttp_connection *evc)
 struct httpreq *
 httpreq_begin(struct conn *c)
 {
-	static uint64_t last_id;
 	struct httpreq *req = take(c->httpd);
 
 	if (req == NULL)
 		return NULL;
 	req->conn = c;
-	req->id = ++last_id;
+	req->id = facts_next_id();
 	req->since_us = clock_mono_us();
 	set_peer(req, c->evc);
 	return req;
@@ -373,6 +379,7 @@ void
 httpreq_go(struct httpreq *req)
 {
 	conn_hold(req->conn, req);
+	facts_begin(req);
 	dispatch(req);
 }
 
@@ -425,6 +432,7 @@ httpreq_arrived(struct evhttp_request *ev, void *arg)
 		return;
 	}
 	conn_hold(c, req);
+	facts_begin(req);
 	no_memory(req);
 }
 
@@ -501,12 +509,6 @@ httpreq_peer(const struct httpreq *req)
 	return req->peer;
 }
 
-uint64_t
-httpreq_id(const struct httpreq *req)
-{
-	return req->id;
-}
-
 void
 httpreq_set_data(struct httpreq *req, void *data)
 {
@@ -571,10 +573,13 @@ httpreq_reply(
 	struct evhttp_request *ev = req->ev;
 	struct reply_facts r = {.status = status, .minor = req->minor, .len = len};
 	const char *connection;
+	int64_t reply_us = 0;
+	size_t bytes;
 	bool last;
 
 	STAMP_CHECK(req, HTTPREQ_STAMP);
 	if (req->gone) {
+		facts_tell(req, 0, 0, 0);
 		httpreq_recycle(req);
 		return;
 	}
@@ -598,8 +603,18 @@ httpreq_reply(
 		    req, status, clock_mono_us() - req->since_us, h->opts.arg);
 	if (!reply_has_body(req, status))
 		len = 0;
+	bytes = h->head.len + len;
+	/* what evhttp has read goes with the reply; what we have, we have after it too
+	 */
+	if (ev != NULL)
+		facts_tell(req, status, bytes, 0);
+	else if (h->opts.told != NULL)
+		reply_us = clock_mono_us();
 	/* the body may be a text of the request */
 	conn_reply(req->conn, ev, &h->head, body, len, last);
+	req->conn = NULL;
+	if (ev == NULL)
+		facts_tell(req, status, bytes, reply_us);
 	httpreq_recycle(req);
 }
 
@@ -624,6 +639,7 @@ void
 httpreq_drop(struct httpreq *req)
 {
 	STAMP_CHECK(req, HTTPREQ_STAMP);
+	facts_tell(req, req->status, req->streamed, 0);
 	if (req->conn != NULL)
 		conn_doom(req->conn);
 	httpreq_recycle(req);

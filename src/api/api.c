@@ -122,6 +122,8 @@ go_on(struct httpreq *req, const struct key_facts *facts, void *arg)
 		httpreq_problem(req, 403, "out_of_scope",
 		    "This API key may only lease tasks and tell of them.");
 	} else {
+		face_notes(req)->application = facts->app_id;
+		httpreq_phase(req, HTTP_WORK);
 		api->scopes = facts->scopes;
 		r->keyed(api, req, facts->app_id);
 		api->scopes = NULL;
@@ -135,10 +137,21 @@ door(struct httpreq *req, void *arg)
 	struct key_facts facts;
 	struct refusal why;
 
-	if (params_no_key(req, &why) != 0)
+	record_begin(&api->record, req);
+	if (params_no_key(req, &why) != 0) {
 		httpreq_problem(req, why.status, why.code, "%s", why.detail);
-	else if (auth_check(api->auth, req, &facts) == AUTH_KNOWN)
+		return;
+	}
+	switch (auth_check(api->auth, req, &facts)) {
+	case AUTH_KNOWN:
 		go_on(req, &facts, api);
+		break;
+	case AUTH_KEPT:
+		httpreq_phase(req, HTTP_STORE);
+		break;
+	case AUTH_REFUSED:
+		break;
+	}
 }
 
 static void
@@ -146,9 +159,24 @@ after(struct httpreq *req, int status, int64_t duration_us, void *arg)
 {
 	struct api *api = arg;
 
-	(void)req;
-	(void)duration_us;
 	node_count(&api->board->slots[api->slot], status);
+	record_span(&api->record, req, status, duration_us);
+}
+
+static void
+told(struct httpreq *req, const struct httpreq_facts *facts, void *arg)
+{
+	const struct api *api = arg;
+
+	record_told(&api->record, req, facts);
+}
+
+static void
+refused(const char *peer, const char *name, int status, void *arg)
+{
+	const struct api *api = arg;
+
+	record_refused(&api->record, peer, name, status);
 }
 
 struct api *
@@ -166,9 +194,12 @@ api_create(struct loop *l, const struct api_opts *opts, struct err *err)
 	api->submit = engine_submit(opts->engine);
 	api->names = engine_names(opts->engine);
 	api->waiters = engine_waiters(opts->engine);
+	if (opts->accesslog != NULL)
+		submit_measure(api->submit);
 	api->store = engine_store(opts->engine);
 	api->board = opts->board;
 	api->slot = opts->slot;
+	api->record = (struct record){"applications", opts->accesslog, opts->spans};
 	TAILQ_INIT(&api->calls);
 	TAILQ_INIT(&api->spare);
 	TAILQ_INIT(&api->asks);
@@ -230,4 +261,8 @@ api_httpd_opts(struct api *api, struct httpd_opts *opts)
 	opts->routes = api->routes;
 	opts->arg = api;
 	opts->after = after;
+	if (api->record.accesslog != NULL) {
+		opts->told = told;
+		opts->refused = refused;
+	}
 }

@@ -58,6 +58,8 @@ call_end(struct call *c)
 	schedule_call_free(c->schedule);
 	c->schedule = NULL;
 	tasks_each_free(c->each);
+	if (c->extra_size > 0)
+		explicit_bzero(c->extra, c->extra_size);
 	mem_free(c->extra);
 	call_trace_free(c->traces);
 	c->stamp = 0;
@@ -198,20 +200,6 @@ call_type_defaults(const struct call *c, struct task_request *tr)
 		tr->max_attempts = (int16_t)n;
 }
 
-char *
-call_key(const struct call *c, char buf[APIKEY_PUBLIC + 1])
-{
-	const char *header = httpreq_header(c->req, "Authorization");
-	struct apikey key;
-
-	buf[0] = '\0';
-	/* the door has checked its form */
-	if (header != NULL && (header = strrchr(header, ' ')) != NULL &&
-	    apikey_parse(header + 1, strlen(header + 1), &key))
-		memcpy(buf, key.public_id, sizeof(key.public_id));
-	return buf;
-}
-
 /* ---------------------------------------------------------------- questions */
 
 static void
@@ -226,8 +214,10 @@ pump(struct api *api)
 		TAILQ_REMOVE(&api->asks, c, ask_link);
 		if (api->stopped || httpreq_is_gone(c->req))
 			call_drop(c);
-		else if (c->question(c))
-			api->asking++;
+		else {
+			httpreq_phase(c->req, HTTP_STORE);
+			api->asking += c->question(c);
+		}
 	}
 	api->pumping = false;
 }
@@ -236,6 +226,7 @@ void
 call_ask(struct call *c, call_question *question)
 {
 	c->question = question;
+	httpreq_phase(c->req, HTTP_LINE);
 	TAILQ_INSERT_TAIL(&c->api->asks, c, ask_link);
 	pump(c->api);
 }
@@ -296,6 +287,7 @@ told(bool ended, void *arg)
 	(void)ended; /* the row knows better */
 	STAMP_CHECK(c, CALL_STAMP);
 	c->waiter = NULL;
+	httpreq_phase(c->req, HTTP_WORK);
 	httpreq_on_gone(c->req, NULL, NULL);
 	c->waited(c);
 }
@@ -321,6 +313,7 @@ call_wait(struct call *c, const struct uuid *id, bool marked, call_waited *waite
 	if (c->waiter == NULL)
 		return -1;
 	c->waited = waited;
+	httpreq_phase(c->req, HTTP_WAIT);
 	httpreq_on_gone(c->req, gone, c);
 	return 0;
 }

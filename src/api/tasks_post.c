@@ -51,6 +51,7 @@ reply_task(struct call *c, int status, const struct task_row *t)
 	struct jsonw w;
 
 	uuid_format(&t->id, location + sizeof("/v1/tasks/") - 1);
+	face_note_task(c->req, &t->id);
 	httpreq_set_header(c->req, "Location", location);
 	call_body(c, &w);
 	task_json(&w, t, true);
@@ -108,7 +109,9 @@ submitted(struct submit_group *g, const struct err *err, void *arg)
 {
 	struct call *c = arg;
 
-	(void)g;
+	/* until the statement left it stood in line */
+	httpreq_phase_since(c->req, HTTP_STORE, g->sent_us);
+	httpreq_phase(c->req, HTTP_WORK);
 	if (httpreq_is_gone(c->req)) {
 		call_drop(c);
 		return;
@@ -158,6 +161,7 @@ submit(struct call *c)
 	c->group.count = 1;
 	c->group.cb = submitted;
 	c->group.arg = c;
+	httpreq_phase(c->req, HTTP_LINE);
 	if (submit_add(c->api->submit, &c->group, &err) != 0)
 		call_problem(
 		    c, &err, "Tasks cannot be taken now; this one was not accepted.");

@@ -29,6 +29,7 @@ struct leases;
 struct names;
 struct registry;
 struct store;
+struct spans;
 struct submit;
 struct waiters;
 
@@ -36,6 +37,7 @@ struct engine_opts {
 	const struct settings *settings; /* borrowed for life */
 	struct scoreboard *board;	 /* borrowed for life */
 	int slot;
+	struct spans *spans; /* borrowed for life; NULL: off */
 	struct handler handlers[HANDLER_KIND_COUNT];
 	/* told once when requests can be served: registered, and connected to
 	 * PostgreSQL */

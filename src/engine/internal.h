@@ -55,7 +55,8 @@ struct engine {
 	const struct settings *settings;
 	struct scoreboard *board;
 	struct score_slot *slot;
-	struct uuid owner; /* this incarnation */
+	struct spans *spans; /* NULL: nobody collects them */
+	struct uuid owner;   /* this incarnation */
 	struct handler handlers[HANDLER_KIND_COUNT];
 	struct pools *pools; /* names that this worker has met */
 	int served[POOLS_SERVED];

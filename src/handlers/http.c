@@ -278,19 +278,19 @@ judge_fault(struct http *h, struct attempt *a, const struct fetch_answer *an)
 		"the connection ended, or what came was no whole HTTP answer"},
 	    [FETCH_FAILED] = {"start_failed", "the request could not be made"},
 	};
-	char id[UUID_TEXT_SIZE];
-	struct log_ctx ctx = {"task", uuid_format(&a->elem.id, id)};
+	struct attempt_log al;
 
 	score_add(h->slot, SCORE_egress_faults_total, 1);
 	if (an->fault == FETCH_BLOCKED) {
 		score_add(h->slot, SCORE_egress_blocked_total, 1);
-		log_warn(&ctx,
+		log_warn(attempt_log(a, &al),
 		    "a request was blocked: it would leave what egress allows",
-		    "type=%s reason=\"%s\"", attempt_type_name(a), an->detail);
+		    "type=%s attempt=%d reason=\"%s\"", attempt_type_name(a), a->number,
+		    an->detail);
 	} else {
-		log_info(&ctx, "a request had no answer",
-		    "type=%s code=%s reason=\"%s\"", attempt_type_name(a),
-		    rows[an->fault].code, an->detail);
+		log_info(attempt_log(a, &al), "a request had no answer",
+		    "type=%s attempt=%d code=%s reason=\"%s\"", attempt_type_name(a),
+		    a->number, rows[an->fault].code, an->detail);
 	}
 	fail(a, OUTCOME_RETRY, rows[an->fault].code, rows[an->fault].message);
 }

@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "model/command.h"
@@ -155,7 +156,12 @@ helper_process(const struct helper_row *row, const struct helper_env *env, pid_t
 
 	env->leave(env->door, env->leave_arg);
 	log_identity(row->name);
-	rc = process_begin(row->name, keeps ? &root : env->user, &err);
+	rc = process_begin(row->name, keeps ? &root : env->user, false, &err);
+	/* (a spawner has all signals blocked: the kernel ends it, and the master says
+	 * so)
+	 */
+	if (rc == 0 && !row->talks)
+		rc = crash_watch(&err);
 	/* after the change of user, which clears it; its work is in a transaction */
 	if (rc == 0 && !row->outlives_master &&
 	    (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != master))

@@ -17,6 +17,7 @@
 #include "master/node.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -231,7 +232,8 @@ master_give_up(struct master *m, const struct generation *g)
 		m->newest = m->serving;
 		m->wanted_workers = settings_worker_count(m->serving->settings);
 		atomic_store(&m->board->generation, m->newest->number);
-		log_set_level((enum log_level)m->serving->settings->log_level);
+		log_set_level(
+		    score_log_level(m->board, m->serving->settings->log_level));
 		return; /* retire_old ends its workers */
 	}
 	if (m->stop == STOP_NO)
@@ -244,15 +246,32 @@ master_give_up(struct master *m, const struct generation *g)
 }
 
 static void
-chown_log(const struct master *m)
+chown_file(const struct master *m, const char *path)
 {
-	const char *path = m->newest->settings->log_file;
+	if (chown(path, m->user.uid, m->user.gid) != 0 && errno != ENOENT)
+		log_warn(NULL, "cannot give a log to the workers' user",
+		    "path=%s reason=\"%s\"", path, strerror(errno));
+}
 
-	/* workers open it again by themselves, as their own user */
-	if (m->user.change && geteuid() == 0 && path[0] == '/' &&
-	    chown(path, m->user.uid, m->user.gid) != 0)
-		log_warn(NULL, "cannot give the log to the workers' user",
-		    "reason=\"%s\"", strerror(errno));
+void
+chown_logs(const struct master *m)
+{
+	const struct settings *s = m->newest->settings;
+	int fd;
+
+	/* workers open them by themselves, as their own user */
+	if (!m->user.change || geteuid() != 0)
+		return;
+	if (s->log_file[0] == '/')
+		chown_file(m, s->log_file);
+	if (s->log_access[0] != '/')
+		return;
+	/* whom the directory belongs to only we may make it there */
+	fd = open(
+	    s->log_access, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
+	if (fd != -1)
+		close(fd);
+	chown_file(m, s->log_access);
 }
 
 static void
@@ -265,7 +284,7 @@ obey_reopen(struct master *m)
 	m->requests.reopen = false;
 	if (log_reopen(&err) != 0)
 		log_error(NULL, "cannot reopen the log", "reason=\"%s\"", err.text);
-	chown_log(m);
+	chown_logs(m);
 	workers_order(m, WORKER_REOPEN);
 }
 
@@ -699,6 +718,13 @@ master_run(struct master *m, struct err *err)
 	return m->exit_status;
 }
 
+static bool
+master_answer(const char *command, struct strbuf *out, void *master)
+{
+	return master_log_level_answer(command, out, master) ||
+	       master_status_answer(command, out, master);
+}
+
 /* ---- making and ending -------------------------------------------------------------
  */
 
@@ -730,6 +756,8 @@ master_create(const struct master_opts *opts, struct err *err)
 		    i == HELPER_OF_SCHEMA ? HELPER_MIGRATOR : HELPER_SPAWNER, 0);
 
 	m->board = scoreboard_create(err);
+	if (m->board != NULL)
+		log_node(m->board->node_text);
 	m->listeners = m->board != NULL ? listeners_create(err) : NULL;
 	if (m->listeners == NULL || process_user_lookup(settings, &m->user, err) != 0) {
 		settings_free(settings);
@@ -740,11 +768,11 @@ master_create(const struct master_opts *opts, struct err *err)
 	m->wanted_workers = settings_worker_count(m->newest->settings);
 	control = m->newest->settings->node_control_socket;
 	if (control[0] != '\0') {
-		m->control = control_open(control, master_status_answer, m, err);
+		m->control = control_open(control, master_answer, m, err);
 		if (m->control == NULL)
 			goto fail;
 	}
-	chown_log(m);
+	chown_logs(m);
 	return m;
 fail:
 	master_free(m);

@@ -24,7 +24,6 @@
 _Static_assert(HELPERS == 1 + GENERATIONS_MAX, "one place each");
 #define HELPER_OF_SCHEMA 0
 #define RITES_MAX	 SCORE_BURIALS
-#define REASON_SIZE	 600 /* an error text, escaped for the log */
 #define NO_SLOT		 (-1)
 
 /* one configuration, and the workers that run under it */
@@ -134,10 +133,16 @@ void spawners_end(struct master *m);
 /* in a new process: closes what is the master's alone, listeners not in keep (NULL:
  * all), and doors but this one */
 void master_leave(struct master *m, const struct listen_set *keep, int door);
+/* the log and the access log belong to whom the workers are */
+void chown_logs(const struct master *m);
 /* a process (of g, NULL: a helper) said that trying again will not help */
 void master_give_up(struct master *m, const struct generation *g);
 
 /* ---- status.c ---- */
 bool master_status_answer(const char *command, struct strbuf *out, void *master);
+
+/* ---- loglevel.c ---- */
+/* "log-level LEVEL" for the whole node at once, or "log-level default" */
+bool master_log_level_answer(const char *command, struct strbuf *out, void *master);
 
 #endif

@@ -211,7 +211,6 @@ void
 master_reload(struct master *m)
 {
 	struct err err = ERR_INIT;
-	char reason[REASON_SIZE];
 	struct settings *fresh = m->opts.load(m->opts.load_arg, &err);
 
 	if (fresh != NULL &&
@@ -221,13 +220,14 @@ master_reload(struct master *m)
 	}
 	if (fresh == NULL || generation_add(m, fresh, &err) != 0) {
 		atomic_fetch_add(&m->board->reload_failures, 1);
-		str_printable(reason, sizeof(reason), err.text, strlen(err.text));
 		log_error(
-		    NULL, "reload refused, nothing changed", "reason=\"%s\"", reason);
+		    NULL, "reload refused, nothing changed", "reason=\"%s\"", err.text);
 		return;
 	}
 	m->wanted_workers = settings_worker_count(m->newest->settings);
+	atomic_store(&m->board->log_level, 0); /* the file's word counts again */
 	log_set_level((enum log_level)m->newest->settings->log_level);
+	chown_logs(m);
 	log_info(NULL, "new configuration, starting its workers",
 	    "generation=%u workers=%d", m->newest->number, m->wanted_workers);
 }

@@ -32,6 +32,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "proc/spawner.h"
@@ -119,10 +120,11 @@ worker_process(struct master *m, size_t i, int control_fd)
 
 	snprintf(name, sizeof(name), "worker=%zu", i);
 	log_identity(name);
-	log_set_level((enum log_level)g->settings->log_level);
+	log_set_level(score_log_level(m->board, g->settings->log_level));
 	master_leave(m, &g->listen, g->door[SPAWNER_OUTSIDE]);
 	snprintf(name, sizeof(name), "worker %zu", i);
-	if (process_begin(name, &m->user, &err) != 0) {
+	if (process_begin(name, &m->user, g->settings->node_core_dumps, &err) != 0 ||
+	    crash_watch(&err) != 0) {
 		log_error(NULL, "worker cannot start", "reason=\"%s\"", err.text);
 		process_end(WORKER_EXIT_CONFIG);
 	}
@@ -457,7 +459,6 @@ reap_helpers(struct master *m)
 	for (size_t i = 0; i < HELPERS; i++) {
 		struct helper *h = &m->helpers[i];
 		struct err err = ERR_INIT;
-		char reason[REASON_SIZE];
 		int status;
 
 		if (h->pid == 0 || !is_dead(h->pid) ||
@@ -471,7 +472,6 @@ reap_helpers(struct master *m)
 			if (m->rites[r].spawner == i)
 				m->rites[r].spawner = HELPERS;
 
-		str_printable(reason, sizeof(reason), err.text, strlen(err.text));
 		switch (end) {
 		case HELPER_DONE:
 			log_info(NULL, "helper finished", "helper=%s", helper_name(h));
@@ -479,11 +479,11 @@ reap_helpers(struct master *m)
 		case HELPER_AGAIN:
 			log_warn(NULL, "helper failed, will try again",
 			    "helper=%s reason=\"%s\" again_in_ms=%lld", helper_name(h),
-			    reason, (long long)(slot_deadline(&h->slot) - m->now_ms));
+			    err.text, (long long)(slot_deadline(&h->slot) - m->now_ms));
 			break;
 		case HELPER_NEVER:
 			log_error(NULL, "helper failed for good",
-			    "helper=%s reason=\"%s\"", helper_name(h), reason);
+			    "helper=%s reason=\"%s\"", helper_name(h), err.text);
 			(void)slot_on_leave(&h->slot, "", 0, m->now_ms);
 			master_give_up(m, spawner_generation(m, i));
 			break;

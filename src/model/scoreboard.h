@@ -19,6 +19,7 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "base/log.h"
 #include "base/uuid.h"
 
 #define SCORE_SLOTS   256
@@ -92,6 +93,15 @@ enum score_state {
 	X(webhooks_disabled_total, "counter",                                          \
 	    "Webhooks disabled because nothing was taken there.")                      \
 	X(waiters, "gauge", "Requests that wait for a task's end.")                    \
+	X(log_lines_dropped_total, "counter",                                          \
+	    "Lines of workers' logs that could not be written.")                       \
+	X(access_lines_dropped_total, "counter",                                       \
+	    "Lines of the access log that could not be written.")                      \
+	X(spans_exported_total, "counter", "Spans that the collector has taken.")      \
+	X(spans_dropped_total, "counter",                                              \
+	    "Spans given up: too many waited, or the collector did not take them.")    \
+	X(span_exports_failed_total, "counter",                                        \
+	    "Requests to the collector that failed, those tried again too.")           \
 	X(memory_bytes, "gauge", "Private resident memory.")
 
 enum score_counter {
@@ -152,6 +162,8 @@ struct scoreboard {
 	_Atomic uint32_t reload_failures;
 	_Atomic uint8_t draining;     /* the node is to stop: /health says 503 */
 	_Atomic uint8_t schema_ready; /* the migration helper is done */
+	/* master: the level that was asked for at run time, plus 1; 0: as configured */
+	_Atomic uint8_t log_level;
 	/* helpers that live on: the last sign of life, monotonic */
 	_Atomic int64_t helper_beats_ms[SCORE_HELPERS];
 	/* what the node's beater (engine/beat.c) learned from PostgreSQL */
@@ -181,6 +193,14 @@ static inline void
 score_set(struct score_slot *slot, enum score_counter c, uint64_t n)
 {
 	atomic_store_explicit(&slot->counters[c], n, memory_order_relaxed);
+}
+/* the level that counts, where the configuration says this one */
+static inline enum log_level
+score_log_level(struct scoreboard *sb, int configured)
+{
+	int asked = atomic_load_explicit(&sb->log_level, memory_order_relaxed);
+
+	return (enum log_level)(asked > 0 ? asked - 1 : configured);
 }
 /* the node's sum over slots and the retired */
 uint64_t score_total(const struct scoreboard *sb, enum score_counter c);

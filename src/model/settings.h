@@ -82,6 +82,8 @@ struct settings {
 	int64_t node_max_requests, node_max_memory_bytes;
 	int64_t node_drain_delay_ms, node_shutdown_timeout_ms;
 	int64_t node_start_timeout_ms, node_hang_timeout_ms;
+	int64_t node_resolve_interval_ms; /* of names in use, again */
+	bool node_core_dumps;
 	/* [listen] */
 	char *listen_applications, *listen_developers;
 	int64_t listen_backlog;
@@ -98,13 +100,29 @@ struct settings {
 	char *access_networks;
 	/* [log] */
 	char *log_file;
-	int log_level; /* enum log_level */
+	int log_target; /* enum log_target */
+	int log_format; /* enum log_format */
+	int log_level;	/* enum log_level */
+	char *log_socket;
+	char *log_access; /* a path, "-" or "off" */
+	/* [traces] */
+	char *traces_endpoint; /* "": off */
+	char *traces_headers;  /* "Name: value" words, split like a command */
+	char *traces_sample;   /* traces_share reads it */
+	char *traces_service;
+	char *traces_ca_file;
 	/* [database] */
 	char *database_url, *database_password, *database_migrate_url;
+	char *database_password_file; /* where database_password is from; "": nowhere */
 	bool database_migrate, database_prepared;
 	int64_t database_connections, database_statement_timeout_ms;
 	/* [redis] */
 	char *redis_url, *redis_username, *redis_password;
+	char *redis_password_file; /* as database_password_file */
+	char *redis_ca_file, *redis_certificate, *redis_key;
+	char *redis_sentinels, *redis_sentinel_master; /* "": none */
+	char *redis_sentinel_username, *redis_sentinel_password;
+	char *redis_sentinel_password_file;
 	/* [tasks] */
 	int64_t tasks_max_payload_bytes, tasks_max_result_bytes, tasks_max_attempts;
 	int64_t tasks_priority_aging_ms;
@@ -144,6 +162,8 @@ int settings_check(const struct settings *s, struct err *err) ATTR_CHECK;
 /* "type:" families included; secrets masked */
 void settings_dump(const struct settings *s, struct strbuf *out);
 const char *handler_kind_name(enum handler_kind kind);
+/* a number from 0 to 1, as a decimal fraction; -1: it is none */
+double traces_share(const char *text);
 /* node_workers, or the number of processors when that is 0 */
 int settings_worker_count(const struct settings *s);
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/cidr.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/seal.h"
 #include "base/str.h"
@@ -25,6 +26,9 @@
 #include "model/rate.h"
 #include "model/settings.h"
 #include "proc/child.h"
+#include "redis/redisurl.h"
+#include "redis/rtls.h"
+#include "redis/sentinel.h"
 
 #define KIB    1024LL
 #define MIB    (1024 * KIB)
@@ -62,13 +66,13 @@ check_listen(const char *key, const char *list, struct err *err)
 }
 
 static int
-check_headers(const struct type_settings *t, struct err *err)
+check_headers(const char *headers, struct err *err)
 {
 	size_t count = 0;
 	char **words;
 	int rc = 0;
 
-	if (argv_split(t->headers, &words, err) != 0)
+	if (argv_split(headers, &words, err) != 0)
 		return -1;
 	while (rc == 0 && words[count] != NULL)
 		rc = reqhead_check(words[count++], err);
@@ -155,7 +159,7 @@ check_http(const struct settings *s, const struct type_settings *t, struct err *
 	if (whsecrets_parse(t->secret, &secrets, err) != 0)
 		return err_wrap(err, "type:%s.secret", t->type);
 	whsecrets_fini(&secrets);
-	if (check_headers(t, err) != 0)
+	if (check_headers(t->headers, err) != 0)
 		return err_wrap(err, "type:%s.headers", t->type);
 	return check_reach(s, t, err);
 }
@@ -178,6 +182,64 @@ check_egress(const struct settings *s, struct err *err)
 	if (access(s->egress_ca_file, R_OK) != 0)
 		return err_set(err, ERR_INVALID, "egress.ca_file: %s: %s",
 		    s->egress_ca_file, strerror(errno));
+	return 0;
+}
+
+static int
+check_log(const struct settings *s, struct err *err)
+{
+	if (s->log_target == LOG_TO_FILE && str_eq(s->log_file, "-"))
+		return err_set(
+		    err, ERR_INVALID, "log.target is file: log.file must say which");
+	if (s->log_socket[0] != '\0' && s->log_socket[0] != '/')
+		return err_set(
+		    err, ERR_INVALID, "log.socket must be an absolute path, or empty");
+	if (s->log_access[0] != '/' && !str_eq(s->log_access, "-") &&
+	    !str_eq(s->log_access, "off"))
+		return err_set(err, ERR_INVALID,
+		    "log.access must be an absolute path, '-' or off");
+	return 0;
+}
+
+double
+traces_share(const char *text)
+{
+	double share = 0, place = 0.1;
+
+	if ((text[0] != '0' && text[0] != '1') || (text[1] != '\0' && text[1] != '.'))
+		return -1;
+	share = text[0] - '0';
+	for (const char *p = text + 1 + (text[1] == '.'); *p != '\0'; p++) {
+		if (*p < '0' || *p > '9')
+			return -1;
+		share += (*p - '0') * place;
+		place /= 10;
+	}
+	return share > 1 ? -1 : share;
+}
+
+static int
+check_traces(const struct settings *s, struct err *err)
+{
+	struct weburl url;
+
+	if (traces_share(s->traces_sample) < 0)
+		return err_set(err, ERR_INVALID,
+		    "traces.sample must be a number from 0 to 1, such as 0.05");
+	if (s->traces_endpoint[0] == '\0')
+		return 0;
+	if (weburl_parse(s->traces_endpoint, &url, err) != 0)
+		return err_wrap(err, "traces.endpoint");
+	if (check_headers(s->traces_headers, err) != 0)
+		return err_wrap(err, "traces.headers");
+	if (s->traces_ca_file[0] == '\0')
+		return 0;
+	if (s->traces_ca_file[0] != '/')
+		return err_set(
+		    err, ERR_INVALID, "traces.ca_file must be an absolute path");
+	if (access(s->traces_ca_file, R_OK) != 0)
+		return err_set(err, ERR_INVALID, "traces.ca_file: %s: %s",
+		    s->traces_ca_file, strerror(errno));
 	return 0;
 }
 
@@ -332,6 +394,69 @@ check_pools(const struct settings *s, struct err *err)
 	return 0;
 }
 
+/* the files are read here as a worker will read them, so that a reload refuses bad ones
+ */
+static int
+check_redis_tls(const struct settings *s, bool tls, struct err *err)
+{
+	const struct rtls_opts opts = {
+	    s->redis_ca_file, s->redis_certificate, s->redis_key};
+	const struct {
+		const char *name, *path;
+	} files[] = {
+	    {"ca_file", s->redis_ca_file},
+	    {"certificate", s->redis_certificate},
+	    {"key", s->redis_key},
+	};
+	struct rtls *t;
+
+	for (size_t i = 0; i < COUNT_OF(files); i++) {
+		if (files[i].path[0] == '\0')
+			continue;
+		if (!tls)
+			return err_set(err, ERR_INVALID,
+			    "redis.%s is for TLS, and redis.url does not begin with "
+			    "rediss://",
+			    files[i].name);
+		if (files[i].path[0] != '/')
+			return err_set(err, ERR_INVALID,
+			    "redis.%s must be an absolute path", files[i].name);
+	}
+	if (!tls)
+		return 0;
+	t = rtls_create(&opts, err);
+	if (t == NULL)
+		return err_wrap(err, "redis");
+	rtls_free(t);
+	return 0;
+}
+
+static int
+check_redis(const struct settings *s, struct err *err)
+{
+	struct sentinel_host hosts[SENTINEL_HOSTS_MOST];
+	struct redisurl url;
+	bool tls, is_socket;
+
+	if (redisurl_parse(s->redis_url, &url, err) != 0)
+		return err_wrap(err, "redis.url");
+	tls = url.tls;
+	is_socket = str_starts(url.host, "unix:");
+	explicit_bzero(&url, sizeof(url));
+	if ((s->redis_sentinels[0] != '\0') != (s->redis_sentinel_master[0] != '\0'))
+		return err_set(err, ERR_INVALID,
+		    "redis.sentinels and redis.sentinel_master belong together: give "
+		    "both or none");
+	if (s->redis_sentinels[0] != '\0' &&
+	    sentinel_hosts_parse(s->redis_sentinels, hosts, err) < 0)
+		return err_wrap(err, "redis.sentinels");
+	if (s->redis_sentinels[0] != '\0' && is_socket)
+		return err_set(err, ERR_INVALID,
+		    "redis.sentinels lead to a primary by address, and redis.url is a "
+		    "socket's path: write redis://host/0, whose host is not used");
+	return check_redis_tls(s, tls, err);
+}
+
 int
 settings_check(const struct settings *s, struct err *err)
 {
@@ -361,9 +486,11 @@ settings_check(const struct settings *s, struct err *err)
 		return err_set(err, ERR_INVALID,
 		    "http.max_body must exceed tasks.max_payload by 64KiB, or no such "
 		    "task could be sent");
+	if (check_log(s, err) != 0 || check_traces(s, err) != 0)
+		return -1;
 	if (check_egress(s, err) != 0)
 		return -1;
-	if (check_secrets(s, err) != 0)
+	if (check_secrets(s, err) != 0 || check_redis(s, err) != 0)
 		return -1;
 	if (check_keep("tasks.keep_finished", s->tasks_keep_finished_ms, err) != 0 ||
 	    check_keep("tasks.keep_failed", s->tasks_keep_failed_ms, err) != 0 ||

@@ -12,6 +12,7 @@
 #include "face/access.h"
 #include "face/node.h"
 #include "face/problem.h"
+#include "face/record.h"
 #include "portal/metrics.h"
 #include "portal/status.h"
 
@@ -24,6 +25,7 @@ struct portal {
 	int slot;
 	struct access *access;
 	struct status *status;
+	struct record record; /* what is written of each request */
 };
 
 static void
@@ -92,6 +94,22 @@ after(struct httpreq *req, int http_status, int64_t duration_us, void *arg)
 	node_count(&po->board->slots[po->slot], http_status);
 }
 
+static void
+told(struct httpreq *req, const struct httpreq_facts *facts, void *arg)
+{
+	const struct portal *po = arg;
+
+	record_told(&po->record, req, facts);
+}
+
+static void
+refused(const char *peer, const char *name, int http_status, void *arg)
+{
+	const struct portal *po = arg;
+
+	record_refused(&po->record, peer, name, http_status);
+}
+
 struct portal *
 portal_create(struct loop *l, const struct portal_opts *opts, struct err *err)
 {
@@ -104,6 +122,7 @@ portal_create(struct loop *l, const struct portal_opts *opts, struct err *err)
 	po->settings = opts->settings;
 	po->board = opts->board;
 	po->slot = opts->slot;
+	po->record = (struct record){"developers", opts->accesslog, NULL};
 	po->access = access_create(
 	    opts->settings->access_token, opts->settings->access_networks, err);
 	if (po->access == NULL)
@@ -143,4 +162,8 @@ portal_httpd_opts(struct portal *po, struct httpd_opts *opts)
 	opts->routes = routes;
 	opts->arg = po;
 	opts->after = after;
+	if (po->record.accesslog != NULL) {
+		opts->told = told;
+		opts->refused = refused;
+	}
 }

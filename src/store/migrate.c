@@ -22,8 +22,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/conf.h"
+#include "base/log.h"
+#include "base/mem.h"
 #include "base/str.h"
 #include "base/uuid.h"
+#include "store/inspect.h"
 #include "store/session.h"
 
 struct step {
@@ -158,8 +162,21 @@ open_session(const struct settings *s, struct err *err)
 {
 	const char *url = s->database_migrate_url[0] != '\0' ? s->database_migrate_url
 							     : s->database_url;
+	char *password = mem_strdup(s->database_password);
+	struct session *se;
 
-	return session_open(url, s->database_password, err);
+	if (password == NULL) {
+		err_set(err, ERR_NOMEM, "database session");
+		return NULL;
+	}
+	/* a node that waits for its database may have read it long ago */
+	if (s->database_password_file[0] != '\0' &&
+	    conf_refresh_secret(s->database_password_file, &password, NULL) != 0)
+		log_debug(NULL, "the password's file cannot be read again", "path=%s",
+		    s->database_password_file);
+	se = session_open(url, password, err);
+	mem_free_secret(password, strlen(password));
+	return se;
 }
 
 int
@@ -173,6 +190,8 @@ migrate_apply(const struct settings *s, FILE *out, struct err *err)
 	rc = apply_all(se, s, out, err);
 	if (rc == 0 && out != NULL)
 		fprintf(out, "the schema is at step %d\n", migrate_newest());
+	if (rc == 0 && out == NULL)
+		inspect_and_log(se, s);
 	session_close(se);
 	return rc;
 }
@@ -196,6 +215,8 @@ migrate_run(const struct settings *s, struct err *err)
 		    current, migrate_newest());
 	if (rc == 0)
 		rc = name_cluster(se, s, err);
+	if (rc == 0)
+		inspect_and_log(se, s);
 	session_close(se);
 	return rc;
 }

@@ -27,8 +27,10 @@
 
 #include "api/api.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "engine/engine.h"
 #include "handlers/builtin.h"
 #include "handlers/exec.h"
@@ -39,6 +41,8 @@
 #include "proc/child.h"
 #include "proc/launch.h"
 #include "proc/procutil.h"
+#include "telemetry/accesslog.h"
+#include "telemetry/spans.h"
 
 #define HEARTBEAT_MS	500
 #define MEMORY_MS	5000
@@ -48,7 +52,8 @@
 #define ORPHAN_ALARM_S	4 /* whatever happens in the loop */
 #define GIVE_UP_END_MS                                                                 \
 	8000 /* from giving tasks back to the end; less than the master waits */
-#define FOREVER (-1)
+#define SPANS_MS 2000 /* for the collector, when all else is done */
+#define FOREVER	 (-1)
 
 enum leave_step {
 	LEAVE_NO = 0,
@@ -70,6 +75,8 @@ struct worker {
 	struct engine *engine;
 	struct api *api;
 	struct portal *portal;
+	struct accesslog *accesslog; /* NULL: off */
+	struct spans *spans;	     /* NULL: off */
 	struct httpd *httpds[AUDIENCE_COUNT];
 	struct event *orders;
 	struct loop_timer *heartbeat;
@@ -82,6 +89,7 @@ struct worker {
 	bool engine_done;
 	bool gave_up;
 	bool orphaned;
+	int64_t spans_until_ms; /* patience with the last spans; 0: not asked yet */
 	int64_t memory_at_ms;
 	int status; /* to exit with */
 };
@@ -105,11 +113,24 @@ open_requests(const struct worker *w)
 	return n;
 }
 
+/* the last spans have been sent, or have had their time; the heartbeat asks again */
+static bool
+spans_are_done(struct worker *w)
+{
+	int64_t now_ms = clock_mono_ms();
+
+	if (w->spans_until_ms == 0) {
+		w->spans_until_ms = now_ms + SPANS_MS;
+		spans_flush(w->spans);
+	}
+	return spans_are_sent(w->spans) || now_ms >= w->spans_until_ms;
+}
+
 static void
 check_left(struct worker *w)
 {
 	if (w->leave == LEAVE_WAIT && w->engine_done && stream_is_drained(w->stream) &&
-	    open_requests(w) == 0)
+	    open_requests(w) == 0 && spans_are_done(w))
 		end(w, WORKER_EXIT_OK);
 }
 
@@ -165,7 +186,9 @@ on_end_time(void *arg)
 
 	if (!w->gave_up) {
 		w->gave_up = true;
-		log_info(NULL, "running tasks are given back", " ");
+		log_info(NULL, "running tasks are given back", "tasks=%llu",
+		    (unsigned long long)atomic_load(
+			&w->slot->counters[SCORE_tasks_running]));
 		loop_timer_start_ms(
 		    w->end_timer, w->orphaned ? ORPHAN_END_MS : GIVE_UP_END_MS);
 		engine_give_up(w->engine);
@@ -229,9 +252,15 @@ obey(struct worker *w, char order)
 		if (log_reopen(&err) != 0)
 			log_error(NULL, "the log file cannot be opened again",
 			    "reason=\"%s\"", err.text);
+		if (accesslog_reopen(w->accesslog, &err) != 0)
+			log_error(NULL, "the access log cannot be opened again",
+			    "reason=\"%s\"", err.text);
 		break;
 	case WORKER_BURY:
 		engine_bury(w->engine);
+		break;
+	case WORKER_LEVEL:
+		log_set_level(score_log_level(w->env->board, s->log_level));
 		break;
 	default:
 		log_error(NULL, "BUG: an unknown order", "byte=%d", order);
@@ -271,6 +300,8 @@ on_heartbeat(void *arg)
 		connections += httpd_connections(w->httpds[i]);
 	score_set(w->slot, SCORE_http_connections, connections);
 	log_flush();
+	accesslog_flush(w->accesslog);
+	score_set(w->slot, SCORE_log_lines_dropped_total, log_dropped());
 	if (now_ms - w->memory_at_ms >= MEMORY_MS) {
 		w->memory_at_ms = now_ms;
 		score_set(w->slot, SCORE_memory_bytes, memory_private_bytes());
@@ -320,6 +351,28 @@ on_listen(void *arg)
 /* ---------------------------------------------------------------- building */
 
 static int
+build_telemetry(struct worker *w, struct err *err)
+{
+	const struct worker_env *env = w->env;
+	const struct accesslog_opts ao = {
+	    .path = env->settings->log_access,
+	    .format = (enum log_format)env->settings->log_format,
+	    .slot = w->slot,
+	};
+
+	if (!str_eq(ao.path, "off")) {
+		w->accesslog = accesslog_create(&ao, err);
+		if (w->accesslog == NULL) {
+			err->code = ERR_INVALID; /* another place has to be named */
+			return -1;
+		}
+	}
+	w->spans = spans_create(
+	    w->loop, w->resolver, env->settings, env->board, env->slot, err);
+	return w->spans == NULL && err->code != ERR_NONE ? -1 : 0;
+}
+
+static int
 build_engine(struct worker *w, struct err *err)
 {
 	const struct worker_env *env = w->env;
@@ -327,6 +380,7 @@ build_engine(struct worker *w, struct err *err)
 	    .settings = env->settings,
 	    .board = env->board,
 	    .slot = env->slot,
+	    .spans = w->spans,
 	    .serving = on_listen,
 	    .ended = on_engine_ended,
 	    .arg = w,
@@ -365,8 +419,10 @@ static int
 build_faces(struct worker *w, struct err *err)
 {
 	const struct worker_env *env = w->env;
-	struct api_opts ao = {env->settings, w->engine, env->board, env->slot};
-	struct portal_opts po = {env->settings, w->engine, env->board, env->slot};
+	struct api_opts ao = {
+	    env->settings, w->engine, env->board, env->slot, w->accesslog, w->spans};
+	struct portal_opts po = {
+	    env->settings, w->engine, env->board, env->slot, w->accesslog, w->spans};
 	struct httpd_opts ho;
 
 	w->api = api_create(w->loop, &ao, err);
@@ -393,8 +449,8 @@ build(struct worker *w, struct err *err)
 	if (w->loop == NULL)
 		return -1;
 	w->resolver = resolver_create(w->loop, err);
-	if (w->resolver == NULL || build_engine(w, err) != 0 ||
-	    build_faces(w, err) != 0)
+	if (w->resolver == NULL || build_telemetry(w, err) != 0 ||
+	    build_engine(w, err) != 0 || build_faces(w, err) != 0)
 		return -1;
 	w->heartbeat = loop_timer_create(w->loop, on_heartbeat, w);
 	w->listen_timer = loop_timer_create(w->loop, on_listen, w);
@@ -430,6 +486,8 @@ take_down(struct worker *w)
 	exec_free(w->exec);
 	http_free(w->http);
 	builtin_free(w->builtin);
+	spans_free(w->spans);
+	accesslog_free(w->accesslog);
 	if (w->orders != NULL)
 		event_free(w->orders);
 	loop_timer_free(w->heartbeat);
@@ -451,6 +509,13 @@ ignore_signals(void)
 		signal(ignored[i], SIG_IGN);
 }
 
+/* for a crash report */
+static size_t
+tell_requests(void)
+{
+	return httpd_tell_held(CRASH_SHOWN);
+}
+
 int
 worker_main(const struct worker_env *env)
 {
@@ -464,6 +529,7 @@ worker_main(const struct worker_env *env)
 		/* bad settings stay bad; all else may pass */
 		return err.code == ERR_INVALID ? WORKER_EXIT_CONFIG : 1;
 	}
+	crash_set_more(tell_requests);
 	on_heartbeat(&w);
 	loop_timer_start_ms(w.listen_timer, LISTEN_MS);
 	if (loop_run(w.loop, &err) != 0) {

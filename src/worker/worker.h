@@ -53,6 +53,7 @@ enum worker_order {
 	WORKER_END = 'E',    /* leave now */
 	WORKER_REOPEN = 'L', /* open the log file again */
 	WORKER_BURY = 'B',   /* there is an open burial */
+	WORKER_LEVEL = 'V',  /* the scoreboard says how much is logged */
 };
 
 /* exit statuses that mean something to the master; any other is a crash */

@@ -487,10 +487,13 @@ starts_answers_and_stops(void **state)
 	    status_says(n, "\"audience\":\"applications\",\"address\":\"127.0.0.1:"));
 	assert_non_null(strstr(ask(n, "table"), "LAST ENDED"));
 	assert_non_null(strstr(ask(n, "nonsense"), "unknown command"));
-	/* the log, two listeners, the order socket, the door: nothing of the master's
-	 * own */
+	assert_string_equal(ask(n, "log-level warn"), "log level: warn\n");
+	assert_non_null(strstr(ask(n, "log-level loud"), "error: a level is"));
+	assert_string_equal(ask(n, "log-level default"), "log level: debug\n");
+	/* the log, two listeners, the order socket, the door, the pipe for a crash
+	 * report: nothing of the master's own */
 	assert_int_equal(
-	    atomic_load(&n->script->fds_open), atomic_load(&n->script->fds_before) + 5);
+	    atomic_load(&n->script->fds_open), atomic_load(&n->script->fds_before) + 7);
 	stop(n);
 	assert_int_equal(atomic_load(&n->script->orders[WORKER_TERM]), 2);
 	assert_int_equal(access(n->pid_file, F_OK), -1);

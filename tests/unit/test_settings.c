@@ -107,6 +107,17 @@ what_does_not_fit_is_refused_with_its_name(void **state)
 	    {"[type:x]\ncommand = /bin/true\nallow_write = \"/a\n", "allow_write"},
 	    {"[type:x]\ncommand = /bin/true\nseccomp = strict\n", "no-network"},
 	    {"[node]\ntemporary = tmp\n", "node.temporary"},
+	    {"[redis]\nurl = http://h\n", "redis.url"},
+	    {"[redis]\nca_file = /etc/hosts\n", "rediss://"},
+	    {"[redis]\nurl = rediss://h\nca_file = ca.pem\n", "absolute"},
+	    {"[redis]\nurl = rediss://h\nca_file = /nowhere/ca.pem\n", "No such file"},
+	    {"[redis]\nurl = rediss://h\ncertificate = /etc/hosts\n",
+		"belong together"},
+	    {"[redis]\nsentinels = a\n", "redis.sentinel_master"},
+	    {"[redis]\nsentinel_master = m\n", "redis.sentinels"},
+	    {"[redis]\nsentinels = a:x\nsentinel_master = m\n", "port of a sentinel"},
+	    {"[redis]\nurl = unix:/r\nsentinels = a\nsentinel_master = m\n", "socket"},
+	    {"[node]\nresolve_interval = 10ms\n", "resolve_interval"},
 	    {"[type:shoal.noop]\ncommand = /bin/true\n", "built in"},
 	    {"[type:a b]\ncommand = /bin/true\n", "name"},
 	    {"[type:x]\nhandler = stream\n", "a type that is stream needs a command"},
@@ -123,6 +134,14 @@ what_does_not_fit_is_refused_with_its_name(void **state)
 	     "[type:d]\nhandler = stream\ncommand = /bin/true\nchildren = 64\n"
 	     "[type:e]\nhandler = stream\ncommand = /bin/true\n",
 		"256"},
+	    {"[log]\ntarget = file\n", "log.file"},
+	    {"[log]\nsocket = dev/log\n", "log.socket"},
+	    {"[log]\naccess = access.log\n", "log.access"},
+	    {"[log]\nformat = xml\n", "format"},
+	    {"[traces]\nsample = 1.1\n", "traces.sample"},
+	    {"[traces]\nendpoint = localhost:4318\n", "traces.endpoint"},
+	    {"[traces]\nendpoint = http://a/\nheaders = \"Host: b\"\n", "host"},
+	    {"[traces]\nendpoint = http://a/\nca_file = a.pem\n", "traces.ca_file"},
 	    {"[tasks]\nkeep_finished = 59s\n", "tasks.keep_finished"},
 	    {"[tasks]\nkeep_failed = 1s\n", "tasks.keep_failed"},
 	    {"[tasks]\nkeep_failed = 3651d\n", "keep_failed"},
@@ -161,6 +180,23 @@ what_is_shown_hides_secrets(void **state)
 	settings_free(s);
 }
 
+static void
+shares_are_decimal_fractions(void **state)
+{
+	static const char *const wrong[] = {
+	    "", "2", "1.01", "-0.5", ".5", "0,5", "0.5x", "1e-3", "00", " 0.5"};
+
+	(void)state;
+	assert_true(traces_share("0") == 0);
+	assert_true(traces_share("1") == 1);
+	assert_true(traces_share("1.0") == 1);
+	assert_true(traces_share("0.25") > 0.2499 && traces_share("0.25") < 0.2501);
+	assert_true(traces_share("0.001") > 0.0009 && traces_share("0.001") < 0.0011);
+	for (size_t i = 0; i < COUNT_OF(wrong); i++)
+		if (traces_share(wrong[i]) >= 0)
+			fail_msg("'%s'", wrong[i]);
+}
+
 int
 main(void)
 {
@@ -169,6 +205,7 @@ main(void)
 	    cmocka_unit_test(named_sections_make_types_and_queues),
 	    cmocka_unit_test(options_win_over_the_file),
 	    cmocka_unit_test(what_does_not_fit_is_refused_with_its_name),
+	    cmocka_unit_test(shares_are_decimal_fractions),
 	    cmocka_unit_test(what_is_shown_hides_secrets),
 	};
 
