@@ -327,6 +327,7 @@ tell_spans(const struct attempt *a)
 	    [OUTCOME_FAILED] = "failed",
 	    [OUTCOME_BACK] = "given_back",
 	    [OUTCOME_CANCELLED] = "cancelled",
+	    [OUTCOME_OUTSIDE] = "outside",
 	};
 	struct engine *e = a->dispatch->engine;
 	const char *queue = names_queue(e->names, a->queue_id);
@@ -363,6 +364,12 @@ ended(struct attempt *a)
 		dispatch_release(d, a);
 		return;
 	}
+	if (a->outcome == OUTCOME_OUTSIDE) {
+		if (a->span_us != 0)
+			tell_spans(a);
+		handover_add(d->engine->handover, a);
+		return;
+	}
 	if (a->cancelled && a->outcome != OUTCOME_SUCCEEDED) {
 		/* whatever its handler calls it; what it said last is kept */
 		a->outcome = OUTCOME_CANCELLED;
@@ -393,5 +400,16 @@ attempt_failed(struct attempt *a, enum attempt_outcome outcome, const char *code
 	snprintf(a->error_code, sizeof(a->error_code), "%s", code);
 	a->error_message =
 	    mem_dup(message, message_len); /* without memory: the code alone */
+	ended(a);
+}
+
+void
+attempt_goes_outside(
+    struct attempt *a, const struct uuid *lease, int64_t ttl_ms, const char *by)
+{
+	a->outcome = OUTCOME_OUTSIDE;
+	a->lease = *lease;
+	a->retry_ms = ttl_ms;
+	a->error_message = mem_strdup(by);
 	ended(a);
 }

@@ -142,6 +142,7 @@ event_of(const struct attempt *a)
 	case OUTCOME_CANCELLED:
 		return TASK_EV_CANCELLED;
 	case OUTCOME_BACK:
+	case OUTCOME_OUTSIDE: /* never comes here */
 		break;
 	}
 	return TASK_EV_LOST;

@@ -44,6 +44,7 @@ enum attempt_outcome {
 	OUTCOME_BACK,	   /* not our doing: given back at no cost */
 	OUTCOME_CANCELLED, /* it was told to end, and did; the engine's word, not a
 			      handler's */
+	OUTCOME_OUTSIDE,   /* it goes on, under a lease; nothing is recorded here */
 };
 
 /* one try at running one task; read by handlers, written by the engine */
@@ -84,11 +85,12 @@ struct attempt {
 	struct report *report; /* report.c: what it has said; NULL: nothing */
 	/* the outcome, once ENDED */
 	enum attempt_outcome outcome;
-	int64_t retry_ms; /* -1: by the backoff */
-	char *result;	  /* JSON; owned */
+	int64_t retry_ms;  /* -1: by the backoff; OUTSIDE: how long the lease is */
+	struct uuid lease; /* OUTSIDE: who has it */
+	char *result;	   /* JSON; owned */
 	size_t result_len;
 	char error_code[48];
-	char *error_message; /* owned; NULL: none */
+	char *error_message; /* owned; NULL: none; OUTSIDE: where it is, for people */
 };
 
 struct handler_ops {
@@ -158,5 +160,12 @@ void attempt_report(
 void attempt_succeeded(struct attempt *a, char *result, size_t len);
 void attempt_failed(struct attempt *a, enum attempt_outcome outcome, const char *code,
     const char *message, size_t message_len, int64_t retry_ms);
+/*
+ * Another end: it goes on outside.  Whoever has the lease tells how it ends, to any
+ * node (POST /v1/leases/...), within ttl_ms or as it is extended; nothing that befalls
+ * this worker is the task's any more.  by: where it is, for people; copied.
+ */
+void attempt_goes_outside(
+    struct attempt *a, const struct uuid *lease, int64_t ttl_ms, const char *by);
 
 #endif

@@ -41,6 +41,8 @@ static const char *const format_choices[] = {"text", "json", NULL};
 
 static void *type_get(void *settings, const char *name, struct err *err);
 static void *queue_get(void *settings, const char *name, struct err *err);
+static int secret_file_note(void *settings, const struct conf_key *key,
+    const char *family_name, const char *path, struct err *err);
 
 static const struct conf_section sections[] = {
     {"cluster", "What all nodes of one cluster have in common.", NULL},
@@ -80,6 +82,9 @@ static const struct conf_key keys[] = {
 	{ .section = "cluster", .name = "hostname", .type = CONF_STRING, .offset = S(cluster_hostname),
 	  .def = "localhost", .min = 1, .max = 253, .flags = CONF_RELOAD,
 	  .help = "The name under which applications and developers reach the cluster. The same on every node; used in every link that is made." },
+	{ .section = "cluster", .name = "url", .type = CONF_STRING, .offset = S(cluster_url), .def = "",
+	  .max = 1000, .flags = CONF_RELOAD,
+	  .help = "Where applications reach the cluster, as https://tasks.example.com: endpoints are told it, for what they answer later. The same on every node. Empty: http://, the hostname, and the port of the first listener for applications." },
 
 	{ .section = "node", .name = "workers", .type = CONF_INT, .offset = S(node_workers),
 	  .def = "0", .min = 0, .max = 64, .unit = "processes", .flags = CONF_RELOAD,
@@ -392,6 +397,15 @@ static const struct conf_key keys[] = {
 	{ .section = "type:", .name = "max_open_files", .type = CONF_INT, .offset = T(max_open_files), .def = "0",
 	  .min = 0, .max = 1048576, .unit = "files", .flags = CONF_RELOAD,
 	  .help = "Descriptors that one process of the command may have open, at least 16. 0: no limit." },
+	{ .section = "type:", .name = "group_memory", .type = CONF_SIZE, .offset = T(group_memory_bytes), .def = "0",
+	  .min = 0, .max = 1024 * GIB, .flags = CONF_RELOAD,
+	  .help = "Memory that all processes of one command may have together, without swap; when they want more all of them are killed. 1MiB at least. Like group_processes and group_cpu it is kept by a control group of version 2 for each command, which needs a node that has such groups to itself: a systemd service with Delegate=yes. A node that cannot keep it does not start. 0: no limit." },
+	{ .section = "type:", .name = "group_processes", .type = CONF_INT, .offset = T(group_processes), .def = "0",
+	  .min = 0, .max = 65536, .unit = "processes", .flags = CONF_RELOAD,
+	  .help = "Processes and threads that one command may have at once, whoever it runs as. 0: no limit." },
+	{ .section = "type:", .name = "group_cpu", .type = CONF_INT, .offset = T(group_cpu_percent), .def = "0",
+	  .min = 0, .max = 100000, .unit = "percent", .flags = CONF_RELOAD,
+	  .help = "How much of one processor all processes of one command may use together: 150 is one and a half. 0: no limit." },
 	{ .section = "type:", .name = "nice", .type = CONF_INT, .offset = T(nice), .def = "0",
 	  .min = -20, .max = 19, .unit = "steps", .flags = CONF_RELOAD,
 	  .help = "Added to the command's niceness: 19 runs when nobody else wants to. Less than 0 needs root." },
@@ -432,6 +446,7 @@ const struct conf_schema settings_schema = {
     .keys = keys,
     .key_count = COUNT_OF(keys),
     .env_prefix = "SHOALD_",
+    .secret_file = secret_file_note,
 };
 
 const char *
@@ -498,6 +513,42 @@ queue_get(void *settings, const char *name, struct err *err)
 	return q;
 }
 
+static void
+secret_file_free(struct secret_file *f)
+{
+	mem_free(f->key);
+	mem_free(f->path);
+	mem_free(f);
+}
+
+/* a later source wins, as it does for the secret itself */
+static int
+secret_file_note(void *settings, const struct conf_key *key, const char *family_name,
+    const char *path, struct err *err)
+{
+	struct settings *s = settings;
+	struct secret_file *f = mem_zero(sizeof(*f)), *old, *next;
+	char name[256];
+
+	snprintf(name, sizeof(name), "%s%s.%s", key->section,
+	    family_name != NULL ? family_name : "", key->name);
+	if (f == NULL || (f->key = mem_strdup(name)) == NULL ||
+	    (f->path = mem_strdup(path)) == NULL) {
+		if (f != NULL)
+			secret_file_free(f);
+		return err_set(err, ERR_NOMEM, "%s", name);
+	}
+	for (old = TAILQ_FIRST(&s->secret_files); old != NULL; old = next) {
+		next = TAILQ_NEXT(old, link);
+		if (!str_eq(old->key, name))
+			continue;
+		TAILQ_REMOVE(&s->secret_files, old, link);
+		secret_file_free(old);
+	}
+	TAILQ_INSERT_TAIL(&s->secret_files, f, link);
+	return 0;
+}
+
 struct settings *
 settings_create(struct err *err)
 {
@@ -509,6 +560,7 @@ settings_create(struct err *err)
 	}
 	TAILQ_INIT(&s->types);
 	TAILQ_INIT(&s->queues);
+	TAILQ_INIT(&s->secret_files);
 	if (conf_defaults(&settings_schema, s, err) != 0) {
 		settings_free(s);
 		return NULL;
@@ -521,9 +573,14 @@ settings_free(struct settings *s)
 {
 	struct type_settings *t;
 	struct queue_settings *q;
+	struct secret_file *f;
 
 	if (s == NULL)
 		return;
+	while ((f = TAILQ_FIRST(&s->secret_files)) != NULL) {
+		TAILQ_REMOVE(&s->secret_files, f, link);
+		secret_file_free(f);
+	}
 	while ((t = TAILQ_FIRST(&s->types)) != NULL) {
 		TAILQ_REMOVE(&s->types, t, link);
 		conf_section_fini(&settings_schema, "type:", t);
@@ -625,4 +682,29 @@ settings_worker_count(const struct settings *s)
 		return (int)s->node_workers;
 	n = sysconf(_SC_NPROCESSORS_ONLN);
 	return n < 1 ? 1 : n > 64 ? 64 : (int)n;
+}
+
+char *
+settings_url(const struct settings *s, char buf[SETTINGS_URL_SIZE])
+{
+	size_t first = strcspn(s->listen_applications, ",");
+	const char *port = memrchr(s->listen_applications, ':', first);
+	int len;
+
+	if (s->cluster_url[0] != '\0')
+		len = snprintf(buf, SETTINGS_URL_SIZE, "%s", s->cluster_url);
+	else
+		len =
+		    snprintf(buf, SETTINGS_URL_SIZE, "http://%s", s->cluster_hostname);
+	/* (a listener at a path has no port) */
+	if (s->cluster_url[0] == '\0' && port != NULL) {
+		size_t digits = strspn(port + 1, "0123456789");
+
+		if (digits > 0 && strncmp(port + 1, "80", digits) != 0)
+			len += snprintf(buf + len, SETTINGS_URL_SIZE - (size_t)len,
+			    ":%.*s", (int)digits, port + 1);
+	}
+	while (len > 0 && buf[len - 1] == '/')
+		buf[--len] = '\0';
+	return buf;
 }

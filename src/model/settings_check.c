@@ -40,6 +40,21 @@
 #define CHILDREN_MOST	 256 /* of stream types, on each worker */
 
 static int
+check_url(const char *text, struct err *err)
+{
+	struct weburl url;
+
+	if (text[0] == '\0')
+		return 0;
+	if (weburl_parse(text, &url, err) != 0)
+		return err_wrap(err, "cluster.url");
+	if (strchr(text, '?') != NULL)
+		return err_set(err, ERR_INVALID,
+		    "cluster.url has a query: it must be as https://tasks.example.com");
+	return 0;
+}
+
+static int
 check_listen(const char *key, const char *list, struct err *err)
 {
 	char *copy = mem_strdup(list), *rest = copy, *word;
@@ -260,6 +275,24 @@ check_secrets(const struct settings *s, struct err *err)
 	return 0;
 }
 
+/* less could not even begin */
+static int
+check_group(const struct type_settings *t, struct err *err)
+{
+	if (t->group_memory_bytes > 0 && t->group_memory_bytes < MIB)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.group_memory must be 1MiB at least, or 0 for no limit",
+		    t->type);
+	if ((t->group_memory_bytes > 0 || t->group_processes > 0 ||
+		t->group_cpu_percent > 0) &&
+	    t->handler != HANDLER_EXEC && t->handler != HANDLER_STREAM)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.group_memory, group_processes and group_cpu are for exec "
+		    "and stream types; this one is %s",
+		    t->type, handler_kind_name(t->handler));
+	return 0;
+}
+
 /* keys that only one kind of type has */
 static int
 check_strangers(const struct type_settings *t, struct err *err)
@@ -302,7 +335,7 @@ check_type(const struct settings *s, const struct type_settings *t, struct err *
 	if (t->timeout_ms < 100 && t->handler != HANDLER_PULL)
 		return err_set(err, ERR_INVALID,
 		    "type:%s.timeout must be 100ms at least", t->type);
-	if (check_strangers(t, err) != 0)
+	if (check_strangers(t, err) != 0 || check_group(t, err) != 0)
 		return -1;
 	if (t->handler == HANDLER_BUILTIN)
 		return 0;
@@ -475,6 +508,8 @@ settings_check(const struct settings *s, struct err *err)
 	}
 	if (check_listen("listen.applications", s->listen_applications, err) != 0 ||
 	    check_listen("listen.developers", s->listen_developers, err) != 0)
+		return -1;
+	if (check_url(s->cluster_url, err) != 0)
 		return -1;
 	if (s->node_temporary[0] != '/')
 		return err_set(

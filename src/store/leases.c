@@ -42,6 +42,17 @@ const struct pgstmt leases_expire = {
     "SELECT * FROM shoal.expire_leases($1::int)",
 };
 
+const struct pgstmt leases_hand_over = {
+    "leases_hand_over",
+    "SELECT * FROM shoal.hand_over($1::uuid[], $2::int[], $3::uuid[], $4::int[], "
+    "$5::int[], $6::uuid[], $7::int[], $8::text[])",
+};
+
+const struct pgstmt leases_holders = {
+    "leases_holders",
+    "SELECT * FROM shoal.holders($1::int, $2::uuid[])",
+};
+
 const struct pgstmt types_tell = {
     "types_tell",
     "SELECT shoal.tell_types($1::int[], $2::int2[], $3::int8[], $4::int[], "

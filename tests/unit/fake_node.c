@@ -399,9 +399,9 @@ leases_end_all(struct leases *ls)
 }
 
 void
-leases_hint(struct leases *ls, int app_id, int queue_id)
+engine_back_in_line(struct engine *e, int app_id, int queue_id)
 {
-	(void)ls;
+	(void)e;
 	(void)app_id;
 	fake.lease_hinted = queue_id;
 }
