@@ -28,6 +28,7 @@
 #include "base/uuid.h"
 #include "dev/dev.h"
 #include "master/control.h"
+#include "master/handover.h"
 #include "master/master.h"
 #include "model/command.h"
 #include "model/settings.h"
@@ -70,6 +71,9 @@ struct args {
 	const char *log_level;
 	const char *dev_dir;
 	char **options; /* -o, NULL-terminated */
+	/* to be started so again, in our place; NULL: it cannot be found */
+	char *program;
+	char **argv;
 };
 
 /* where the settings come from, the same at each reload */
@@ -383,13 +387,13 @@ print_sample(bool with_secrets)
 
 static const struct {
 	const char *name;
-	int signo; /* 0: not supported yet */
+	int signo;
 } signal_names[] = {
     {"stop", SIGTERM},
     {"quit", SIGQUIT},
     {"reload", SIGHUP},
     {"reopen", SIGUSR1},
-    {"upgrade", 0},
+    {"upgrade", SIGUSR2},
 };
 
 static int
@@ -406,13 +410,6 @@ send_signal(const struct sources *src, const char *name)
 	if (signo == -1) {
 		usage_error("-s takes stop, quit, reload, reopen or upgrade");
 		return EXIT_USAGE;
-	}
-	if (signo == 0) {
-		fputs("shoald: upgrading in place is not supported yet: stop this node "
-		      "and start the "
-		      "new one\n",
-		    stderr);
-		return EXIT_RUNTIME;
 	}
 	s = load(src, &err);
 	if (s == NULL)
@@ -554,44 +551,69 @@ check_alone(const struct settings *s, struct err *err)
 }
 
 static int
-run(const struct args *a, struct sources *src)
+run_node(
+    const struct args *a, struct sources *src, struct inheritance *in, struct err *err)
 {
-	struct err err = ERR_INIT;
-	struct settings *s = load_to_run(src, &err);
+	struct settings *s = load_to_run(src, err);
 	struct master_opts opts = {
 	    .load = load_to_run,
 	    .load_arg = src,
 	    .worker = worker_main,
 	    .migrate = migrate_run,
 	    .title = src->path[0] != '\0' ? src->path : NULL,
+	    /* whoever started it for --dev waits for its end: it stays this process */
+	    .program = getenv(DEV_ENV) == NULL ? a->program : NULL,
+	    .argv = a->argv,
+	    .inheritance = in,
 	};
 	struct master *m;
+	/* in place of another node, which is not alone, and is a daemon already */
+	bool succeeds = in->channel != -1;
 	bool elsewhere;
-	int status = -1;
+	int status = -1, channel = in->channel;
 
-	if (s == NULL)
-		return complain(&err, EXIT_SETTINGS);
+	if (s == NULL) {
+		handover_failed(channel, err->text);
+		inheritance_drop(in);
+		return complain(err, EXIT_SETTINGS);
+	}
 	elsewhere = log_is_elsewhere(s);
-	if ((a->daemon && check_daemon(s, &err) != 0) || check_alone(s, &err) != 0 ||
-	    start_log(s, &err) != 0) {
+	if ((a->daemon && check_daemon(s, err) != 0) ||
+	    (!succeeds && check_alone(s, err) != 0) || start_log(s, err) != 0) {
 		settings_free(s);
-		return complain(&err, status_of(&err));
+		handover_failed(channel, err->text);
+		inheritance_drop(in);
+		return complain(err, status_of(err));
 	}
 	/* bound and checked before it detaches: what fails until here is seen by who
 	 * starts it */
 	opts.settings = s;
-	m = master_create(&opts, &err);
-	if (m != NULL && (!a->daemon || daemonize(&err) == 0))
-		status = master_run(m, &err);
+	m = master_create(&opts, err);
+	inheritance_drop(in); /* what it had no use for */
+	if (m != NULL && (!a->daemon || succeeds || daemonize(err) == 0))
+		status = master_run(m, err);
 	if (status == -1) {
-		log_error(NULL, "the node cannot start", "reason=\"%s\"", err.text);
+		log_error(NULL, "the node cannot start", "reason=\"%s\"", err->text);
 		if (elsewhere)
-			fprintf(stderr, "shoald: %s\n", err.text);
-		status = (int)status_of(&err);
+			fprintf(stderr, "shoald: %s\n", err->text);
+		handover_failed(channel, err->text);
+		status = (int)status_of(err);
 	}
 	master_free(m);
 	log_close();
 	return status;
+}
+
+static int
+run(const struct args *a, struct sources *src)
+{
+	struct err err = ERR_INIT;
+	struct inheritance in;
+
+	if (inheritance_take(&in, &err) == 0)
+		return run_node(a, src, &in, &err);
+	handover_failed(in.channel, err.text);
+	return complain(&err, status_of(&err));
 }
 
 /* 0, 1 and 2 are never anything but the standard ones */
@@ -660,6 +682,39 @@ copy_arguments(int argc, char **argv)
 	return copy;
 }
 
+/*
+ * Where the program was started from, as a path that stays good in any directory; not
+ * what it leads to, so that a link to a new version leads there.  NULL: not found.
+ */
+static char *
+program_path(const char *name)
+{
+	char path[PATH_MAX], directory[PATH_MAX];
+	char *search, *rest, *part, *found = NULL;
+
+	if (name == NULL)
+		return NULL;
+	if (strchr(name, '/') != NULL) {
+		if (name[0] == '/')
+			return mem_strdup(name);
+		if (getcwd(directory, sizeof(directory)) == NULL ||
+		    snprintf(path, sizeof(path), "%s/%s", directory, name) >=
+			(int)sizeof(path))
+			return NULL;
+		return mem_strdup(path);
+	}
+	search = rest = mem_strdup(getenv("PATH") != NULL ? getenv("PATH") : "");
+	while (rest != NULL && found == NULL && (part = strsep(&rest, ":")) != NULL) {
+		if (part[0] == '/' &&
+		    snprintf(path, sizeof(path), "%s/%s", part, name) <
+			(int)sizeof(path) &&
+		    access(path, X_OK) == 0)
+			found = mem_strdup(path);
+	}
+	mem_free(search);
+	return found;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -670,15 +725,18 @@ main(int argc, char **argv)
 	fill_standard_descriptors();
 	args = copy_arguments(argc, argv);
 	a.options = mem_array((size_t)argc + 1, sizeof(*a.options));
+	a.argv = args;
 	if (args == NULL || a.options == NULL ||
 	    proctitle_init(argc, argv, NULL) != 0) {
 		fputs("shoald: out of memory\n", stderr);
 		return EXIT_RUNTIME;
 	}
+	a.program = program_path(args[0]);
 	status = parse(argc, args, &a) == 0 ? dispatch(&a) : (int)EXIT_USAGE;
 	for (int i = 0; i < argc; i++)
 		mem_free(args[i]);
 	mem_free(args);
 	mem_free(a.options);
+	mem_free(a.program);
 	return status;
 }

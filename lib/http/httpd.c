@@ -285,6 +285,7 @@ httpd_free(struct httpd *h)
 	if (h->http != NULL)
 		evhttp_free(h->http);
 	TAILQ_REMOVE(&all_httpds, h, link);
+	httpreq_wake_all(h); /* gone by now: dropped */
 	while ((req = TAILQ_FIRST(&h->held)) != NULL) {
 		TAILQ_REMOVE(&h->held, req, link);
 		req->list = NULL;
@@ -375,6 +376,20 @@ httpd_close_idle(struct httpd *h)
 	STAMP_CHECK(h, HTTPD_STAMP);
 	h->closing = true;
 	h->leaving = true; /* the sweep does it */
+}
+
+void
+httpd_sleep(struct httpd *h, void (*asleep)(void *arg), void *arg)
+{
+	h->asleep = asleep;
+	h->asleep_arg = arg;
+}
+
+void
+httpd_wake(struct httpd *h)
+{
+	h->asleep = NULL;
+	httpreq_wake_all(h);
 }
 
 size_t

@@ -124,6 +124,12 @@ void httpd_stop_listening(struct httpd *h);
 void httpd_close_idle(struct httpd *h);
 /* only the header; idle connections stay (the drain delay) */
 void httpd_set_closing(struct httpd *h, bool closing);
+/*
+ * For a server whose handlers are not able to work for now: requests wait, and asleep
+ * is called for each, from the loop, until httpd_wake lets them all through.
+ */
+void httpd_sleep(struct httpd *h, void (*asleep)(void *arg), void *arg);
+void httpd_wake(struct httpd *h);
 size_t httpd_connections(const struct httpd *h);
 /*
  * With a handler, or with a reply that is not written yet; after httpd_close_idle those

@@ -174,6 +174,7 @@ struct httpreq {
 	size_t text_cap;
 	struct httpreq_pair pairs[QUERY_PAIRS_MAX];
 	size_t pair_count;
+	bool sleeps; /* its handler is not called before httpd_wake */
 	char peer[PEER_SIZE];
 	struct strbuf headers; /* of the reply, the lines as they go out; kept too */
 	TAILQ_ENTRY(httpreq) link; /* spare, or gone and to be told */
@@ -191,6 +192,7 @@ struct httpreq *httpreq_begin(struct conn *c);
 int httpreq_room(struct httpreq *req, size_t len, size_t lines) ATTR_CHECK;
 void httpreq_go(struct httpreq *req);
 void httpreq_cancel(struct httpreq *req);
+void httpreq_wake_all(struct httpd *h); /* those that sleep go on */
 /* its handler has ended it: kept for the next */
 void httpreq_recycle(struct httpreq *req);
 /* its connection is going; c has forgotten it.  The callback comes from the loop. */
@@ -248,7 +250,9 @@ struct httpd {
 	unsigned burst;		   /* accepted in this turn */
 	bool paused;		   /* not accepting, whatever the reason */
 	bool closing;
-	bool leaving; /* httpd_close_idle: quiet connections are closed */
+	bool leaving;		   /* httpd_close_idle: quiet connections are closed */
+	void (*asleep)(void *arg); /* NULL: handlers are called at once */
+	void *asleep_arg;
 	struct hmap *by_bev;
 	struct conn_list conns; /* adopted */
 	struct conn_list fresh; /* not yet */

@@ -100,7 +100,7 @@ httpreq_recycle(struct httpreq *req)
 	req->list = NULL;
 	req->conn = NULL;
 	req->ev = NULL;
-	req->gone = req->close = false;
+	req->gone = req->close = req->sleeps = false;
 	req->data = NULL;
 	req->name[0] = '\0';
 	req->phase = HTTP_WORK;
@@ -280,6 +280,44 @@ no_memory(struct httpreq *req)
 }
 
 static void
+handle(struct httpreq *req)
+{
+	struct httpd *h = req->httpd;
+
+	if (h->opts.before == NULL || h->opts.before(req, h->opts.arg))
+		req->match.route->handler(req, h->opts.arg);
+}
+
+static void
+sleep_on(struct httpreq *req)
+{
+	struct httpd *h = req->httpd;
+
+	req->sleeps = true;
+	h->asleep(h->asleep_arg);
+}
+
+void
+httpreq_wake_all(struct httpd *h)
+{
+	struct httpreq *req;
+
+	do {
+		/* (a handler may end others than its own: from the start each time) */
+		TAILQ_FOREACH (req, &h->held, link)
+			if (req->sleeps)
+				break;
+		if (req == NULL)
+			return;
+		req->sleeps = false;
+		if (req->gone)
+			httpreq_drop(req);
+		else
+			handle(req);
+	} while (true);
+}
+
+static void
 dispatch(struct httpreq *req)
 {
 	struct httpd *h = req->httpd;
@@ -303,8 +341,10 @@ dispatch(struct httpreq *req)
 		httpreq_problem(req, 404, "not_found", "There is no such path.");
 	else if (req->match.route == NULL)
 		no_method(req);
-	else if (h->opts.before == NULL || h->opts.before(req, h->opts.arg))
-		req->match.route->handler(req, h->opts.arg);
+	else if (h->asleep != NULL)
+		sleep_on(req);
+	else
+		handle(req);
 }
 
 /* the address without the port; evhttp knows no more of unix sockets than we show */

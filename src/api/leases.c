@@ -603,6 +603,30 @@ look_early_ends(struct call *c, call_question *again)
 }
 
 /* what others must hear of: committed */
+/* as finish.c counts the ends of what workers ran */
+static void
+count_end(struct call *c, enum task_state state)
+{
+	struct score_slot *slot = &c->api->board->slots[c->api->slot];
+
+	switch (state) {
+	case TASK_SUCCEEDED:
+		score_add(slot, SCORE_tasks_succeeded_total, 1);
+		break;
+	case TASK_SCHEDULED:
+		score_add(slot, SCORE_tasks_retried_total, 1);
+		break;
+	case TASK_FAILED:
+		score_add(slot, SCORE_tasks_failed_total, 1);
+		break;
+	case TASK_CANCELLED:
+		score_add(slot, SCORE_tasks_cancelled_total, 1);
+		break;
+	default: /* given back */
+		break;
+	}
+}
+
 static void
 tell_others(struct call *c, const struct ending *e, const struct pgrows *rows, int row)
 {
@@ -614,6 +638,7 @@ tell_others(struct call *c, const struct ending *e, const struct pgrows *rows, i
 
 	if (pgrows_int(rows, row, 1) != LEASE_DONE)
 		return;
+	count_end(c, state);
 	if (task_is_final(state) && !pgrows_is_null(rows, row, 3)) {
 		pgrows_uuid(rows, row, 3, &waiter);
 		waiters_tell(c->api->waiters, &waiter, c->app_id, &le->name.task);

@@ -37,6 +37,7 @@ struct engine_opts {
 	const struct settings *settings; /* borrowed for life */
 	struct scoreboard *board;	 /* borrowed for life */
 	int slot;
+	bool idle;	     /* takes no tasks; all else is as with those that do */
 	struct spans *spans; /* borrowed for life; NULL: off */
 	struct handler handlers[HANDLER_KIND_COUNT];
 	/* told once when requests can be served: registered, and connected to
@@ -57,6 +58,15 @@ void engine_free(struct engine *e);
 void engine_drain(struct engine *e);
 /* what still runs is given back now, at no cost to it; ended(false) soon */
 void engine_give_up(struct engine *e);
+/*
+ * After ended(false): closes the connections to both stores.  engine_reopen opens those
+ * to PostgreSQL once more, for requests that still come: serving is called when they
+ * are up.  Such a worker is in no cluster any more, and tells Redis nothing; what it
+ * submits the feeder finds.
+ */
+void engine_release(struct engine *e);
+int engine_reopen(struct engine *e, void (*serving)(void *arg), void *arg,
+    struct err *err) ATTR_CHECK;
 /* the master says that a worker of this node died */
 void engine_bury(struct engine *e);
 
@@ -77,6 +87,8 @@ void engine_cancel(
     struct engine *e, const struct uuid *owner, int app_id, const struct uuid *id);
 /* there is an operation to work at, committed */
 void engine_operate(struct engine *e);
+/* there is an order to a node, committed: it shall look now */
+void engine_nodes_ordered(struct engine *e);
 /* what may run, or in which order, has changed (a pause, a priority, a weight, a
  * limit): the leader shall make the list anew.  After the commit. */
 void engine_requeue(struct engine *e);

@@ -28,6 +28,7 @@ struct types;
 struct dispatch;
 struct finish;
 struct beat;
+struct pulse;
 struct feeders;
 struct gates;
 struct handover;
@@ -77,6 +78,7 @@ struct engine {
 	struct handover *handover;
 	struct waiters *waiters;
 	struct beat *beat;
+	struct pulse *pulse;
 	struct leader *leader;
 	struct recover *recover;
 	struct audit *audit;
@@ -92,6 +94,9 @@ struct engine {
 	bool starting;	 /* a statement of the start is under way */
 	bool registered; /* our incarnation is in PostgreSQL */
 	bool serving;	 /* types are known too: tasks may be taken */
+	bool told_too_new;
+	bool released; /* on purpose without connections */
+	bool idle;     /* takes no tasks, ever */
 	bool draining, leaving, ending;
 	struct loop_defer *hint_defer;
 	bool hint, hint_lists, places_dirty;
@@ -306,10 +311,18 @@ void leases_told(struct leases *ls, const char *text, size_t len); /* a message 
 void leases_queue_changed(struct leases *ls, int queue_id);
 bool leases_idle(const struct leases *ls); /* nothing is under way */
 
+/* pulse.c: what the node does, for views of the cluster */
+struct pulse *pulse_create(struct engine *e, struct err *err) ATTR_CHECK;
+void pulse_free(struct pulse *p);
+
 /* beat.c: the node's heartbeat in PostgreSQL */
 struct beat *beat_create(struct engine *e, struct err *err) ATTR_CHECK;
 void beat_free(struct beat *b);
 void beat_now(struct beat *b);
+/* whether this worker is the one that speaks for its node */
+bool beat_is_ours(const struct engine *e, int64_t now_ms);
+void beat_look(
+    struct beat *b); /* at an order: now, if this worker beats for its node */
 
 /* leader.c: the lease, the watch over all incarnations, sweeps */
 struct leader *leader_create(struct engine *e, struct err *err) ATTR_CHECK;

@@ -468,7 +468,7 @@ types_serve_params(struct types *ts, struct pgparam *p)
 	pgparam_uuid(p, &ts->engine->owner);
 	pgparam_array(p, PGTYPE_INT4);
 	TAILQ_FOREACH (t, &ts->all, link) {
-		if (is_served(t))
+		if (is_served(t) && !ts->engine->idle)
 			pgparam_elem_int4(p, t->id);
 	}
 	pgparam_array_end(p);

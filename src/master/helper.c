@@ -9,8 +9,9 @@
  * master if that dies: it leaves when its last worker has.
  *
  * The spawner is the one process that stays root beside the master, and only when a
- * type names a user to run as, or has a control group.  It starts nothing but the commands of its own
- * configuration, as they are configured, whatever a worker asks for.
+ * type names a user to run as, or has a control group.  It starts nothing but the
+ * commands of its own configuration, as they are configured, whatever a worker asks
+ * for.
  *
  * New helper?  A value in enum helper_kind and a row here.
  */

@@ -95,6 +95,13 @@ process_protect(void)
 		    oom_base - OOM_LESS < -OOM_MAX ? -OOM_MAX : oom_base - OOM_LESS);
 }
 
+void
+process_unprotect(void)
+{
+	if (geteuid() == 0)
+		oom_write(oom_base);
+}
+
 pid_t
 process_fork(void)
 {

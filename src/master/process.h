@@ -41,5 +41,6 @@ ATTR_NORETURN void process_end(int status);
 
 /* the master itself, at its start: it should be the last one that runs out of memory */
 void process_protect(void);
+void process_unprotect(void); /* in a child that takes its place, before the exec */
 
 #endif

@@ -22,11 +22,24 @@
 #include "model/command.h"
 #include "proc/spawner.h"
 
+#define CHANGE_AGAIN_MS 1000
+
 static bool
 generation_in_use(const struct master *m, const struct generation *g)
 {
 	for (size_t i = 0; i < SCORE_SLOTS; i++)
 		if (m->workers[i].gen == g)
+			return true;
+	return false;
+}
+
+static bool
+settings_are_shared(const struct master *m, const struct settings *settings)
+{
+	const struct generation *g;
+
+	TAILQ_FOREACH (g, &m->generations, link)
+		if (g->settings == settings)
 			return true;
 	return false;
 }
@@ -38,7 +51,8 @@ generation_free(struct master *m, struct generation *g)
 	close(g->door[0]);
 	close(g->door[1]);
 	listeners_release(m->listeners, &g->listen);
-	settings_free(g->settings);
+	if (!settings_are_shared(m, g->settings))
+		settings_free(g->settings);
 	mem_free(g);
 }
 
@@ -105,11 +119,12 @@ generation_add(struct master *m, struct settings *settings, struct err *err)
 	struct generation *g = mem_zero(sizeof(*g));
 	size_t spawner = spawner_place(m);
 	struct commands *commands;
+	int rc;
 
 	if (g == NULL || spawner == HELPERS) {
-		settings_free(settings);
 		mem_free(g);
-		return err_set(err, ERR_NOMEM, "generation");
+		rc = err_set(err, ERR_NOMEM, "generation");
+		goto fail;
 	}
 	/* what a spawner would refuse is refused now */
 	commands = commands_create(settings, err);
@@ -117,16 +132,16 @@ generation_add(struct master *m, struct settings *settings, struct err *err)
 	if (commands == NULL || commands_check_files(settings, err) != 0 ||
 	    commands_check_groups(settings, err) != 0 ||
 	    spawner_door(g->door, err) != 0) {
-		settings_free(settings);
 		mem_free(g);
-		return -1;
+		rc = -1;
+		goto fail;
 	}
 	if (listeners_acquire(m->listeners, settings, &g->listen, err) != 0) {
 		close(g->door[0]);
 		close(g->door[1]);
-		settings_free(settings);
 		mem_free(g);
-		return -1;
+		rc = -1;
+		goto fail;
 	}
 	g->spawner = spawner;
 	helper_init(
@@ -134,10 +149,16 @@ generation_add(struct master *m, struct settings *settings, struct err *err)
 	(void)slot_on_wanted(&m->helpers[spawner].slot, m->now_ms);
 	g->settings = settings;
 	g->number = ++m->last_number;
+	g->idle = m->mode != NODE_MODE_WORK;
+	g->since_ms = m->now_ms;
 	TAILQ_INSERT_TAIL(&m->generations, g, link);
 	m->newest = g;
 	atomic_store(&m->board->generation, g->number);
 	return 0;
+fail:
+	if (!settings_are_shared(m, settings))
+		settings_free(settings);
+	return rc;
 }
 
 /* ---- keys that need a restart ------------------------------------------------------
@@ -231,4 +252,22 @@ master_reload(struct master *m)
 	chown_logs(m);
 	log_info(NULL, "new configuration, starting its workers",
 	    "generation=%u workers=%d", m->newest->number, m->wanted_workers);
+}
+
+void
+master_change(struct master *m)
+{
+	struct err err = ERR_INIT;
+
+	if (m->newest->idle == (m->mode != NODE_MODE_WORK))
+		return;
+	if (generation_add(m, m->newest->settings, &err) == 0) {
+		log_info(NULL, "starting other workers", "generation=%u mode=%s",
+		    m->newest->number, node_mode_name(m->mode));
+		return;
+	}
+	log_error(NULL, "other workers cannot be started, trying again",
+	    "mode=%s reason=\"%s\"", node_mode_name(m->mode), err.text);
+	m->requests.change = true;
+	m->reload_after_ms = m->now_ms + CHANGE_AGAIN_MS;
 }

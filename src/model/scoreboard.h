@@ -27,11 +27,22 @@
 #define SCORE_HELPERS 4 /* processes beside the workers: master/node.h */
 #define SCORE_REASON  120
 
+/* what a node is there for; told to PostgreSQL by these numbers (0020) */
+enum node_mode {
+	NODE_MODE_WORK = 0,
+	NODE_MODE_IDLE,	 /* maintenance: takes no tasks, serves HTTP */
+	NODE_MODE_DRAIN, /* the same, and /health says 503 */
+	NODE_MODE_LEAVE, /* it stops */
+	NODE_MODE_COUNT
+};
+
 enum score_state {
 	SCORE_FREE = 0,
 	SCORE_STARTING,
 	SCORE_READY,	/* listeners armed */
 	SCORE_DRAINING, /* leaving on purpose */
+	/* has left the cluster, and keeps what clients keep open until it is used */
+	SCORE_LINGERING,
 	SCORE_STATE_COUNT
 };
 
@@ -118,6 +129,7 @@ struct score_slot {
 	_Atomic int32_t pid;	     /* 0: no process */
 	_Atomic uint32_t generation; /* of the configuration */
 	_Atomic int64_t started_ms;  /* monotonic */
+	_Atomic uint8_t idle;	     /* takes no tasks */
 	_Atomic uint32_t restarts;   /* in this slot, but for planned ones */
 	_Atomic int64_t restarted_wall_us;
 	char last_reason[SCORE_REASON]; /* why the last process ended; master only, torn
@@ -127,6 +139,8 @@ struct score_slot {
 	_Atomic int64_t heartbeat_ms;	 /* monotonic, each second from the loop */
 	_Atomic uint64_t incarnation[2]; /* a struct uuid; both 0: none registered */
 	_Atomic uint8_t database_up, redis_up; /* for /ready */
+	/* registered, and all that it needs of the database is known to it */
+	_Atomic uint8_t serving;
 	_Atomic uint64_t counters[SCORE_COUNTER_COUNT];
 	/* the node's beater (engine/beat.c), about any slot */
 	/* when PostgreSQL last counted its beat, monotonic */
@@ -162,8 +176,10 @@ struct scoreboard {
 	int64_t started_wall_us;
 	_Atomic uint32_t generation;
 	_Atomic uint32_t reload_failures;
+	_Atomic uint32_t upgrade_failures;
 	_Atomic uint8_t draining;     /* the node is to stop: /health says 503 */
 	_Atomic uint8_t schema_ready; /* the migration helper is done */
+	_Atomic uint8_t mode;	      /* enum node_mode; master */
 	/* master: the level that was asked for at run time, plus 1; 0: as configured */
 	_Atomic uint8_t log_level;
 	/* helpers that live on: the last sign of life, monotonic */
@@ -174,7 +190,10 @@ struct scoreboard {
 	_Atomic int64_t
 	    clock_offset_us; /* PostgreSQL's clock minus this node's wall clock */
 	_Atomic int64_t registry_rev; /* of the types in PostgreSQL; 0: not known yet */
-	_Atomic int32_t peers; /* living workers of the cluster; 0: not known yet */
+	/* living workers of the cluster that take tasks; 0: not known yet */
+	_Atomic int32_t peers;
+	/* the last order to this node, with its number: score_order_make; 0: none */
+	_Atomic uint64_t order;
 	_Atomic uint64_t retired[SCORE_COUNTER_COUNT]; /* counters of ended workers,
 							  added by the master */
 	struct score_slot slots[SCORE_SLOTS];
@@ -196,6 +215,22 @@ score_set(struct score_slot *slot, enum score_counter c, uint64_t n)
 {
 	atomic_store_explicit(&slot->counters[c], n, memory_order_relaxed);
 }
+/* an order's number, which only grows, and the mode that it asks for */
+static inline uint64_t
+score_order_make(int64_t number, enum node_mode mode)
+{
+	return (uint64_t)number << 8 | (uint64_t)mode;
+}
+static inline int64_t
+score_order_number(uint64_t order)
+{
+	return (int64_t)(order >> 8);
+}
+static inline enum node_mode
+score_order_mode(uint64_t order)
+{
+	return (enum node_mode)(order & 0xff);
+}
 /* the level that counts, where the configuration says this one */
 static inline enum log_level
 score_log_level(struct scoreboard *sb, int configured)
@@ -212,5 +247,6 @@ const char *score_counter_name(enum score_counter c);
 const char *score_counter_kind(enum score_counter c);
 const char *score_counter_help(enum score_counter c);
 const char *score_state_name(enum score_state state);
+const char *node_mode_name(enum node_mode mode); /* "running", "maintenance" ... */
 
 #endif

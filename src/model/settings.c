@@ -41,6 +41,8 @@ static const char *const format_choices[] = {"text", "json", NULL};
 
 static void *type_get(void *settings, const char *name, struct err *err);
 static void *queue_get(void *settings, const char *name, struct err *err);
+static int secret_file_note(void *settings, const struct conf_key *key,
+    const char *family_name, const char *path, struct err *err);
 
 static const struct conf_section sections[] = {
     {"cluster", "What all nodes of one cluster have in common.", NULL},
@@ -444,6 +446,7 @@ const struct conf_schema settings_schema = {
     .keys = keys,
     .key_count = COUNT_OF(keys),
     .env_prefix = "SHOALD_",
+    .secret_file = secret_file_note,
 };
 
 const char *
@@ -510,6 +513,42 @@ queue_get(void *settings, const char *name, struct err *err)
 	return q;
 }
 
+static void
+secret_file_free(struct secret_file *f)
+{
+	mem_free(f->key);
+	mem_free(f->path);
+	mem_free(f);
+}
+
+/* a later source wins, as it does for the secret itself */
+static int
+secret_file_note(void *settings, const struct conf_key *key, const char *family_name,
+    const char *path, struct err *err)
+{
+	struct settings *s = settings;
+	struct secret_file *f = mem_zero(sizeof(*f)), *old, *next;
+	char name[256];
+
+	snprintf(name, sizeof(name), "%s%s.%s", key->section,
+	    family_name != NULL ? family_name : "", key->name);
+	if (f == NULL || (f->key = mem_strdup(name)) == NULL ||
+	    (f->path = mem_strdup(path)) == NULL) {
+		if (f != NULL)
+			secret_file_free(f);
+		return err_set(err, ERR_NOMEM, "%s", name);
+	}
+	for (old = TAILQ_FIRST(&s->secret_files); old != NULL; old = next) {
+		next = TAILQ_NEXT(old, link);
+		if (!str_eq(old->key, name))
+			continue;
+		TAILQ_REMOVE(&s->secret_files, old, link);
+		secret_file_free(old);
+	}
+	TAILQ_INSERT_TAIL(&s->secret_files, f, link);
+	return 0;
+}
+
 struct settings *
 settings_create(struct err *err)
 {
@@ -521,6 +560,7 @@ settings_create(struct err *err)
 	}
 	TAILQ_INIT(&s->types);
 	TAILQ_INIT(&s->queues);
+	TAILQ_INIT(&s->secret_files);
 	if (conf_defaults(&settings_schema, s, err) != 0) {
 		settings_free(s);
 		return NULL;
@@ -533,9 +573,14 @@ settings_free(struct settings *s)
 {
 	struct type_settings *t;
 	struct queue_settings *q;
+	struct secret_file *f;
 
 	if (s == NULL)
 		return;
+	while ((f = TAILQ_FIRST(&s->secret_files)) != NULL) {
+		TAILQ_REMOVE(&s->secret_files, f, link);
+		secret_file_free(f);
+	}
 	while ((t = TAILQ_FIRST(&s->types)) != NULL) {
 		TAILQ_REMOVE(&s->types, t, link);
 		conf_section_fini(&settings_schema, "type:", t);

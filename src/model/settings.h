@@ -67,6 +67,14 @@ struct queue_settings {
 	char *pool; /* "": says nothing */
 };
 
+/* a file that a secret was read from, for those who look at its rights */
+struct secret_file {
+	TAILQ_ENTRY(secret_file) link;
+	char *key; /* "database.password" */
+	char *path;
+};
+
+TAILQ_HEAD(secret_file_list, secret_file);
 TAILQ_HEAD(type_list, type_settings);
 TAILQ_HEAD(queue_list, queue_settings);
 
@@ -145,6 +153,7 @@ struct settings {
 
 	struct type_list types;
 	struct queue_list queues;
+	struct secret_file_list secret_files;
 };
 
 extern const struct conf_schema settings_schema;

@@ -14,6 +14,8 @@
 #include "face/problem.h"
 #include "face/record.h"
 #include "portal/metrics.h"
+#include "portal/nodes.h"
+#include "portal/overview.h"
 #include "portal/status.h"
 
 #define METRICS_MAX (256 * 1024)
@@ -25,6 +27,8 @@ struct portal {
 	int slot;
 	struct access *access;
 	struct status *status;
+	struct nodes *nodes;
+	struct overview *overview;
 	struct record record; /* what is written of each request */
 };
 
@@ -76,11 +80,51 @@ status(struct httpreq *req, void *arg)
 		status_reply(po->status, req);
 }
 
+static void
+list_nodes(struct httpreq *req, void *arg)
+{
+	struct portal *po = arg;
+
+	if (access_demand(po->access, req))
+		nodes_list(po->nodes, req);
+}
+
+static void
+overview(struct httpreq *req, void *arg)
+{
+	struct portal *po = arg;
+
+	if (access_demand(po->access, req))
+		overview_reply(po->overview, req);
+}
+
+static void
+drain_node(struct httpreq *req, void *arg)
+{
+	struct portal *po = arg;
+
+	if (access_demand(po->access, req))
+		nodes_drain(po->nodes, req);
+}
+
+static void
+resume_node(struct httpreq *req, void *arg)
+{
+	struct portal *po = arg;
+
+	if (access_demand(po->access, req))
+		nodes_resume(po->nodes, req);
+}
+
 static const struct http_route routes[] = {
     {HTTP_GET, "/health", health, 0},
     {HTTP_GET, "/ready", ready, 0},
     {HTTP_GET, "/metrics", metrics, 0},
     {HTTP_GET, "/api/status", status, 0},
+    {HTTP_GET, "/api/overview", overview, 0},
+    {HTTP_GET, "/api/nodes", list_nodes, 0},
+    {HTTP_POST, "/api/nodes/{id}/drain", drain_node, 0},
+    {HTTP_POST, "/api/nodes/{id}/resume", resume_node, 0},
     {HTTP_GET, NULL, NULL, 0},
 };
 
@@ -131,6 +175,12 @@ portal_create(struct loop *l, const struct portal_opts *opts, struct err *err)
 	po->status = status_create(l, opts->engine, opts->settings, opts->board, err);
 	if (po->status == NULL)
 		goto fail;
+	po->nodes = nodes_create(opts->engine, err);
+	if (po->nodes == NULL)
+		goto fail;
+	po->overview = overview_create(l, opts->engine, opts->settings, err);
+	if (po->overview == NULL)
+		goto fail;
 	return po;
 fail:
 	err_wrap(err, "portal");
@@ -144,6 +194,8 @@ portal_free(struct portal *po)
 	if (po == NULL)
 		return;
 	status_free(po->status);
+	nodes_free(po->nodes);
+	overview_free(po->overview);
 	access_free(po->access);
 	mem_free(po);
 }
@@ -152,6 +204,7 @@ void
 portal_stop(struct portal *po)
 {
 	status_stop(po->status);
+	overview_stop(po->overview);
 }
 
 void

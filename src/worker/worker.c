@@ -13,6 +13,13 @@
  * connections close, waits are answered as they stand, and when no request and no task
  * is left, or patience ends, the process does.
  *
+ * A worker that another one replaces (reload, upgrade) has no reason to close what a
+ * balancer keeps open: it lingers.  It is out of the cluster then, and its connections
+ * to the stores are closed as soon as no request needs them.  An idle connection ends
+ * by its client, by its time, or with the reply to its next request: that one waits
+ * until PostgreSQL is connected again, is answered as any other, with Connection:
+ * close.
+ *
  * A worker whose master is gone (end of file on the control socket) leaves within
  * seconds: nobody would restart it, and its successor may be starting already.
  */
@@ -44,12 +51,14 @@
 #include "telemetry/accesslog.h"
 #include "telemetry/spans.h"
 
-#define HEARTBEAT_MS	500
-#define MEMORY_MS	5000
-#define LISTEN_MS	1000
-#define ORPHAN_TASKS_MS 2500 /* for running tasks when the master is gone */
-#define ORPHAN_END_MS	1000
-#define ORPHAN_ALARM_S	4 /* whatever happens in the loop */
+#define HEARTBEAT_MS	 500
+#define MEMORY_MS	 5000
+#define LISTEN_MS	 1000
+#define LINGER_STORES_MS 2000 /* without a request: the stores are closed */
+#define WAKE_MS		 4000 /* then requests are answered without a database */
+#define ORPHAN_TASKS_MS	 2500 /* for running tasks when the master is gone */
+#define ORPHAN_END_MS	 1000
+#define ORPHAN_ALARM_S	 4 /* whatever happens in the loop */
 #define GIVE_UP_END_MS                                                                 \
 	8000 /* from giving tasks back to the end; less than the master waits */
 #define SPANS_MS 2000 /* for the collector, when all else is done */
@@ -86,6 +95,10 @@ struct worker {
 	struct loop_timer *end_timer;	/* patience with tasks, then with all */
 	enum leave_step leave;
 	int64_t tasks_ms; /* patience with running tasks; FOREVER */
+	bool lingers;	  /* when nothing but idle connections is left, these stay */
+	bool asleep;	  /* without stores; the next request opens them */
+	int64_t used_ms;  /* lingering: when a request was last seen */
+	struct loop_timer *wake_timer;
 	bool engine_done;
 	bool gave_up;
 	bool orphaned;
@@ -113,6 +126,66 @@ open_requests(const struct worker *w)
 	return n;
 }
 
+static size_t
+open_connections(const struct worker *w)
+{
+	size_t n = 0;
+
+	for (int i = 0; i < AUDIENCE_COUNT; i++)
+		n += httpd_connections(w->httpds[i]);
+	return n;
+}
+
+/* PostgreSQL is there, or has had its time: the handlers will say so */
+static void
+wake(void *arg)
+{
+	struct worker *w = arg;
+
+	loop_timer_stop(w->wake_timer);
+	w->used_ms = loop_now_ms(w->loop);
+	for (int i = 0; i < AUDIENCE_COUNT; i++)
+		httpd_wake(w->httpds[i]);
+}
+
+/* a request came to a worker that has given its stores away */
+static void
+on_asleep(void *arg)
+{
+	struct worker *w = arg;
+	struct err err = ERR_INIT;
+
+	if (!w->asleep)
+		return; /* they are being opened */
+	w->asleep = false;
+	log_debug(NULL, "a request came: the database is opened again", " ");
+	if (engine_reopen(w->engine, wake, w, &err) != 0)
+		log_error(NULL, "the database cannot be opened again", "reason=\"%s\"",
+		    err.text);
+	loop_timer_start_ms(w->wake_timer, WAKE_MS);
+}
+
+static void
+linger(struct worker *w)
+{
+	if (atomic_load(&w->slot->state) != SCORE_LINGERING) {
+		loop_timer_stop(w->end_timer); /* the master has the last word */
+		log_info(
+		    NULL, "worker lingers", "connections=%zu", open_connections(w));
+		w->used_ms = loop_now_ms(w->loop);
+		atomic_store(&w->slot->state, SCORE_LINGERING);
+	}
+	if (w->asleep || loop_timer_pending(w->wake_timer) ||
+	    loop_now_ms(w->loop) - w->used_ms < LINGER_STORES_MS)
+		return;
+	w->asleep = true;
+	log_info(NULL, "a lingering worker closes its stores", "connections=%zu",
+	    open_connections(w));
+	engine_release(w->engine);
+	for (int i = 0; i < AUDIENCE_COUNT; i++)
+		httpd_sleep(w->httpds[i], on_asleep, w);
+}
+
 /* the last spans have been sent, or have had their time; the heartbeat asks again */
 static bool
 spans_are_done(struct worker *w)
@@ -129,8 +202,13 @@ spans_are_done(struct worker *w)
 static void
 check_left(struct worker *w)
 {
-	if (w->leave == LEAVE_WAIT && w->engine_done && stream_is_drained(w->stream) &&
-	    open_requests(w) == 0 && spans_are_done(w))
+	if (w->leave != LEAVE_WAIT || !w->engine_done || !stream_is_drained(w->stream))
+		return;
+	if (open_requests(w) > 0)
+		w->used_ms = loop_now_ms(w->loop);
+	else if (w->lingers && open_connections(w) > 0)
+		linger(w);
+	else if (spans_are_done(w))
 		end(w, WORKER_EXIT_OK);
 }
 
@@ -161,7 +239,8 @@ close_doors(struct worker *w)
 	w->leave = LEAVE_WAIT;
 	for (int i = 0; i < AUDIENCE_COUNT; i++) {
 		httpd_stop_listening(w->httpds[i]);
-		httpd_close_idle(w->httpds[i]);
+		if (!w->lingers)
+			httpd_close_idle(w->httpds[i]);
 	}
 	api_end_waits(w->api);
 	engine_drain(w->engine);
@@ -223,6 +302,18 @@ leave(struct worker *w, const char *why, int64_t delay_ms, int64_t tasks_ms)
 		loop_timer_start_ms(w->leave_timer, delay_ms);
 }
 
+/* idle connections are not kept any more */
+static void
+hurry(struct worker *w)
+{
+	if (!w->lingers)
+		return;
+	w->lingers = false;
+	for (int i = 0; i < AUDIENCE_COUNT; i++)
+		httpd_close_idle(w->httpds[i]);
+	check_left(w);
+}
+
 /* ---------------------------------------------------------------- the master's orders
  */
 
@@ -234,16 +325,23 @@ obey(struct worker *w, char order)
 
 	switch ((enum worker_order)order) {
 	case WORKER_TERM:
+		hurry(w);
 		leave(w, "term", s->node_drain_delay_ms, s->node_shutdown_timeout_ms);
 		break;
 	case WORKER_INT:
+		hurry(w);
 		leave(w, "int", 0, s->node_shutdown_timeout_ms);
 		break;
 	case WORKER_QUIT:
+		hurry(w);
 		leave(w, "quit", s->node_drain_delay_ms, FOREVER);
 		break;
 	case WORKER_RETIRE:
+		w->lingers = w->leave == LEAVE_NO;
 		leave(w, "replaced", 0, s->node_shutdown_timeout_ms);
+		break;
+	case WORKER_HURRY:
+		hurry(w);
 		break;
 	case WORKER_END:
 		end(w, WORKER_EXIT_OK);
@@ -283,6 +381,7 @@ on_orders(evutil_socket_t fd, short what, void *arg)
 	event_del(w->orders);
 	log_error(NULL, "the master is gone: this worker leaves", " ");
 	w->orphaned = true;
+	hurry(w);
 	leave(w, "orphaned", 0, ORPHAN_TASKS_MS);
 	alarm(ORPHAN_ALARM_S);
 }
@@ -292,13 +391,10 @@ on_heartbeat(void *arg)
 {
 	struct worker *w = arg;
 	int64_t now_ms = clock_mono_ms();
-	size_t connections = 0;
 
 	loop_timer_start_ms(w->heartbeat, HEARTBEAT_MS);
 	atomic_store(&w->slot->heartbeat_ms, now_ms);
-	for (int i = 0; i < AUDIENCE_COUNT; i++)
-		connections += httpd_connections(w->httpds[i]);
-	score_set(w->slot, SCORE_http_connections, connections);
+	score_set(w->slot, SCORE_http_connections, open_connections(w));
 	log_flush();
 	accesslog_flush(w->accesslog);
 	score_set(w->slot, SCORE_log_lines_dropped_total, log_dropped());
@@ -380,6 +476,7 @@ build_engine(struct worker *w, struct err *err)
 	    .settings = env->settings,
 	    .board = env->board,
 	    .slot = env->slot,
+	    .idle = env->idle,
 	    .spans = w->spans,
 	    .serving = on_listen,
 	    .ended = on_engine_ended,
@@ -410,7 +507,8 @@ build_engine(struct worker *w, struct err *err)
 	w->engine = engine_create(w->loop, w->resolver, &opts, err);
 	if (w->engine == NULL)
 		return -1;
-	stream_start(w->stream, w->engine);
+	if (!env->idle) /* whose children have nothing to do */
+		stream_start(w->stream, w->engine);
 	http_set_endpoints(w->http, engine_endpoints(w->engine));
 	return 0;
 }
@@ -456,10 +554,11 @@ build(struct worker *w, struct err *err)
 	w->listen_timer = loop_timer_create(w->loop, on_listen, w);
 	w->leave_timer = loop_timer_create(w->loop, on_leave_time, w);
 	w->end_timer = loop_timer_create(w->loop, on_end_time, w);
+	w->wake_timer = loop_timer_create(w->loop, wake, w);
 	w->orders = event_new(
 	    loop_base(w->loop), w->env->control_fd, EV_READ | EV_PERSIST, on_orders, w);
 	if (w->heartbeat == NULL || w->listen_timer == NULL || w->leave_timer == NULL ||
-	    w->end_timer == NULL || w->orders == NULL ||
+	    w->end_timer == NULL || w->wake_timer == NULL || w->orders == NULL ||
 	    event_add(w->orders, NULL) != 0)
 		return err_set(err, ERR_NOMEM, "worker");
 	return 0;
@@ -494,6 +593,7 @@ take_down(struct worker *w)
 	loop_timer_free(w->listen_timer);
 	loop_timer_free(w->leave_timer);
 	loop_timer_free(w->end_timer);
+	loop_timer_free(w->wake_timer);
 	resolver_free(w->resolver);
 	loop_free(w->loop);
 }

@@ -10,7 +10,10 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/attr.h"
 #include "model/settings.h"
@@ -186,6 +189,41 @@ what_is_shown_hides_secrets(void **state)
 }
 
 static void
+files_of_secrets_are_known_by_their_settings(void **state)
+{
+	static const char text[] =
+	    "[access]\ntoken_file = %s\n[type:a]\nhandler = http\n"
+	    "url = https://example.com/\nheaders_file = %s\n";
+	char first[] = "test_settings.XXXXXX", second[] = "test_settings.XXXXXX";
+	char config[512], option[64], *options[] = {option, NULL};
+	struct err err = ERR_INIT;
+	struct secret_file *f;
+	struct settings *s;
+	size_t count = 0;
+
+	(void)state;
+	assert_int_equal(close(mkstemp(first)), 0);
+	assert_int_equal(write(mkstemp(second), "\"A: b\"\n", 7), 7);
+	snprintf(config, sizeof(config), text, second, second);
+	/* a later source wins: the file that it names counts, and no other */
+	snprintf(option, sizeof(option), "access.token_file=%s", first);
+	s = load(config, options, &err);
+	if (s == NULL)
+		fail_msg("%s", err.text);
+	TAILQ_FOREACH (f, &s->secret_files, link) {
+		if (strcmp(f->key, "access.token") == 0)
+			assert_string_equal(f->path, first);
+		else
+			assert_string_equal(f->key, "type:a.headers");
+		count++;
+	}
+	assert_int_equal(count, 2);
+	settings_free(s);
+	unlink(first);
+	unlink(second);
+}
+
+static void
 the_clusters_url_is_set_or_guessed(void **state)
 {
 	static const struct {
@@ -236,6 +274,7 @@ main(void)
 	    cmocka_unit_test(defaults_are_within_their_own_ranges),
 	    cmocka_unit_test(named_sections_make_types_and_queues),
 	    cmocka_unit_test(options_win_over_the_file),
+	    cmocka_unit_test(files_of_secrets_are_known_by_their_settings),
 	    cmocka_unit_test(what_does_not_fit_is_refused_with_its_name),
 	    cmocka_unit_test(shares_are_decimal_fractions),
 	    cmocka_unit_test(what_is_shown_hides_secrets),
