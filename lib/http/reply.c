@@ -87,6 +87,11 @@ reply_write(struct strbuf *out, const struct httpreq *req, const struct reply_fa
 		line(out, "Content-Type", r->type);
 	if (r->minor > 0)
 		line(out, "Date", date());
+	if (req->tls && req->httpd->opts.hsts_s > 0) {
+		strbuf_puts(out, "Strict-Transport-Security: max-age=");
+		strbuf_int(out, req->httpd->opts.hsts_s);
+		strbuf_put(out, "\r\n", 2);
+	}
 	/* who speaks 1.0 and closes takes the connection's end for the body's */
 	if (r->stream) {
 		if (r->minor > 0)
