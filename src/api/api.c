@@ -151,6 +151,14 @@ after(struct httpreq *req, int status, int64_t duration_us, void *arg)
 	node_count(&api->board->slots[api->slot], status);
 }
 
+static void
+hello(enum httpd_hello what, void *arg)
+{
+	struct api *api = arg;
+
+	node_count_hello(&api->board->slots[api->slot], what);
+}
+
 struct api *
 api_create(struct loop *l, const struct api_opts *opts, struct err *err)
 {
@@ -230,4 +238,5 @@ api_httpd_opts(struct api *api, struct httpd_opts *opts)
 	opts->routes = api->routes;
 	opts->arg = api;
 	opts->after = after;
+	opts->hello = hello;
 }

@@ -496,10 +496,10 @@ static bool
 node_listens(const struct dev *d)
 {
 	struct addr a;
-	bool ok;
+	bool ok, tls;
 	int fd;
 
-	if (devtext_first_address(d->settings->listen_applications, &a) != 0)
+	if (devtext_first_address(d->settings->listen_applications, &a, &tls) != 0)
 		return true; /* nothing that we could ask */
 	fd = socket(a.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)

@@ -16,11 +16,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "model/command.h"
 #include "proc/spawner.h"
+#include "tls/tlsbag.h"
+#include "tls/tlsctx.h"
 
 static bool
 generation_in_use(const struct master *m, const struct generation *g)
@@ -38,6 +41,7 @@ generation_free(struct master *m, struct generation *g)
 	close(g->door[0]);
 	close(g->door[1]);
 	listeners_release(m->listeners, &g->listen);
+	tlsbag_free(g->tls);
 	settings_free(g->settings);
 	mem_free(g);
 }
@@ -99,6 +103,24 @@ spawner_place(const struct master *m)
 	return place;
 }
 
+#define SECOND_US 1000000
+
+/* bytes and nothing else, but what a worker would refuse is refused now */
+static int
+take_certificates(struct generation *g, const struct settings *s, struct err *err)
+{
+	struct tls_opts opts;
+
+	if (!settings_tls(s, &opts))
+		return 0;
+	g->tls = tlsbag_load(&opts, err);
+	if (g->tls != NULL &&
+	    tlsctx_check(g->tls, clock_wall_us() / SECOND_US, err) == 0)
+		return 0;
+	tlsbag_free(g->tls);
+	return -1;
+}
+
 int
 generation_add(struct master *m, struct settings *settings, struct err *err)
 {
@@ -115,7 +137,13 @@ generation_add(struct master *m, struct settings *settings, struct err *err)
 	commands = commands_create(settings, err);
 	commands_free(commands);
 	if (commands == NULL || commands_check_files(settings, err) != 0 ||
-	    spawner_door(g->door, err) != 0) {
+	    take_certificates(g, settings, err) != 0) {
+		settings_free(settings);
+		mem_free(g);
+		return -1;
+	}
+	if (spawner_door(g->door, err) != 0) {
+		tlsbag_free(g->tls);
 		settings_free(settings);
 		mem_free(g);
 		return -1;
@@ -123,6 +151,7 @@ generation_add(struct master *m, struct settings *settings, struct err *err)
 	if (listeners_acquire(m->listeners, settings, &g->listen, err) != 0) {
 		close(g->door[0]);
 		close(g->door[1]);
+		tlsbag_free(g->tls);
 		settings_free(settings);
 		mem_free(g);
 		return -1;
@@ -136,6 +165,7 @@ generation_add(struct master *m, struct settings *settings, struct err *err)
 	TAILQ_INSERT_TAIL(&m->generations, g, link);
 	m->newest = g;
 	atomic_store(&m->board->generation, g->number);
+	atomic_store(&m->board->tls_warned_ms, 0);
 	return 0;
 }
 

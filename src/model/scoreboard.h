@@ -39,6 +39,13 @@ enum score_state {
 	X(http_requests_total, "counter", "HTTP requests answered.")                   \
 	X(http_errors_total, "counter", "HTTP requests answered with a 5xx status.")   \
 	X(http_connections, "gauge", "HTTP connections open.")                         \
+	X(tls_handshakes_total, "counter",                                             \
+	    "TLS handshakes that began a session of their own.")                       \
+	X(tls_resumed_total, "counter", "TLS handshakes that resumed a session.")      \
+	X(tls_failed_total, "counter", "TLS handshakes that failed.")                  \
+	X(proxy_refused_total, "counter",                                              \
+	    "Connections closed at a listener for proxies: no PROXY header, or not "   \
+	    "from http.trusted_proxies.")                                              \
 	X(tasks_submitted_total, "counter", "Tasks committed.")                        \
 	X(tasks_claimed_total, "counter", "Attempts claimed.")                         \
 	X(tasks_succeeded_total, "counter", "Attempts that ended in success.")         \
@@ -152,6 +159,9 @@ struct scoreboard {
 	_Atomic uint32_t reload_failures;
 	_Atomic uint8_t draining;     /* the node is to stop: /health says 503 */
 	_Atomic uint8_t schema_ready; /* the migration helper is done */
+	/* when a worker last warned of a certificate's end, monotonic; the master
+	 * resets it with each generation */
+	_Atomic int64_t tls_warned_ms;
 	/* helpers that live on: the last sign of life, monotonic */
 	_Atomic int64_t helper_beats_ms[SCORE_HELPERS];
 	/* what the node's beater (engine/beat.c) learned from PostgreSQL */

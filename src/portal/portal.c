@@ -8,6 +8,7 @@
  */
 #include "portal/portal.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "face/access.h"
 #include "face/node.h"
@@ -24,6 +25,7 @@ struct portal {
 	int slot;
 	struct access *access;
 	struct status *status;
+	const struct tlsctx *tls; /* borrowed; NULL: none */
 };
 
 static void
@@ -57,6 +59,8 @@ metrics(struct httpreq *req, void *arg)
 	strbuf_init(&out, METRICS_MAX);
 	metrics_write(&out, po->board);
 	metrics_lists(&out, engine_pools(po->engine), lists, count);
+	if (po->tls != NULL)
+		metrics_certificates(&out, po->tls, clock_wall_us() / 1000000);
 	httpreq_set_header(req, "Cache-Control", "no-store");
 	if (strbuf_failed(&out))
 		problem_unavailable(req, "overloaded", "The server is out of memory.");
@@ -92,6 +96,14 @@ after(struct httpreq *req, int http_status, int64_t duration_us, void *arg)
 	node_count(&po->board->slots[po->slot], http_status);
 }
 
+static void
+hello(enum httpd_hello what, void *arg)
+{
+	struct portal *po = arg;
+
+	node_count_hello(&po->board->slots[po->slot], what);
+}
+
 struct portal *
 portal_create(struct loop *l, const struct portal_opts *opts, struct err *err)
 {
@@ -103,6 +115,7 @@ portal_create(struct loop *l, const struct portal_opts *opts, struct err *err)
 	}
 	po->settings = opts->settings;
 	po->board = opts->board;
+	po->tls = opts->tls;
 	po->slot = opts->slot;
 	po->access = access_create(
 	    opts->settings->access_token, opts->settings->access_networks, err);
@@ -143,4 +156,5 @@ portal_httpd_opts(struct portal *po, struct httpd_opts *opts)
 	opts->routes = routes;
 	opts->arg = po;
 	opts->after = after;
+	opts->hello = hello;
 }

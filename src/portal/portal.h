@@ -18,12 +18,14 @@
 #include "model/settings.h"
 
 struct portal;
+struct tlsctx;
 
 struct portal_opts {
 	const struct settings *settings; /* borrowed for life */
 	struct engine *engine;		 /* borrowed until engine_free */
 	struct scoreboard *board;	 /* borrowed for life */
 	int slot;
+	const struct tlsctx *tls; /* borrowed for life; NULL: none */
 };
 
 struct portal *portal_create(
