@@ -203,9 +203,8 @@ read_all(const char *path, size_t max, char **bytes, size_t *len, struct err *er
 	return 0;
 }
 
-/* the one line of a secret's file, without its end */
-static int
-read_secret(const char *path, char **secret, size_t *size, struct err *err)
+int
+conf_read_secret(const char *path, char **secret, size_t *size, struct err *err)
 {
 	char *line;
 	size_t len, all;
@@ -226,6 +225,20 @@ read_secret(const char *path, char **secret, size_t *size, struct err *err)
 	line[len] = '\0';
 	*secret = line;
 	*size = all;
+	return 0;
+}
+
+int
+conf_refresh_secret(const char *path, char **kept, struct err *err)
+{
+	char *now;
+	size_t size;
+
+	if (conf_read_secret(path, &now, &size, err) != 0)
+		return -1;
+	if (*kept != NULL)
+		mem_free_secret(*kept, strlen(*kept));
+	*kept = now;
 	return 0;
 }
 
@@ -291,10 +304,18 @@ parse_setting(const struct conf_key *key, bool from_file, const char *text,
 
 	if (!from_file)
 		return confkey_parse(key, text, value, err);
-	if (read_secret(text, &secret, &size, err) != 0)
+	if (conf_read_secret(text, &secret, &size, err) != 0)
 		return -1;
 	rc = confkey_parse(key, secret, value, err);
 	mem_free_secret(secret, size);
+	if (rc == 0 && key->file_offset != 0) {
+		mem_free(value->file);
+		value->file = mem_strdup(text);
+		if (value->file == NULL) {
+			confvalue_fini(key, value);
+			return err_set(err, ERR_NOMEM, "no memory");
+		}
+	}
 	return rc;
 }
 

@@ -53,6 +53,9 @@ struct conf_key {
 	const char *unit; /* for help: "ms", "bytes", "tasks" ...; NULL: none */
 	const char *const *choices; /* CONF_ENUM, NULL-terminated */
 	unsigned flags;
+	/* of a CONF_SECRET: where in the same struct its file's path is kept (char *,
+	 * as a CONF_STRING; "" when the value came otherwise); 0: nowhere */
+	size_t file_offset;
 	const char *help; /* whole sentences */
 };
 
@@ -96,6 +99,15 @@ int conf_load_env(const struct conf_schema *cs, void *settings, char *const env[
  * before '=') */
 int conf_set_option(const struct conf_schema *cs, void *settings, const char *option,
     struct err *err) ATTR_CHECK;
+/*
+ * The one line of a secret's file, into a new block (mem_free_secret with *size).  For
+ * those who look again, since a password may be rotated while we run.
+ */
+int conf_read_secret(
+    const char *path, char **secret, size_t *size, struct err *err) ATTR_CHECK;
+/* the same for one that is kept (owned, or NULL): it stays as it is when the file
+ * cannot be read */
+int conf_refresh_secret(const char *path, char **kept, struct err *err) ATTR_CHECK;
 /* frees the strings of plain sections (or of one named section's struct) */
 void conf_fini(const struct conf_schema *cs, void *settings);
 void conf_section_fini(const struct conf_schema *cs, const char *family, void *section);

@@ -147,10 +147,16 @@ confkey_parse(const struct conf_key *key, const char *text, struct confvalue *va
 	int rc = -1;
 
 	value->n = 0;
-	value->text = NULL;
+	value->text = value->file = NULL;
 	switch (key->type) {
 	case CONF_STRING:
-		return parse_string(key, text, value, err);
+		if (parse_string(key, text, value, err) != 0)
+			return -1;
+		/* a value of another source forgets the file of the one before */
+		if (key->file_offset == 0 || (value->file = mem_strdup("")) != NULL)
+			return 0;
+		confvalue_fini(key, value);
+		return err_set(err, ERR_NOMEM, "no memory");
 	case CONF_DURATION:
 		if (units_duration_ms(text, &value->n, err) != 0)
 			return -1;
@@ -190,7 +196,14 @@ confvalue_fini(const struct conf_key *key, struct confvalue *value)
 		mem_free_secret(value->text, strlen(value->text));
 	else
 		mem_free(value->text);
-	value->text = NULL;
+	mem_free(value->file);
+	value->text = value->file = NULL;
+}
+
+static char **
+file_of(const struct conf_key *key, void *base)
+{
+	return (char **)(void *)((char *)base + key->file_offset);
 }
 
 void
@@ -202,7 +215,9 @@ confkey_store(const struct conf_key *key, void *base, struct confvalue *value)
 	case CONF_STRING:
 		confkey_fini(key, base);
 		*(char **)at = value->text;
-		value->text = NULL;
+		if (key->file_offset != 0)
+			*file_of(key, base) = value->file;
+		value->text = value->file = NULL;
 		break;
 	case CONF_BOOL:
 		*(bool *)at = value->n != 0;
@@ -221,7 +236,7 @@ confkey_store(const struct conf_key *key, void *base, struct confvalue *value)
 void
 confkey_fini(const struct conf_key *key, void *base)
 {
-	struct confvalue value;
+	struct confvalue value = {.n = 0};
 	char **at;
 
 	if (key->type != CONF_STRING)
@@ -229,6 +244,10 @@ confkey_fini(const struct conf_key *key, void *base)
 	at = (char **)(void *)((char *)base + key->offset);
 	value.text = *at;
 	*at = NULL;
+	if (key->file_offset != 0) {
+		value.file = *file_of(key, base);
+		*file_of(key, base) = NULL;
+	}
 	confvalue_fini(key, &value);
 }
 

@@ -15,6 +15,7 @@
 struct confvalue {
 	int64_t n;  /* of all types but strings */
 	char *text; /* of strings; owned */
+	char *file; /* of secrets: the file that text was in; owned; "": none */
 };
 
 /* the message does not name the key; it shows the text, unless that is a secret */

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -269,4 +270,40 @@ addr_of_socket(int fd, struct addr *a, struct err *err)
 		return err_errno(err, errno, "asking a socket for its address");
 	*a = out;
 	return 0;
+}
+
+bool
+addr_same_host(const struct addr *a, const struct addr *b)
+{
+	const struct sockaddr_in *a4 = (const void *)&a->storage;
+	const struct sockaddr_in *b4 = (const void *)&b->storage;
+	const struct sockaddr_in6 *a6 = (const void *)&a->storage;
+	const struct sockaddr_in6 *b6 = (const void *)&b->storage;
+
+	if (a->sa.sa_family != b->sa.sa_family)
+		return false;
+	switch (a->sa.sa_family) {
+	case AF_INET:
+		return a4->sin_addr.s_addr == b4->sin_addr.s_addr;
+	case AF_INET6:
+		return memcmp(&a6->sin6_addr, &b6->sin6_addr, sizeof(a6->sin6_addr)) ==
+		       0;
+	case AF_UNIX:
+		return strcmp(a->un.sun_path, b->un.sun_path) == 0;
+	default:
+		return false;
+	}
+}
+
+bool
+addr_host_is_local(const char *host)
+{
+	struct in6_addr in6;
+	struct in_addr in4;
+
+	if (strcasecmp(host, "localhost") == 0)
+		return true;
+	if (inet_pton(AF_INET, host, &in4) == 1)
+		return ntohl(in4.s_addr) >> 24 == 127;
+	return inet_pton(AF_INET6, host, &in6) == 1 && IN6_IS_ADDR_LOOPBACK(&in6);
 }

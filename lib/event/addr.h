@@ -7,6 +7,7 @@
 #ifndef EVENT_ADDR_H
 #define EVENT_ADDR_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -43,5 +44,9 @@ int addr_listen(const struct addr *a, int backlog, int *fd, struct err *err) ATT
  */
 int addr_connect(const struct addr *a, int *fd, struct err *err) ATTR_CHECK;
 int addr_of_socket(int fd, struct addr *a, struct err *err) ATTR_CHECK;
+/* the same machine and family, whatever the ports; unix: the same path */
+bool addr_same_host(const struct addr *a, const struct addr *b);
+/* "localhost", or a literal of the loopback network: what never leaves this machine */
+bool addr_host_is_local(const char *host);
 
 #endif

@@ -341,6 +341,15 @@ answer_numeric(struct resolve *r, const char *host, uint16_t port)
 	return false;
 }
 
+bool
+resolve_is_numeric(const char *host)
+{
+	struct in6_addr any;
+
+	return strncmp(host, "unix:", 5) == 0 || inet_pton(AF_INET, host, &any) == 1 ||
+	       inet_pton(AF_INET6, host, &any) == 1;
+}
+
 static bool
 is_host_name(const char *host)
 {

@@ -9,6 +9,7 @@
 #ifndef EVENT_RESOLVE_H
 #define EVENT_RESOLVE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,6 +37,8 @@ int resolver_set_server(
 /* NULL with err: cannot even ask */
 struct resolve *resolve_start(struct resolver *rv, const char *host, uint16_t port,
     int timeout_ms, resolve_cb *cb, void *arg, struct err *err) ATTR_CHECK;
+/* an address or a "unix:" path, which answers without a query */
+bool resolve_is_numeric(const char *host);
 void resolve_cancel(struct resolve *r); /* no callback after this; NULL is fine */
 
 #endif

@@ -19,7 +19,7 @@
 #include "base/err.h"
 #include "event/addr.h"
 
-#define GUARD_OWN_MOST 64
+#define GUARD_OWN_MOST 128
 
 struct guard;
 

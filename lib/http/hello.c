@@ -273,9 +273,10 @@ hello_end(struct conn *c)
 {
 	if (c->ssl != NULL) {
 		hello_goodbye(c);
-		/* ours or libevent's, which has no data */
-		if ((c->kind & HTTPD_PROXY) != 0 && SSL_get_rbio(c->ssl) != NULL)
-			BIO_set_data(SSL_get_rbio(c->ssl), NULL);
+		/* libevent finds what it had made */
+		if ((c->kind & HTTPD_PROXY) != 0 &&
+		    BIO_up_ref(SSL_get_wbio(c->ssl)) == 1)
+			SSL_set0_rbio(c->ssl, SSL_get_wbio(c->ssl));
 	}
 	mem_free(c->greeting);
 	c->greeting = NULL;

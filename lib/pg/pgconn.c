@@ -32,11 +32,13 @@
 #include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/uuid.h"
+#include "event/moved.h"
 #include "pg/pganswer.h"
 #include "pg/pgdial.h"
 
@@ -118,6 +120,9 @@ struct pgconn {
 	struct pgdial *dial;
 	PGconn *conn; /* NULL unless CHECKING, UP or LEAVING */
 	struct event readable, writable;
+	struct moved *moved; /* NULL: not watched */
+	char leaving[120];   /* why it closes with the last answer; "": it does not */
+	bool read_only;	     /* the server said so while we were up */
 	struct loop_timer *retry;
 	struct loop_timer *deadline; /* of the oldest unit, at the latest */
 	struct loop_defer *flush;
@@ -182,6 +187,7 @@ static void
 destroy(struct pgconn *pc)
 {
 	pgdial_free(pc->dial);
+	moved_free(pc->moved);
 	loop_timer_free(pc->retry);
 	loop_timer_free(pc->deadline);
 	loop_defer_free(pc->flush);
@@ -219,6 +225,8 @@ static void
 disconnect(struct pgconn *pc)
 {
 	pgdial_stop(pc->dial);
+	if (pc->moved != NULL)
+		moved_stop(pc->moved);
 	loop_timer_stop(pc->retry);
 	loop_timer_stop(pc->deadline);
 	loop_defer_stop(pc->flush);
@@ -257,7 +265,7 @@ go_down_broken(struct pgconn *pc)
 	if (text[0] == '\0')
 		str_copy(text, sizeof(text), "the server closed the connection");
 	str_printable(clean, sizeof(clean), text, strlen(text));
-	err_set(&err, ERR_CLOSED, "%s", clean);
+	err_set(&err, pc->read_only ? ERR_CONFLICT : ERR_CLOSED, "%s", clean);
 	go_down(pc, &err);
 }
 
@@ -308,6 +316,9 @@ plan_retry(struct pgconn *pc, int64_t now_ms)
 	if (pause_ms > PAUSE_MAX_MS)
 		pause_ms = PAUSE_MAX_MS;
 	pc->attempts++;
+	/* a server that was left in good order is worth no pause */
+	if (pc->leaving[0] != '\0')
+		pause_ms = 1;
 	/* anywhere in the pause: a thousand clients do not come back at once */
 	loop_timer_start_ms(pc->retry, 1 + (int64_t)random_below((uint64_t)pause_ms));
 }
@@ -330,6 +341,8 @@ tell_loss(void *arg)
 	err_wrap(&why, "postgresql connection %s", pc->name);
 	plan_retry(pc, now_ms);
 	pc->up_ms = 0;
+	pc->leaving[0] = '\0';
+	pc->read_only = false;
 	set_state(pc, STATE_PAUSED);
 	if (was_up || !pc->told_anything || now_ms - pc->told_ms >= TELL_MS) {
 		pc->told_anything = true;
@@ -411,6 +424,7 @@ finish_unit(struct pgconn *pc)
 	if ((e.class == PGERR_RECONNECT || e.class == PGERR_LOST) &&
 	    pc->state != STATE_LEAVING) {
 		str_copy(pc->fatal, sizeof(pc->fatal), e.text);
+		pc->read_only = strcmp(e.sqlstate, "25006") == 0;
 		set_state(pc, STATE_LEAVING);
 	}
 	u.cb(NULL, &e, u.arg);
@@ -447,6 +461,8 @@ read_answers(struct pgconn *pc)
 		go_down_because(pc, ERR_BUG, "an answer out of step");
 	else if (pc->count == 0 && PQtransactionStatus(pc->conn) != PQTRANS_IDLE)
 		go_down_because(pc, ERR_BUG, "a statement left a transaction open");
+	else if (pc->count == 0 && pc->leaving[0] != '\0')
+		go_down_because(pc, ERR_CLOSED, pc->leaving);
 	else if (pc->count == 0)
 		loop_timer_stop(pc->deadline);
 }
@@ -683,7 +699,7 @@ pgconn_exec(struct pgconn *pc, const struct pgstmt *st, const struct pgparam *p,
     pgconn_done_cb *cb, void *arg, struct err *err)
 {
 	STAMP_CHECK(pc, PGCONN_STAMP);
-	if (pc->state != STATE_UP)
+	if (!pgconn_is_up(pc))
 		return err_set(
 		    err, ERR_CLOSED, "postgresql connection %s is down", pc->name);
 	if (pc->count == pc->max_units)
@@ -710,6 +726,29 @@ retry_now(void *arg)
 }
 
 static void
+watch_hosts(struct pgconn *pc)
+{
+	struct addr used;
+
+	used.len = sizeof(used.storage);
+	if (pc->moved != NULL &&
+	    getpeername(PQsocket(pc->conn), &used.sa, &used.len) == 0)
+		moved_watch(pc->moved, &used);
+}
+
+static void
+on_moved(void *arg)
+{
+	struct pgconn *pc = arg;
+
+	enter(pc);
+	log_info(&pc->ctx, "postgresql has moved: the connection is made again",
+	    "host=%s address=%s", PQhost(pc->conn), PQhostaddr(pc->conn));
+	pgconn_leave(pc, "its name does not lead to this server any more");
+	leave(pc);
+}
+
+static void
 check_done(const struct pgrows *rows, const struct pgerr *e, void *arg)
 {
 	struct pgconn *pc = arg;
@@ -728,6 +767,7 @@ check_done(const struct pgrows *rows, const struct pgerr *e, void *arg)
 		return;
 	}
 	set_state(pc, STATE_UP);
+	watch_hosts(pc);
 	/* never 0, which says that it is not up */
 	pc->up_ms = loop_now_ms(pc->loop);
 	if (pc->up_ms == 0)
@@ -850,14 +890,19 @@ pgconn_create(struct loop *l, struct resolver *rv, const struct pgconn_opts *opt
 	pc->ctx.kind = "pg";
 	pc->ctx.id = pc->name;
 	pc->dial = pgdial_create(l, rv, opts->name, opts->url, opts->password,
-	    pc->connect_timeout_ms, dial_done, pc, err);
-	if (pc->dial == NULL) {
-		destroy(pc);
-		return NULL;
-	}
+	    opts->password_file, pc->connect_timeout_ms, dial_done, pc, err);
+	if (pc->dial == NULL)
+		goto fail;
+	if (opts->moved_ms > 0 && ((pc->moved = moved_create(l, rv, opts->moved_ms,
+					on_moved, pc, err)) == NULL ||
+				      pgdial_watch(pc->dial, pc->moved, err) != 0))
+		goto fail;
 	set_state(pc, STATE_PAUSED);
 	loop_timer_start_ms(pc->retry, 0);
 	return pc;
+fail:
+	destroy(pc);
+	return NULL;
 }
 
 void
@@ -880,7 +925,7 @@ pgconn_free(struct pgconn *pc)
 bool
 pgconn_is_up(const struct pgconn *pc)
 {
-	return pc->state == STATE_UP;
+	return pc->state == STATE_UP && pc->leaving[0] == '\0';
 }
 
 size_t
@@ -900,5 +945,16 @@ pgconn_close(struct pgconn *pc, const char *reason)
 {
 	STAMP_CHECK(pc, PGCONN_STAMP);
 	if (pc->conn != NULL || pc->state == STATE_DIALING)
+		go_down_because(pc, ERR_CLOSED, reason);
+}
+
+void
+pgconn_leave(struct pgconn *pc, const char *reason)
+{
+	STAMP_CHECK(pc, PGCONN_STAMP);
+	if (!pgconn_is_up(pc))
+		return;
+	str_copy(pc->leaving, sizeof(pc->leaving), reason);
+	if (pc->count == 0)
 		go_down_because(pc, ERR_CLOSED, reason);
 }

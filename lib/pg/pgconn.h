@@ -14,6 +14,10 @@
  * accepted only while up.  It sets nothing in the session, so that PgBouncer in
  * transaction mode may stand between.
  *
+ * While it is up, its hosts are resolved again now and then.  When none leads to the
+ * address in use any more, the connection takes no more units, closes when the last is
+ * answered, and is made again at once; pgconn_leave does the same for other reasons.
+ *
  * When a connection dies, each waiting unit gets PGERR_LOST: it may have been
  * executed, may be executing still, or never will.  The caller asks again; nothing here
  * repeats a statement.
@@ -68,7 +72,8 @@ typedef void pgconn_done_cb(
     const struct pgrows *rows, const struct pgerr *err, void *arg);
 /*
  * up: err NULL.  Down (also each failed attempt, told at most once a second): err says
- * why.  Units that waited have had their callbacks before.
+ * why, and is ERR_CONFLICT when a server that was up has turned out to be read-only.
+ * Units that waited have had their callbacks before.
  */
 typedef void pgconn_state_cb(
     struct pgconn *pc, bool up, const struct err *err, void *arg);
@@ -83,7 +88,11 @@ struct pgconn_opts {
 	const char *name;     /* for the log and application_name: "submit"; copied */
 	const char *url;      /* a libpq URI or conninfo string; copied */
 	const char *password; /* overrides; NULL or "": what url says; copied, wiped */
-	bool prepared;	      /* false: unnamed statements each time (PgBouncer) */
+	/* read again at each connect, so that a rotated password is taken up; NULL or
+	 * "": password is all there is; copied */
+	const char *password_file;
+	int moved_ms;		/* how often the hosts are resolved again; 0: never */
+	bool prepared;		/* false: unnamed statements each time (PgBouncer) */
 	int connect_timeout_ms; /* 0: 5,000 */
 	/* a unit without an answer this long closes the connection; 0: 30,000 */
 	int statement_timeout_ms;
@@ -105,6 +114,8 @@ size_t pgconn_waiting(const struct pgconn *pc); /* units without an answer */
 int pgconn_server_version(const struct pgconn *pc);
 /* closes now, connects again; what that makes fail is told from the loop */
 void pgconn_close(struct pgconn *pc, const char *reason);
+/* the same once the units that wait are answered; nothing while it is not up */
+void pgconn_leave(struct pgconn *pc, const char *reason);
 
 /*
  * Sends one unit.  p is only read (NULL: no parameters).  Results come in binary form.

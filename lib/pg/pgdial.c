@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/conf.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -60,6 +61,8 @@ struct pgdial {
 	int timeout_ms;
 	char *app_name;
 	char *password;		     /* NULL: what the url says */
+	char *password_file;	     /* NULL: none */
+	bool file_told;		     /* that it cannot be read */
 	PQconninfoOption *info;	     /* the url taken apart */
 	char *names, *addrs, *ports; /* comma lists, cut up for hosts */
 	struct host hosts[HOSTS_MAX];
@@ -351,7 +354,7 @@ connect_targets(struct pgdial *d)
 		if (o->val != NULL && o->val[0] != '\0')
 			param(&ps, o->keyword, o->val);
 	}
-	if (d->password != NULL)
+	if (d->password != NULL && d->password[0] != '\0')
 		param(&ps, "password", d->password);
 	param(&ps, "client_encoding", "UTF8");
 	param(&ps, "host", names.data);
@@ -490,7 +493,8 @@ too_late(void *arg)
 
 struct pgdial *
 pgdial_create(struct loop *l, struct resolver *rv, const char *name, const char *url,
-    const char *password, int timeout_ms, pgdial_cb *cb, void *arg, struct err *err)
+    const char *password, const char *password_file, int timeout_ms, pgdial_cb *cb,
+    void *arg, struct err *err)
 {
 	struct pgdial *d;
 	struct strbuf app;
@@ -521,6 +525,11 @@ pgdial_create(struct loop *l, struct resolver *rv, const char *name, const char 
 	if (password != NULL && password[0] != '\0') {
 		d->password = mem_strdup(password);
 		if (d->password == NULL)
+			goto nomem;
+	}
+	if (password_file != NULL && password_file[0] != '\0') {
+		d->password_file = mem_strdup(password_file);
+		if (d->password_file == NULL)
 			goto nomem;
 	}
 	d->info = PQconninfoParse(url, &why);
@@ -561,6 +570,7 @@ pgdial_free(struct pgdial *d)
 	info_free(d->info);
 	if (d->password != NULL)
 		mem_free_secret(d->password, strlen(d->password));
+	mem_free(d->password_file);
 	mem_free(d->app_name);
 	mem_free(d->names);
 	mem_free(d->addrs);
@@ -569,11 +579,31 @@ pgdial_free(struct pgdial *d)
 	mem_free(d);
 }
 
+/* a file that cannot be read leaves the password as it is, which may still be right */
+static void
+refresh_password(struct pgdial *d)
+{
+	struct err err = ERR_INIT;
+
+	if (d->password_file == NULL)
+		return;
+	if (conf_refresh_secret(d->password_file, &d->password, &err) == 0) {
+		d->file_told = false;
+	} else if (!d->file_told) {
+		d->file_told = true;
+		log_warn(NULL,
+		    "the password's file cannot be read again: a new one needs a "
+		    "reload",
+		    "as=\"%s\" reason=\"%s\"", d->app_name, err.text);
+	}
+}
+
 void
 pgdial_start(struct pgdial *d)
 {
 	STAMP_CHECK(d, DIAL_STAMP);
 	halt(d);
+	refresh_password(d);
 	d->target_count = 0;
 	loop_timer_start_ms(d->deadline, d->timeout_ms);
 	loop_defer_start(d->begin);
@@ -584,4 +614,18 @@ pgdial_stop(struct pgdial *d)
 {
 	STAMP_CHECK(d, DIAL_STAMP);
 	halt(d);
+}
+
+int
+pgdial_watch(const struct pgdial *d, struct moved *m, struct err *err)
+{
+	for (size_t i = 0; i < d->host_count; i++) {
+		const struct host *h = &d->hosts[i];
+		const char *name = h->addr[0] != '\0' ? h->addr : h->name;
+
+		if (name[0] != '\0' && name[0] != '/' && name[0] != '@' &&
+		    moved_add(m, name, err) != 0)
+			return -1;
+	}
+	return 0;
 }

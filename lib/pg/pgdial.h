@@ -15,6 +15,7 @@
 #include "base/attr.h"
 #include "base/err.h"
 #include "event/loop.h"
+#include "event/moved.h"
 #include "event/resolve.h"
 
 struct pgdial;
@@ -23,14 +24,17 @@ struct pgdial;
 typedef void pgdial_cb(PGconn *conn, const struct err *err, void *arg);
 
 /*
- * name, url and password are copied.  ERR_INVALID: the url is no conninfo string or
- * URI, or asks for what we refuse (a service file).
+ * name, url and the passwords are copied.  password_file (NULL or "": none) is read
+ * again at each start; what it holds then is the password.  ERR_INVALID: the url is no
+ * conninfo string or URI, or asks for what we refuse (a service file).
  */
 struct pgdial *pgdial_create(struct loop *l, struct resolver *rv, const char *name,
-    const char *url, const char *password, int timeout_ms, pgdial_cb *cb, void *arg,
-    struct err *err) ATTR_CHECK;
+    const char *url, const char *password, const char *password_file, int timeout_ms,
+    pgdial_cb *cb, void *arg, struct err *err) ATTR_CHECK;
 void pgdial_free(struct pgdial *d);  /* NULL is fine; allowed in the callback */
 void pgdial_start(struct pgdial *d); /* not while one is under way */
 void pgdial_stop(struct pgdial *d);  /* no callback after this */
+/* the hosts that a connection may be to, but for unix sockets */
+int pgdial_watch(const struct pgdial *d, struct moved *m, struct err *err) ATTR_CHECK;
 
 #endif

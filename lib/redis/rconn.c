@@ -6,8 +6,9 @@
  * connection again.  Leaves to others what a command means and whether it is worth
  * sending once more.
  *
- *     RESTING -> RESOLVING -> CONNECTING -> SIGNING_IN -> UP
- *        ^----------+-------------+-------------+---------'  any trouble: teardown()
+ *     RESTING -> RESOLVING -> CONNECTING (-> SHAKING_HANDS) -> SIGNING_IN -> UP
+ *        ^----------+-------------+---------------+--------------+--------'
+ *                           any trouble: teardown()
  *
  * Every command is answered exactly once, in the order of sending.  teardown() only
  * takes things apart: it moves the waiting commands to the lost list and postpones the
@@ -20,7 +21,7 @@
  *
  * What a turn sends collects in rc->out and leaves in one write by a deferred
  * call, without asking the kernel first whether the socket is writable.  Only what the
- * socket does not take goes through the bufferevent.
+ * socket does not take goes through the bufferevent; with TLS, all of it.
  *
  * The records of commands are in rqueue.c, the protocol is in rwire.c.
  *
@@ -42,11 +43,14 @@
 #include <event2/event.h>
 #include <hiredis/hiredis.h>
 
+#include "base/conf.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/uuid.h"
+#include "event/moved.h"
 #include "redis/rqueue.h"
+#include "redis/rtls.h"
 #include "redis/rwire.h"
 
 #define RCONN_STAMP 0x52434f4eu
@@ -68,7 +72,8 @@ enum rconn_state {
 	RCONN_RESTING, /* between two attempts */
 	RCONN_RESOLVING,
 	RCONN_CONNECTING,
-	RCONN_SIGNING_IN, /* AUTH, SELECT, PING and subscriptions are sent */
+	RCONN_SHAKING_HANDS, /* TLS */
+	RCONN_SIGNING_IN,    /* AUTH, SELECT, PING and subscriptions are sent */
 	RCONN_UP,
 	RCONN_STATE_COUNT /* keep last */
 };
@@ -78,6 +83,7 @@ static const char *const state_names[RCONN_STATE_COUNT] = {
     [RCONN_RESTING] = "resting",
     [RCONN_RESOLVING] = "resolving",
     [RCONN_CONNECTING] = "connecting",
+    [RCONN_SHAKING_HANDS] = "shaking_hands",
     [RCONN_SIGNING_IN] = "signing_in",
     [RCONN_UP] = "up",
 };
@@ -93,9 +99,16 @@ struct rconn {
 	struct resolver *rv; /* borrowed */
 	struct log_ctx log;
 	char *name;
-	char *host;
-	char *username; /* NULL: none */
-	char *password; /* NULL: no AUTH */
+	char *host;	     /* NULL: not known yet */
+	char *username;	     /* NULL: none */
+	char *password;	     /* NULL: no AUTH */
+	char *password_file; /* NULL: none */
+	bool file_told;	     /* that it cannot be read */
+	struct rtls *tls;    /* borrowed; NULL: none */
+	char *tls_name;	     /* NULL: none */
+	bool primary;
+	struct moved *moved; /* NULL: not watched */
+	bool leaving;	     /* closes when the last reply has come */
 	uint16_t port;
 	int database;
 	int connect_timeout_ms;
@@ -139,6 +152,12 @@ struct rconn {
 
 static void teardown(struct rconn *rc, const struct err *why);
 
+static bool
+is_given(const char *text)
+{
+	return text != NULL && text[0] != '\0';
+}
+
 static void
 set_state(struct rconn *rc, enum rconn_state state)
 {
@@ -168,6 +187,9 @@ destroy(struct rconn *rc)
 		evbuffer_free(rc->out);
 	if (rc->password != NULL)
 		mem_free_secret(rc->password, strlen(rc->password));
+	moved_free(rc->moved);
+	mem_free(rc->password_file);
+	mem_free(rc->tls_name);
 	mem_free(rc->username);
 	mem_free(rc->host);
 	mem_free(rc->name);
@@ -247,7 +269,8 @@ flush_out(void *arg)
 	if (rc->bev == NULL || len == 0)
 		return;
 	/* what the socket did not take earlier goes first */
-	if (evbuffer_get_length(bufferevent_get_output(rc->bev)) == 0 &&
+	if (rc->tls == NULL &&
+	    evbuffer_get_length(bufferevent_get_output(rc->bev)) == 0 &&
 	    evbuffer_write(rc->out, rc->fd) < 0 && errno != EAGAIN && errno != EINTR) {
 		err_errno(&why, errno, "sending to %s", rc->peer);
 		teardown(rc, &why);
@@ -281,7 +304,8 @@ reply_due(void *arg)
 	 * Perhaps it is us who are late: after a stall, or behind a large reply, the
 	 * answer lies in the socket, of which libevent reads a piece a turn.
 	 */
-	if (ioctl(rc->fd, FIONREAD, &unread) == 0 && unread > 0) {
+	if ((ioctl(rc->fd, FIONREAD, &unread) == 0 && unread > 0) ||
+	    (rc->tls != NULL && rtls_pending(rc->bev) > 0)) {
 		rc->reply_due_ms = now_ms + 1;
 		loop_timer_start_ms(rc->reply, 1);
 		return;
@@ -336,8 +360,10 @@ tell_loss(void *arg)
 		if (rc->state_cb != NULL)
 			rc->state_cb(rc, false, &why, rc->arg);
 	}
+	/* a server that moved in good order is worth no pause */
 	if (!rc->freed)
-		loop_timer_start_ms(rc->phase, choose_pause_ms(rc));
+		loop_timer_start_ms(rc->phase, rc->leaving ? 0 : choose_pause_ms(rc));
+	rc->leaving = false;
 	unhold(rc);
 }
 
@@ -346,6 +372,8 @@ static void
 disconnect(struct rconn *rc)
 {
 	rc->generation++;
+	if (rc->moved != NULL)
+		moved_stop(rc->moved);
 	resolve_cancel(rc->question);
 	rc->question = NULL;
 	if (rc->bev != NULL) {
@@ -387,6 +415,41 @@ teardown(struct rconn *rc, const struct err *why)
 	loop_defer_start(rc->telling);
 }
 
+/* ---- leaving -------------------------------------------------------------- */
+
+static void
+leave(struct rconn *rc)
+{
+	struct err why = ERR_INIT;
+
+	err_set(
+	    &why, ERR_CLOSED, "%s does not lead to %s any more", rc->host, rc->peer);
+	teardown(rc, &why);
+}
+
+static void
+on_moved(void *arg)
+{
+	struct rconn *rc = arg;
+
+	STAMP_CHECK(rc, RCONN_STAMP);
+	log_info(&rc->log, "redis has moved: the connection is made again",
+	    "host=%s address=%s", rc->host, rc->peer);
+	rc->leaving = true;
+	if (rqueue_oldest(&rc->commands) == NULL)
+		leave(rc);
+}
+
+static void
+watch_name(struct rconn *rc)
+{
+	struct addr used;
+
+	used.len = sizeof(used.storage);
+	if (rc->moved != NULL && getpeername(rc->fd, &used.sa, &used.len) == 0)
+		moved_watch(rc->moved, &used);
+}
+
 /* ---- replies ------------------------------------------------------------- */
 
 static void
@@ -415,6 +478,7 @@ become_up(struct rconn *rc)
 {
 	set_state(rc, RCONN_UP);
 	rc->up_since_ms = loop_now_ms(rc->loop);
+	watch_name(rc);
 	phase_next_ping(rc);
 	if (rc->ping_ms == 0)
 		loop_timer_stop(rc->phase);
@@ -445,6 +509,14 @@ blame_reply(const struct rconn *rc, const char *what, const struct redisReply *r
 
 	str_printable(text, sizeof(text), reply->str, (size_t)reply->len);
 	err_set(why, ERR_CLOSED, "%s %s: %s", rc->peer, what, text);
+}
+
+static bool
+is_replica(const struct redisReply *reply)
+{
+	return reply->type == REDIS_REPLY_ARRAY && reply->elements > 0 &&
+	       reply->element[0]->type == REDIS_REPLY_STRING &&
+	       str_eq(reply->element[0]->str, "slave");
 }
 
 /* after each callback rc may be torn down or freed: the caller looks at the generation
@@ -479,14 +551,23 @@ handle_reply(struct rconn *rc, const struct redisReply *reply)
 	if (rc->generation != generation)
 		return;
 	if (rwire_is_failover(reply) ||
-	    (reply->type == REDIS_REPLY_ERROR && c.kind != RCOMMAND_CALLER)) {
+	    (reply->type == REDIS_REPLY_ERROR && c.kind != RCOMMAND_CALLER &&
+		c.kind != RCOMMAND_ROLE)) {
 		blame_reply(rc, c.kind == RCOMMAND_SIGN_IN ? "refuses us" : "says",
 		    reply, &why);
 		teardown(rc, &why);
 		return;
 	}
-	if (c.kind == RCOMMAND_SIGN_IN && --rc->signing_in == 0)
+	if (c.kind == RCOMMAND_ROLE && is_replica(reply)) {
+		err_set(&why, ERR_CLOSED, "%s is a replica", rc->peer);
+		teardown(rc, &why);
+		return;
+	}
+	if ((c.kind == RCOMMAND_SIGN_IN || c.kind == RCOMMAND_ROLE) &&
+	    --rc->signing_in == 0)
 		become_up(rc);
+	else if (rc->leaving && rqueue_oldest(&rc->commands) == NULL)
+		leave(rc);
 }
 
 static void
@@ -530,13 +611,39 @@ broken:
 /* ---- getting a connection ------------------------------------------------ */
 
 static int
-sign_in_step(struct rconn *rc, struct err *err, int argc, const char *const argv[])
+sign_in_as(struct rconn *rc, enum rcommand_kind kind, struct err *err, int argc,
+    const char *const argv[])
 {
-	if (send_command(rc, RCOMMAND_SIGN_IN, rc->connect_timeout_ms, NULL, NULL, err,
-		argc, argv, NULL) != 0)
+	if (send_command(rc, kind, rc->connect_timeout_ms, NULL, NULL, err, argc, argv,
+		NULL) != 0)
 		return -1;
 	rc->signing_in++;
 	return 0;
+}
+
+static int
+sign_in_step(struct rconn *rc, struct err *err, int argc, const char *const argv[])
+{
+	return sign_in_as(rc, RCOMMAND_SIGN_IN, err, argc, argv);
+}
+
+/* a file that cannot be read leaves the password as it is, which may still be right */
+static void
+refresh_password(struct rconn *rc)
+{
+	struct err err = ERR_INIT;
+
+	if (rc->password_file == NULL)
+		return;
+	if (conf_refresh_secret(rc->password_file, &rc->password, &err) == 0) {
+		rc->file_told = false;
+	} else if (!rc->file_told) {
+		rc->file_told = true;
+		log_warn(&rc->log,
+		    "the password's file cannot be read again: a new one needs a "
+		    "reload",
+		    "reason=\"%s\"", err.text);
+	}
 }
 
 /*
@@ -549,12 +656,14 @@ sign_in(struct rconn *rc, struct err *err)
 	const char *auth[3] = {"AUTH"};
 	const char *select_db[2] = {"SELECT"};
 	const char *const ping[] = {"PING"};
+	const char *const role[] = {"ROLE"};
 	const char *subscribe[2] = {"SUBSCRIBE"};
 	const struct channel *ch;
 	char number[16];
 	int argc = 1;
 
-	if (rc->password != NULL) {
+	refresh_password(rc);
+	if (is_given(rc->password)) {
 		if (rc->username != NULL)
 			auth[argc++] = rc->username;
 		auth[argc++] = rc->password;
@@ -567,13 +676,35 @@ sign_in(struct rconn *rc, struct err *err)
 		if (sign_in_step(rc, err, 2, select_db) != 0)
 			return -1;
 	}
-	if (sign_in_step(rc, err, 1, ping) != 0)
+	if (sign_in_step(rc, err, 1, ping) != 0 ||
+	    (rc->primary && sign_in_as(rc, RCOMMAND_ROLE, err, 1, role) != 0))
 		return -1;
 	TAILQ_FOREACH (ch, &rc->channels, link) {
 		subscribe[1] = ch->name;
 		if (sign_in_step(rc, err, 2, subscribe) != 0)
 			return -1;
 	}
+	return 0;
+}
+
+static void on_event(struct bufferevent *bev, short what, void *arg);
+
+/* the socket is connected: from the bufferevent that waited for that to one with TLS */
+static int
+shake_hands(struct rconn *rc, struct err *err)
+{
+	int fd = rc->fd;
+
+	set_state(rc, RCONN_SHAKING_HANDS);
+	bufferevent_setfd(rc->bev, -1); /* it would close what we go on with */
+	bufferevent_free(rc->bev);
+	rc->bev = NULL;
+	rc->fd = -1;
+	rc->bev = rtls_open(rc->tls, rc->loop, fd, rc->host, rc->tls_name, err);
+	if (rc->bev == NULL)
+		return -1;
+	rc->fd = fd;
+	bufferevent_setcb(rc->bev, on_readable, NULL, on_event, rc);
 	return 0;
 }
 
@@ -585,15 +716,27 @@ on_event(struct bufferevent *bev, short what, void *arg)
 	struct err why = ERR_INIT;
 
 	STAMP_CHECK(rc, RCONN_STAMP);
-	if ((what & BEV_EVENT_CONNECTED) != 0) {
+	if ((what & BEV_EVENT_CONNECTED) != 0 && rc->tls != NULL &&
+	    rc->state == RCONN_CONNECTING) {
+		if (shake_hands(rc, &why) == 0)
+			return;
+	} else if ((what & BEV_EVENT_CONNECTED) != 0) {
 		set_state(rc, RCONN_SIGNING_IN);
 		if (sign_in(rc, &why) == 0) {
 			if (bufferevent_enable(bev, EV_READ) == 0)
 				return;
 			err_set(&why, ERR_NOMEM, "reading from %s", rc->peer);
 		}
+	} else if ((what & BEV_EVENT_EOF) != 0 && rc->tls != NULL &&
+		   rc->state == RCONN_SIGNING_IN) {
+		err_set(&why, ERR_CLOSED,
+		    "%s closed the connection after the handshake: perhaps it wants a "
+		    "certificate of ours, or another",
+		    rc->peer);
 	} else if ((what & BEV_EVENT_EOF) != 0) {
 		err_set(&why, ERR_CLOSED, "%s closed the connection", rc->peer);
+	} else if (rc->state > RCONN_CONNECTING && rc->tls != NULL) {
+		rtls_why(bev, rc->peer, errnum, &why);
 	} else {
 		err_errno(&why, errnum, "%s %s",
 		    rc->state == RCONN_CONNECTING ? "connecting to" : "connection to",
@@ -653,6 +796,9 @@ start_attempt(struct rconn *rc)
 {
 	struct err why = ERR_INIT;
 
+	/* rconn_set_server goes on from here */
+	if (rc->host == NULL)
+		return;
 	set_state(rc, RCONN_RESOLVING);
 	loop_timer_start_ms(rc->phase, rc->connect_timeout_ms);
 	rc->question = resolve_start(
@@ -675,7 +821,7 @@ phase_over(void *arg)
 	case RCONN_UP:
 		/* while commands wait, their own deadline watches over the connection
 		 */
-		if (rqueue_oldest(&rc->commands) == NULL &&
+		if (rqueue_oldest(&rc->commands) == NULL && !rc->leaving &&
 		    loop_now_ms(rc->loop) - rc->sent_ms >= rc->ping_ms)
 			send_ping(rc);
 		else if (rqueue_oldest(&rc->commands) == NULL)
@@ -694,10 +840,25 @@ phase_over(void *arg)
 
 /* ---- for the owner ------------------------------------------------------- */
 
-static bool
-is_given(const char *text)
+static int
+copy_texts(struct rconn *rc, const struct rconn_opts *opts)
 {
-	return text != NULL && text[0] != '\0';
+	const struct {
+		char **to;
+		const char *from;
+	} texts[] = {
+	    {&rc->username, opts->username},
+	    {&rc->password, opts->password},
+	    {&rc->password_file, opts->password_file},
+	    {&rc->tls_name, opts->tls_name},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(texts); i++) {
+		if (is_given(texts[i].from) &&
+		    (*texts[i].to = mem_strdup(texts[i].from)) == NULL)
+			return -1;
+	}
+	return 0;
 }
 
 struct rconn *
@@ -717,7 +878,6 @@ rconn_create(
 	rc->fd = -1;
 	rqueue_init(&rc->commands);
 	TAILQ_INIT(&rc->channels);
-	rc->port = opts->port;
 	rc->database = opts->database;
 	rc->connect_timeout_ms = opts->connect_timeout_ms > 0 ? opts->connect_timeout_ms
 							      : CONNECT_TIMEOUT_MS;
@@ -731,21 +891,31 @@ rconn_create(
 	rc->message_cb = opts->message_cb;
 	rc->arg = opts->arg;
 
+	rc->tls = opts->tls;
+	rc->primary = opts->primary;
 	rc->name = mem_strdup(is_given(opts->name) ? opts->name : "redis");
-	rc->host = mem_strdup(opts->host);
-	if (is_given(opts->username))
-		rc->username = mem_strdup(opts->username);
-	if (is_given(opts->password))
-		rc->password = mem_strdup(opts->password);
+	if (copy_texts(rc, opts) != 0) {
+		err_set(err, ERR_NOMEM, "redis connection %s", opts->name);
+		destroy(rc);
+		return NULL;
+	}
+	if (opts->moved_ms > 0 && (rc->moved = moved_create(l, rv, opts->moved_ms,
+				       on_moved, rc, err)) == NULL) {
+		destroy(rc);
+		return NULL;
+	}
+	if (is_given(opts->host) &&
+	    rconn_set_server(rc, opts->host, opts->port, err) != 0) {
+		destroy(rc);
+		return NULL;
+	}
 	rc->out = evbuffer_new();
 	rc->flush = loop_defer_create(l, flush_out, rc);
 	rc->telling = loop_defer_create(l, tell_loss, rc);
 	rc->phase = loop_timer_create(l, phase_over, rc);
 	rc->reply = loop_timer_create(l, reply_due, rc);
-	if (rc->name == NULL || rc->host == NULL || rc->out == NULL ||
-	    rc->flush == NULL || rc->telling == NULL || rc->phase == NULL ||
-	    rc->reply == NULL || (is_given(opts->username) && rc->username == NULL) ||
-	    (is_given(opts->password) && rc->password == NULL)) {
+	if (rc->name == NULL || rc->out == NULL || rc->flush == NULL ||
+	    rc->telling == NULL || rc->phase == NULL || rc->reply == NULL) {
 		err_set(err, ERR_NOMEM, "redis connection %s", opts->name);
 		destroy(rc);
 		return NULL;
@@ -780,7 +950,7 @@ rconn_free(struct rconn *rc)
 bool
 rconn_is_up(const struct rconn *rc)
 {
-	return rc->state == RCONN_UP;
+	return rc->state == RCONN_UP && !rc->leaving;
 }
 
 const char *
@@ -808,11 +978,43 @@ rconn_close(struct rconn *rc, const char *reason)
 }
 
 int
+rconn_set_server(struct rconn *rc, const char *host, uint16_t port, struct err *err)
+{
+	bool waited = rc->host == NULL;
+	struct err why = ERR_INIT;
+	char *copy;
+
+	STAMP_CHECK(rc, RCONN_STAMP);
+	if (!waited && str_eq(rc->host, host) && rc->port == port)
+		return 0;
+	copy = mem_strdup(host);
+	if (copy == NULL)
+		return err_set(err, ERR_NOMEM, "redis connection %s", rc->name);
+	mem_free(rc->host);
+	rc->host = copy;
+	rc->port = port;
+	if (rc->moved != NULL) {
+		moved_forget(rc->moved);
+		if (moved_add(rc->moved, host, err) != 0)
+			return -1;
+	}
+	if (rc->freed || rc->state == RCONN_NONE)
+		return 0;
+	if (rc->state != RCONN_RESTING) {
+		err_set(&why, ERR_CLOSED, "the server is %s now", host);
+		teardown(rc, &why);
+	} else if (waited) {
+		loop_timer_start_ms(rc->phase, 0);
+	}
+	return 0;
+}
+
+int
 rconn_command_within(struct rconn *rc, int reply_timeout_ms, rconn_reply_cb *cb,
     void *arg, struct err *err, int argc, const char *const argv[], const size_t lens[])
 {
 	STAMP_CHECK(rc, RCONN_STAMP);
-	if (rc->state != RCONN_UP)
+	if (rc->state != RCONN_UP || rc->leaving)
 		return err_set(err, ERR_CLOSED, "no connection to Redis");
 	if (!TAILQ_EMPTY(&rc->channels))
 		return err_set(err, ERR_CONFLICT, "this connection only subscribes");

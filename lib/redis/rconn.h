@@ -3,17 +3,22 @@
  * rconn.h - one asynchronous Redis connection that comes back by itself.
  *
  * hiredis parses the replies; a bufferevent carries the bytes.
- * A connection resolves its name, connects, signs in (AUTH, SELECT), and is up;
- * when it is lost it tries again after a pause with jitter, up to a second, until it is
- * freed.  Commands are accepted only while it is up; nothing is queued for later and
- * nothing is ever sent twice.  What is sent in one turn of the loop leaves in one
- * write.
+ * A connection resolves its name, connects (with TLS, if it is told to), signs in
+ * (AUTH, SELECT), and is up; when it is lost it tries again after a pause with jitter,
+ * up to a second, until it is freed.  Commands are accepted only while it is up;
+ * nothing is queued for later and nothing is ever sent twice.  What is sent in one turn
+ * of the loop leaves in one write.
+ *
+ * While it is up, its name is resolved again now and then.  When that does not lead to
+ * the address in use any more, the connection takes no more commands, closes when the
+ * last reply has come, and is made again at once.
  *
  * It closes itself when: a connect or a reply is late, the peer closes, the bytes are
  * no RESP, or a reply says that the server is not the one to talk to (READONLY,
- * LOADING, MASTERDOWN, MISCONF, UNBLOCKED, NOAUTH, WRONGPASS).  The callback whose
- * reply that was still gets the reply.  On any close every waiting callback gets
- * ERR_CLOSED (ERR_TIMEOUT for the late one), in order, before state_cb(up=false).
+ * LOADING, MASTERDOWN, MISCONF, NOREPLICAS, UNBLOCKED, NOAUTH, WRONGPASS).  The
+ * callback whose reply that was still gets the reply.  On any close every waiting
+ * callback gets ERR_CLOSED (ERR_TIMEOUT for the late one), in order, before
+ * state_cb(up=false).
  *
  * -OOM, WRONGTYPE and other errors are replies like any other: reply->type is
  * REDIS_REPLY_ERROR, the connection stays.
@@ -31,6 +36,7 @@
 #include "event/resolve.h"
 
 struct rconn;
+struct rtls;
 struct redisReply;
 
 /*
@@ -49,10 +55,18 @@ typedef void rconn_message_cb(struct rconn *rc, const char *channel, size_t chan
 
 struct rconn_opts {
 	const char *name; /* for the log: "command", "pop", "subscribe"; copied */
-	const char *host; /* name, address or "unix:/path"; copied */
+	/* name, address or "unix:/path"; copied.  NULL: rconn_set_server will tell */
+	const char *host;
 	uint16_t port;
 	const char *username; /* NULL or "": none; copied */
 	const char *password; /* NULL or "": no AUTH; copied */
+	/* read again at each attempt, so that a rotated password is taken up; NULL or
+	 * "": password is all there is; copied */
+	const char *password_file;
+	struct rtls *tls;     /* NULL: none; borrowed */
+	const char *tls_name; /* another name that its certificate may bear; copied */
+	bool primary;	      /* a server that says that it is a replica is refused */
+	int moved_ms;	      /* how often its name is resolved again; 0: never */
 	int database;
 	int connect_timeout_ms;	 /* resolve, connect and sign-in together; 0: 5,000 */
 	int reply_timeout_ms;	 /* for the oldest waiting command; 0: 2,000 */
@@ -80,6 +94,14 @@ size_t rconn_waiting(const struct rconn *rc);
  * died.
  */
 void rconn_close(struct rconn *rc, const char *reason);
+
+/*
+ * Another server from now on: whoever knows says where it is.  A connection that leads
+ * elsewhere, or is being made, is closed as by rconn_close; one that waits for its
+ * pause goes there at its end.  The same server again: nothing happens.
+ */
+int rconn_set_server(
+    struct rconn *rc, const char *host, uint16_t port, struct err *err) ATTR_CHECK;
 
 /*
  * Sends one command.  cb may be NULL (the reply is dropped).  Fails with ERR_CLOSED

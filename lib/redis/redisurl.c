@@ -162,20 +162,17 @@ redisurl_parse(const char *text, struct redisurl *url, struct err *err)
 	const char *slash, *at, *rest;
 	size_t authority;
 
-	if (str_starts(text, SCHEME_TLS))
-		return err_set(err, ERR_INVALID,
-		    "rediss:// (TLS to Redis) is not supported yet; use "
-		    "redis:// or a tunnel");
 	if (str_starts(text, SCHEME_UNIX)) {
 		if (parse_unix(text + strlen(SCHEME_UNIX), &out, err) != 0)
 			return -1;
 		*url = out;
 		return 0;
 	}
-	if (!str_starts(text, SCHEME))
-		return err_set(
-		    err, ERR_INVALID, "a Redis address begins with redis:// or unix:/");
-	rest = text + strlen(SCHEME);
+	out.tls = str_starts(text, SCHEME_TLS);
+	if (!out.tls && !str_starts(text, SCHEME))
+		return err_set(err, ERR_INVALID,
+		    "a Redis address begins with redis://, rediss:// or unix:/");
+	rest = text + strlen(out.tls ? SCHEME_TLS : SCHEME);
 
 	/* a slash in a password is escaped, an at sign too; the last one counts anyway
 	 */

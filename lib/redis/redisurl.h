@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * redisurl.h - redis://[[user]:password@]host[:port][/db] and unix:/path[?db=N], taken
- * apart.
+ * redisurl.h - redis://[[user]:password@]host[:port][/db], the same with rediss:// for
+ * TLS, and unix:/path[?db=N], taken apart.
  */
 #ifndef REDIS_REDISURL_H
 #define REDIS_REDISURL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/attr.h"
@@ -17,9 +18,9 @@ struct redisurl {
 	char username[128];
 	char password[256]; /* percent-decoded */
 	int database;
+	bool tls; /* rediss:// */
 };
 
-/* rediss:// is refused for now with a sentence that says so */
 int redisurl_parse(const char *text, struct redisurl *url, struct err *err) ATTR_CHECK;
 
 #endif

@@ -20,6 +20,7 @@
 enum rcommand_kind {
 	RCOMMAND_CALLER,
 	RCOMMAND_SIGN_IN, /* the connection is up when the last of these is answered */
+	RCOMMAND_ROLE,	  /* part of the sign-in; who will not say what it is passes */
 	RCOMMAND_PING,
 	RCOMMAND_SUBSCRIBE, /* made while up */
 };

@@ -207,6 +207,7 @@ rwire_is_failover(const struct redisReply *reply)
 	    "LOADING",	  /* just restarted */
 	    "MASTERDOWN", /* a replica without its master */
 	    "MISCONF",	  /* cannot save, so takes no writes */
+	    "NOREPLICAS", /* cut off from its replicas: another may be the primary */
 	    "UNBLOCKED",  /* a blocking pop that a role change ended */
 	    "NOAUTH",	  /* forgot us, or another server */
 	    "WRONGPASS",

@@ -145,7 +145,9 @@ take_file(
 	int rc;
 
 	if (fd < 0)
-		return err_set(err, ERR_INVALID, "%s: %s", path, strerror(errno));
+		return err_set(err, ERR_INVALID, "%.300s: %s%s", path, strerror(errno),
+		    errno == EACCES ? ": whoever starts shoald must be able to read it"
+				    : "");
 	rc = check_file(fd, secret, most, err);
 	if (rc == 0) {
 		bytes = mem_zero(most + 1);

@@ -339,7 +339,7 @@ auth_check(struct auth *au, struct httpreq *req, struct key_facts *facts)
 	return keep(au, &key, req);
 }
 
-void
+char *
 auth_public_id(const struct httpreq *req, char id[APIKEY_PUBLIC + 1])
 {
 	const char *header = httpreq_header(req, "Authorization");
@@ -347,9 +347,10 @@ auth_public_id(const struct httpreq *req, char id[APIKEY_PUBLIC + 1])
 
 	id[0] = '\0';
 	if (header == NULL || strncasecmp(header, "Bearer", 6) != 0)
-		return;
+		return id;
 	header += 6;
 	header += strspn(header, " ");
 	if (apikey_parse(header, strlen(header), &key))
 		memcpy(id, key.public_id, sizeof(key.public_id));
+	return id;
 }

@@ -36,7 +36,8 @@ enum auth_answer {
 enum auth_answer auth_check(
     struct auth *au, struct httpreq *req, struct key_facts *facts) ATTR_CHECK;
 
-/* the public id of the key of a request that has passed, for people; "" without */
-void auth_public_id(const struct httpreq *req, char id[APIKEY_PUBLIC + 1]);
+/* the public id of the key of a request that has passed, for people; "" without;
+ * returns id */
+char *auth_public_id(const struct httpreq *req, char id[APIKEY_PUBLIC + 1]);
 
 #endif

@@ -58,6 +58,8 @@ call_end(struct call *c)
 	schedule_call_free(c->schedule);
 	c->schedule = NULL;
 	tasks_each_free(c->each);
+	if (c->extra_size > 0)
+		explicit_bzero(c->extra, c->extra_size);
 	mem_free(c->extra);
 	call_trace_free(c->traces);
 	c->stamp = 0;
@@ -196,20 +198,6 @@ call_type_defaults(const struct call *c, struct task_request *tr)
 
 	if (n > 0)
 		tr->max_attempts = (int16_t)n;
-}
-
-char *
-call_key(const struct call *c, char buf[APIKEY_PUBLIC + 1])
-{
-	const char *header = httpreq_header(c->req, "Authorization");
-	struct apikey key;
-
-	buf[0] = '\0';
-	/* the door has checked its form */
-	if (header != NULL && (header = strrchr(header, ' ')) != NULL &&
-	    apikey_parse(header + 1, strlen(header + 1), &key))
-		memcpy(buf, key.public_id, sizeof(key.public_id));
-	return buf;
 }
 
 /* ---------------------------------------------------------------- questions */

@@ -99,6 +99,7 @@ struct call {
 	struct schedule_call *schedule; /* of calls about schedules: owned */
 	struct each_call *each;		/* tasks that are made one by one: owned */
 	void *extra;			/* a handler's own; owned, by mem_free */
+	size_t extra_size;		/* of it that is wiped first; 0: nothing */
 	struct call_trace *traces;	/* of its tasks: owned */
 	const struct call_trace *header_trace; /* one of them; NULL: none */
 	bool headers_read;		       /* for that one */
@@ -128,8 +129,6 @@ void call_conflict(
 void group_not_found(struct call *c);
 /* what the application's own type says where the task says nothing */
 void call_type_defaults(const struct call *c, struct task_request *tr);
-/* the public id of the request's key, for the record; returns buf */
-char *call_key(const struct call *c, char buf[APIKEY_PUBLIC + 1]);
 /* begins the body in api->out, emptied */
 void call_body(struct call *c, struct jsonw *w);
 

@@ -14,83 +14,37 @@
 
 #include <openssl/evp.h>
 
-#include "api/auth.h"
-#include "api/call.h"
 #include "api/endpoint_request.h"
-#include "api/params.h"
-#include "base/mem.h"
+#include "api/named.h"
 #include "base/seal.h"
 #include "base/str.h"
 #include "http/guard.h"
 #include "store/endpoints.h"
 
 #define ENDPOINTS_OF_APP 100
-#define LIMIT_DEFAULT	 50
-#define LIMIT_MAX	 100
 #define SECRET_BYTES	 32
 #define SECRET_SIZE	 64 /* "whsec_" and 44 digits */
 #define SEALED_SIZE	 256
 
 /* c->extra */
 struct endpoint_call {
-	const char *name;  /* of the path; NULL: a list */
-	const char *after; /* the cursor, both borrowed from the request */
-	int limit;
-	int status; /* of the answer with the endpoint */
-	bool made;  /* the answer shows the secret */
-	char by[APIKEY_PUBLIC + 1];
-	char secret[SECRET_SIZE];
+	struct named_call named;
+	char secret[SECRET_SIZE]; /* shown once it was made */
 	char sealed[SEALED_SIZE];
 	int64_t overlap_ms;
 	struct endpoint_request request;
 };
 
-static struct endpoint_call *
-extra_create(struct call *c)
-{
-	struct endpoint_call *ec = mem_zero(sizeof(*ec));
-	struct err err = ERR_INIT;
-
-	c->extra = ec;
-	if (ec == NULL) {
-		err_set(&err, ERR_NOMEM, "endpoint");
-		call_problem(c, &err, NULL);
-		return NULL;
-	}
-	ec->status = 200;
-	ec->limit = 1;
-	auth_public_id(c->req, ec->by);
-	return ec;
-}
-
-/* what nobody shall find in memory */
-static void
-wipe(struct endpoint_call *ec)
-{
-	explicit_bzero(ec->secret, sizeof(ec->secret));
-}
-
-static void
-refuse_call(struct call *c, const struct refusal *why)
-{
-	wipe(c->extra);
-	call_refuse(c, why);
-}
-
-static void
-not_found(struct call *c)
-{
-	struct refusal why;
-
-	(void)refuse(&why, 404, "not_found", "There is no such endpoint.");
-	refuse_call(c, &why);
-}
-
 /* ---------------------------------------------------------------- reads */
 
-static void
-endpoint_json(struct jsonw *w, const struct endpoint_row *e, const char *secret)
+static const char *
+write_endpoint(
+    struct jsonw *w, const struct pgrows *rows, int i, const struct named_call *n)
 {
+	struct endpoint_row row;
+	const struct endpoint_row *e = &row;
+
+	endpoint_row_get(rows, i, &row);
 	jsonw_object(w);
 	jsonw_member_string(w, "name", e->name);
 	jsonw_member_string(w, "url", e->url);
@@ -110,126 +64,45 @@ endpoint_json(struct jsonw *w, const struct endpoint_row *e, const char *secret)
 	jsonw_member_time(w, "old_secret_until", e->old_until_us);
 	jsonw_member_time(w, "created_at", e->created_us);
 	jsonw_member_time(w, "updated_at", e->updated_us);
-	if (secret != NULL)
-		jsonw_member_string(w, "secret", secret);
+	if (n->secret)
+		jsonw_member_string(
+		    w, "secret", ((const struct endpoint_call *)n)->secret);
 	jsonw_end(w);
+	return e->name;
 }
 
 static void
-write_page(struct call *c, const struct pgrows *rows, int limit)
+put_list(struct pgparam *p, int app_id, const struct named_call *n)
 {
-	int count = pgrows_count(rows), shown = count > limit ? limit : count;
-	struct endpoint_row e = {0};
-	struct jsonw w;
-
-	call_body(c, &w);
-	jsonw_object(&w);
-	jsonw_key(&w, "endpoints");
-	jsonw_array(&w);
-	for (int i = 0; i < shown; i++) {
-		endpoint_row_get(rows, i, &e);
-		endpoint_json(&w, &e, NULL);
-	}
-	jsonw_end(&w);
-	jsonw_member_string(&w, "next_cursor", count > limit ? e.name : NULL);
-	jsonw_end(&w);
+	pgparam_int4(p, app_id);
+	pgparam_text(p, n->name);
+	pgparam_text(p, n->after);
+	/* one more than shown tells whether there is more */
+	pgparam_int4(p, n->limit + 1);
 }
 
-static void
-on_endpoints(const struct pgrows *rows, const struct pgerr *pe, void *arg)
-{
-	struct call *c = arg;
-	struct endpoint_call *ec = c->extra;
-	struct api *api = c->api;
-	struct endpoint_row e;
-	struct jsonw w;
-
-	if (pe != NULL) {
-		wipe(ec);
-		call_read_failed(c, pe);
-	} else if (ec->name != NULL && pgrows_count(rows) == 0) {
-		not_found(c);
-	} else {
-		if (ec->name == NULL) {
-			write_page(c, rows, ec->limit);
-		} else {
-			endpoint_row_get(rows, 0, &e);
-			call_body(c, &w);
-			endpoint_json(&w, &e, ec->made ? ec->secret : NULL);
-		}
-		httpreq_set_header(c->req, "Cache-Control", "no-store");
-		wipe(ec);
-		call_reply(c, ec->status);
-		explicit_bzero(api->out.data, api->out.len);
-	}
-	call_answered(api);
-}
-
-static bool
-ask_endpoints(struct call *c)
-{
-	struct endpoint_call *ec = c->extra;
-	struct pgparam *p = &c->api->params;
-	struct err err = ERR_INIT;
-
-	pgparam_reset(p);
-	pgparam_int4(p, c->app_id);
-	pgparam_text(p, ec->name);
-	pgparam_text(p, ec->after);
-	pgparam_int4(p, ec->name != NULL ? 1 : ec->limit + 1);
-	if (store_exec(c->api->store, STORE_READ, &endpoints_list, p, on_endpoints, c,
-		&err) == 0)
-		return true;
-	wipe(ec);
-	call_problem(c, &err, NULL);
-	return false;
-}
+static const struct named_kind endpoint_kind = {
+    .what = "endpoint",
+    .member = "endpoints",
+    .size = sizeof(struct endpoint_call),
+    .page = 50,
+    .page_most = 100,
+    .rows = &endpoints_list,
+    .params = put_list,
+    .write = write_endpoint,
+    .unsure = "Read it; a secret that was not shown is replaced by rotate.",
+};
 
 void
 endpoints_get_list(struct api *api, struct httpreq *req, int app_id)
 {
-	struct call *c = call_begin(api, req, app_id);
-	struct endpoint_call *ec;
-	struct refusal why;
-
-	if (c == NULL || (ec = extra_create(c)) == NULL)
-		return;
-	if (params_names(req, LIMIT_DEFAULT, LIMIT_MAX, &ec->after, &ec->limit, &why) !=
-	    0)
-		refuse_call(c, &why);
-	else
-		call_ask(c, ask_endpoints);
-}
-
-/* the name of the path; missing: one that cannot be is not there */
-static int
-read_path(struct call *c, bool missing, struct refusal *why)
-{
-	static const char *const known[] = {NULL};
-	struct endpoint_call *ec = c->extra;
-	struct err err = ERR_INIT;
-
-	ec->name = httpreq_segment(c->req, 0);
-	if (params_known(c->req, known, why) != 0)
-		return -1;
-	if (name_check("endpoint", ec->name, strlen(ec->name), &err) == 0)
-		return 0;
-	return missing ? refuse(why, 404, "not_found", "There is no such endpoint.")
-		       : refuse(why, 400, "invalid_parameter", "%.300s.", err.text);
+	named_get_list(api, req, app_id, &endpoint_kind);
 }
 
 void
 endpoints_get_one(struct api *api, struct httpreq *req, int app_id)
 {
-	struct call *c = call_begin(api, req, app_id);
-	struct refusal why;
-
-	if (c == NULL || extra_create(c) == NULL)
-		return;
-	if (read_path(c, true, &why) != 0)
-		refuse_call(c, &why);
-	else
-		call_ask(c, ask_endpoints);
+	named_get(api, req, app_id, &endpoint_kind);
 }
 
 /* ---------------------------------------------------------------- changes */
@@ -254,8 +127,8 @@ make_secret(struct call *c, struct refusal *why)
 	EVP_EncodeBlock((unsigned char *)ec->secret + 6, bytes, sizeof(bytes));
 	explicit_bzero(bytes, sizeof(bytes));
 	strbuf_init(&sealed, SEALED_SIZE - 1);
-	rc = seal_put(keys, endpoint_context(c->app_id, ec->name, context), ec->secret,
-	    strlen(ec->secret), &sealed, &err);
+	rc = seal_put(keys, endpoint_context(c->app_id, ec->named.name, context),
+	    ec->secret, strlen(ec->secret), &sealed, &err);
 	if (rc == 0)
 		str_copy(ec->sealed, sizeof(ec->sealed), sealed.data);
 	strbuf_fini(&sealed);
@@ -265,41 +138,11 @@ make_secret(struct call *c, struct refusal *why)
 }
 
 static void
-change_failed(struct call *c, const struct pgerr *pe)
-{
-	struct err err = ERR_INIT;
-
-	wipe(c->extra);
-	if (pe->class == PGERR_LOST) {
-		err_set(&err, ERR_TIMEOUT, "%s", pe->text);
-		call_problem(c, &err,
-		    "The database did not answer in time; the endpoint may have been "
-		    "changed. Read it; a secret that was not shown is replaced by "
-		    "rotate.");
-	} else {
-		call_read_failed(c, pe);
-	}
-}
-
-static bool
-send_change(struct call *c, const struct pgstmt *stmt, pgconn_done_cb *cb)
-{
-	struct err err = ERR_INIT;
-
-	if (store_exec(c->api->store, STORE_READ, stmt, &c->api->params, cb, c, &err) ==
-	    0)
-		return true;
-	wipe(c->extra);
-	call_problem(c, &err, "The database is away; nothing was changed.");
-	return false;
-}
-
-static void
 tell_changed(struct call *c)
 {
 	const struct endpoint_call *ec = c->extra;
 
-	endpoints_changed(engine_endpoints(c->api->engine), c->app_id, ec->name);
+	endpoints_changed(engine_endpoints(c->api->engine), c->app_id, ec->named.name);
 }
 
 static void
@@ -311,31 +154,31 @@ on_put(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	struct refusal why;
 
 	if (pe != NULL) {
-		change_failed(c, pe);
+		named_change_failed(c, pe);
 		call_answered(api);
 		return;
 	}
 	switch ((enum endpoint_put)pgrows_int(rows, 0, 0)) {
 	case ENDPOINT_MADE:
-		ec->made = true;
-		ec->status = 201;
+		ec->named.secret = true;
+		ec->named.status = 201;
 		/* fall through */
 	case ENDPOINT_CHANGED:
 		tell_changed(c);
-		call_ask(c, ask_endpoints);
+		call_ask(c, named_ask);
 		break;
 	case ENDPOINT_TOO_MANY:
 		(void)refuse(&why, 422, "too_many_endpoints",
 		    "The application has %d endpoints already: delete one that is not "
 		    "needed.",
 		    ENDPOINTS_OF_APP);
-		refuse_call(c, &why);
+		call_refuse(c, &why);
 		break;
 	case ENDPOINT_NO_URL:
 		(void)refuse(&why, 400, "missing_field",
 		    "url: there is no endpoint of that name yet, and a new one needs "
 		    "a URL.");
-		refuse_call(c, &why);
+		call_refuse(c, &why);
 		break;
 	}
 	call_answered(api);
@@ -350,8 +193,8 @@ ask_put(struct call *c)
 
 	pgparam_reset(p);
 	pgparam_int4(p, c->app_id);
-	pgparam_text(p, ec->name);
-	pgparam_text(p, ec->by);
+	pgparam_text(p, ec->named.name);
+	pgparam_text(p, ec->named.by);
 	pgparam_int4(p, ENDPOINTS_OF_APP);
 	pgparam_int4(p, (int32_t)er->given);
 	pgparam_text(p, er->given & ENDPOINT_URL ? er->url.text : NULL);
@@ -363,7 +206,7 @@ ask_put(struct call *c)
 	pgparam_bool(p, er->disabled);
 	pgparam_text(p, er->reason[0] != '\0' ? er->reason : NULL);
 	pgparam_text(p, ec->sealed);
-	return send_change(c, &endpoints_put, on_put);
+	return named_change(c, &endpoints_put, on_put);
 }
 
 /* what is known before a name is resolved; the rest is said by each request */
@@ -393,19 +236,19 @@ check_reach(
 void
 endpoints_put_one(struct api *api, struct httpreq *req, int app_id)
 {
-	struct call *c = call_begin(api, req, app_id);
-	struct endpoint_call *ec;
-	struct refusal why;
 	const char *body;
 	size_t len;
+	struct call *c =
+	    named_begin_body(api, req, app_id, &endpoint_kind, NAMED_MAKE, &body, &len);
+	struct endpoint_call *ec;
+	struct refusal why;
 
-	if (c == NULL || (ec = extra_create(c)) == NULL)
+	if (c == NULL)
 		return;
-	body = httpreq_body(req, &len);
-	if (params_post_headers(req, &why) != 0 || read_path(c, false, &why) != 0 ||
-	    endpoint_request_parse(body, len, &ec->request, &why) != 0 ||
+	ec = c->extra;
+	if (endpoint_request_parse(body, len, &ec->request, &why) != 0 ||
 	    check_reach(c, &ec->request, &why) != 0 || make_secret(c, &why) != 0)
-		refuse_call(c, &why);
+		call_refuse(c, &why);
 	else
 		call_ask(c, ask_put);
 }
@@ -418,13 +261,13 @@ on_rotated(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	struct api *api = c->api;
 
 	if (pe != NULL) {
-		change_failed(c, pe);
+		named_change_failed(c, pe);
 	} else if (!pgrows_bool(rows, 0, 0)) {
-		not_found(c);
+		named_not_found(c);
 	} else {
-		ec->made = true;
+		ec->named.secret = true;
 		tell_changed(c);
-		call_ask(c, ask_endpoints);
+		call_ask(c, named_ask);
 	}
 	call_answered(api);
 }
@@ -437,29 +280,29 @@ ask_rotate(struct call *c)
 
 	pgparam_reset(p);
 	pgparam_int4(p, c->app_id);
-	pgparam_text(p, ec->name);
-	pgparam_text(p, ec->by);
+	pgparam_text(p, ec->named.name);
+	pgparam_text(p, ec->named.by);
 	pgparam_text(p, ec->sealed);
 	pgparam_int8(p, ec->overlap_ms);
-	return send_change(c, &endpoints_rotate, on_rotated);
+	return named_change(c, &endpoints_rotate, on_rotated);
 }
 
 void
 endpoints_rotate_post(struct api *api, struct httpreq *req, int app_id)
 {
-	struct call *c = call_begin(api, req, app_id);
-	struct endpoint_call *ec;
-	struct refusal why;
 	const char *body;
 	size_t len;
+	struct call *c =
+	    named_begin_body(api, req, app_id, &endpoint_kind, NAMED_READ, &body, &len);
+	struct endpoint_call *ec;
+	struct refusal why;
 
-	if (c == NULL || (ec = extra_create(c)) == NULL)
+	if (c == NULL)
 		return;
-	body = httpreq_body(req, &len);
-	if (params_post_headers(req, &why) != 0 || read_path(c, true, &why) != 0 ||
-	    rotate_request_parse(body, len, &ec->overlap_ms, &why) != 0 ||
+	ec = c->extra;
+	if (rotate_request_parse(body, len, &ec->overlap_ms, &why) != 0 ||
 	    make_secret(c, &why) != 0)
-		refuse_call(c, &why);
+		call_refuse(c, &why);
 	else
 		call_ask(c, ask_rotate);
 }
@@ -472,19 +315,17 @@ on_deleted(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	struct refusal why;
 
 	if (pe != NULL) {
-		change_failed(c, pe);
+		named_change_failed(c, pe);
 	} else if (pgrows_int(rows, 0, 0) == 1) {
-		not_found(c);
+		named_not_found(c);
 	} else if (pgrows_int(rows, 0, 0) != 0) {
 		(void)refuse(&why, 409, "endpoint_in_use",
 		    "Types of the application run there: delete them first, or let "
 		    "them run elsewhere.");
-		refuse_call(c, &why);
+		call_refuse(c, &why);
 	} else {
 		tell_changed(c);
-		wipe(c->extra);
-		strbuf_reset(&api->out);
-		call_reply(c, 204);
+		named_deleted(c);
 	}
 	call_answered(api);
 }
@@ -497,21 +338,17 @@ ask_delete(struct call *c)
 
 	pgparam_reset(p);
 	pgparam_int4(p, c->app_id);
-	pgparam_text(p, ec->name);
-	pgparam_text(p, ec->by);
-	return send_change(c, &endpoints_delete, on_deleted);
+	pgparam_text(p, ec->named.name);
+	pgparam_text(p, ec->named.by);
+	return named_change(c, &endpoints_delete, on_deleted);
 }
 
 void
 endpoints_delete_one(struct api *api, struct httpreq *req, int app_id)
 {
-	struct call *c = call_begin(api, req, app_id);
-	struct refusal why;
+	struct call *c =
+	    named_begin(api, req, app_id, &endpoint_kind, NAMED_READ, named_no_params);
 
-	if (c == NULL || extra_create(c) == NULL)
-		return;
-	if (read_path(c, true, &why) != 0)
-		refuse_call(c, &why);
-	else
+	if (c != NULL)
 		call_ask(c, ask_delete);
 }

@@ -12,6 +12,7 @@
  */
 #include <string.h>
 
+#include "api/auth.h"
 #include "api/call.h"
 #include "api/control_request.h"
 #include "api/params.h"
@@ -237,7 +238,7 @@ write_detail(struct call *c)
 	call_body(c, &w);
 	jsonw_object(&w);
 	jsonw_key(&w, "by");
-	jsonw_string(&w, call_key(c, key));
+	jsonw_string(&w, auth_public_id(c->req, key));
 	jsonw_key(&w, "operation");
 	jsonw_string(&w, uuid_format(&c->id, id));
 	if (og->request.common.has_reason) {

@@ -18,6 +18,7 @@
  */
 #include <string.h>
 
+#include "api/auth.h"
 #include "api/call.h"
 #include "api/control_request.h"
 #include "api/params.h"
@@ -228,7 +229,7 @@ make(struct call *c, const struct control_request *cr)
 	call_body(c, &w);
 	jsonw_object(&w);
 	jsonw_key(&w, "by");
-	jsonw_string(&w, call_key(c, key));
+	jsonw_string(&w, auth_public_id(c->req, key));
 	if (cr->has_reason) {
 		jsonw_key(&w, "reason");
 		jsonw_string(&w, cr->reason);

@@ -8,10 +8,9 @@
  */
 #include <string.h>
 
-#include "api/call.h"
+#include "api/named.h"
 #include "api/params.h"
 #include "api/webhook_request.h"
-#include "base/mem.h"
 #include "base/str.h"
 
 #define LIMIT_DEFAULT 50
@@ -19,156 +18,54 @@
 
 /* c->extra; c->id is the task of a resend, or the cursor of a page */
 struct webhook_call {
-	const char *name; /* of the path, borrowed from the request; NULL: a list */
-	int status;	  /* of the answer with the webhook */
-	int limit;
+	struct named_call named;
+	int shown;   /* deliveries of a page */
 	bool behind; /* the page begins behind c->id */
-	char by[APIKEY_PUBLIC + 1];
 	struct webhook_request request;
 };
 
-static void
-not_found(struct call *c)
-{
-	struct refusal why;
-
-	(void)refuse(&why, 404, "not_found", "There is no such webhook.");
-	call_refuse(c, &why);
-}
-
-/* reads the name of the path, if there is one; NULL: the request was answered */
-static struct webhook_call *
-begin(struct call *c, bool named, const char *const known[])
-{
-	struct webhook_call *wc;
-	struct err err = ERR_INIT;
-	struct refusal why;
-
-	if (c == NULL)
-		return NULL;
-	wc = c->extra = mem_zero(sizeof(*wc));
-	if (wc == NULL) {
-		err_set(&err, ERR_NOMEM, "webhook");
-		call_problem(c, &err, NULL);
-		return NULL;
-	}
-	wc->status = 200;
-	wc->name = named ? httpreq_segment(c->req, 0) : NULL;
-	call_key(c, wc->by);
-	if (params_known(c->req, known, &why) != 0) {
-		call_refuse(c, &why);
-		return NULL;
-	}
-	return wc;
-}
-
-static const char *const no_params[] = {NULL};
-
-/* a name that cannot be is one that is not there; false: answered */
-static bool
-check_name(struct call *c, const struct webhook_call *wc)
-{
-	struct err err = ERR_INIT;
-
-	if (name_check("webhook", wc->name, strlen(wc->name), &err) == 0)
-		return true;
-	not_found(c);
-	return false;
-}
-
-/* ---------------------------------------------------------------- reads */
-
-static void
-write_list(struct call *c, const struct pgrows *rows)
+static const char *
+write_webhook(
+    struct jsonw *w, const struct pgrows *rows, int i, const struct named_call *n)
 {
 	struct webhook_row row;
-	struct jsonw w;
 
-	call_body(c, &w);
-	jsonw_object(&w);
-	jsonw_key(&w, "webhooks");
-	jsonw_array(&w);
-	for (int i = 0; i < pgrows_count(rows); i++) {
-		webhook_row_get(rows, i, &row);
-		webhook_json(&w, &row);
-	}
-	jsonw_end(&w);
-	jsonw_end(&w);
+	(void)n;
+	webhook_row_get(rows, i, &row);
+	webhook_json(w, &row);
+	return row.name;
 }
 
 static void
-on_webhooks(const struct pgrows *rows, const struct pgerr *pe, void *arg)
+put_list(struct pgparam *p, int app_id, const struct named_call *n)
 {
-	struct call *c = arg;
-	const struct webhook_call *wc = c->extra;
-	struct api *api = c->api;
-	struct webhook_row row;
-	struct jsonw w;
-
-	if (pe != NULL) {
-		call_read_failed(c, pe);
-	} else if (wc->name != NULL && pgrows_count(rows) == 0) {
-		not_found(c);
-	} else {
-		if (wc->name == NULL) {
-			write_list(c, rows);
-		} else {
-			webhook_row_get(rows, 0, &row);
-			call_body(c, &w);
-			webhook_json(&w, &row);
-		}
-		httpreq_set_header(c->req, "Cache-Control", "no-store");
-		call_reply(c, wc->status);
-	}
-	call_answered(api);
+	pgparam_int4(p, app_id);
+	pgparam_text(p, n->name);
 }
 
-static bool
-ask_webhooks(struct call *c)
-{
-	const struct webhook_call *wc = c->extra;
-	struct pgparam *p = &c->api->params;
-
-	pgparam_reset(p);
-	pgparam_int4(p, c->app_id);
-	pgparam_text(p, wc->name);
-	return call_send(c, &webhooks_list, on_webhooks);
-}
+static const struct named_kind webhook_kind = {
+    .what = "webhook",
+    .member = "webhooks",
+    .size = sizeof(struct webhook_call),
+    .rows = &webhooks_list,
+    .params = put_list,
+    .write = write_webhook,
+    .unsure = "Read it to know.",
+};
 
 void
 webhooks_get_list(struct api *api, struct httpreq *req, int app_id)
 {
-	struct call *c = call_begin(api, req, app_id);
-
-	if (begin(c, false, no_params) != NULL)
-		call_ask(c, ask_webhooks);
+	named_get_list(api, req, app_id, &webhook_kind);
 }
 
 void
 webhooks_get(struct api *api, struct httpreq *req, int app_id)
 {
-	struct call *c = call_begin(api, req, app_id);
-	struct webhook_call *wc = begin(c, true, no_params);
-
-	if (wc != NULL && check_name(c, wc))
-		call_ask(c, ask_webhooks);
+	named_get(api, req, app_id, &webhook_kind);
 }
 
 /* ---------------------------------------------------------------- changes */
-
-static void
-change_failed(struct call *c, const struct pgerr *pe)
-{
-	struct refusal why;
-
-	if (str_eq(pe->sqlstate, "54000")) {
-		(void)refuse(&why, 422, "too_many_names",
-		    "Nothing was changed: %.300s.", pe->text);
-		call_refuse(c, &why);
-	} else {
-		call_change_failed(c, pe);
-	}
-}
 
 static void
 on_put(const struct pgrows *rows, const struct pgerr *pe, void *arg)
@@ -179,17 +76,17 @@ on_put(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	struct refusal why;
 
 	if (pe != NULL) {
-		change_failed(c, pe);
+		named_change_failed(c, pe);
 		call_answered(api);
 		return;
 	}
 	switch ((enum webhook_put_outcome)pgrows_int(rows, 0, 0)) {
 	case WEBHOOK_MADE:
-		wc->status = 201;
-		call_ask(c, ask_webhooks);
+		wc->named.status = 201;
+		call_ask(c, named_ask);
 		break;
 	case WEBHOOK_REPLACED:
-		call_ask(c, ask_webhooks);
+		call_ask(c, named_ask);
 		break;
 	case WEBHOOK_TOO_MANY:
 		(void)refuse(&why, 422, "too_many_webhooks",
@@ -231,7 +128,7 @@ ask_put(struct call *c)
 
 	pgparam_reset(p);
 	pgparam_int4(p, c->app_id);
-	pgparam_text(p, wc->name);
+	pgparam_text(p, wc->named.name);
 	pgparam_text(p, wr->endpoint);
 	pgparam_array(p, PGTYPE_INT2);
 	for (int i = 0; i < TASK_STATE_COUNT; i++) {
@@ -244,32 +141,27 @@ ask_put(struct call *c)
 	pgparam_bool(p, wr->payload);
 	pgparam_int4(p, WEBHOOKS_MOST);
 	pgparam_int4(p, NAMES_LIMIT);
-	pgparam_text(p, wc->by);
-	return call_send(c, &webhooks_put, on_put);
+	pgparam_text(p, wc->named.by);
+	return named_change(c, &webhooks_put, on_put);
 }
 
 void
 webhooks_put_one(struct api *api, struct httpreq *req, int app_id)
 {
-	struct call *c = call_begin(api, req, app_id);
-	struct webhook_call *wc = begin(c, true, no_params);
-	struct err err = ERR_INIT;
-	struct refusal why;
 	const char *body;
 	size_t len;
+	struct call *c =
+	    named_begin_body(api, req, app_id, &webhook_kind, NAMED_MAKE, &body, &len);
+	struct webhook_call *wc;
+	struct refusal why;
 
-	if (wc == NULL)
+	if (c == NULL)
 		return;
-	body = httpreq_body(req, &len);
-	if (name_check("webhook", wc->name, strlen(wc->name), &err) != 0) {
-		(void)refuse(&why, 400, "invalid_parameter", "%.300s.", err.text);
+	wc = c->extra;
+	if (webhook_request_parse(body, len, &wc->request, &why) != 0)
 		call_refuse(c, &why);
-	} else if (params_post_headers(req, &why) != 0 ||
-		   webhook_request_parse(body, len, &wc->request, &why) != 0) {
-		call_refuse(c, &why);
-	} else {
+	else
 		call_ask(c, ask_put);
-	}
 }
 
 static void
@@ -279,12 +171,11 @@ on_deleted(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	struct api *api = c->api;
 
 	if (pe != NULL) {
-		change_failed(c, pe);
+		named_change_failed(c, pe);
 	} else if (!pgrows_bool(rows, 0, 0)) {
-		not_found(c);
+		named_not_found(c);
 	} else {
-		strbuf_reset(&api->out);
-		call_reply(c, 204);
+		named_deleted(c);
 	}
 	call_answered(api);
 }
@@ -297,18 +188,18 @@ ask_delete(struct call *c)
 
 	pgparam_reset(p);
 	pgparam_int4(p, c->app_id);
-	pgparam_text(p, wc->name);
-	pgparam_text(p, wc->by);
-	return call_send(c, &webhooks_delete, on_deleted);
+	pgparam_text(p, wc->named.name);
+	pgparam_text(p, wc->named.by);
+	return named_change(c, &webhooks_delete, on_deleted);
 }
 
 void
 webhooks_delete_one(struct api *api, struct httpreq *req, int app_id)
 {
-	struct call *c = call_begin(api, req, app_id);
-	struct webhook_call *wc = begin(c, true, no_params);
+	struct call *c =
+	    named_begin(api, req, app_id, &webhook_kind, NAMED_READ, named_no_params);
 
-	if (wc != NULL && check_name(c, wc))
+	if (c != NULL)
 		call_ask(c, ask_delete);
 }
 
@@ -339,7 +230,7 @@ on_resent(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	struct refusal why;
 
 	if (pe != NULL) {
-		change_failed(c, pe);
+		named_change_failed(c, pe);
 		call_answered(api);
 		return;
 	}
@@ -350,7 +241,7 @@ on_resent(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		reply_made(c, &id, &message);
 		break;
 	case RESEND_NO_WEBHOOK:
-		not_found(c);
+		named_not_found(c);
 		break;
 	case RESEND_DISABLED:
 		(void)refuse(&why, 409, "webhook_disabled",
@@ -384,26 +275,24 @@ ask_resend(struct call *c)
 
 	pgparam_reset(p);
 	pgparam_int4(p, c->app_id);
-	pgparam_text(p, wc->name);
+	pgparam_text(p, wc->named.name);
 	pgparam_uuid(p, &c->id);
 	put_aging(c, p);
-	return call_send(c, &webhooks_resend, on_resent);
+	return named_change(c, &webhooks_resend, on_resent);
 }
 
 void
 webhooks_resend_post(struct api *api, struct httpreq *req, int app_id)
 {
-	struct call *c = call_begin(api, req, app_id);
-	struct webhook_call *wc = begin(c, true, no_params);
-	struct refusal why;
 	const char *body;
 	size_t len;
+	struct call *c =
+	    named_begin_body(api, req, app_id, &webhook_kind, NAMED_READ, &body, &len);
+	struct refusal why;
 
-	if (wc == NULL || !check_name(c, wc))
+	if (c == NULL)
 		return;
-	body = httpreq_body(req, &len);
-	if (params_post_headers(req, &why) != 0 ||
-	    resend_request_parse(body, len, &c->id, &why) != 0)
+	if (resend_request_parse(body, len, &c->id, &why) != 0)
 		call_refuse(c, &why);
 	else
 		call_ask(c, ask_resend);
@@ -417,9 +306,9 @@ on_tested(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	struct uuid id;
 
 	if (pe != NULL) {
-		change_failed(c, pe);
+		named_change_failed(c, pe);
 	} else if (pgrows_is_null(rows, 0, 0)) {
-		not_found(c);
+		named_not_found(c);
 	} else {
 		pgrows_uuid(rows, 0, 0, &id);
 		reply_made(c, &id, &id);
@@ -435,18 +324,18 @@ ask_test(struct call *c)
 
 	pgparam_reset(p);
 	pgparam_int4(p, c->app_id);
-	pgparam_text(p, wc->name);
+	pgparam_text(p, wc->named.name);
 	put_aging(c, p);
-	return call_send(c, &webhooks_test, on_tested);
+	return named_change(c, &webhooks_test, on_tested);
 }
 
 void
 webhooks_test_post(struct api *api, struct httpreq *req, int app_id)
 {
-	struct call *c = call_begin(api, req, app_id);
-	struct webhook_call *wc = begin(c, true, no_params);
+	struct call *c =
+	    named_begin(api, req, app_id, &webhook_kind, NAMED_READ, named_no_params);
 
-	if (wc != NULL && check_name(c, wc))
+	if (c != NULL)
 		call_ask(c, ask_test);
 }
 
@@ -469,7 +358,7 @@ on_deliveries(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		return;
 	}
 	if (pgrows_count(rows) == 0) {
-		not_found(c);
+		named_not_found(c);
 		call_answered(api);
 		return;
 	}
@@ -478,13 +367,13 @@ on_deliveries(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	jsonw_object(&w);
 	jsonw_key(&w, "deliveries");
 	jsonw_array(&w);
-	for (int i = 0; i < count && i < wc->limit; i++) {
+	for (int i = 0; i < count && i < wc->shown; i++) {
 		webhook_delivery_get(rows, i + 1, &d);
 		webhook_delivery_json(&w, &d);
 	}
 	jsonw_end(&w);
 	jsonw_member_string(
-	    &w, "next_cursor", count > wc->limit ? uuid_format(&d.id, cursor) : NULL);
+	    &w, "next_cursor", count > wc->shown ? uuid_format(&d.id, cursor) : NULL);
 	jsonw_end(&w);
 	httpreq_set_header(c->req, "Cache-Control", "no-store");
 	call_reply(c, 200);
@@ -499,13 +388,13 @@ ask_deliveries(struct call *c)
 
 	pgparam_reset(p);
 	pgparam_int4(p, c->app_id);
-	pgparam_text(p, wc->name);
+	pgparam_text(p, wc->named.name);
 	if (wc->behind)
 		pgparam_uuid(p, &c->id);
 	else
 		pgparam_null(p, PGTYPE_UUID);
 	/* one more than shown tells whether there is more */
-	pgparam_int4(p, wc->limit + 1);
+	pgparam_int4(p, wc->shown + 1);
 	return call_send(c, &webhooks_deliveries, on_deliveries);
 }
 
@@ -514,7 +403,7 @@ read_page(struct call *c, struct webhook_call *wc, struct refusal *why)
 {
 	const char *cursor = httpreq_query(c->req, "cursor");
 
-	if (params_limit(c->req, LIMIT_DEFAULT, LIMIT_MAX, &wc->limit, why) != 0)
+	if (params_limit(c->req, LIMIT_DEFAULT, LIMIT_MAX, &wc->shown, why) != 0)
 		return -1;
 	wc->behind = cursor != NULL;
 	if (cursor != NULL && uuid_parse(cursor, strlen(cursor), &c->id) != 0)
@@ -526,13 +415,13 @@ void
 webhooks_get_deliveries(struct api *api, struct httpreq *req, int app_id)
 {
 	static const char *const known[] = {"cursor", "limit", NULL};
-	struct call *c = call_begin(api, req, app_id);
-	struct webhook_call *wc = begin(c, true, known);
+	struct call *c =
+	    named_begin(api, req, app_id, &webhook_kind, NAMED_READ, known);
 	struct refusal why;
 
-	if (wc == NULL || !check_name(c, wc))
+	if (c == NULL)
 		return;
-	if (read_page(c, wc, &why) != 0)
+	if (read_page(c, c->extra, &why) != 0)
 		call_refuse(c, &why);
 	else
 		call_ask(c, ask_deliveries);

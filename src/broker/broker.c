@@ -26,6 +26,8 @@
 #include "base/str.h"
 #include "broker/internal.h"
 #include "redis/rconn.h"
+#include "redis/rtls.h"
+#include "redis/sentinel.h"
 
 /*
  * Deprecated since Redis 6.2 in favour of BLMOVE and served by all versions; BLMOVE is
@@ -42,6 +44,9 @@
 #define PROC_TTL_S     "86400" /* of our own list, should nobody ever bury us */
 
 #define REFUSED_TELL_MS 5000
+#define WHY_TELL_MS	60000 /* the same reason */
+#define WHY_OTHER_MS	3000
+#define SISTER_LOST	"the sister connection was lost"
 
 static void on_state(struct rconn *rc, bool up, const struct err *err, void *arg);
 static void on_message(struct rconn *rc, const char *channel, size_t channel_len,
@@ -91,12 +96,19 @@ open_lane(struct broker *b, size_t lane, struct err *err)
 	const struct settings *s = b->settings;
 	struct rconn_opts opts = {
 	    .name = names[lane < LANE_POP ? lane : LANE_POP],
-	    .host = b->url.host,
+	    /* with sentinels, on_found tells where it is */
+	    .host = b->sentinel == NULL ? b->url.host : NULL,
 	    .port = b->url.port,
 	    .username =
 		s->redis_username[0] != '\0' ? s->redis_username : b->url.username,
 	    .password =
 		s->redis_password[0] != '\0' ? s->redis_password : b->url.password,
+	    .password_file = s->redis_password_file,
+	    .tls = b->tls,
+	    .tls_name = b->url.host,
+	    .primary = lane != LANE_CHANNELS,
+	    /* where these lead, those that pop follow */
+	    .moved_ms = lane < LANE_POP ? (int)s->node_resolve_interval_ms : 0,
 	    .database = b->url.database,
 	    .ping_ms = lane >= LANE_POP ? 0 : PING_MS,
 	    .max_waiting = 50000,
@@ -106,6 +118,47 @@ open_lane(struct broker *b, size_t lane, struct err *err)
 	};
 
 	return rconn_create(b->loop, b->resolver, &opts, err);
+}
+
+/* the sentinels say that the primary is there */
+static void
+on_found(const char *host, uint16_t port, void *arg)
+{
+	struct broker *b = arg;
+	struct err err = ERR_INIT;
+
+	for (size_t i = 0; i < b->lane_count; i++) {
+		if (b->lanes[i] != NULL &&
+		    rconn_set_server(b->lanes[i], host, port, &err) != 0)
+			log_warn(NULL, "redis cannot be followed", "reason=\"%s\"",
+			    err.text);
+	}
+}
+
+static int
+find_server(struct broker *b, struct err *err)
+{
+	const struct settings *s = b->settings;
+	const struct rtls_opts tls = {
+	    s->redis_ca_file, s->redis_certificate, s->redis_key};
+	struct sentinel_opts opts = {
+	    .hosts = s->redis_sentinels,
+	    .master = s->redis_sentinel_master,
+	    .username = s->redis_sentinel_username,
+	    .password = s->redis_sentinel_password,
+	    .password_file = s->redis_sentinel_password_file,
+	    .tls_name = b->url.host,
+	    .found = on_found,
+	    .arg = b,
+	};
+
+	if (b->url.tls && (b->tls = rtls_create(&tls, err)) == NULL)
+		return -1;
+	opts.tls = b->tls;
+	if (s->redis_sentinels[0] != '\0' &&
+	    (b->sentinel = sentinel_create(b->loop, b->resolver, &opts, err)) == NULL)
+		return -1;
+	return 0;
 }
 
 struct broker *
@@ -146,7 +199,11 @@ broker_create(struct loop *l, struct resolver *rv, const struct broker_opts *opt
 		str_copy(sl->key, sizeof(sl->key), broker_list_key(b, sl->list, key));
 	}
 	b->lane_count = LANE_POP + b->served_count;
-	if (redisurl_parse(b->settings->redis_url, &b->url, err) != 0)
+	if (redisurl_parse(b->settings->redis_url, &b->url, err) != 0 ||
+	    find_server(b, err) != 0)
+		goto fail;
+	if (opts->board != NULL &&
+	    (b->inspect = inspect_create(b, opts->board, err)) == NULL)
 		goto fail;
 	b->judge_timer = loop_timer_create(l, judge, b);
 	b->tidy = loop_defer_create(l, tidy, b);
@@ -183,6 +240,9 @@ broker_free(struct broker *b)
 		b->lanes[i] = NULL;
 		rconn_free(rc);
 	}
+	inspect_free(b->inspect);
+	sentinel_free(b->sentinel);
+	rtls_free(b->tls);
 	loop_timer_free(b->judge_timer);
 	loop_defer_free(b->tidy);
 	proclist_free(b->held);
@@ -347,6 +407,25 @@ judge(void *arg)
 		log_debug(NULL, "redis epoch not asked", "reason=\"%s\"", err.text);
 }
 
+/*
+ * While Redis is down, nobody above hears of attempts: their reason is told when it is
+ * another than before, and now and then.
+ */
+static void
+tell_why_not(struct broker *b, const struct err *err)
+{
+	int64_t now_ms = loop_now_ms(b->loop);
+	int64_t pause_ms =
+	    str_eq(b->why_not.text, err->text) ? WHY_TELL_MS : WHY_OTHER_MS;
+
+	if (b->up || str_eq(err->text, SISTER_LOST) ||
+	    (b->why_told_ms != 0 && now_ms - b->why_told_ms < pause_ms))
+		return;
+	b->why_not = *err;
+	b->why_told_ms = now_ms;
+	log_warn(NULL, "redis is not connected", "reason=\"%.300s\"", err->text);
+}
+
 static void
 on_state(struct rconn *rc, bool up, const struct err *err, void *arg)
 {
@@ -355,15 +434,21 @@ on_state(struct rconn *rc, bool up, const struct err *err, void *arg)
 	if (rc == b->lanes[LANE_CHANNELS] && rc != NULL)
 		return; /* hints only: its loss is covered by polls */
 	if (up) {
+		b->why_told_ms = 0;
 		judge(b);
+		if (rc == b->lanes[LANE_COMMAND])
+			inspect_soon(b->inspect);
 		return;
 	}
 	b->judged = false;
+	tell_why_not(b, err);
 	set_up(b, false, err);
+	if (b->sentinel != NULL)
+		sentinel_doubt(b->sentinel);
 	/* one of them is gone: so must be the others */
 	for (size_t i = 0; i < b->lane_count; i++) {
 		if (i != LANE_CHANNELS && b->lanes[i] != rc && lane_up(b, i))
-			rconn_close(b->lanes[i], "the sister connection was lost");
+			rconn_close(b->lanes[i], SISTER_LOST);
 	}
 }
 

@@ -34,6 +34,7 @@
 #include "broker/elem.h"
 #include "event/loop.h"
 #include "event/resolve.h"
+#include "model/scoreboard.h"
 #include "model/settings.h"
 
 struct broker;
@@ -66,6 +67,9 @@ struct broker_opts {
 	/* lists that are popped from, at least one; copied */
 	const int *served;
 	size_t served_count;
+	/* says how many workers there are, for a look at how Redis is set up; NULL:
+	 * this worker does not look; borrowed */
+	const struct scoreboard *board;
 	const struct broker_events *events;
 	void *arg;
 };

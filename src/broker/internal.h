@@ -11,6 +11,9 @@
 #include "redis/redisurl.h"
 
 struct rconn;
+struct rtls;
+struct sentinel;
+struct inspect;
 struct redisReply;
 
 #define KEY_MAX	  192
@@ -49,6 +52,9 @@ struct broker {
 	struct uuid database_id;
 	bool database_known;
 	struct redisurl url;
+	struct rtls *tls;	   /* NULL: none */
+	struct sentinel *sentinel; /* NULL: url says where Redis is */
+	struct inspect *inspect;   /* NULL: another worker of the node looks */
 	struct pools *pools;
 	struct served_list served[SERVED_MOST];
 	size_t served_count;
@@ -60,6 +66,8 @@ struct broker {
 	bool judged;  /* the epoch on this connection is ours, or missing */
 	bool stopped; /* broker_stop_popping */
 	bool hears_hints;
+	struct err why_not;	 /* why it is down, as told last */
+	int64_t why_told_ms;	 /* when that was */
 	int64_t refused_told_ms; /* when an error reply was last logged; 0: never */
 	struct list_state lists[LISTS_MOST];
 	struct proclist *held;	 /* our processing list, as we know it */
@@ -78,5 +86,11 @@ const char *broker_list_key(const struct broker *b, int list, char buf[KEY_MAX])
 /* epoch 0: missing; foreign: of another database */
 void broker_read_epoch(const struct broker *b, const struct redisReply *reply,
     int64_t *epoch, bool *foreign);
+
+/* inspect.c: board is borrowed */
+struct inspect *inspect_create(
+    struct broker *b, const struct scoreboard *board, struct err *err) ATTR_CHECK;
+void inspect_free(struct inspect *in); /* NULL is fine; no reply may be open */
+void inspect_soon(struct inspect *in); /* there is a new connection; NULL is fine */
 
 #endif

@@ -244,6 +244,8 @@ engine_create(struct loop *l, struct resolver *rv, const struct engine_opts *opt
 	bo.pools = e->pools;
 	bo.served = lists;
 	bo.served_count = served_lists(e, lists);
+	/* one of a node's workers is enough to look at how Redis is set up */
+	bo.board = opts->slot == 0 ? e->board : NULL;
 	if ((e->submit = submit_create(e, err)) == NULL ||
 	    (e->each = each_create(e, err)) == NULL ||
 	    (e->dispatch = dispatch_create(e, err)) == NULL ||

@@ -13,8 +13,9 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "redis/redisurl.h"
+#include "redis/sentinel.h"
 
-#define HOSTS_MOST 8
+#define HOSTS_MOST 16
 #define ADDRS_MOST (GUARD_OWN_MOST / HOSTS_MOST)
 #define AGAIN_MS   60000
 #define RESOLVE_MS 5000
@@ -146,7 +147,9 @@ ownhosts_create(struct loop *l, struct resolver *rv, struct guard *g,
     const struct settings *s, struct err *err)
 {
 	struct ownhosts *o = mem_zero(sizeof(*o));
+	struct sentinel_host hosts[SENTINEL_HOSTS_MOST];
 	struct redisurl redis;
+	int sentinels;
 
 	if (o == NULL || (o->timer = loop_timer_create(l, on_time, o)) == NULL) {
 		mem_free(o);
@@ -158,6 +161,10 @@ ownhosts_create(struct loop *l, struct resolver *rv, struct guard *g,
 	o->guard = g;
 	add_database(o, s->database_url);
 	add_database(o, s->database_migrate_url);
+	sentinels = sentinel_hosts_parse(s->redis_sentinels, hosts, NULL);
+	for (int i = 0; s->redis_sentinels[0] != '\0' && i < sentinels; i++)
+		add_host(o, hosts[i].host);
+	/* (with sentinels it may be no server's, but only a name in a certificate) */
 	if (redisurl_parse(s->redis_url, &redis, NULL) == 0) {
 		add_host(o, redis.host);
 		explicit_bzero(&redis, sizeof(redis));

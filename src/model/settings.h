@@ -82,6 +82,7 @@ struct settings {
 	int64_t node_max_requests, node_max_memory_bytes;
 	int64_t node_drain_delay_ms, node_shutdown_timeout_ms;
 	int64_t node_start_timeout_ms, node_hang_timeout_ms;
+	int64_t node_resolve_interval_ms; /* of names in use, again */
 	/* [listen] */
 	char *listen_applications, *listen_developers;
 	int64_t listen_backlog;
@@ -109,10 +110,16 @@ struct settings {
 	int log_level; /* enum log_level */
 	/* [database] */
 	char *database_url, *database_password, *database_migrate_url;
+	char *database_password_file; /* where database_password is from; "": nowhere */
 	bool database_migrate, database_prepared;
 	int64_t database_connections, database_statement_timeout_ms;
 	/* [redis] */
 	char *redis_url, *redis_username, *redis_password;
+	char *redis_password_file; /* as database_password_file */
+	char *redis_ca_file, *redis_certificate, *redis_key;
+	char *redis_sentinels, *redis_sentinel_master; /* "": none */
+	char *redis_sentinel_username, *redis_sentinel_password;
+	char *redis_sentinel_password_file;
 	/* [tasks] */
 	int64_t tasks_max_payload_bytes, tasks_max_result_bytes, tasks_max_attempts;
 	int64_t tasks_priority_aging_ms;

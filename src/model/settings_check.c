@@ -26,6 +26,9 @@
 #include "model/rate.h"
 #include "model/settings.h"
 #include "proc/child.h"
+#include "redis/redisurl.h"
+#include "redis/rtls.h"
+#include "redis/sentinel.h"
 #include "tls/tlsbag.h"
 
 #define KIB    1024LL
@@ -389,6 +392,69 @@ check_pools(const struct settings *s, struct err *err)
 	return 0;
 }
 
+/* the files are read here as a worker will read them, so that a reload refuses bad ones
+ */
+static int
+check_redis_tls(const struct settings *s, bool tls, struct err *err)
+{
+	const struct rtls_opts opts = {
+	    s->redis_ca_file, s->redis_certificate, s->redis_key};
+	const struct {
+		const char *name, *path;
+	} files[] = {
+	    {"ca_file", s->redis_ca_file},
+	    {"certificate", s->redis_certificate},
+	    {"key", s->redis_key},
+	};
+	struct rtls *t;
+
+	for (size_t i = 0; i < COUNT_OF(files); i++) {
+		if (files[i].path[0] == '\0')
+			continue;
+		if (!tls)
+			return err_set(err, ERR_INVALID,
+			    "redis.%s is for TLS, and redis.url does not begin with "
+			    "rediss://",
+			    files[i].name);
+		if (files[i].path[0] != '/')
+			return err_set(err, ERR_INVALID,
+			    "redis.%s must be an absolute path", files[i].name);
+	}
+	if (!tls)
+		return 0;
+	t = rtls_create(&opts, err);
+	if (t == NULL)
+		return err_wrap(err, "redis");
+	rtls_free(t);
+	return 0;
+}
+
+static int
+check_redis(const struct settings *s, struct err *err)
+{
+	struct sentinel_host hosts[SENTINEL_HOSTS_MOST];
+	struct redisurl url;
+	bool tls, is_socket;
+
+	if (redisurl_parse(s->redis_url, &url, err) != 0)
+		return err_wrap(err, "redis.url");
+	tls = url.tls;
+	is_socket = str_starts(url.host, "unix:");
+	explicit_bzero(&url, sizeof(url));
+	if ((s->redis_sentinels[0] != '\0') != (s->redis_sentinel_master[0] != '\0'))
+		return err_set(err, ERR_INVALID,
+		    "redis.sentinels and redis.sentinel_master belong together: give "
+		    "both or none");
+	if (s->redis_sentinels[0] != '\0' &&
+	    sentinel_hosts_parse(s->redis_sentinels, hosts, err) < 0)
+		return err_wrap(err, "redis.sentinels");
+	if (s->redis_sentinels[0] != '\0' && is_socket)
+		return err_set(err, ERR_INVALID,
+		    "redis.sentinels lead to a primary by address, and redis.url is a "
+		    "socket's path: write redis://host/0, whose host is not used");
+	return check_redis_tls(s, tls, err);
+}
+
 int
 settings_check(const struct settings *s, struct err *err)
 {
@@ -415,7 +481,7 @@ settings_check(const struct settings *s, struct err *err)
 		    "task could be sent");
 	if (check_egress(s, err) != 0)
 		return -1;
-	if (check_secrets(s, err) != 0)
+	if (check_secrets(s, err) != 0 || check_redis(s, err) != 0)
 		return -1;
 	if (check_keep("tasks.keep_finished", s->tasks_keep_finished_ms, err) != 0 ||
 	    check_keep("tasks.keep_failed", s->tasks_keep_failed_ms, err) != 0 ||

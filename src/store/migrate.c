@@ -24,6 +24,7 @@
 
 #include "base/str.h"
 #include "base/uuid.h"
+#include "store/inspect.h"
 #include "store/session.h"
 
 struct step {
@@ -173,6 +174,8 @@ migrate_apply(const struct settings *s, FILE *out, struct err *err)
 	rc = apply_all(se, s, out, err);
 	if (rc == 0 && out != NULL)
 		fprintf(out, "the schema is at step %d\n", migrate_newest());
+	if (rc == 0 && out == NULL)
+		inspect_and_log(se, s);
 	session_close(se);
 	return rc;
 }
@@ -196,6 +199,8 @@ migrate_run(const struct settings *s, struct err *err)
 		    current, migrate_newest());
 	if (rc == 0)
 		rc = name_cluster(se, s, err);
+	if (rc == 0)
+		inspect_and_log(se, s);
 	session_close(se);
 	return rc;
 }

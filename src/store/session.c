@@ -26,9 +26,12 @@ no_notice(void *arg, const char *text)
 struct session *
 session_open(const char *url, const char *password, struct err *err)
 {
-	const char *names[] = {"dbname", "password", "connect_timeout",
-	    "client_encoding", "fallback_application_name", NULL};
-	const char *values[] = {url, password, "10", "UTF8", "shoal", NULL};
+	/* of several hosts, the one that can be written; what comes first, the url may
+	 * overrule */
+	const char *names[] = {"target_session_attrs", "dbname", "password",
+	    "connect_timeout", "client_encoding", "fallback_application_name", NULL};
+	const char *values[] = {
+	    "read-write", url, password, "10", "UTF8", "shoal", NULL};
 	struct session *se = mem_zero(sizeof(*se));
 
 	if (se == NULL) {
@@ -36,8 +39,8 @@ session_open(const char *url, const char *password, struct err *err)
 		return NULL;
 	}
 	if (password == NULL || password[0] == '\0') {
-		names[1] = "connect_timeout";
-		values[1] = "10";
+		names[2] = "connect_timeout";
+		values[2] = "10";
 	}
 	se->conn = PQconnectdbParams(names, values, 1);
 	if (PQstatus(se->conn) != CONNECTION_OK) {

@@ -71,9 +71,10 @@ def test_fairness_shares_starts(run):
     # a slot is free every 0.2 s, whatever bulk has queued
     assert len(waits) == 5 and max(waits) < 10, text
     assert "bulk has weight 3 (before: 1)" in text
-    # (how many of bulk's are left to share with by then depends on the machine)
-    counts = re.search(r"bulk started (\d+), shop (\d+)", text)
-    assert int(counts.group(2)) > 0, text
+    counts = re.search(r"bulk started (\d+), shop (\d+); (\d+) and (\d+) wait", text)
+    bulk, shop, bulk_left, shop_left = map(int, counts.groups())
+    assert bulk_left > 0 and shop_left > 0, text
+    assert 2 < bulk / shop < 4.5, text
 
 
 def test_schedule_over_both_nights_by_computation(run):

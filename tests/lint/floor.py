@@ -3,6 +3,7 @@
 """Prints SQL in conf/schema and src that PostgreSQL 9.4 does not know, with its first version.
 
 What stands in a branch that asks for server_version_num, from there to its END IF, is let through.  A
+statement of a C file that is sent to such servers only is named for it, as in identify_since_10.  A
 function that calls array_position is given shoal's own where there is none, by such a branch: see 0007."""
 import os
 import re
@@ -62,6 +63,7 @@ COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.S)
 TEXT = re.compile(r"'(?:[^'\n]|'')*'")
 BRANCH = re.compile(r"\bIF\s+current_setting\('server_version_num'\).*?\bEND\s+IF\s*;", re.S | re.I)
 C_STRINGS = re.compile(r'"((?:\\.|[^"\\\n])*)"(?=((?:\s|/\*.*?\*/)*))', re.S)
+SINCE = re.compile(r"\bstruct pgstmt \w+_since_\d+(_\d+)? = \{.*?\};", re.S)
 CALLS_POSITION = re.compile(r"CREATE (?:OR REPLACE )?FUNCTION (shoal\.\w+)\(.*?AS \$\$(.*?)\$\$;", re.S)
 
 
@@ -94,6 +96,7 @@ def schema(text):
 
 def program(text):
     """The strings of a C file, where they stand; those that follow each other are one."""
+    text = SINCE.sub(blank, text)
     made = list(re.sub(r"[^\n]", " ", text))
     for found in C_STRINGS.finditer(re.sub(r"/\*.*?\*/", blank, text, flags=re.S)):
         made[found.start(1):found.end(1)] = found.group(1)

@@ -29,6 +29,7 @@ struct settings {
 	char *host;
 	char *motto;
 	char *password;
+	char *password_from;
 	bool tls;
 	int64_t workers;
 	int64_t any;
@@ -59,7 +60,7 @@ static const struct conf_key keys[] = {
 	{ .section = "node", .name = "motto", .type = CONF_STRING, .offset = S(motto), .def = "",
 	  .help = "A sentence that is so long that it has to be broken into more lines than one by whoever prints it for people." },
 	{ .section = "node", .name = "password", .type = CONF_STRING, .offset = S(password),
-	  .def = "", .max = 30, .flags = CONF_SECRET, .help = "Secret." },
+	  .def = "", .max = 30, .flags = CONF_SECRET, .file_offset = S(password_from), .help = "Secret." },
 	{ .section = "node", .name = "workers", .type = CONF_INT, .offset = S(workers),
 	  .def = "4", .min = 1, .max = 64, .unit = "processes", .flags = CONF_RELOAD, .help = "How many." },
 	{ .section = "node", .name = "any", .type = CONF_INT, .offset = S(any), .def = "-7", .help = "Any." },
@@ -620,6 +621,41 @@ no_memory_is_an_error_wherever_it_happens(void **state)
 	assert_true(n > 20);
 }
 
+/* whoever wants to look again must know where */
+static void
+file_of_a_secret_is_kept_until_the_value_comes_otherwise(void **state)
+{
+	char path[] = "conf-secret-XXXXXX", option[64];
+	struct settings s;
+	char *kept = NULL;
+	FILE *f;
+
+	(void)state;
+	write_file(path, "first\n", 6);
+	settings_init(&s);
+	assert_string_equal(s.password_from, "");
+	snprintf(option, sizeof(option), "node.password_file=%s", path);
+	assert_int_equal(conf_set_option(&schema, &s, option, NULL), 0);
+	assert_string_equal(s.password, "first");
+	assert_string_equal(s.password_from, path);
+
+	f = fopen(path, "w");
+	assert_non_null(f);
+	fputs("second\n", f);
+	fclose(f);
+	assert_int_equal(conf_refresh_secret(s.password_from, &kept, NULL), 0);
+	assert_string_equal(kept, "second");
+	unlink(path);
+	assert_int_equal(conf_refresh_secret(s.password_from, &kept, NULL), -1);
+	assert_string_equal(kept, "second");
+	mem_free(kept);
+
+	assert_int_equal(conf_set_option(&schema, &s, "node.password=x", NULL), 0);
+	assert_string_equal(s.password, "x");
+	assert_string_equal(s.password_from, "");
+	settings_fini(&s);
+}
+
 int
 main(void)
 {
@@ -633,6 +669,7 @@ main(void)
 	    cmocka_unit_test(environment_sets_plain_sections_only),
 	    cmocka_unit_test(option_names_section_and_key),
 	    cmocka_unit_test(secret_comes_from_one_line_of_a_file),
+	    cmocka_unit_test(file_of_a_secret_is_kept_until_the_value_comes_otherwise),
 	    cmocka_unit_test(file_is_read_whole),
 	    cmocka_unit_test(dump_can_be_loaded_and_masks_secrets),
 	    cmocka_unit_test(sample_has_every_key_and_changes_nothing),

@@ -614,6 +614,8 @@ server_that_turns_read_only_is_left(void **state)
 	RUN_UNTIL(p.downs == 1);
 	assert_int_equal(a.err.class, PGERR_RECONNECT);
 	assert_string_equal(a.err.sqlstate, "25006");
+	/* so that its sisters can be left as well */
+	assert_int_equal(p.why.code, ERR_CONFLICT);
 	assert_int_equal(b.err.class, PGERR_LOST);
 	RUN_UNTIL(p.ups == 2);
 	pgconn_free(p.pc);
@@ -1152,6 +1154,37 @@ lost_callback_may_free(void **state)
 }
 
 static void
+leaving_waits_for_what_is_under_way(void **state)
+{
+	STMT(doze, "SELECT (pg_sleep(0.2)::text IS NOT NULL)::int4");
+	struct peer p;
+	struct answer nap_done, one_done;
+	struct err err;
+
+	(void)state;
+	peer_up(&p);
+	ask(p.pc, &doze, NULL, &nap_done);
+	ask(p.pc, &one, NULL, &one_done);
+	pgconn_leave(p.pc, "the test wants another");
+	pgconn_leave(p.pc, "twice is once");
+	/* not for new units any more, and not gone either */
+	assert_false(pgconn_is_up(p.pc));
+	assert_int_equal(pgconn_exec(p.pc, &one, NULL, on_done, NULL, &err), -1);
+	assert_int_equal(err.code, ERR_CLOSED);
+	RUN_UNTIL(p.downs == 1);
+	assert_true(nap_done.ok);
+	assert_true(one_done.ok);
+	assert_non_null(strstr(p.why.text, "the test wants another"));
+	RUN_UNTIL(p.ups == 2);
+	/* with nothing under way it goes at once, told from the loop */
+	pgconn_leave(p.pc, "again");
+	assert_int_equal(p.downs, 1);
+	RUN_UNTIL(p.ups == 3);
+	assert_int_equal(run(p.pc, &one), 1);
+	pgconn_free(p.pc);
+}
+
+static void
 callback_may_close(void **state)
 {
 	(void)state;
@@ -1404,6 +1437,7 @@ main(int argc, char **argv)
 	    cmocka_unit_test(bounds_are_told),
 	    cmocka_unit_test(callback_may_free),
 	    cmocka_unit_test(lost_callback_may_free),
+	    cmocka_unit_test(leaving_waits_for_what_is_under_way),
 	    cmocka_unit_test(callback_may_close),
 	    cmocka_unit_test(state_callback_may_free),
 	    cmocka_unit_test(free_ends_whatever_is_under_way),

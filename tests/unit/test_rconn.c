@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 #include <event2/event.h>
@@ -668,7 +669,7 @@ static void
 failover_reply_reaches_its_caller_and_then_closes(void **state)
 {
 	static const char *const words[] = {"READONLY", "LOADING", "MASTERDOWN",
-	    "MISCONF", "UNBLOCKED", "NOAUTH", "WRONGPASS"};
+	    "MISCONF", "NOREPLICAS", "UNBLOCKED", "NOAUTH", "WRONGPASS"};
 
 	(void)state;
 	open_usual();
@@ -1039,6 +1040,120 @@ connecting_survives_every_failed_allocation(void **state)
 	rc = NULL;
 }
 
+/* ---- another server, another password ------------------------------------- */
+
+static bool
+tell_role(struct fake_redis *fake, struct fake_peer *p, const struct redisReply *cmd,
+    void *arg)
+{
+	(void)fake;
+	if (strcmp(cmd->element[0]->str, "ROLE") != 0)
+		return false;
+	fake_peer_say(p, *(const char **)arg);
+	return true;
+}
+
+static void
+a_replica_is_refused_and_who_will_not_say_is_taken(void **state)
+{
+	static const struct {
+		const char *answer;
+		bool taken;
+	} cases[] = {
+	    {"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n", true},
+	    {"-NOPERM this user has no permissions to run the 'role' command\r\n",
+		true},
+	    {"*5\r\n$5\r\nslave\r\n$1\r\nh\r\n:1\r\n$9\r\nconnected\r\n:0\r\n", false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		const char *text = cases[i].answer;
+		struct fake_redis *server = fake_redis_open(l, tell_role, &text);
+		struct rconn_opts opts = usual();
+
+		opts.port = fake_redis_port(server);
+		opts.primary = true;
+		ups = downs = 0;
+		open_with(&opts);
+		UNTIL(ups + downs > 0);
+		assert_int_equal(ups, cases[i].taken ? 1 : 0);
+		if (!cases[i].taken)
+			assert_non_null(strstr(last_down.text, "is a replica"));
+		rconn_free(rc);
+		rc = NULL;
+		fake_redis_close(server);
+	}
+}
+
+static void
+a_server_that_is_not_known_yet_is_waited_for(void **state)
+{
+	struct rconn_opts opts = usual();
+
+	(void)state;
+	opts.host = NULL;
+	open_with(&opts);
+	turn_for(100);
+	assert_int_equal(fake_redis_accepted(f), 0);
+	assert_int_equal(downs, 0);
+	assert_int_equal(
+	    rconn_set_server(rc, "127.0.0.1", fake_redis_port(f), NULL), 0);
+	UNTIL(rconn_is_up(rc));
+}
+
+static void
+another_server_is_gone_to_and_the_same_is_stayed_at(void **state)
+{
+	struct fake_redis *other = fake_redis_open(l, follow_script, NULL);
+	static const char *const nothing[] = {NULL};
+	struct outcome o = {.calls = 0};
+
+	(void)state;
+	open_usual();
+	assert_int_equal(
+	    rconn_set_server(rc, "127.0.0.1", fake_redis_port(f), NULL), 0);
+	assert_true(rconn_is_up(rc));
+	script = nothing;
+	must_send(&o);
+	assert_int_equal(
+	    rconn_set_server(rc, "127.0.0.1", fake_redis_port(other), NULL), 0);
+	assert_false(rconn_is_up(rc));
+	assert_int_equal(o.calls, 0); /* never from inside the call */
+	UNTIL(rconn_is_up(rc));
+	assert_int_equal(o.calls, 1);
+	assert_int_equal(o.err.code, ERR_CLOSED);
+	assert_int_equal(fake_redis_accepted(other), 1);
+	assert_int_equal(downs, 1);
+	rconn_free(rc);
+	rc = NULL;
+	fake_redis_close(other);
+}
+
+static void
+a_password_is_read_again_at_each_connect(void **state)
+{
+	struct rconn_opts opts = usual();
+	char path[] = "/tmp/test_rconn.XXXXXX";
+	int fd = mkstemp(path);
+
+	(void)state;
+	assert_true(fd >= 0 && write(fd, "one\n", 4) == 4);
+	opts.password = "as it was at start";
+	opts.password_file = path;
+	open_with(&opts);
+	UNTIL(rconn_is_up(rc));
+	assert_true(pwrite(fd, "two\n", 4, 0) == 4);
+	rconn_close(rc, "a test");
+	UNTIL(rconn_is_up(rc));
+	/* gone: the last one stays */
+	unlink(path);
+	rconn_close(rc, "a test");
+	UNTIL(rconn_is_up(rc));
+	close(fd);
+	assert_string_equal(seen, "AUTH one;PING;AUTH two;PING;AUTH two;PING;");
+}
+
 int
 main(void)
 {
@@ -1077,6 +1192,10 @@ main(void)
 	    CASE(subscriptions_come_back_with_the_connection),
 	    CASE(creation_survives_every_failed_allocation),
 	    CASE(connecting_survives_every_failed_allocation),
+	    CASE(a_replica_is_refused_and_who_will_not_say_is_taken),
+	    CASE(a_server_that_is_not_known_yet_is_waited_for),
+	    CASE(another_server_is_gone_to_and_the_same_is_stayed_at),
+	    CASE(a_password_is_read_again_at_each_connect),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

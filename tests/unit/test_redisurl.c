@@ -18,19 +18,24 @@ addresses_are_taken_apart(void **state)
 		uint16_t port;
 		const char *username, *password;
 		int database;
+		bool tls;
 	} cases[] = {
-	    {"redis://localhost", "localhost", 6379, "", "", 0},
-	    {"redis://localhost/", "localhost", 6379, "", "", 0},
-	    {"redis://10.0.0.7:6380/3", "10.0.0.7", 6380, "", "", 3},
-	    {"redis://[::1]:7000", "::1", 7000, "", "", 0},
-	    {"redis://[fe80::1]/1", "fe80::1", 6379, "", "", 1},
-	    {"redis://:secret@cache.internal", "cache.internal", 6379, "", "secret", 0},
-	    {"redis://shoal:s%40%3A%2F%25@h:1/15", "h", 1, "shoal", "s@:/%", 15},
-	    {"redis://u:a@b@h", "h", 6379, "u", "a@b", 0},
-	    {"redis://u:a:b@h", "h", 6379, "u", "a:b", 0},
-	    {"redis://:@h", "h", 6379, "", "", 0},
-	    {"unix:/run/redis.sock", "unix:/run/redis.sock", 6379, "", "", 0},
-	    {"unix:/run/redis.sock?db=4", "unix:/run/redis.sock", 6379, "", "", 4},
+	    {"redis://localhost", "localhost", 6379, "", "", 0, false},
+	    {"redis://localhost/", "localhost", 6379, "", "", 0, false},
+	    {"redis://10.0.0.7:6380/3", "10.0.0.7", 6380, "", "", 3, false},
+	    {"redis://[::1]:7000", "::1", 7000, "", "", 0, false},
+	    {"redis://[fe80::1]/1", "fe80::1", 6379, "", "", 1, false},
+	    {"redis://:secret@cache.internal", "cache.internal", 6379, "", "secret", 0,
+		false},
+	    {"redis://shoal:s%40%3A%2F%25@h:1/15", "h", 1, "shoal", "s@:/%", 15, false},
+	    {"redis://u:a@b@h", "h", 6379, "u", "a@b", 0, false},
+	    {"redis://u:a:b@h", "h", 6379, "u", "a:b", 0, false},
+	    {"redis://:@h", "h", 6379, "", "", 0, false},
+	    {"rediss://h", "h", 6379, "", "", 0, true},
+	    {"rediss://u:p@h:6380/2", "h", 6380, "u", "p", 2, true},
+	    {"unix:/run/redis.sock", "unix:/run/redis.sock", 6379, "", "", 0, false},
+	    {"unix:/run/redis.sock?db=4", "unix:/run/redis.sock", 6379, "", "", 4,
+		false},
 	};
 
 	(void)state;
@@ -45,6 +50,7 @@ addresses_are_taken_apart(void **state)
 		assert_string_equal(url.username, cases[i].username);
 		assert_string_equal(url.password, cases[i].password);
 		assert_int_equal(url.database, cases[i].database);
+		assert_true(url.tls == cases[i].tls);
 	}
 }
 
@@ -56,7 +62,8 @@ what_is_none_is_refused_without_repeating_it(void **state)
 	    "localhost",
 	    "http://secret",
 	    "REDIS://h",
-	    "rediss://:secret@h",
+	    "rediss://",
+	    "rediss:secret",
 	    "redis://",
 	    "redis:///0",
 	    "redis://:6379",

@@ -18,6 +18,7 @@
 #include <cmocka.h>
 #include <event2/event.h>
 
+#include "event/moved.h"
 #include "event/resolve.h"
 
 static struct loop *l;
@@ -304,6 +305,102 @@ localhost_comes_from_the_hosts_file(void **state)
 	resolver_free(own);
 }
 
+/* ---- moved ---------------------------------------------------------------- */
+
+static int moves;
+
+static void
+on_moved(void *arg)
+{
+	(void)arg;
+	moves++;
+	loop_stop(l);
+}
+
+static struct moved *
+watch(const char *const names[], const char *used)
+{
+	struct moved *m = moved_create(l, rv, 20, on_moved, NULL, NULL);
+	struct addr a;
+
+	assert_non_null(m);
+	moves = 0;
+	for (; *names != NULL; names++)
+		assert_int_equal(moved_add(m, *names, NULL), 0);
+	assert_int_equal(addr_parse(used, &a, NULL), 0);
+	moved_watch(m, &a);
+	return m;
+}
+
+static void
+a_name_that_leads_elsewhere_is_noticed_once(void **state)
+{
+	static const char *const names[] = {"known", NULL};
+	struct moved *m = watch(names, "127.0.0.5:6379");
+	unsigned asked;
+
+	(void)state;
+	run_for(150);
+	assert_int_equal(moves, 0);
+	assert_true(dns_questions >= 4);
+	dns_last_byte = 6;
+	run_for(2000);
+	assert_int_equal(moves, 1);
+	/* the watch is over */
+	asked = dns_questions;
+	run_for(100);
+	assert_int_equal(moves, 1);
+	assert_int_equal(dns_questions, asked);
+	moved_free(m);
+}
+
+static void
+any_of_several_names_may_lead_there(void **state)
+{
+	static const char *const names[] = {"known.a", "127.0.0.7", NULL};
+	struct moved *m = watch(names, "127.0.0.7:5432");
+
+	(void)state;
+	run_for(100);
+	assert_int_equal(moves, 0);
+	moved_free(m);
+	m = watch(names, "127.0.0.8:5432");
+	run_for(2000);
+	assert_int_equal(moves, 1);
+	moved_free(m);
+}
+
+static void
+what_cannot_be_resolved_says_nothing(void **state)
+{
+	static const char *const names[] = {"known.a", "unheard.of", NULL};
+	struct moved *m = watch(names, "127.0.0.9:5432");
+
+	(void)state;
+	run_for(150);
+	assert_int_equal(moves, 0);
+	assert_true(dns_questions > 0);
+	moved_free(m);
+}
+
+static void
+addresses_and_sockets_are_asked_of_nobody(void **state)
+{
+	static const char *const addresses[] = {
+	    "127.0.0.5", "::1", "unix:/run/s", NULL};
+	static const char *const names[] = {"known", NULL};
+	struct moved *m = watch(addresses, "127.0.0.9:5432");
+
+	(void)state;
+	run_for(80);
+	moved_free(m);
+	m = watch(names, "unix:/run/s");
+	run_for(80);
+	moved_free(m);
+	assert_int_equal(moves, 0);
+	assert_int_equal(dns_questions, 0);
+}
+
 int
 main(void)
 {
@@ -319,6 +416,14 @@ main(void)
 	    CASE(resolver_is_freed_right_after_a_cancel),
 	    CASE(resolver_is_freed_while_the_loop_goes_on),
 	    CASE(localhost_comes_from_the_hosts_file),
+	    cmocka_unit_test_setup_teardown(
+		a_name_that_leads_elsewhere_is_noticed_once, open_all, close_all),
+	    cmocka_unit_test_setup_teardown(
+		any_of_several_names_may_lead_there, open_all, close_all),
+	    cmocka_unit_test_setup_teardown(
+		what_cannot_be_resolved_says_nothing, open_all, close_all),
+	    cmocka_unit_test_setup_teardown(
+		addresses_and_sockets_are_asked_of_nobody, open_all, close_all),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -97,6 +97,7 @@ class Node:
         self.conf = os.path.join(self.directory, "shoald.conf")
         self.log_path = os.path.join(self.directory, "log")
         self.proc = None
+        self.wrap = []  # argv in front of the program's: unshare, and the like
         self.expected_dirt = []  # patterns of a dirty log that this test means to cause
         self.write_conf()
 
@@ -117,7 +118,7 @@ class Node:
     # -- life
 
     def start(self, ready="stores", options=()):
-        argv = program() + ["-c", self.conf]
+        argv = self.wrap + program() + ["-c", self.conf]
         for option in options:
             argv += ["-o", option]
         with open(self.log_path, "ab") as log:

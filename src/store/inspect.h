@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * inspect.h - asks PostgreSQL for what budget.h judges.  Blocking: for helpers and
+ * commands.
+ */
+#ifndef STORE_INSPECT_H
+#define STORE_INSPECT_H
+
+#include "base/attr.h"
+#include "base/err.h"
+#include "model/settings.h"
+#include "store/budget.h"
+#include "store/session.h"
+
+/*
+ * What se says, and what the settings will do with it.  A database without our schema
+ * counts as one node.  this_node_counts: a living node of ours is among those that the
+ * database knows (false for one that is about to start).
+ */
+int inspect_database(struct session *se, const struct settings *s,
+    bool this_node_counts, struct budget_facts *facts, struct err *err) ATTR_CHECK;
+/*
+ * What a starting node says of its stores, once, in the log: the budget, what is not
+ * set up as it should be, and ways over a network without TLS.  Nothing here stops it.
+ */
+void inspect_and_log(struct session *se, const struct settings *s);
+
+#endif
