@@ -29,6 +29,7 @@
 #include "base/uuid.h"
 #include "dev/dev.h"
 #include "master/control.h"
+#include "master/handover.h"
 #include "master/master.h"
 #include "model/command.h"
 #include "model/settings.h"
@@ -56,6 +57,7 @@ enum command {
 	DO_DUMP,
 	DO_SIGNAL,
 	DO_STATUS,
+	DO_LOG_LEVEL,
 	DO_MIGRATE,
 	DO_INIT_CONFIG,
 	DO_DEV,
@@ -69,8 +71,12 @@ struct args {
 	const char *config; /* -c; NULL: the default one, if it is there */
 	bool daemon, json;
 	const char *signal_name; /* -s */
+	const char *log_level;
 	const char *dev_dir;
 	char **options; /* -o, NULL-terminated */
+	/* to be started so again, in our place; NULL: it cannot be found */
+	char *program;
+	char **argv;
 };
 
 /* where the settings come from, the same at each reload */
@@ -81,6 +87,7 @@ struct sources {
 
 enum {
 	OPT_STATUS = 256,
+	OPT_LOG_LEVEL,
 	OPT_JSON,
 	OPT_MIGRATE,
 	OPT_INIT_CONFIG,
@@ -96,6 +103,7 @@ static const struct option long_options[] = {
     {"signal", required_argument, NULL, 's'},
     {"option", required_argument, NULL, 'o'},
     {"status", no_argument, NULL, OPT_STATUS},
+    {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
     {"json", no_argument, NULL, OPT_JSON},
     {"migrate", no_argument, NULL, OPT_MIGRATE},
     {"init-config", no_argument, NULL, OPT_INIT_CONFIG},
@@ -115,6 +123,8 @@ usage(FILE *out)
 	      "       shoald -s stop|quit|reload|reopen|upgrade   signal the running "
 	      "node\n"
 	      "       shoald --status [--json]      what the running node does\n"
+	      "       shoald --log-level LEVEL      how much the running node logs, "
+	      "from now on\n"
 	      "       shoald --migrate              bring the database's schema up to "
 	      "date\n"
 	      "       shoald --init-config          print a configuration file to "
@@ -192,6 +202,10 @@ parse(int argc, char **argv, struct args *a)
 			break;
 		case OPT_STATUS:
 			command = DO_STATUS;
+			break;
+		case OPT_LOG_LEVEL:
+			a->log_level = optarg;
+			command = DO_LOG_LEVEL;
 			break;
 		case OPT_MIGRATE:
 			command = DO_MIGRATE;
@@ -392,13 +406,13 @@ print_sample(bool with_secrets)
 
 static const struct {
 	const char *name;
-	int signo; /* 0: not supported yet */
+	int signo;
 } signal_names[] = {
     {"stop", SIGTERM},
     {"quit", SIGQUIT},
     {"reload", SIGHUP},
     {"reopen", SIGUSR1},
-    {"upgrade", 0},
+    {"upgrade", SIGUSR2},
 };
 
 static int
@@ -415,13 +429,6 @@ send_signal(const struct sources *src, const char *name)
 	if (signo == -1) {
 		usage_error("-s takes stop, quit, reload, reopen or upgrade");
 		return EXIT_USAGE;
-	}
-	if (signo == 0) {
-		fputs("shoald: upgrading in place is not supported yet: stop this node "
-		      "and start the "
-		      "new one\n",
-		    stderr);
-		return EXIT_RUNTIME;
 	}
 	s = load(src, &err);
 	if (s == NULL)
@@ -457,6 +464,34 @@ ask_status(const struct sources *src, bool json)
 }
 
 static int
+ask_log_level(const struct sources *src, const char *name)
+{
+	struct err err = ERR_INIT;
+	struct settings *s;
+	enum log_level level;
+	char command[32];
+	int rc;
+
+	if (!str_eq(name, "default") && log_level_parse(name, &level) != 0) {
+		(void)usage_error(
+		    "--log-level takes error, warn, info, debug or default");
+		return EXIT_USAGE;
+	}
+	s = load(src, &err);
+	if (s == NULL)
+		return complain(&err, EXIT_SETTINGS);
+	snprintf(command, sizeof(command), "log-level %s", name);
+	if (s->node_control_socket[0] == '\0')
+		rc = err_set(&err, ERR_NOT_FOUND,
+		    "node.control_socket is empty: the node cannot be told");
+	else
+		rc = control_ask(
+		    s->node_control_socket, command, stdout, ASK_TIMEOUT_MS, &err);
+	settings_free(s);
+	return rc == 0 ? EXIT_OK : complain(&err, EXIT_RUNTIME);
+}
+
+static int
 migrate(const struct sources *src)
 {
 	struct err err = ERR_INIT;
@@ -486,11 +521,40 @@ dev(const struct args *a)
 static int
 check_daemon(const struct settings *s, struct err *err)
 {
-	if (s->log_file[0] != '/')
+	bool daemon =
+	    s->log_target == LOG_TO_SYSLOG || s->log_target == LOG_TO_JOURNALD;
+
+	if (!daemon && (s->log_file[0] != '/' || s->log_target == LOG_TO_STDERR))
 		return err_set(err, ERR_INVALID,
-		    "-d needs log.file to be an absolute path: there is no "
-		    "standard error then");
+		    "-d needs log.file to be an absolute path, or log.target to be "
+		    "syslog or journald: there is no standard error then");
+	if (str_eq(s->log_access, "-"))
+		return err_set(err, ERR_INVALID,
+		    "-d needs log.access to be a file, or off: there is no standard "
+		    "output then");
 	return 0;
+}
+
+/* where who starts the node does not see it */
+static bool
+log_is_elsewhere(const struct settings *s)
+{
+	if (s->log_target == LOG_TO_AUTO)
+		return !str_eq(s->log_file, "-");
+	return s->log_target != LOG_TO_STDERR;
+}
+
+static int
+start_log(const struct settings *s, struct err *err)
+{
+	const struct log_opts opts = {
+	    .target = (enum log_target)s->log_target,
+	    .format = (enum log_format)s->log_format,
+	    .file = s->log_file,
+	    .socket = s->log_socket,
+	};
+
+	return log_start(&opts, (enum log_level)s->log_level, err);
 }
 
 static int
@@ -506,44 +570,69 @@ check_alone(const struct settings *s, struct err *err)
 }
 
 static int
-run(const struct args *a, struct sources *src)
+run_node(
+    const struct args *a, struct sources *src, struct inheritance *in, struct err *err)
 {
-	struct err err = ERR_INIT;
-	struct settings *s = load_to_run(src, &err);
+	struct settings *s = load_to_run(src, err);
 	struct master_opts opts = {
 	    .load = load_to_run,
 	    .load_arg = src,
 	    .worker = worker_main,
 	    .migrate = migrate_run,
 	    .title = src->path[0] != '\0' ? src->path : NULL,
+	    /* whoever started it for --dev waits for its end: it stays this process */
+	    .program = getenv(DEV_ENV) == NULL ? a->program : NULL,
+	    .argv = a->argv,
+	    .inheritance = in,
 	};
 	struct master *m;
-	bool log_is_file;
-	int status = -1;
+	/* in place of another node, which is not alone, and is a daemon already */
+	bool succeeds = in->channel != -1;
+	bool elsewhere;
+	int status = -1, channel = in->channel;
 
-	if (s == NULL)
-		return complain(&err, EXIT_SETTINGS);
-	log_is_file = !str_eq(s->log_file, "-");
-	if ((a->daemon && check_daemon(s, &err) != 0) || check_alone(s, &err) != 0 ||
-	    log_open(s->log_file, (enum log_level)s->log_level, &err) != 0) {
+	if (s == NULL) {
+		handover_failed(channel, err->text);
+		inheritance_drop(in);
+		return complain(err, EXIT_SETTINGS);
+	}
+	elsewhere = log_is_elsewhere(s);
+	if ((a->daemon && check_daemon(s, err) != 0) ||
+	    (!succeeds && check_alone(s, err) != 0) || start_log(s, err) != 0) {
 		settings_free(s);
-		return complain(&err, status_of(&err));
+		handover_failed(channel, err->text);
+		inheritance_drop(in);
+		return complain(err, status_of(err));
 	}
 	/* bound and checked before it detaches: what fails until here is seen by who
 	 * starts it */
 	opts.settings = s;
-	m = master_create(&opts, &err);
-	if (m != NULL && (!a->daemon || daemonize(&err) == 0))
-		status = master_run(m, &err);
+	m = master_create(&opts, err);
+	inheritance_drop(in); /* what it had no use for */
+	if (m != NULL && (!a->daemon || succeeds || daemonize(err) == 0))
+		status = master_run(m, err);
 	if (status == -1) {
-		log_error(NULL, "the node cannot start", "reason=\"%s\"", err.text);
-		if (log_is_file)
-			fprintf(stderr, "shoald: %s\n", err.text);
-		status = (int)status_of(&err);
+		log_error(NULL, "the node cannot start", "reason=\"%s\"", err->text);
+		if (elsewhere)
+			fprintf(stderr, "shoald: %s\n", err->text);
+		handover_failed(channel, err->text);
+		status = (int)status_of(err);
 	}
 	master_free(m);
 	log_close();
 	return status;
+}
+
+static int
+run(const struct args *a, struct sources *src)
+{
+	struct err err = ERR_INIT;
+	struct inheritance in;
+
+	if (inheritance_take(&in, &err) == 0)
+		return run_node(a, src, &in, &err);
+	handover_failed(in.channel, err.text);
+	return complain(&err, status_of(&err));
 }
 
 /* 0, 1 and 2 are never anything but the standard ones */
@@ -578,6 +667,8 @@ dispatch(const struct args *a)
 		return send_signal(&src, a->signal_name);
 	case DO_STATUS:
 		return ask_status(&src, a->json);
+	case DO_LOG_LEVEL:
+		return ask_log_level(&src, a->log_level);
 	case DO_MIGRATE:
 		return migrate(&src);
 	case DO_INIT_CONFIG:
@@ -610,6 +701,39 @@ copy_arguments(int argc, char **argv)
 	return copy;
 }
 
+/*
+ * Where the program was started from, as a path that stays good in any directory; not
+ * what it leads to, so that a link to a new version leads there.  NULL: not found.
+ */
+static char *
+program_path(const char *name)
+{
+	char path[PATH_MAX], directory[PATH_MAX];
+	char *search, *rest, *part, *found = NULL;
+
+	if (name == NULL)
+		return NULL;
+	if (strchr(name, '/') != NULL) {
+		if (name[0] == '/')
+			return mem_strdup(name);
+		if (getcwd(directory, sizeof(directory)) == NULL ||
+		    snprintf(path, sizeof(path), "%s/%s", directory, name) >=
+			(int)sizeof(path))
+			return NULL;
+		return mem_strdup(path);
+	}
+	search = rest = mem_strdup(getenv("PATH") != NULL ? getenv("PATH") : "");
+	while (rest != NULL && found == NULL && (part = strsep(&rest, ":")) != NULL) {
+		if (part[0] == '/' &&
+		    snprintf(path, sizeof(path), "%s/%s", part, name) <
+			(int)sizeof(path) &&
+		    access(path, X_OK) == 0)
+			found = mem_strdup(path);
+	}
+	mem_free(search);
+	return found;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -620,15 +744,18 @@ main(int argc, char **argv)
 	fill_standard_descriptors();
 	args = copy_arguments(argc, argv);
 	a.options = mem_array((size_t)argc + 1, sizeof(*a.options));
+	a.argv = args;
 	if (args == NULL || a.options == NULL ||
 	    proctitle_init(argc, argv, NULL) != 0) {
 		fputs("shoald: out of memory\n", stderr);
 		return EXIT_RUNTIME;
 	}
+	a.program = program_path(args[0]);
 	status = parse(argc, args, &a) == 0 ? dispatch(&a) : (int)EXIT_USAGE;
 	for (int i = 0; i < argc; i++)
 		mem_free(args[i]);
 	mem_free(args);
 	mem_free(a.options);
+	mem_free(a.program);
 	return status;
 }

@@ -227,9 +227,12 @@ BEGIN
 			SELECT t.queue_id
 			  FROM (SELECT k.owner, k.batch, x.app_id, x.id
 				  FROM shoal.claim k, LATERAL unnest(k.apps, k.ids) AS x (app_id, id)
-				 LIMIT p_count) h
-			  JOIN shoal.task t ON t.app_id = h.app_id AND t.id = h.id
-			 WHERE t.state = 2 AND t.owner = h.owner AND t.claim = h.batch) w
+				 LIMIT p_count) h, LATERAL (
+				-- from each note to its task, whatever the planner believes of either
+				SELECT x.queue_id FROM shoal.task x
+				 WHERE x.app_id = h.app_id AND x.id = h.id AND x.state = 2 AND x.owner = h.owner
+				   AND x.claim = h.batch
+				OFFSET 0) t) w
 		 GROUP BY w.queue_id LIMIT p_queues) g;
 	FOR q IN SELECT unnest(busy) UNION SELECT unnest(later) UNION SELECT unnest(active) LOOP
 		SELECT count(*) FILTER (WHERE w.state = 1) AS queued,

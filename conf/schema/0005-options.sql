@@ -85,7 +85,8 @@ DROP FUNCTION shoal.claimed_tasks(uuid, int);
 
 CREATE FUNCTION shoal.claimed_tasks(p_me uuid, p_batch int)
 RETURNS TABLE (app_id int, id uuid, attempt int, type_id int, queue_id int, failures int,
-	max_attempts int, timeout_ms int, payload text, backoff text, deadline timestamptz, trace text)
+	max_attempts int, timeout_ms int, payload text, backoff text, deadline timestamptz, trace text,
+	run_at timestamptz)
 LANGUAGE plpgsql STABLE
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
 SET enable_mergejoin = off SET enable_material = off AS $$
@@ -93,7 +94,7 @@ SET enable_mergejoin = off SET enable_material = off AS $$
 BEGIN
 	RETURN QUERY
 	SELECT r.app_id, r.id, r.attempt, r.type_id, r.queue_id, r.failures::int, r.max_attempts::int,
-	       r.timeout_ms, r.payload, r.backoff, r.deadline, r.trace
+	       r.timeout_ms, r.payload, r.backoff, r.deadline, r.trace, r.run_at
 	  FROM shoal.claim c, LATERAL unnest(c.apps, c.ids) AS u (app_id, id), LATERAL (
 		SELECT * FROM shoal.task t
 		 WHERE t.app_id = u.app_id AND t.id = u.id

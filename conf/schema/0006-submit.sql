@@ -314,7 +314,7 @@ BEGIN
 		error_message, special, backoff, retry_until, deadline, expire_at, waits_for,
 		group_id, concurrency_key, trace)
 	VALUES (id, p_app, x.queue_id, x.type_id, state, prio,
-		coalesce(x.max_attempts, (SELECT c.max_attempts FROM shoal.cluster c)), x.timeout_ms,
+		coalesce(x.max_attempts, shoal.type_attempts(p_app, x.type_id)), x.timeout_ms,
 		at, CASE WHEN mark & 1 = 0 THEN line END, due, CASE WHEN state = 5 THEN clock_timestamp() END,
 		x.waiter, x.payload::text, x.metadata::text,
 		CASE WHEN state = 5 THEN 'parent_failed' END,

@@ -186,7 +186,8 @@ END $$;
 CREATE FUNCTION shoal.claim_limited(p_me uuid, p_batch int, p_apps int[], p_ids uuid[], p_types int[],
 	p_paused int[], p_queues int[], p_limited int[])
 RETURNS TABLE (app_id int, id uuid, attempt int, type_id int, queue_id int, failures int,
-	max_attempts int, timeout_ms int, payload text, backoff text, deadline timestamptz, trace text)
+	max_attempts int, timeout_ms int, payload text, backoff text, deadline timestamptz, trace text,
+	run_at timestamptz)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
 SET enable_mergejoin = off SET enable_material = off AS $$
@@ -269,7 +270,8 @@ BEGIN
 			       started_at = clock_timestamp(), special = coalesce(t.special, 0) | 16
 			 WHERE t.ctid = ANY (places) AND t.state = 1
 			RETURNING t.app_id, t.id, t.attempt, t.type_id, t.queue_id, t.failures::int AS failures,
-			          t.max_attempts::int AS max_attempts, t.timeout_ms, t.payload, t.backoff, t.deadline, t.trace
+			          t.max_attempts::int AS max_attempts, t.timeout_ms, t.payload, t.backoff, t.deadline, t.trace,
+			          t.run_at
 		), held AS (
 			INSERT INTO shoal.holding (kind, ref, app_id, task_id, attempt)
 			SELECT s.kind, s.ref, k.app_id, k.id, k.attempt
@@ -286,7 +288,7 @@ BEGIN
 			 WHERE s.kind = g.kind AND s.ref = g.ref AND s.rate IS NOT NULL
 		)
 		SELECT k.app_id, k.id, k.attempt, k.type_id, k.queue_id, k.failures, k.max_attempts, k.timeout_ms,
-		       k.payload, k.backoff, k.deadline, k.trace FROM taken k;
+		       k.payload, k.backoff, k.deadline, k.trace, k.run_at FROM taken k;
 		GET DIAGNOSTICS n = ROW_COUNT;
 		-- a row that was changed between the steps (a waiter that was noted) is looked at again
 		EXIT WHEN n = array_length(places, 1);
@@ -304,7 +306,8 @@ DROP FUNCTION shoal.claim_tasks(uuid, int, int[], uuid[], int[]);
 CREATE FUNCTION shoal.claim_tasks(p_me uuid, p_batch int, p_apps int[], p_ids uuid[], p_types int[],
 	p_any boolean DEFAULT false)
 RETURNS TABLE (app_id int, id uuid, attempt int, type_id int, queue_id int, failures int,
-	max_attempts int, timeout_ms int, payload text, backoff text, deadline timestamptz, trace text)
+	max_attempts int, timeout_ms int, payload text, backoff text, deadline timestamptz, trace text,
+	run_at timestamptz)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
 SET enable_mergejoin = off SET enable_material = off AS $$
@@ -368,7 +371,7 @@ BEGIN
 		       started_at = clock_timestamp()
 		 WHERE t.ctid = ANY (places) AND t.state = 1
 		RETURNING t.app_id, t.id, t.attempt, t.type_id, t.queue_id, t.failures::int,
-		          t.max_attempts::int, t.timeout_ms, t.payload, t.backoff, t.deadline, t.trace;
+		          t.max_attempts::int, t.timeout_ms, t.payload, t.backoff, t.deadline, t.trace, t.run_at;
 		GET DIAGNOSTICS n = ROW_COUNT;
 		picked := picked + n;
 		EXIT WHEN n = array_length(places, 1);

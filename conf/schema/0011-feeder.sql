@@ -148,6 +148,17 @@ BEGIN
 	 WHERE k.take <> 0 AND k.since IS NOT NULL;
 END $$;
 
+-- Keeps the lease of who has it, however late; no row: it is another's, or was given up.  Unlike shoal.lead it takes
+-- none: a pass that was on its way when its leader left would have it again, for nobody.
+CREATE FUNCTION shoal.keep_lead(p_me uuid, p_lease_ms int)
+RETURNS TABLE (leader_epoch bigint, beat bigint, epoch bigint) LANGUAGE sql SET lock_timeout = '100ms' AS $$
+	UPDATE shoal.cluster c
+	   SET lease_until = clock_timestamp() + p_lease_ms * interval '1 millisecond',
+	       beat = c.beat + 1
+	 WHERE c.leader = p_me
+	RETURNING c.leader_epoch, c.beat, c.epoch
+$$;
+
 -- One pass of the leader, as in 0004, which also settles (0006) and expires (0007).  p_most: rows wanted; for the lanes
 -- see select_lanes.  paused: a number that changes with the set of paused queues.
 -- Over one list: p_pool is its pool, NULL main.  p_first: this is the pass that renews the lease, settles, expires and
@@ -168,7 +179,7 @@ DECLARE
 	due_ms bigint;
 BEGIN
 	IF p_first THEN
-		SELECT * INTO l FROM shoal.lead(p_me, p_lease_ms);
+		SELECT * INTO l FROM shoal.keep_lead(p_me, p_lease_ms);
 	ELSE
 		SELECT c.leader_epoch, c.beat, c.epoch INTO l FROM shoal.cluster c WHERE c.leader = p_me;
 	END IF;
@@ -224,7 +235,8 @@ DROP FUNCTION shoal.claim_direct(uuid, int, int, int[], int[], int);
 CREATE FUNCTION shoal.claim_direct(p_me uuid, p_batch int, p_aging_ms int, p_types int[],
 	p_takes int[], p_most int, p_pool text)
 RETURNS TABLE (app_id int, id uuid, attempt int, type_id int, queue_id int, failures int,
-	max_attempts int, timeout_ms int, payload text, backoff text, deadline timestamptz, trace text)
+	max_attempts int, timeout_ms int, payload text, backoff text, deadline timestamptz, trace text,
+	run_at timestamptz)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE

@@ -55,6 +55,16 @@ CREATE FUNCTION shoal.is_served(p_type int) RETURNS boolean LANGUAGE sql STABLE 
 	SELECT EXISTS (SELECT 1 FROM shoal.incarnation i WHERE i.state = 0 AND i.types @> ARRAY[p_type])
 $$;
 
+-- attempts of a task that says nothing else: what the application's own type says, or a living node's settings, or all
+-- of them
+CREATE FUNCTION shoal.type_attempts(p_app int, p_type int) RETURNS int LANGUAGE sql STABLE AS $$
+	SELECT coalesce(
+		(SELECT a.max_attempts FROM shoal.app_type a WHERE a.app_id = p_app AND a.type_id = p_type),
+		(SELECT n.max_attempts FROM shoal.node_type n
+		  WHERE n.type_id = p_type AND n.max_attempts IS NOT NULL AND shoal.is_served(p_type)),
+		(SELECT c.max_attempts FROM shoal.cluster c))
+$$;
+
 -- what a node serves, as its settings say; only what changes is written
 CREATE FUNCTION shoal.tell_types(p_types int[], p_handlers smallint[], p_timeouts bigint[], p_attempts int[],
 	p_backoffs text[]) RETURNS void LANGUAGE plpgsql AS $$
@@ -443,7 +453,7 @@ SET enable_mergejoin = off SET enable_material = off AS $$
 BEGIN
 	RETURN QUERY
 	SELECT u.n::int, r.failures::int, coalesce(r.backoff,
-		(SELECT y.backoff FROM shoal.node_type y WHERE y.type_id = r.type_id AND y.handler = 4),
+		(SELECT y.backoff FROM shoal.node_type y WHERE y.type_id = r.type_id AND y.handler IN (3, 4)),
 		(SELECT a.backoff FROM shoal.app_type a WHERE a.app_id = p_app AND a.type_id = r.type_id))
 	  FROM unnest(p_tasks, p_leases) WITH ORDINALITY AS u (id, lease, n), LATERAL (
 		SELECT t.failures, t.backoff, t.type_id FROM shoal.task t
@@ -540,18 +550,39 @@ BEGIN
 	RETURN NEXT;
 END $$;
 
+-- Every type that is known by more than its name, of the operator's (application 0) and of applications, with the number
+-- that changes with them.  One row without a type if there are none.  In a function, since without one each worker has
+-- it compiled at its start (jit): the planner believes the worst of the subquery and of tables that nobody has analysed.
+CREATE FUNCTION shoal.types_known(p_most int)
+RETURNS TABLE (rev bigint, app_id int, type_id int, handler smallint, max_attempts int, name text)
+LANGUAGE sql STABLE AS $$
+	SELECT r.rev, k.app_id, k.type_id, k.handler, k.max_attempts,
+	       (SELECT y.name FROM shoal.task_type y WHERE y.id = k.type_id)
+	  FROM shoal.registry r LEFT JOIN (
+		SELECT 0 AS app_id, n.type_id, n.handler, n.max_attempts FROM shoal.node_type n
+		UNION ALL
+		SELECT a.app_id, a.type_id, a.handler, a.max_attempts FROM shoal.app_type a
+		 ORDER BY app_id, type_id LIMIT p_most) k ON true
+	 ORDER BY k.app_id, k.type_id
+$$;
+
 -- what why_task does not know of a task: is it for outside workers, who holds it, until when; how many of its
 -- application's queue are leased now (up to 1,000), and when the last lease there began
 CREATE FUNCTION shoal.why_lease(p_app int, p_id uuid)
-RETURNS TABLE (pull boolean, worker text, leased_at timestamptz, expires_at timestamptz)
+RETURNS TABLE (pull boolean, worker text, leased_at timestamptz, expires_at timestamptz, others int,
+	latest_at timestamptz)
 LANGUAGE plpgsql STABLE
 SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 #variable_conflict use_column
 DECLARE
 	t record;
 BEGIN
-	SELECT x.type_id, x.owner, x.state INTO t FROM shoal.task x WHERE x.app_id = p_app AND x.id = p_id;
+	SELECT x.type_id, x.owner, x.state, x.queue_id INTO t FROM shoal.task x WHERE x.app_id = p_app AND x.id = p_id;
 	pull := t.type_id = ANY (shoal.pull_types(p_app, '{}'));
+	IF pull AND t.state = 1 THEN
+		SELECT count(*), max(r.leased_at) INTO others, latest_at FROM (
+			SELECT l.leased_at FROM shoal.lease l WHERE l.queue_id = t.queue_id LIMIT 1000) r;
+	END IF;
 	SELECT l.worker, l.leased_at, l.expires_at INTO worker, leased_at, expires_at
 	  FROM shoal.lease l WHERE l.id = t.owner AND t.state = 2;
 	RETURN NEXT;

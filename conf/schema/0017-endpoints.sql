@@ -93,13 +93,17 @@ BEGIN
 	RETURN true;
 END $$;
 
--- 0 deleted, 1 there is none, 2 types of the application run there
+-- 0 deleted, 1 there is none, 2 types of the application run there, 3 webhooks go there
 CREATE FUNCTION shoal.delete_endpoint(p_app int, p_name text, p_by text) RETURNS int LANGUAGE plpgsql AS $$
 BEGIN
+	-- as shoal.put_webhook does, so that none is made meanwhile
+	PERFORM shoal.lock_keys(ARRAY[shoal.lock_name('w', p_app, '')]);
 	PERFORM 1 FROM shoal.application a WHERE a.id = p_app FOR NO KEY UPDATE;
 	IF EXISTS (SELECT 1 FROM shoal.app_type t
 		    WHERE t.app_id = p_app AND t.handler = 3 AND t.config::json ->> 'endpoint' = p_name) THEN
 		RETURN 2;
+	ELSIF EXISTS (SELECT 1 FROM shoal.webhook w WHERE w.app_id = p_app AND w.endpoint = p_name) THEN
+		RETURN 3;
 	END IF;
 	DELETE FROM shoal.endpoint e WHERE e.app_id = p_app AND e.name = p_name;
 	IF NOT FOUND THEN
@@ -170,7 +174,7 @@ CREATE FUNCTION shoal.claim_endpoints(p_me uuid, p_batch int, p_app int, p_most 
 	p_endpoints text[], p_takes int[])
 RETURNS TABLE (app_id int, id uuid, attempt int, type_id int, queue_id int, failures int,
 	max_attempts int, timeout_ms int, payload text, backoff text, deadline timestamptz, trace text,
-	type text, endpoint text, version bigint, type_timeout_ms int, type_backoff text)
+	run_at timestamptz, type text, endpoint text, version bigint, type_timeout_ms int, type_backoff text)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
 SET enable_mergejoin = off SET enable_material = off AS $$

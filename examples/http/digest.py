@@ -49,6 +49,11 @@ def verify(secret, headers, body):
     raise Refused("no signature is right")
 
 
+def read_secret(path):
+    with open(path, encoding="ascii") as f:
+        return base64.b64decode(f.read().strip()[len("whsec_"):])
+
+
 def digest(body):
     with open(json.loads(body)["path"], "rb") as f:
         data = f.read()
@@ -93,8 +98,7 @@ def main():
     if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
     if len(sys.argv) == 3:
-        with open(sys.argv[2], encoding="ascii") as f:
-            Endpoint.secret = base64.b64decode(f.read().strip()[len("whsec_"):])
+        Endpoint.secret = read_secret(sys.argv[2])
     Server(("127.0.0.1", int(sys.argv[1])), Endpoint).serve_forever()
 
 

@@ -33,7 +33,8 @@ struct setting {
 	const char *family_name;
 	const struct conf_key *key; /* NULL: a header, which makes a named section */
 	struct confvalue value;
-	unsigned line; /* 0: not from a file */
+	const char *secret_file; /* where the value was read, borrowed; NULL: here */
+	unsigned line;		 /* 0: not from a file */
 };
 
 struct batch {
@@ -319,7 +320,8 @@ parse_setting(const struct conf_key *key, bool from_file, const char *text,
 	return rc;
 }
 
-/* section_name is borrowed until the batch is stored; name NULL: only the header */
+/* section_name and text are borrowed until the batch is stored; name NULL: only the
+ * header */
 static int
 batch_add(struct batch *b, const char *section_name, const char *name, const char *text,
     unsigned line, struct err *err)
@@ -342,6 +344,7 @@ batch_add(struct batch *b, const char *section_name, const char *name, const cha
 			return -1;
 		if (parse_setting(s->key, from_file, text, &s->value, err) != 0)
 			return err_wrap(err, "[%s] %s", section_name, name);
+		s->secret_file = from_file ? text : NULL;
 	}
 	b->count++;
 	return 0;
@@ -365,6 +368,10 @@ batch_store(struct batch *b, void *settings, struct err *err)
 		}
 		if (s->key != NULL)
 			confkey_store(s->key, base, &s->value);
+		if (s->secret_file != NULL && b->cs->secret_file != NULL &&
+		    b->cs->secret_file(
+			settings, s->key, s->family_name, s->secret_file, err) != 0)
+			return -1;
 	}
 	return 0;
 }

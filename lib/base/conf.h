@@ -75,6 +75,10 @@ struct conf_schema {
 	const struct conf_key *keys;
 	size_t key_count;
 	const char *env_prefix; /* "SHOALD_": SHOALD_NODE_WORKERS sets [node] workers */
+	/* told of each NAME_file that a secret was read from, once it counts; NULL:
+	 * nobody asks.  family_name: NAME of [type:NAME], NULL in plain sections */
+	int (*secret_file)(void *settings, const struct conf_key *key,
+	    const char *family_name, const char *path, struct err *err);
 };
 
 /* sets every key of plain sections to its default; settings is zeroed storage */

@@ -6,43 +6,30 @@
  * to the process as its standard error does.  Nothing here allocates, blocks or
  * fails to the caller, and errno survives a call.
  *
- * Where lines go decides how a write is kept from blocking.  A file, a FIFO or a
- * terminal is opened by us without blocking; so is standard error, through /proc,
- * because setting the flag on the descriptor itself would set it for everybody
- * who shares it.  A socket (the journal) takes the flag by call.  Where /proc
- * refuses us we ask poll first, which leaves a small race with other writers.
- *
- * Lines that could not be written are counted and told by the next one that can.
- * The same sentence too often in a second is counted too: see struct fold.
+ * What a line looks like is logline.c's business, how it leaves is logsink.c's.  Here
+ * is what is left out: what is below the level, what could not be written (counted, and
+ * told by the next line that can be), and the same sentence too often in a second
+ * (counted too: see struct fold).
  */
 #include "base/log.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/logline.h"
+#include "base/logsink.h"
 #include "base/str.h"
 
 #define FOLD_AFTER     20 /* lines of one sentence in one window */
 #define FOLD_WINDOW_MS 1000
 #define FOLD_SETS      32
 #define FOLD_WAYS      4
-
-enum sink {
-	SINK_POLL = 0, /* a descriptor that may block: ask first */
-	SINK_NONBLOCK,
-	SINK_SOCKET,
-};
+#define IDENT	       "shoald" /* what daemons file our lines under */
 
 /* how often one sentence was said in its window */
 struct fold {
@@ -54,17 +41,17 @@ struct fold {
 };
 
 static struct {
-	int fd;
-	bool owned; /* fd is ours to close */
-	enum sink sink;
+	struct logsink sink;
 	enum log_level level;
-	char path[PATH_MAX]; /* empty: standard error */
-	char identity[64];
-	unsigned long dropped;
-	bool torn;	  /* the last write ended inside a line */
-	unsigned folding; /* folds with left_out > 0 */
+	enum log_format format;
+	char node[24];
+	char identity[96];
+	long pid;		   /* for syslog */
+	unsigned long dropped;	   /* not told yet */
+	unsigned long all_dropped; /* of this process */
+	unsigned folding;	   /* folds with left_out > 0 */
 	struct fold folds[FOLD_SETS][FOLD_WAYS];
-} logger = {.fd = STDERR_FILENO, .level = LOG_INFO};
+} logger = {.sink = {.fd = STDERR_FILENO}, .level = LOG_INFO};
 
 static const char *const level_names[] = {
     [LOG_ERROR] = "error",
@@ -75,168 +62,142 @@ static const char *const level_names[] = {
 
 /* ---- where lines go ---------------------------------------------------------- */
 
-static void
-ignore_if_default(int signo)
+static bool
+has_file(const struct log_opts *opts)
 {
-	struct sigaction sa;
-
-	if (sigaction(signo, NULL, &sa) != 0 || (sa.sa_flags & SA_SIGINFO) != 0 ||
-	    sa.sa_handler != SIG_DFL)
-		return;
-	sa.sa_handler = SIG_IGN;
-	(void)sigaction(signo, &sa, NULL); /* cannot fail for these signals */
+	return opts->file != NULL && opts->file[0] != '\0' && !str_eq(opts->file, "-");
 }
 
+/* the journal if standard error is its own; without it there is standard error */
 static void
-set_sink(int fd, bool owned, enum sink sink)
+use_journal_or_stderr(const struct log_opts *opts)
 {
-	if (logger.owned)
-		close(logger.fd);
-	logger.fd = fd;
-	logger.owned = owned;
-	logger.sink = sink;
-	logger.torn = false;
-	ignore_if_default(SIGPIPE);
-	ignore_if_default(SIGXFSZ);
+	if (!logsink_is_journal() ||
+	    logsink_journal(&logger.sink, opts->socket, NULL) != 0)
+		logsink_stderr(&logger.sink);
 }
 
-static void
-use_stderr(void)
+int
+log_start(const struct log_opts *opts, enum log_level level, struct err *err)
 {
-	struct stat st;
-	int fd;
+	int rc = 0;
 
-	if (fstat(STDERR_FILENO, &st) == 0) {
-		if (S_ISSOCK(st.st_mode)) {
-			set_sink(STDERR_FILENO, false, SINK_SOCKET);
-			return;
-		}
-		/* a file keeps its descriptor: the offset is shared with others */
-		if (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode)) {
-			fd = open("/proc/self/fd/2",
-			    O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-			if (fd >= 0) {
-				set_sink(fd, true, SINK_NONBLOCK);
-				return;
-			}
-		}
+	switch (opts->target) {
+	case LOG_TO_AUTO:
+		if (has_file(opts))
+			rc = logsink_file(&logger.sink, opts->file, err);
+		else
+			use_journal_or_stderr(opts);
+		break;
+	case LOG_TO_STDERR:
+		logsink_stderr(&logger.sink);
+		break;
+	case LOG_TO_FILE:
+		rc = has_file(opts) ? logsink_file(&logger.sink, opts->file, err)
+				    : err_set(err, ERR_INVALID,
+					  "log.target is file: say which by log.file");
+		break;
+	case LOG_TO_SYSLOG:
+		rc = logsink_syslog(&logger.sink, opts->socket, err);
+		break;
+	case LOG_TO_JOURNALD:
+		rc = logsink_journal(&logger.sink, opts->socket, err);
+		break;
 	}
-	set_sink(STDERR_FILENO, false, SINK_POLL);
-}
-
-static int
-use_file(const char *path, struct err *err)
-{
-	int fd = open(path,
-	    O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0640);
-
-	if (fd < 0)
-		return err_errno(err, errno, "cannot open the log %s", path);
-	set_sink(fd, true, SINK_NONBLOCK);
+	if (rc != 0)
+		return -1;
+	logger.level = level;
+	logger.format = opts->format;
+	logger.pid = (long)getpid();
 	return 0;
 }
 
 int
 log_open(const char *path, enum log_level level, struct err *err)
 {
-	if (path == NULL || str_eq(path, "-"))
-		path = "";
-	if (strlen(path) >= sizeof(logger.path))
-		return err_set(err, ERR_INVALID, "the path of the log is too long");
-	if (path[0] == '\0')
-		use_stderr();
-	else if (use_file(path, err) != 0)
-		return -1;
-	str_copy(logger.path, sizeof(logger.path), path);
-	logger.level = level;
-	return 0;
+	const struct log_opts opts = {
+	    .target = path == NULL || str_eq(path, "-") ? LOG_TO_STDERR : LOG_TO_FILE,
+	    .file = path,
+	    .socket = "",
+	};
+
+	return log_start(&opts, level, err);
 }
 
 int
 log_reopen(struct err *err)
 {
-	if (logger.path[0] == '\0')
-		return 0;
-	return use_file(logger.path, err);
-}
-
-static ssize_t
-write_once(const char *bytes, size_t len)
-{
-	struct pollfd pfd = {.fd = logger.fd, .events = POLLOUT};
-	ssize_t n;
-
-	do {
-		if (logger.sink == SINK_POLL && poll(&pfd, 1, 0) == 0) {
-			errno = EAGAIN;
-			return -1;
-		}
-		if (logger.sink == SINK_SOCKET)
-			n = send(logger.fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-		else
-			n = write(logger.fd, bytes, len);
-	} while (n < 0 && errno == EINTR);
-	return n;
+	return logsink_reopen(&logger.sink, err);
 }
 
 /* ---- one line ---------------------------------------------------------------- */
 
-/* line begins with a spare newline, used when the last line was torn */
 static bool
-write_line(const char *line, size_t len)
+write_line(const struct logline *l)
 {
-	const char *from = logger.torn ? line : line + 1;
-	size_t want = logger.torn ? len : len - 1;
-	ssize_t n = write_once(from, want);
+	char line[LOG_JSON_MAX], *at = line + 1; /* one is spare: logsink_write */
+	size_t size = LOG_LINE_MAX - 1, len = 0;
 
-	if (n == (ssize_t)want) {
-		logger.torn = false;
-		return true;
+	switch (logger.sink.kind) {
+	case LOGSINK_POLL:
+	case LOGSINK_NONBLOCK:
+	case LOGSINK_STREAM:
+		len = logger.format == LOG_JSON ? logline_json(l, at, sizeof(line) - 1)
+						: logline_text(l, at, size);
+		break;
+	case LOGSINK_SYSLOG:
+		if (logger.format == LOG_JSON)
+			size = sizeof(line) - 1;
+		len = logline_syslog(
+		    l, IDENT, logger.pid, logger.format == LOG_JSON, at, size);
+		break;
+	case LOGSINK_JOURNAL:
+		len = logline_journal(l, IDENT, at, sizeof(line) - 1);
+		break;
 	}
-	if (n > 0)
-		logger.torn = from[n - 1] != '\n';
-	return false;
+	return logsink_write(&logger.sink, at, len);
 }
 
-/* the text is "identity kind=id sentence fields", raw; cut: there was more of it */
-static bool
-write_text(enum log_level level, const char *text, bool cut)
+/* ready to be filled; the text of values is not cleared */
+static void
+begin_line(struct logline *l, enum log_level level, const struct log_ctx *ctx,
+    const char *sentence)
 {
-	char line[LOG_LINE_MAX], when[CLOCK_TEXT_SIZE];
-	size_t len, used, textlen = strlen(text);
-	int head;
+	l->bare = false;
+	l->level = level;
+	l->wall_us = clock_wall_us();
+	l->identity = logger.identity;
+	l->ctx = ctx;
+	l->sentence = sentence;
+	l->count = l->used = 0;
+	l->cut = false;
+}
 
-	clock_format(clock_wall_us(), when);
-	head = snprintf(line, sizeof(line), "\n%.23sZ %-5s ", when, level_names[level]);
-	/* room for "...", the newline, and the NUL that only this function sees */
-	used =
-	    str_one_line(line + head, sizeof(line) - (size_t)head - 5, text, textlen);
-	len = strlen(line);
-	if (cut || used < textlen) {
-		memcpy(line + len, "...", 3);
-		len += 3;
-	}
-	line[len++] = '\n';
-	return write_line(line, len);
+static bool
+tell_dropped(void)
+{
+	struct logline l;
+
+	begin_line(&l, LOG_WARN, NULL, "log lines dropped");
+	logline_add_int(&l, "count", (int64_t)logger.dropped);
+	return write_line(&l);
 }
 
 static void
-put_text(enum log_level level, const char *text, bool cut)
+put_line(const struct logline *l)
 {
-	char note[128];
-
 	if (logger.dropped > 0) {
-		snprintf(note, sizeof(note), "%s%slog lines dropped count=%lu",
-		    logger.identity, logger.identity[0] != '\0' ? " " : "",
-		    logger.dropped);
-		if (!write_text(LOG_WARN, note, false)) {
+		if (!tell_dropped()) {
 			logger.dropped++;
+			logger.all_dropped++;
 			return;
 		}
 		logger.dropped = 0;
 	}
-	if (!write_text(level, text, cut))
+	if (!write_line(l)) {
 		logger.dropped++;
+		logger.all_dropped++;
+	}
 }
 
 /* ---- folding ----------------------------------------------------------------- */
@@ -244,15 +205,15 @@ put_text(enum log_level level, const char *text, bool cut)
 static void
 fold_tell(struct fold *f)
 {
-	char text[256];
+	struct logline l;
 
 	if (f->left_out == 0)
 		return;
-	snprintf(text, sizeof(text), "%s%s%s left_out=%u", logger.identity,
-	    logger.identity[0] != '\0' ? " " : "", f->sentence, f->left_out);
+	begin_line(&l, f->level, NULL, f->sentence);
+	logline_add_int(&l, "left_out", f->left_out);
 	f->left_out = 0;
 	logger.folding--;
-	put_text(f->level, text, false);
+	put_line(&l);
 }
 
 static void
@@ -329,22 +290,34 @@ void
 log_close(void)
 {
 	fold_tell_due(0, true);
-	if (logger.owned)
-		close(logger.fd);
-	logger.fd = STDERR_FILENO;
-	logger.owned = false;
-	logger.sink = SINK_POLL;
-	logger.path[0] = '\0';
+	logsink_close(&logger.sink);
+	logger.format = LOG_TEXT;
 }
 
 void
 log_identity(const char *text)
 {
-	str_copy(logger.identity, sizeof(logger.identity), text);
-	logger.dropped = 0;
-	logger.torn = false;
+	/* (a name of a process that is too long for a line's room is cut) */
+	snprintf(logger.identity, sizeof(logger.identity), "%s%s%s%.63s",
+	    logger.node[0] != '\0' ? "node=" : "", logger.node,
+	    logger.node[0] != '\0' && text[0] != '\0' ? " " : "", text);
+	logger.pid = (long)getpid();
+	logger.dropped = logger.all_dropped = 0;
+	logger.sink.torn = false;
 	logger.folding = 0;
 	memset(logger.folds, 0, sizeof(logger.folds));
+}
+
+const char *
+log_identity_text(void)
+{
+	return logger.identity;
+}
+
+void
+log_node(const char *id)
+{
+	(void)str_copy(logger.node, sizeof(logger.node), id);
 }
 
 void
@@ -357,6 +330,12 @@ enum log_level
 log_level(void)
 {
 	return logger.level;
+}
+
+enum log_format
+log_format(void)
+{
+	return logger.format;
 }
 
 int
@@ -372,21 +351,31 @@ log_level_parse(const char *name, enum log_level *level)
 	return -1;
 }
 
+const char *
+log_level_name(enum log_level level)
+{
+	return (unsigned)level < COUNT_OF(level_names) ? level_names[level] : "unknown";
+}
+
 bool
 log_enabled(enum log_level level)
 {
 	return level <= logger.level;
 }
 
+unsigned long
+log_dropped(void)
+{
+	return logger.all_dropped;
+}
+
 void
 log_line(enum log_level level, const struct log_ctx *ctx, const char *sentence,
     const char *fmt, ...)
 {
-	char text[LOG_LINE_MAX];
 	int saved = errno;
+	struct logline l;
 	int64_t now_ms;
-	size_t len;
-	int more = 0;
 	va_list ap;
 
 	if (!log_enabled(level))
@@ -397,17 +386,29 @@ log_line(enum log_level level, const struct log_ctx *ctx, const char *sentence,
 		errno = saved;
 		return;
 	}
-	snprintf(text, sizeof(text), "%s%s%s%s%s%s%s", logger.identity,
-	    logger.identity[0] != '\0' ? " " : "", ctx != NULL ? ctx->kind : "",
-	    ctx != NULL ? "=" : "", ctx != NULL ? ctx->id : "", ctx != NULL ? " " : "",
-	    sentence);
-	len = strlen(text);
-	if (fmt[0] != '\0' && len + 1 < sizeof(text)) {
-		text[len++] = ' ';
-		va_start(ap, fmt);
-		more = vsnprintf(text + len, sizeof(text) - len, fmt, ap);
-		va_end(ap);
+	begin_line(&l, level, ctx, sentence);
+	va_start(ap, fmt);
+	logline_fill(&l, fmt, ap);
+	va_end(ap);
+	if (ctx != NULL) {
+		logline_add(&l, "trace", ctx->trace);
+		logline_add(&l, "span", ctx->span);
 	}
-	put_text(level, text, more >= (int)(sizeof(text) - len));
+	put_line(&l);
+	errno = saved;
+}
+
+void
+log_urgent(const char *sentence, const char *fmt, ...)
+{
+	int saved = errno;
+	struct logline l;
+	va_list ap;
+
+	begin_line(&l, LOG_ERROR, NULL, sentence);
+	va_start(ap, fmt);
+	logline_fill(&l, fmt, ap);
+	va_end(ap);
+	put_line(&l);
 	errno = saved;
 }

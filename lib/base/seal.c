@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 
 #include "base/mem.h"
 #include "base/str.h"
@@ -25,9 +26,13 @@
 #define NONCE 12
 #define TAG   16
 
+/* one key is not used by two algorithms */
+#define MAC_PURPOSE "shoal: messages, 1"
+
 struct sealkey {
 	char id[SEAL_ID_MOST + 1];
 	unsigned char key[KEY];
+	unsigned char mac_key[SEAL_MAC];
 };
 
 struct sealkeys {
@@ -56,6 +61,16 @@ decode(const char *text, unsigned char *to, size_t size, size_t *len)
 		return -1;
 	*len = (size_t)n - padding;
 	return 0;
+}
+
+static bool
+hmac(const unsigned char *key, size_t key_len, const void *bytes, size_t len,
+    unsigned char mac[SEAL_MAC])
+{
+	unsigned int n = 0;
+
+	return HMAC(EVP_sha256(), key, (int)key_len, bytes, len, mac, &n) != NULL &&
+	       n == SEAL_MAC;
 }
 
 /* ---------------------------------------------------------------- the file */
@@ -110,8 +125,11 @@ read_line(struct sealkeys *keys, char *line, int number, struct err *err)
 	}
 	str_copy(keys->at[keys->count].id, sizeof(keys->at[0].id), id);
 	memcpy(keys->at[keys->count].key, bytes, KEY);
-	keys->count++;
 	explicit_bzero(bytes, sizeof(bytes));
+	if (!hmac(keys->at[keys->count].key, KEY, MAC_PURPOSE, sizeof(MAC_PURPOSE) - 1,
+		keys->at[keys->count].mac_key))
+		return err_set(err, ERR_NOMEM, "a key");
+	keys->count++;
 	return 0;
 }
 
@@ -299,4 +317,12 @@ seal_is_current(const struct sealkeys *keys, const char *text)
 	size_t len = strlen(keys->at[0].id);
 
 	return strncmp(text, keys->at[0].id, len) == 0 && text[len] == ':';
+}
+
+bool
+seal_mac(const struct sealkeys *keys, size_t n, const void *bytes, size_t len,
+    unsigned char mac[SEAL_MAC])
+{
+	return n < keys->count &&
+	       hmac(keys->at[n].mac_key, sizeof(keys->at[n].mac_key), bytes, len, mac);
 }

@@ -49,4 +49,12 @@ int seal_open(const struct sealkeys *keys, const char *context, const char *text
 /* it was sealed with the key that seals now */
 bool seal_is_current(const struct sealkeys *keys, const char *text);
 
+/*
+ * HMAC-SHA-256 of bytes under a key that is derived from the n-th of the file, 0 being
+ * the one that seals, and used for nothing else.  false: there is no n-th.
+ */
+#define SEAL_MAC 32
+bool seal_mac(const struct sealkeys *keys, size_t n, const void *bytes, size_t len,
+    unsigned char mac[SEAL_MAC]) ATTR_CHECK;
+
 #endif

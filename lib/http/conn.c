@@ -64,6 +64,8 @@ conn_become(struct conn *c, enum conn_state state)
 	c->httpd->busy -= (size_t)was;
 	c->state = state;
 	c->since_ms = loop_now_ms(c->httpd->loop);
+	if (state == CONN_HEAD)
+		c->begun_ms = c->since_ms;
 }
 
 /* what can be refused by the head's bytes alone */
@@ -165,15 +167,12 @@ static struct bufferevent *
 tls_bufferevent(struct event_base *base, struct httpd *h)
 {
 	SSL *ssl = tlsctx_accept(h->opts.tls);
-	struct bufferevent *bev =
-	    ssl == NULL ? NULL
-			: bufferevent_openssl_socket_new(base, -1, ssl,
-			      BUFFEREVENT_SSL_ACCEPTING,
-			      BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
 
-	if (bev == NULL && ssl != NULL)
-		SSL_free(ssl);
-	return bev;
+	/* ssl is given, also on failure */
+	return ssl == NULL ? NULL
+			   : bufferevent_openssl_socket_new(base, -1, ssl,
+				 BUFFEREVENT_SSL_ACCEPTING,
+				 BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
 }
 
 struct bufferevent *
@@ -404,6 +403,7 @@ conn_reply(struct conn *c, struct evhttp_request *ev, const struct strbuf *head,
 		gather(c, head->len + len);
 	else if ((ev == NULL || !last) && evbuffer_get_length(out) == 0)
 		sent = send_now(bufferevent_getfd(c->bev), head, body, len);
+	c->httpd->unsent = head->len + len - sent;
 	if (sent < head->len + len && queue_rest(out, head, body, len, sent) != 0) {
 		log_warn(NULL, "reply cut short: out of memory", "listener=%s",
 		    c->httpd->name);

@@ -43,6 +43,7 @@
 #define CONNECTION_IDLE_S 60L
 #define CONNECTION_LIFE_S 300L /* then the name is resolved anew */
 #define DETAIL_SIZE	  (CURL_ERROR_SIZE + 64)
+#define KEPT_SIZE	  64 /* of a header that is kept */
 
 struct fetch {
 	unsigned stamp;
@@ -79,7 +80,9 @@ struct fetch_run {
 	size_t head_bytes; /* of all its heads, with those before the last */
 	bool cut, begun;
 	int64_t fed_ms; /* when something of the answer came last */
-	char retry_after[64];
+	/* headers of the answer that are kept: Retry-After, and what was asked for */
+	const char *keep[1 + FETCH_KEPT];
+	char kept[1 + FETCH_KEPT][KEPT_SIZE];
 	enum fetch_fault fault; /* what a callback of libcurl, or the timer, has seen */
 	char detail[DETAIL_SIZE];
 	char curl_error[CURL_ERROR_SIZE];
@@ -263,19 +266,21 @@ deliver(struct fetch_run *r, int status)
 {
 	fetch_cb *cb = r->cb;
 	void *arg = r->arg;
-	char detail[DETAIL_SIZE], retry_after[sizeof(r->retry_after)];
+	char detail[DETAIL_SIZE], kept[1 + FETCH_KEPT][KEPT_SIZE];
 	struct fetch_answer answer = {
 	    .fault = r->fault,
 	    .detail = detail,
 	    .status = status,
 	    .body = "",
 	    .cut = r->cut,
-	    .retry_after = retry_after,
+	    .retry_after = kept[0],
 	};
 	char *body = NULL;
 
 	memcpy(detail, r->detail, sizeof(detail));
-	memcpy(retry_after, r->retry_after, sizeof(retry_after));
+	memcpy(kept, r->kept, sizeof(kept));
+	for (size_t i = 0; i < FETCH_KEPT; i++)
+		answer.kept[i] = kept[1 + i];
 	if (r->fault == FETCH_ANSWERED && r->in.len > 0) {
 		body = strbuf_take(&r->in, &answer.body_len);
 		answer.body = body;
@@ -408,12 +413,30 @@ on_body(char *bytes, size_t size, size_t count, void *arg)
 	return r->cut ? 0 : len;
 }
 
+/* the value, if this line has that name and is not too long */
+static void
+keep_header(const char *name, const char *line, size_t len, char to[KEPT_SIZE])
+{
+	size_t from = name != NULL ? strlen(name) : len;
+
+	if (from >= len || line[from] != ':' || strncasecmp(line, name, from) != 0)
+		return;
+	from++;
+	while (from < len && (line[from] == ' ' || line[from] == '\t'))
+		from++;
+	while (len > from && (unsigned char)line[len - 1] <= ' ')
+		len--;
+	if (len - from >= KEPT_SIZE)
+		return;
+	memcpy(to, line + from, len - from);
+	to[len - from] = '\0';
+}
+
 static size_t
 on_header(char *bytes, size_t size, size_t count, void *arg)
 {
-	static const char name[] = "retry-after:";
 	struct fetch_run *r = arg;
-	size_t len = size * count, from = sizeof(name) - 1;
+	size_t len = size * count;
 
 	note_fed(r);
 	r->head_bytes += len;
@@ -422,18 +445,13 @@ on_header(char *bytes, size_t size, size_t count, void *arg)
 		return 0;
 	}
 	if (len >= 5 && strncasecmp(bytes, "HTTP/", 5) == 0) {
-		r->retry_after[0] = '\0'; /* a new head: the one before was a 1xx */
-	} else if (len > from && strncasecmp(bytes, name, from) == 0) {
-		while (from < len && (bytes[from] == ' ' || bytes[from] == '\t'))
-			from++;
-		while (len > from && (unsigned char)bytes[len - 1] <= ' ')
-			len--;
-		if (len - from < sizeof(r->retry_after)) {
-			memcpy(r->retry_after, bytes + from, len - from);
-			r->retry_after[len - from] = '\0';
-		}
+		/* a new head: the one before was a 1xx */
+		memset(r->kept, 0, sizeof(r->kept));
+	} else {
+		for (size_t i = 0; i < COUNT_OF(r->keep); i++)
+			keep_header(r->keep[i], bytes, len, r->kept[i]);
 	}
-	return size * count;
+	return len;
 }
 
 /* is it one of those that were looked at? */
@@ -709,6 +727,8 @@ fetch_start(struct fetch *f, const struct fetch_request *rq, fetch_cb *cb, void 
 	r->body = rq->body;
 	r->body_len = rq->body_len;
 	r->max_in = rq->max_response_bytes;
+	r->keep[0] = "retry-after";
+	memcpy(r->keep + 1, rq->keep, sizeof(rq->keep));
 	strbuf_init(&r->in, r->max_in + 1);
 	r->until_ms = loop_now_ms(f->loop) + rq->timeout_ms;
 	r->cb = cb;

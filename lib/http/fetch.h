@@ -22,6 +22,8 @@
 #include "http/guard.h"
 #include "http/weburl.h"
 
+#define FETCH_KEPT 2 /* headers of an answer that a request may ask for */
+
 struct fetch;	  /* one a process, made after the fork */
 struct fetch_run; /* one request */
 
@@ -43,6 +45,9 @@ struct fetch_request {
 	size_t body_len;
 	int64_t timeout_ms;	   /* for everything together */
 	size_t max_response_bytes; /* reading stops there */
+	/* names of headers whose values are wanted; borrowed until the end; NULL: none
+	 */
+	const char *keep[FETCH_KEPT];
 };
 
 enum fetch_fault {
@@ -65,6 +70,8 @@ struct fetch_answer {
 	size_t body_len;
 	bool cut;		 /* it had more than max_response_bytes */
 	const char *retry_after; /* that header's value; "" */
+	/* those of keep, in its order; "": it had none, or one that is too long */
+	const char *kept[FETCH_KEPT];
 };
 
 /* exactly once, never during fetch_start; may start and cancel others */

@@ -291,6 +291,7 @@ httpd_free(struct httpd *h)
 			evhttp_free(h->intakes[kind].http);
 	}
 	TAILQ_REMOVE(&all_httpds, h, link);
+	httpreq_wake_all(h); /* gone by now: dropped */
 	while ((req = TAILQ_FIRST(&h->held)) != NULL) {
 		TAILQ_REMOVE(&h->held, req, link);
 		req->list = NULL;
@@ -376,6 +377,17 @@ httpd_stop_listening(struct httpd *h)
 	}
 }
 
+size_t
+httpd_tell_held(size_t most)
+{
+	const struct httpd *h;
+	size_t told = 0;
+
+	TAILQ_FOREACH (h, &all_httpds, link)
+		told += httpd_tell_held_of(h, most - told);
+	return told;
+}
+
 void
 httpd_set_closing(struct httpd *h, bool closing)
 {
@@ -388,6 +400,20 @@ httpd_close_idle(struct httpd *h)
 	STAMP_CHECK(h, HTTPD_STAMP);
 	h->closing = true;
 	h->leaving = true; /* the sweep does it */
+}
+
+void
+httpd_sleep(struct httpd *h, void (*asleep)(void *arg), void *arg)
+{
+	h->asleep = asleep;
+	h->asleep_arg = arg;
+}
+
+void
+httpd_wake(struct httpd *h)
+{
+	h->asleep = NULL;
+	httpreq_wake_all(h);
 }
 
 size_t

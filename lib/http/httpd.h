@@ -82,6 +82,28 @@ struct http_route {
 	unsigned needs; /* bits of the caller's own; httpreq_needs returns them */
 };
 
+/*
+ * Where the time of a request goes.  It begins in WORK; whoever knows better says so.
+ */
+enum http_phase {
+	HTTP_WORK = 0,
+	HTTP_LINE,  /* until its turn at a store */
+	HTTP_STORE, /* until a store has answered */
+	HTTP_WAIT,  /* because the client asked to wait */
+	HTTP_PHASES /* keep last */
+};
+
+struct httpreq_facts {
+	int status;	  /* 0: nobody waited for an answer any more */
+	size_t bytes_in;  /* head and body */
+	size_t bytes_out; /* head and body; of a stream, all of it */
+	size_t unsent;	  /* of these, what the client had not taken at once */
+	int64_t since_us; /* when it was there whole, as clock_mono_us counts */
+	int64_t read_us;  /* before that, from its first byte on, in whole ms */
+	int64_t phase_us[HTTP_PHASES];
+	int64_t write_us;
+};
+
 struct httpd_opts {
 	const char *name; /* for the log: "applications"; copied */
 	/* borrowed for life, ended by a row without a path */
@@ -94,6 +116,13 @@ struct httpd_opts {
 	 * Not for replies that nobody waits for any more, nor for heads refused unread.
 	 */
 	void (*after)(struct httpreq *req, int status, int64_t duration_us, void *arg);
+	/*
+	 * Called once for each request when all that will be done for it is done, with
+	 * what it took: for the access log.  NULL: none, and nothing is measured.
+	 */
+	void (*told)(struct httpreq *req, const struct httpreq_facts *facts, void *arg);
+	/* the same for a head that was refused unread */
+	void (*refused)(const char *peer, const char *name, int status, void *arg);
 	size_t max_header_bytes;		   /* 16 KiB */
 	size_t max_body_bytes;			   /* 8 MiB */
 	size_t max_uri_bytes;			   /* 8 KiB */
@@ -129,6 +158,12 @@ void httpd_stop_listening(struct httpd *h);
 void httpd_close_idle(struct httpd *h);
 /* only the header; idle connections stay (the drain delay) */
 void httpd_set_closing(struct httpd *h, bool closing);
+/*
+ * For a server whose handlers are not able to work for now: requests wait, and asleep
+ * is called for each, from the loop, until httpd_wake lets them all through.
+ */
+void httpd_sleep(struct httpd *h, void (*asleep)(void *arg), void *arg);
+void httpd_wake(struct httpd *h);
 size_t httpd_connections(const struct httpd *h);
 /*
  * With a handler, or with a reply that is not written yet; after httpd_close_idle those
@@ -162,7 +197,27 @@ bool httpreq_is_origin(const struct httpreq *req);
 bool httpreq_is_tls(const struct httpreq *req);
 /* how the client reaches us, for links; false: nobody knows */
 bool httpreq_reached(const struct httpreq *req, bool *tls, uint16_t *port);
-uint64_t httpreq_id(const struct httpreq *req); /* for the log, unique in the process */
+/*
+ * Its name, for logs here and there: the client's X-Request-Id if that is well-formed
+ * (1 to HTTPREQ_NAME bytes of letters, digits and -_.:+/=@), or one of ours.  Every
+ * answer carries it.
+ */
+#define HTTPREQ_NAME 64
+const char *httpreq_name(struct httpreq *req);
+/* the route's path, with its braces; NULL: none was found */
+const char *httpreq_route(const struct httpreq *req);
+const char *httpreq_method_name(const struct httpreq *req);
+/* the target as sent, with the query */
+const char *httpreq_target(const struct httpreq *req);
+/* HTTPREQ_NOTES bytes for whoever serves, zeroed at its beginning */
+#define HTTPREQ_NOTES 160
+void *httpreq_notes(struct httpreq *req);
+/* from now on, or since then, its time goes there; nothing where nobody asked for facts
+ */
+void httpreq_phase(struct httpreq *req, enum http_phase phase);
+void httpreq_phase_since(struct httpreq *req, enum http_phase phase, int64_t mono_us);
+/* at most most of those that handlers have, by log_urgent; for crash reports */
+size_t httpd_tell_held(size_t most);
 void httpreq_set_data(
     struct httpreq *req, void *data); /* one pointer for the handler */
 void *httpreq_data(const struct httpreq *req);

@@ -73,6 +73,7 @@ struct conn {
 	struct httpreq *req;	       /* while HELD, and in STREAM until its end */
 	enum conn_state state;	       /* written by conn_become alone */
 	int64_t since_ms;  /* in this state; WRITING, STREAM: of the last progress */
+	int64_t begun_ms;  /* the first byte of this request */
 	size_t body_bytes; /* that have come, in BODY */
 	/* at the last look: what was unsent, in WRITING; what was taken, in STREAM */
 	size_t out_len;
@@ -179,7 +180,18 @@ struct httpreq {
 	char *raw; /* a plain request as it came, cut into strings; kept for reuse */
 	size_t raw_cap;
 	uint64_t id;
+	char name[HTTPREQ_NAME + 1]; /* "": not asked for yet */
 	int64_t since_us;
+	/* facts.c */
+	size_t bytes_in;
+	int64_t read_us;
+	enum http_phase phase;
+	int64_t phase_us_at; /* when it began */
+	int64_t phase_us[HTTP_PHASES];
+	int status; /* of a stream */
+	size_t streamed;
+	bool told;
+	_Alignas(16) char notes[HTTPREQ_NOTES];
 	void *data;
 	httpreq_cb *gone_cb;
 	void *gone_arg;
@@ -189,11 +201,12 @@ struct httpreq {
 	size_t text_cap;
 	struct httpreq_pair pairs[QUERY_PAIRS_MAX];
 	size_t pair_count;
+	bool sleeps; /* its handler is not called before httpd_wake */
 	char peer[PEER_SIZE];
 	bool tls;	       /* the client's, with us or with a trusted proxy */
-	bool told;	       /* by a proxy: peer and origin */
+	bool by_proxy;	       /* peer and origin are */
 	bool told_tls;	       /* by a proxy: tls */
-	bool origin;	       /* if told */
+	bool origin;	       /* if by_proxy */
 	uint16_t port;	       /* that the client has connected to; 0: nobody told */
 	struct strbuf headers; /* of the reply, the lines as they go out; kept too */
 	TAILQ_ENTRY(httpreq) link; /* spare, or gone and to be told */
@@ -211,6 +224,7 @@ struct httpreq *httpreq_begin(struct conn *c);
 int httpreq_room(struct httpreq *req, size_t len, size_t lines) ATTR_CHECK;
 void httpreq_go(struct httpreq *req);
 void httpreq_cancel(struct httpreq *req);
+void httpreq_wake_all(struct httpd *h); /* those that sleep go on */
 /* its handler has ended it: kept for the next */
 void httpreq_recycle(struct httpreq *req);
 /* origin.c: takes what trusted proxies say of the client */
@@ -232,12 +246,21 @@ struct reply_facts {
 	bool stream; /* the length is not known */
 };
 
+/* facts.c */
+uint64_t facts_next_id(void);
+void facts_make_name(uint64_t id, char name[HTTPREQ_NAME + 1]);
+void facts_begin(struct httpreq *req); /* it is there whole */
+/* status 0: nobody waits; reply_us: when the reply began to be handed over; 0: it was
+ * not */
+void facts_tell(struct httpreq *req, int status, size_t bytes_out, int64_t reply_us);
+size_t httpd_tell_held_of(const struct httpd *h, size_t most);
+
 /* one more line for the reply's head; one that cannot be is left out and logged */
 void reply_header(struct httpreq *req, const char *name, const char *value);
 bool reply_has_body(const struct httpreq *req, int status);
 /* the whole head, into out; -1: no memory */
-int reply_write(struct strbuf *out, const struct httpreq *req,
-    const struct reply_facts *r) ATTR_CHECK;
+int reply_write(
+    struct strbuf *out, struct httpreq *req, const struct reply_facts *r) ATTR_CHECK;
 
 /* ---------------------------------------------------------------- the server */
 
@@ -268,8 +291,10 @@ struct httpd {
 	unsigned burst;		   /* accepted in this turn */
 	bool paused;		   /* not accepting, whatever the reason */
 	bool closing;
-	bool leaving;	       /* httpd_close_idle: quiet connections are closed */
-	int64_t complained_ms; /* of strangers at a PROXY listener; 0: never */
+	bool leaving;		   /* httpd_close_idle: quiet connections are closed */
+	int64_t complained_ms;	   /* of strangers at a PROXY listener; 0: never */
+	void (*asleep)(void *arg); /* NULL: handlers are called at once */
+	void *asleep_arg;
 	struct hmap *by_bev;
 	struct conn_list conns; /* adopted */
 	struct conn_list fresh; /* not yet */
@@ -277,7 +302,8 @@ struct httpd {
 	struct conn_list refused; /* to be answered */
 	size_t conn_count;	  /* of all */
 	size_t busy;		  /* HELD or WRITING */
-	struct strbuf head;	  /* of the reply that is being sent */
+	size_t unsent;	    /* of the last reply: what could not be sent at once */
+	struct strbuf head; /* of the reply that is being sent */
 	struct httpreq_list spare;
 	size_t spare_count;
 	struct httpreq_list gone; /* to be told */

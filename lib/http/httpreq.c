@@ -100,14 +100,21 @@ httpreq_recycle(struct httpreq *req)
 	req->list = NULL;
 	req->conn = NULL;
 	req->ev = NULL;
-	req->gone = req->close = false;
+	req->gone = req->close = req->sleeps = false;
 	req->data = NULL;
+	req->name[0] = '\0';
+	req->phase = HTTP_WORK;
+	memset(req->phase_us, 0, sizeof(req->phase_us));
+	req->status = 0;
+	req->streamed = 0;
+	req->told = false;
+	memset(req->notes, 0, sizeof(req->notes));
 	req->gone_cb = NULL;
 	req->uri = req->body = NULL;
 	req->body_len = req->field_count = 0;
 	req->path = NULL;
 	req->pair_count = 0;
-	req->tls = req->told = req->told_tls = req->origin = false;
+	req->tls = req->by_proxy = req->told_tls = req->origin = false;
 	req->port = 0;
 	strbuf_reset(&req->headers);
 	memset(&req->match, 0, sizeof(req->match));
@@ -275,6 +282,44 @@ no_memory(struct httpreq *req)
 }
 
 static void
+handle(struct httpreq *req)
+{
+	struct httpd *h = req->httpd;
+
+	if (h->opts.before == NULL || h->opts.before(req, h->opts.arg))
+		req->match.route->handler(req, h->opts.arg);
+}
+
+static void
+sleep_on(struct httpreq *req)
+{
+	struct httpd *h = req->httpd;
+
+	req->sleeps = true;
+	h->asleep(h->asleep_arg);
+}
+
+void
+httpreq_wake_all(struct httpd *h)
+{
+	struct httpreq *req;
+
+	do {
+		/* (a handler may end others than its own: from the start each time) */
+		TAILQ_FOREACH (req, &h->held, link)
+			if (req->sleeps)
+				break;
+		if (req == NULL)
+			return;
+		req->sleeps = false;
+		if (req->gone)
+			httpreq_drop(req);
+		else
+			handle(req);
+	} while (true);
+}
+
+static void
 dispatch(struct httpreq *req)
 {
 	struct httpd *h = req->httpd;
@@ -299,8 +344,10 @@ dispatch(struct httpreq *req)
 		httpreq_problem(req, 404, "not_found", "There is no such path.");
 	else if (req->match.route == NULL)
 		no_method(req);
-	else if (h->opts.before == NULL || h->opts.before(req, h->opts.arg))
-		req->match.route->handler(req, h->opts.arg);
+	else if (h->asleep != NULL)
+		sleep_on(req);
+	else
+		handle(req);
 }
 
 /* the address without the port; evhttp knows no more of unix sockets than we show */
@@ -320,13 +367,12 @@ set_peer(struct httpreq *req, struct evhttp_connection *evc)
 struct httpreq *
 httpreq_begin(struct conn *c)
 {
-	static uint64_t last_id;
 	struct httpreq *req = take(c->httpd);
 
 	if (req == NULL)
 		return NULL;
 	req->conn = c;
-	req->id = ++last_id;
+	req->id = facts_next_id();
 	req->since_us = clock_mono_us();
 	req->tls = c->ssl != NULL;
 	set_peer(req, c->evc);
@@ -380,6 +426,7 @@ void
 httpreq_go(struct httpreq *req)
 {
 	conn_hold(req->conn, req);
+	facts_begin(req);
 	dispatch(req);
 }
 
@@ -432,6 +479,7 @@ httpreq_arrived(struct evhttp_request *ev, void *arg)
 		return;
 	}
 	conn_hold(c, req);
+	facts_begin(req);
 	no_memory(req);
 }
 
@@ -514,12 +562,6 @@ httpreq_is_tls(const struct httpreq *req)
 	return req->tls;
 }
 
-uint64_t
-httpreq_id(const struct httpreq *req)
-{
-	return req->id;
-}
-
 void
 httpreq_set_data(struct httpreq *req, void *data)
 {
@@ -584,10 +626,13 @@ httpreq_reply(
 	struct evhttp_request *ev = req->ev;
 	struct reply_facts r = {.status = status, .minor = req->minor, .len = len};
 	const char *connection;
+	int64_t reply_us = 0;
+	size_t bytes;
 	bool last;
 
 	STAMP_CHECK(req, HTTPREQ_STAMP);
 	if (req->gone) {
+		facts_tell(req, 0, 0, 0);
 		httpreq_recycle(req);
 		return;
 	}
@@ -611,8 +656,18 @@ httpreq_reply(
 		    req, status, clock_mono_us() - req->since_us, h->opts.arg);
 	if (!reply_has_body(req, status))
 		len = 0;
+	bytes = h->head.len + len;
+	/* what evhttp has read goes with the reply; what we have, we have after it too
+	 */
+	if (ev != NULL)
+		facts_tell(req, status, bytes, 0);
+	else if (h->opts.told != NULL)
+		reply_us = clock_mono_us();
 	/* the body may be a text of the request */
 	conn_reply(req->conn, ev, &h->head, body, len, last);
+	req->conn = NULL;
+	if (ev == NULL)
+		facts_tell(req, status, bytes, reply_us);
 	httpreq_recycle(req);
 }
 
@@ -637,6 +692,7 @@ void
 httpreq_drop(struct httpreq *req)
 {
 	STAMP_CHECK(req, HTTPREQ_STAMP);
+	facts_tell(req, req->status, req->streamed, 0);
 	if (req->conn != NULL)
 		conn_doom(req->conn);
 	httpreq_recycle(req);

@@ -52,7 +52,7 @@ find_client(struct httpreq *req)
 		forward_for(&f, req->httpd->opts.trusted, field->value);
 	}
 	(void)str_copy(req->peer, sizeof(req->peer), f.client);
-	req->told = true;
+	req->by_proxy = true;
 	req->origin = f.is_origin;
 }
 
@@ -100,7 +100,7 @@ origin_find(struct httpreq *req)
 bool
 httpreq_is_origin(const struct httpreq *req)
 {
-	if (req->told)
+	if (req->by_proxy)
 		return req->origin;
 	return httpreq_header(req, "X-Forwarded-For") == NULL &&
 	       httpreq_header(req, "Forwarded") == NULL &&

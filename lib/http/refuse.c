@@ -17,6 +17,7 @@
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
+#include <event2/http.h>
 #include <event2/util.h>
 
 #include "base/log.h"
@@ -73,22 +74,44 @@ conn_refuse(struct conn *c, int status, const char *code, const char *detail)
 	loop_defer_start(c->httpd->step);
 }
 
+/* to whoever writes the access log: no more than that somebody was refused */
+static void
+tell(struct conn *c, const char *name)
+{
+	const struct httpd_opts *o = &c->httpd->opts;
+	char *peer = NULL;
+	ev_uint16_t port;
+
+	if (o->refused == NULL)
+		return;
+	evhttp_connection_get_peer(c->evc, &peer, &port);
+	if (c->proxied[0] != '\0')
+		peer = c->proxied;
+	o->refused(peer == NULL ? "" : peer, name, c->why.status, o->arg);
+}
+
 static void
 answer(struct conn *c)
 {
 	struct evbuffer *out = bufferevent_get_output(c->bev);
 	struct strbuf sb;
-	char date[50];
+	char date[50], name[HTTPREQ_NAME + 1];
 
+	facts_make_name(facts_next_id(), name);
+	log_debug(NULL, "request refused",
+	    "request=%s listener=%s status=%d reason=\"%s\"", name, c->httpd->name,
+	    c->why.status, c->why.detail);
+	tell(c, name);
 	strbuf_init(&sb, PROBLEM_MAX);
 	problem_write(&sb, c->why.status, c->why.code, c->why.detail);
 	if (evutil_date_rfc1123(date, sizeof(date), NULL) <= 0 ||
 	    evbuffer_add_printf(out,
 		"HTTP/1.1 %d %s\r\n"
+		"X-Request-Id: %s\r\n"
 		"Content-Type: application/problem+json\r\n"
 		"Date: %s\r\nContent-Length: %zu\r\n"
 		"Connection: close\r\n\r\n",
-		c->why.status, problem_phrase(c->why.status), date, sb.len) < 0 ||
+		c->why.status, problem_phrase(c->why.status), name, date, sb.len) < 0 ||
 	    evbuffer_add(out, sb.data, sb.len) != 0 ||
 	    bufferevent_enable(c->bev, EV_READ | EV_WRITE) != 0)
 		conn_doom(c);
@@ -103,9 +126,6 @@ conn_answer_refused(struct httpd *h)
 	while ((c = TAILQ_FIRST(&h->refused)) != NULL) {
 		TAILQ_REMOVE(&h->refused, c, step_link);
 		c->answered = true;
-		log_debug(NULL, "request refused",
-		    "listener=%s status=%d reason=\"%s\"", h->name, c->why.status,
-		    c->why.detail);
 		conn_refused_bytes(c);
 		refused_read(c->bev, c);
 		answer(c);

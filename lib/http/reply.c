@@ -62,8 +62,8 @@ reply_header(struct httpreq *req, const char *name, const char *value)
 	if (is_one_line(name) && is_one_line(value) && strbuf_room(sb, len) != NULL)
 		line(sb, name, value);
 	else
-		log_warn(NULL, "header of a reply was left out", "name=%s request=%llu",
-		    name, (unsigned long long)req->id);
+		log_warn(NULL, "header of a reply was left out", "name=%s request=%s",
+		    name, httpreq_name(req));
 	sb->failed = false; /* the next may fit */
 }
 
@@ -74,7 +74,7 @@ reply_has_body(const struct httpreq *req, int status)
 }
 
 int
-reply_write(struct strbuf *out, const struct httpreq *req, const struct reply_facts *r)
+reply_write(struct strbuf *out, struct httpreq *req, const struct reply_facts *r)
 {
 	strbuf_reset(out);
 	strbuf_put(out, r->minor == 0 ? "HTTP/1.0 " : "HTTP/1.1 ", 9);
@@ -87,6 +87,7 @@ reply_write(struct strbuf *out, const struct httpreq *req, const struct reply_fa
 		line(out, "Content-Type", r->type);
 	if (r->minor > 0)
 		line(out, "Date", date());
+	line(out, "X-Request-Id", httpreq_name(req));
 	if (req->tls && req->httpd->opts.hsts_s > 0) {
 		strbuf_puts(out, "Strict-Transport-Security: max-age=");
 		strbuf_int(out, req->httpd->opts.hsts_s);

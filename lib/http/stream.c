@@ -91,6 +91,8 @@ httpreq_stream_begin(struct httpreq *req, int status, const char *type)
 	c->close_after = true;
 	c->chunked = r.minor > 0;
 	c->streamed = c->out_len = 0;
+	req->status = status;
+	req->streamed = h->head.len;
 	conn_become(c, CONN_STREAM);
 	bufferevent_setcb(c->bev, NULL, stream_wrote, stream_failed, c);
 	/* nobody would bound what it reads; the sweep sees the client's end */
@@ -118,6 +120,7 @@ httpreq_stream_send(struct httpreq *req, const void *bytes, size_t len)
 	/* a chunk without bytes would be the last one */
 	if (req->gone || c->state != CONN_STREAM || len == 0)
 		return;
+	req->streamed += len;
 	/* each part would be a record of its own */
 	if (c->ssl != NULL)
 		(void)bufferevent_disable(c->bev, EV_WRITE);
@@ -154,5 +157,6 @@ httpreq_stream_end(struct httpreq *req)
 			evbuffer_get_length(output(c)) == 0))
 			conn_doom(c);
 	}
+	facts_tell(req, req->status, req->streamed, 0);
 	httpreq_recycle(req);
 }

@@ -34,6 +34,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "proc/cgroup.h"
 #include "proc/launchwire.h"
 #include "proc/privdir.h"
 #include "proc/procutil.h"
@@ -65,6 +66,7 @@ struct keeper {
 struct birth {
 	const struct keeper_job *job;
 	pid_t keeper;
+	int group_fd; /* what is written here goes into the group; -1: none */
 	const char *path;
 	int cwd_errno;
 	volatile int step, errnum;
@@ -178,6 +180,9 @@ birth_child(struct birth *b)
 
 	if (setpgid(0, 0) != 0)
 		birth_fail(b, STEP_PARENT);
+	/* before the change of user, who may not */
+	if (b->group_fd != -1 && write(b->group_fd, "0", 1) != 1)
+		birth_fail(b, STEP_GROUP);
 	memset(&dfl, 0, sizeof(dfl));
 	dfl.sa_handler = SIG_DFL;
 	for (int signo = 1; signo < NSIG; signo++)
@@ -455,6 +460,8 @@ keeper_end(struct keeper *k, enum wire_step step, int errnum)
 	 * processes */
 	if (k->job->directory != NULL)
 		(void)privdir_remove(k->job->directory);
+	if (k->job->group != NULL)
+		cgroup_remove(k->job->group);
 	_exit(0);
 }
 
@@ -501,7 +508,7 @@ add_env(struct keeper *k, const char *name, char *text, size_t size)
 static void
 start(struct keeper *k)
 {
-	struct birth b = {.job = k->job, .keeper = getpid()};
+	struct birth b = {.job = k->job, .keeper = getpid(), .group_fd = -1};
 	static char tmpdir[PRIVDIR_PATH + 16], home[PRIVDIR_PATH + 16];
 
 	if (k->job->directory != NULL) {
@@ -509,9 +516,14 @@ start(struct keeper *k)
 		add_env(k, "HOME", home, sizeof(home));
 	}
 	b.path = env_path(k->job->spec.env);
+	if (k->job->group != NULL &&
+	    (b.group_fd = cgroup_open_procs(k->job->group)) == -1)
+		keeper_end(k, STEP_GROUP, errno);
 	k->pid = vfork();
 	if (k->pid == 0)
 		birth_child(&b);
+	if (b.group_fd != -1)
+		close(b.group_fd);
 	if (k->pid == -1) {
 		k->pid = 0;
 		keeper_end(k, STEP_FORK, errno);
@@ -571,6 +583,9 @@ keeper_main(struct keeper_job *job)
 			 * the end of file, after the last keeper, says that */
 			if (!k.dead && getppid() != job->spawner)
 				k.silent = true;
+			/* none of them can fork any more; they are reaped below */
+			if (job->group != NULL)
+				cgroup_kill(job->group);
 			keeper_kill_all(reaped, &k);
 			keeper_end(&k, STEP_NONE, 0);
 		case SIGTERM:

@@ -32,6 +32,7 @@ struct keeper_job {
 	const char **env; /* the same as spec.env, with KEEPER_ENV_SPARE places */
 	size_t env_count;
 	const char *directory; /* made by keeper_make_directory; NULL: none */
+	const char *group;     /* its control group, made for it; NULL: none */
 };
 
 #define KEEPER_ENV_SPARE 3 /* TMPDIR, HOME, NULL */

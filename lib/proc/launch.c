@@ -41,6 +41,7 @@ static const char *const step_names[STEP_COUNT] = {
     [STEP_REFUSED] = "refused",
     [STEP_FORK] = "fork",
     [STEP_DIRECTORY] = "directory",
+    [STEP_GROUP] = "control group",
     [STEP_DUP] = "descriptors",
     [STEP_PARENT] = "parent",
     [STEP_USER] = "user",
@@ -462,6 +463,9 @@ request_create(const struct launch_spec *spec, uint64_t id, struct err *err)
 	    .nice = spec->nice,
 	    .seccomp = spec->seccomp,
 	    .limit_count = (uint32_t)spec->limit_count,
+	    .group_memory = spec->group.memory_bytes,
+	    .group_processes = spec->group.processes,
+	    .group_cpu = spec->group.cpu_percent,
 	    .argv_count = (uint32_t)argv.count,
 	    .env_count = (uint32_t)env.count,
 	    .read_count = (uint32_t)reads.count,
@@ -490,6 +494,8 @@ request_create(const struct launch_spec *spec, uint64_t id, struct err *err)
 		head.flags |= WIRE_CWD;
 	if (spec->allow_read != NULL || spec->allow_write != NULL)
 		head.flags |= WIRE_LANDLOCK;
+	if (spec->grouped)
+		head.flags |= WIRE_GROUPED;
 	for (size_t i = 0; i < spec->limit_count; i++) {
 		head.limits[i].resource = spec->limits[i].resource;
 		head.limits[i].value = spec->limits[i].value;

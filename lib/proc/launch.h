@@ -32,6 +32,7 @@
 #include "base/attr.h"
 #include "base/err.h"
 #include "event/loop.h"
+#include "proc/cgroup.h"
 
 #define LAUNCH_FDS	     4
 #define LAUNCH_LIMITS	     8
@@ -84,6 +85,12 @@ struct launch_spec {
 	 * else
 	 */
 	char *const *allow_read, *const *allow_write;
+	/*
+	 * A control group of its own, with these limits, for the whole tree.  Needs a
+	 * spawner that has prepared for it
+	 */
+	bool grouped;
+	struct cgroup_limits group;
 };
 
 enum launch_event_kind { LAUNCH_STARTED = 1, LAUNCH_EXITED, LAUNCH_ENDED };

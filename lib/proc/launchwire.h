@@ -42,6 +42,7 @@ enum wire_step {
 	STEP_REFUSED,
 	STEP_FORK,
 	STEP_DIRECTORY,
+	STEP_GROUP,
 	STEP_DUP,
 	STEP_PARENT,
 	STEP_USER,
@@ -55,6 +56,7 @@ enum wire_step {
 #define WIRE_PRIVATE_DIRECTORY 1u
 #define WIRE_CWD	       2u /* the words begin with the directory */
 #define WIRE_LANDLOCK	       4u
+#define WIRE_GROUPED	       8u
 
 struct wire_launch {
 	uint32_t kind;
@@ -70,6 +72,7 @@ struct wire_launch {
 		int64_t resource;
 		uint64_t value;
 	} limits[LAUNCH_LIMITS];
+	uint64_t group_memory, group_processes, group_cpu;
 	/* of the words that follow, each with its NUL: [cwd] argv env read write */
 	uint32_t argv_count, env_count, read_count, write_count;
 };

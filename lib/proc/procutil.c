@@ -35,12 +35,14 @@
 
 static char *title_start; /* the block of argv and environment strings */
 static size_t title_size;
-static char **title_environ; /* ours, so that the moved strings stay reachable */
+/* the moved strings, which unsetenv may take out of environ, stay reachable; volatile,
+ * since nobody reads it but the leak checker */
+static char **volatile title_strings;
 
 int
 proctitle_init(int argc, char **argv, struct err *err)
 {
-	char **moved, *end;
+	char **moved, **kept, *end;
 	size_t count = 0;
 
 	if (argc < 1 || argv[0] == NULL)
@@ -52,16 +54,22 @@ proctitle_init(int argc, char **argv, struct err *err)
 	while (environ != NULL && environ[count] != NULL)
 		count++;
 	moved = mem_array(count + 1, sizeof(*moved));
-	if (moved == NULL)
+	kept = mem_array(count + 1, sizeof(*kept));
+	if (moved == NULL || kept == NULL) {
+		mem_free(moved);
+		mem_free(kept);
 		return err_set(err, ERR_NOMEM, "environment");
+	}
 	for (size_t i = 0; i < count; i++) {
 		moved[i] = mem_strdup(environ[i]);
 		if (moved[i] == NULL) {
 			while (i > 0)
 				mem_free(moved[--i]);
 			mem_free(moved);
+			mem_free(kept);
 			return err_set(err, ERR_NOMEM, "environment");
 		}
+		kept[i] = moved[i];
 	}
 	for (size_t i = 0; i < count; i++) {
 		size_t size = strlen(environ[i]) + 1;
@@ -70,7 +78,8 @@ proctitle_init(int argc, char **argv, struct err *err)
 			end += size;
 		memset(environ[i], 0, size);
 	}
-	environ = title_environ = moved;
+	environ = moved;
+	title_strings = kept;
 	title_start = argv[0];
 	title_size = (size_t)(end - argv[0]);
 	return 0;
@@ -334,6 +343,16 @@ fd_set_cloexec(int fd, struct err *err)
 }
 
 int
+fd_clear_cloexec(int fd, struct err *err)
+{
+	int flags = fcntl(fd, F_GETFD);
+
+	if (flags == -1 || fcntl(fd, F_SETFD, flags & ~FD_CLOEXEC) == -1)
+		return err_errno(err, errno, "inheriting descriptor %d", fd);
+	return 0;
+}
+
+int
 fd_set_nonblock(int fd, struct err *err)
 {
 	int flags = fcntl(fd, F_GETFL);
@@ -424,4 +443,32 @@ memory_resident_bytes(pid_t pid)
 	if (!read_statm(path, &resident, &shared))
 		return 0;
 	return (size_t)resident * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+int64_t
+process_cpu_ms(pid_t pid)
+{
+	unsigned long long user, sys;
+	char path[64], text[1024], *at;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd == -1)
+		return 0;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (n <= 0)
+		return 0;
+	text[n] = '\0';
+	/* the name may hold blanks and brackets; the fields begin behind the last one
+	 */
+	at = strrchr(text, ')');
+	if (at == NULL ||
+	    sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu",
+		&user, &sys) != 2)
+		return 0;
+	return (
+	    int64_t)((user + sys) * 1000 / (unsigned long long)sysconf(_SC_CLK_TCK));
 }

@@ -6,6 +6,7 @@
 #define PROC_PROCUTIL_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/attr.h"
@@ -44,6 +45,7 @@ void pidfile_remove(const char *path, int fd);
 int daemonize(struct err *err) ATTR_CHECK;
 
 int fd_set_cloexec(int fd, struct err *err) ATTR_CHECK;
+int fd_clear_cloexec(int fd, struct err *err) ATTR_CHECK;
 int fd_set_nonblock(int fd, struct err *err) ATTR_CHECK;
 int pipe_cloexec(int fds[2], struct err *err) ATTR_CHECK;
 /* closes every descriptor from first on; async-signal-safe */
@@ -55,5 +57,7 @@ size_t nofile_raise(size_t max);
 size_t memory_private_bytes(void);
 /* resident pages of another process, in bytes; 0 if they cannot be read */
 size_t memory_resident_bytes(pid_t pid);
+/* processor time that another process has used, in its life; 0 if it cannot be read */
+int64_t process_cpu_ms(pid_t pid);
 
 #endif

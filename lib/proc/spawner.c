@@ -59,6 +59,7 @@ struct tree {
 	int conn; /* index */
 	int status;
 	char directory[PRIVDIR_PATH]; /* "": none */
+	uint64_t group;		      /* number in its control group's name; 0: none */
 };
 
 struct conn {
@@ -78,6 +79,7 @@ static struct spawner {
 	struct conn conns[SPAWNER_CONNECTIONS];
 	struct tree trees[SPAWNER_TREES];
 	size_t tree_top; /* no tree at or above it */
+	uint64_t groups; /* made so far: their names */
 	_Alignas(struct wire_launch) char buffer[BUFFER_BYTES];
 } sp;
 
@@ -246,6 +248,24 @@ tree_used(struct tree *t, enum tree_state state)
 		sp.tree_top = i + 1;
 }
 
+static const char *
+group_name(uint64_t number, char buf[64])
+{
+	snprintf(buf, 64, "shoal.%ld-%llu", (long)getpid(), (unsigned long long)number);
+	return buf;
+}
+
+/* of a tree that has one */
+static const char *
+group_path(const struct tree *t, char path[CGROUP_PATH])
+{
+	char name[64];
+
+	snprintf(path, CGROUP_PATH, "%s/%s", sp.opts->group_home,
+	    group_name(t->group, name));
+	return path;
+}
+
 /* the word list of a message; pointers into the buffer */
 struct words {
 	const char *list[WIRE_WORDS + 8];
@@ -313,6 +333,10 @@ parse(size_t len, const int *fds, size_t fd_count, struct words *w,
 		spec->allow_write = (char *const *)writes;
 	}
 	spec->private_directory = (m->flags & WIRE_PRIVATE_DIRECTORY) != 0;
+	spec->grouped = (m->flags & WIRE_GROUPED) != 0;
+	spec->group.memory_bytes = m->group_memory;
+	spec->group.processes = m->group_processes;
+	spec->group.cpu_percent = m->group_cpu;
 	spec->uid = (uid_t)m->uid;
 	spec->gid = (gid_t)m->gid;
 	spec->nice = m->nice;
@@ -343,10 +367,41 @@ allowed(const struct launch_spec *spec)
 	return sp.opts->allow == NULL || sp.opts->allow(&shown, sp.opts->allow_arg);
 }
 
+static int
+make_group(struct tree *t, const struct launch_spec *spec, char path[CGROUP_PATH])
+{
+	char name[64];
+
+	if (sp.opts->group_home == NULL) {
+		errno = ENOTSUP;
+		return -1;
+	}
+	if (cgroup_make(sp.opts->group_home, group_name(++sp.groups, name),
+		&spec->group, path) != 0)
+		return -1;
+	t->group = sp.groups;
+	return 0;
+}
+
+/* it was never started: errno stays */
+static void
+unmake(const struct tree *t)
+{
+	char path[CGROUP_PATH];
+	int saved = errno;
+
+	if (t->directory[0] != '\0')
+		(void)rmdir(t->directory);
+	if (t->group != 0)
+		cgroup_remove(group_path(t, path));
+	errno = saved;
+}
+
 /* 0, or the errno of *step */
 static int
 start(struct conn *c, struct keeper_job *job, enum wire_step *step)
 {
+	static char group[CGROUP_PATH]; /* forked with us: the keeper reads it on */
 	struct tree *t = tree_free();
 	pid_t pid;
 
@@ -371,16 +426,22 @@ start(struct conn *c, struct keeper_job *job, enum wire_step *step)
 		}
 		job->directory = t->directory;
 	}
+	*step = STEP_GROUP;
+	t->group = 0;
+	if (job->spec.grouped) {
+		if (make_group(t, &job->spec, group) != 0) {
+			unmake(t);
+			return errno;
+		}
+		job->group = group;
+	}
 	*step = STEP_FORK;
 	pid = fork();
 	if (pid == 0)
 		keeper_main(job);
 	if (pid == -1) {
-		int saved = errno;
-
-		if (t->directory[0] != '\0')
-			(void)rmdir(t->directory);
-		return saved;
+		unmake(t);
+		return errno;
 	}
 	t->keeper = pid;
 	t->id = job->id;
@@ -477,7 +538,12 @@ is_ours(pid_t pid)
 static void
 tree_clean(struct tree *t)
 {
-	pid_t pid = t->directory[0] != '\0' ? fork() : -1;
+	char path[CGROUP_PATH];
+	pid_t pid;
+
+	if (t->group != 0)
+		cgroup_remove(group_path(t, path));
+	pid = t->directory[0] != '\0' ? fork() : -1;
 
 	if (pid == 0) {
 		fd_close_from(3);
@@ -523,6 +589,7 @@ strays_look(void)
 static void
 keeper_ended(struct tree *t, int status)
 {
+	char path[CGROUP_PATH];
 	struct conn *c = &sp.conns[t->conn];
 
 	if (t->state == TREE_CLEANED) {
@@ -535,6 +602,8 @@ keeper_ended(struct tree *t, int status)
 		t->state = TREE_LEFT;
 		t->status = SIGKILL;
 		t->keeper = 0;
+		if (t->group != 0)
+			cgroup_kill(group_path(t, path));
 		sp.strays = true;
 		return;
 	}

@@ -40,7 +40,8 @@ struct spawner_opts {
 	int control; /* borrowed; -1: nobody supervises */
 	uid_t uid;   /* who commands run as whose request says nothing; -1: as we are */
 	gid_t gid;
-	const char *temporary; /* where private directories are made */
+	const char *temporary;	/* where private directories are made */
+	const char *group_home; /* prepared (cgroup.h); NULL: no command has a group */
 	/* whether this may be run at all; NULL: everything.  The descriptors are -1 */
 	bool (*allow)(const struct launch_spec *spec, void *arg);
 	void *allow_arg;

@@ -8,14 +8,19 @@
  */
 #include "api/api.h"
 
+#include <string.h>
+
 #include "api/auth.h"
 #include "api/call.h"
 #include "api/follow.h"
 #include "api/params.h"
 #include "base/mem.h"
+#include "base/str.h"
+#include "engine/endpoints.h"
 #include "face/access.h"
 #include "face/node.h"
 #include "face/problem.h"
+#include "model/lease_name.h"
 
 #define OUT_MAX                                                                        \
 	(64u << 20) /* a page of 100 tasks with full metadata has 2 MiB, a task 1.3 */
@@ -27,68 +32,71 @@ static const struct route {
 	const char *path;
 	api_handler *keyed; /* behind the door, or */
 	httpreq_cb *open;   /* for everybody */
-	bool work; /* also for keys that may only work; the handler sees to the queue
-		    */
+	bool work;  /* also for keys that may only work; the handler sees to the queue
+		     */
+	bool lease; /* also for the token of the lease that the path names */
 } routes[] = {
-    {HTTP_POST, "/v1/tasks", tasks_post, NULL, false},
-    {HTTP_POST, "/v1/tasks/batch", tasks_post_batch, NULL, false},
-    {HTTP_GET, "/v1/tasks", tasks_list, NULL, false},
-    {HTTP_GET, "/v1/tasks/{id}", tasks_get, NULL, false},
-    {HTTP_GET, "/v1/schedules", schedules_list, NULL, false},
-    {HTTP_POST, "/v1/schedules/preview", schedules_preview_rule, NULL, false},
-    {HTTP_GET, "/v1/schedules/{name}", schedules_get, NULL, false},
-    {HTTP_PUT, "/v1/schedules/{name}", schedules_put, NULL, false},
-    {HTTP_DELETE, "/v1/schedules/{name}", schedules_delete, NULL, false},
-    {HTTP_GET, "/v1/schedules/{name}/preview", schedules_preview, NULL, false},
-    {HTTP_GET, "/v1/schedules/{name}/fires", schedules_fires, NULL, false},
-    {HTTP_POST, "/v1/schedules/{name}/pause", schedules_pause, NULL, false},
-    {HTTP_POST, "/v1/schedules/{name}/resume", schedules_resume, NULL, false},
-    {HTTP_POST, "/v1/groups", groups_post, NULL, false},
-    {HTTP_GET, "/v1/groups/{id}", groups_get, NULL, false},
-    {HTTP_GET, "/v1/groups/{id}/tasks", groups_tasks, NULL, false},
-    {HTTP_POST, "/v1/groups/{id}/tasks", groups_add, NULL, false},
-    {HTTP_POST, "/v1/groups/{id}/close", groups_close, NULL, false},
-    {HTTP_GET, "/v1/tasks/{id}/events", tasks_events, NULL, false},
-    {HTTP_GET, "/v1/tasks/{id}/log", tasks_log, NULL, false},
-    {HTTP_GET, "/v1/events", events_stream, NULL, false},
-    {HTTP_GET, "/v1/tasks/{id}/why", tasks_why, NULL, false},
-    {HTTP_GET, "/v1/queues", queues_get_list, NULL, false},
-    {HTTP_GET, "/v1/queues/{name}", queues_get, NULL, false},
-    {HTTP_PUT, "/v1/queues/{name}", queues_put, NULL, false},
-    {HTTP_POST, "/v1/queues/{name}/pause", queues_pause_post, NULL, false},
-    {HTTP_POST, "/v1/queues/{name}/resume", queues_resume_post, NULL, false},
-    {HTTP_DELETE, "/v1/tasks/{id}", tasks_delete, NULL, false},
-    {HTTP_DELETE, "/v1/tasks/{id}/payload", tasks_erase, NULL, false},
-    {HTTP_POST, "/v1/tasks/{id}/cancel", tasks_cancel, NULL, false},
-    {HTTP_POST, "/v1/tasks/{id}/retry", tasks_retry, NULL, false},
-    {HTTP_POST, "/v1/operations", operations_post, NULL, false},
-    {HTTP_GET, "/v1/operations", operations_list, NULL, false},
-    {HTTP_GET, "/v1/operations/{id}", operations_get, NULL, false},
-    {HTTP_POST, "/v1/operations/{id}/stop", operations_stop, NULL, false},
-    {HTTP_POST, "/v1/leases", leases_post, NULL, true},
-    {HTTP_POST, "/v1/leases/complete", leases_complete_batch, NULL, true},
-    {HTTP_POST, "/v1/leases/{lease}/extend", leases_extend_post, NULL, true},
-    {HTTP_POST, "/v1/leases/{lease}/complete", leases_complete, NULL, true},
-    {HTTP_POST, "/v1/leases/{lease}/fail", leases_fail, NULL, true},
-    {HTTP_POST, "/v1/leases/{lease}/release", leases_release, NULL, true},
-    {HTTP_GET, "/v1/types", types_get_list, NULL, false},
-    {HTTP_GET, "/v1/types/{name}", types_get, NULL, false},
-    {HTTP_PUT, "/v1/types/{name}", types_put_one, NULL, false},
-    {HTTP_DELETE, "/v1/types/{name}", types_delete_one, NULL, false},
-    {HTTP_GET, "/v1/endpoints", endpoints_get_list, NULL, false},
-    {HTTP_GET, "/v1/endpoints/{name}", endpoints_get_one, NULL, false},
-    {HTTP_PUT, "/v1/endpoints/{name}", endpoints_put_one, NULL, false},
-    {HTTP_DELETE, "/v1/endpoints/{name}", endpoints_delete_one, NULL, false},
-    {HTTP_POST, "/v1/endpoints/{name}/rotate", endpoints_rotate_post, NULL, false},
-    {HTTP_GET, "/v1/webhooks", webhooks_get_list, NULL, false},
-    {HTTP_GET, "/v1/webhooks/{name}", webhooks_get, NULL, false},
-    {HTTP_PUT, "/v1/webhooks/{name}", webhooks_put_one, NULL, false},
-    {HTTP_DELETE, "/v1/webhooks/{name}", webhooks_delete_one, NULL, false},
-    {HTTP_POST, "/v1/webhooks/{name}/resend", webhooks_resend_post, NULL, false},
-    {HTTP_POST, "/v1/webhooks/{name}/test", webhooks_test_post, NULL, false},
-    {HTTP_GET, "/v1/webhooks/{name}/deliveries", webhooks_get_deliveries, NULL, false},
-    {HTTP_GET, "/health", NULL, health, false},
-    {HTTP_GET, "/ready", NULL, ready, false},
+    {HTTP_POST, "/v1/tasks", tasks_post, NULL, false, false},
+    {HTTP_POST, "/v1/tasks/batch", tasks_post_batch, NULL, false, false},
+    {HTTP_GET, "/v1/tasks", tasks_list, NULL, false, false},
+    {HTTP_GET, "/v1/tasks/{id}", tasks_get, NULL, false, false},
+    {HTTP_GET, "/v1/schedules", schedules_list, NULL, false, false},
+    {HTTP_POST, "/v1/schedules/preview", schedules_preview_rule, NULL, false, false},
+    {HTTP_GET, "/v1/schedules/{name}", schedules_get, NULL, false, false},
+    {HTTP_PUT, "/v1/schedules/{name}", schedules_put, NULL, false, false},
+    {HTTP_DELETE, "/v1/schedules/{name}", schedules_delete, NULL, false, false},
+    {HTTP_GET, "/v1/schedules/{name}/preview", schedules_preview, NULL, false, false},
+    {HTTP_GET, "/v1/schedules/{name}/fires", schedules_fires, NULL, false, false},
+    {HTTP_POST, "/v1/schedules/{name}/pause", schedules_pause, NULL, false, false},
+    {HTTP_POST, "/v1/schedules/{name}/resume", schedules_resume, NULL, false, false},
+    {HTTP_POST, "/v1/groups", groups_post, NULL, false, false},
+    {HTTP_GET, "/v1/groups/{id}", groups_get, NULL, false, false},
+    {HTTP_GET, "/v1/groups/{id}/tasks", groups_tasks, NULL, false, false},
+    {HTTP_POST, "/v1/groups/{id}/tasks", groups_add, NULL, false, false},
+    {HTTP_POST, "/v1/groups/{id}/close", groups_close, NULL, false, false},
+    {HTTP_GET, "/v1/tasks/{id}/events", tasks_events, NULL, false, false},
+    {HTTP_GET, "/v1/tasks/{id}/log", tasks_log, NULL, false, false},
+    {HTTP_GET, "/v1/events", events_stream, NULL, false, false},
+    {HTTP_GET, "/v1/tasks/{id}/why", tasks_why, NULL, false, false},
+    {HTTP_GET, "/v1/queues", queues_get_list, NULL, false, false},
+    {HTTP_GET, "/v1/queues/{name}", queues_get, NULL, false, false},
+    {HTTP_PUT, "/v1/queues/{name}", queues_put, NULL, false, false},
+    {HTTP_POST, "/v1/queues/{name}/pause", queues_pause_post, NULL, false, false},
+    {HTTP_POST, "/v1/queues/{name}/resume", queues_resume_post, NULL, false, false},
+    {HTTP_DELETE, "/v1/tasks/{id}", tasks_delete, NULL, false, false},
+    {HTTP_DELETE, "/v1/tasks/{id}/payload", tasks_erase, NULL, false, false},
+    {HTTP_POST, "/v1/tasks/{id}/cancel", tasks_cancel, NULL, false, false},
+    {HTTP_POST, "/v1/tasks/{id}/retry", tasks_retry, NULL, false, false},
+    {HTTP_POST, "/v1/operations", operations_post, NULL, false, false},
+    {HTTP_GET, "/v1/operations", operations_list, NULL, false, false},
+    {HTTP_GET, "/v1/operations/{id}", operations_get, NULL, false, false},
+    {HTTP_POST, "/v1/operations/{id}/stop", operations_stop, NULL, false, false},
+    {HTTP_POST, "/v1/leases", leases_post, NULL, true, false},
+    {HTTP_POST, "/v1/leases/complete", leases_complete_batch, NULL, true, false},
+    {HTTP_POST, "/v1/leases/{lease}/extend", leases_extend_post, NULL, true, true},
+    {HTTP_POST, "/v1/leases/{lease}/complete", leases_complete, NULL, true, true},
+    {HTTP_POST, "/v1/leases/{lease}/fail", leases_fail, NULL, true, true},
+    {HTTP_POST, "/v1/leases/{lease}/release", leases_release, NULL, true, false},
+    {HTTP_GET, "/v1/types", types_get_list, NULL, false, false},
+    {HTTP_GET, "/v1/types/{name}", types_get, NULL, false, false},
+    {HTTP_PUT, "/v1/types/{name}", types_put_one, NULL, false, false},
+    {HTTP_DELETE, "/v1/types/{name}", types_delete_one, NULL, false, false},
+    {HTTP_GET, "/v1/endpoints", endpoints_get_list, NULL, false, false},
+    {HTTP_GET, "/v1/endpoints/{name}", endpoints_get_one, NULL, false, false},
+    {HTTP_PUT, "/v1/endpoints/{name}", endpoints_put_one, NULL, false, false},
+    {HTTP_DELETE, "/v1/endpoints/{name}", endpoints_delete_one, NULL, false, false},
+    {HTTP_POST, "/v1/endpoints/{name}/rotate", endpoints_rotate_post, NULL, false,
+	false},
+    {HTTP_GET, "/v1/webhooks", webhooks_get_list, NULL, false, false},
+    {HTTP_GET, "/v1/webhooks/{name}", webhooks_get, NULL, false, false},
+    {HTTP_PUT, "/v1/webhooks/{name}", webhooks_put_one, NULL, false, false},
+    {HTTP_DELETE, "/v1/webhooks/{name}", webhooks_delete_one, NULL, false, false},
+    {HTTP_POST, "/v1/webhooks/{name}/resend", webhooks_resend_post, NULL, false, false},
+    {HTTP_POST, "/v1/webhooks/{name}/test", webhooks_test_post, NULL, false, false},
+    {HTTP_GET, "/v1/webhooks/{name}/deliveries", webhooks_get_deliveries, NULL, false,
+	false},
+    {HTTP_GET, "/health", NULL, health, false, false},
+    {HTTP_GET, "/ready", NULL, ready, false, false},
 };
 
 static void
@@ -122,23 +130,64 @@ go_on(struct httpreq *req, const struct key_facts *facts, void *arg)
 		httpreq_problem(req, 403, "out_of_scope",
 		    "This API key may only lease tasks and tell of them.");
 	} else {
+		face_notes(req)->application = facts->app_id;
+		httpreq_phase(req, HTTP_WORK);
 		api->scopes = facts->scopes;
 		r->keyed(api, req, facts->app_id);
 		api->scopes = NULL;
 	}
 }
 
+/* in place of a key: it opens one lease, for those who were sent it with their task */
+static void
+by_token(struct api *api, struct httpreq *req, const char *token)
+{
+	const struct sealkeys *keys = endpoints_keys(engine_endpoints(api->engine));
+	const char *text = httpreq_segment(req, 0);
+	struct key_facts facts = {0};
+	struct lease_name name;
+
+	if (!routes[httpreq_needs(req)].lease)
+		auth_refuse(req,
+		    "The token of a lease opens only the lease that it came with, to "
+		    "complete, fail or extend it.");
+	else if (keys == NULL || text == NULL ||
+		 lease_parse(text, strlen(text), &name) != 0 ||
+		 !lease_token_check(keys, token, &name, &facts.app_id))
+		auth_refuse(req,
+		    "The token is not that of this lease, or the key that it was made "
+		    "under is not in secrets.key_file any more.");
+	else
+		go_on(req, &facts, api);
+}
+
 static void
 door(struct httpreq *req, void *arg)
 {
 	struct api *api = arg;
-	struct key_facts facts;
+	struct key_facts facts = {0};
 	struct refusal why;
+	const char *bearer = auth_bearer(req);
 
-	if (params_no_key(req, &why) != 0)
+	record_begin(&api->record, req);
+	if (params_no_key(req, &why) != 0) {
 		httpreq_problem(req, why.status, why.code, "%s", why.detail);
-	else if (auth_check(api->auth, req, &facts) == AUTH_KNOWN)
+		return;
+	}
+	if (bearer != NULL && str_starts(bearer, LEASE_TOKEN_PREFIX)) {
+		by_token(api, req, bearer);
+		return;
+	}
+	switch (auth_check(api->auth, req, &facts)) {
+	case AUTH_KNOWN:
 		go_on(req, &facts, api);
+		break;
+	case AUTH_KEPT:
+		httpreq_phase(req, HTTP_STORE);
+		break;
+	case AUTH_REFUSED:
+		break;
+	}
 }
 
 static void
@@ -146,9 +195,24 @@ after(struct httpreq *req, int status, int64_t duration_us, void *arg)
 {
 	struct api *api = arg;
 
-	(void)req;
-	(void)duration_us;
 	node_count(&api->board->slots[api->slot], status);
+	record_span(&api->record, req, status, duration_us);
+}
+
+static void
+told(struct httpreq *req, const struct httpreq_facts *facts, void *arg)
+{
+	const struct api *api = arg;
+
+	record_told(&api->record, req, facts);
+}
+
+static void
+refused(const char *peer, const char *name, int status, void *arg)
+{
+	const struct api *api = arg;
+
+	record_refused(&api->record, peer, name, status);
 }
 
 static void
@@ -174,9 +238,12 @@ api_create(struct loop *l, const struct api_opts *opts, struct err *err)
 	api->submit = engine_submit(opts->engine);
 	api->names = engine_names(opts->engine);
 	api->waiters = engine_waiters(opts->engine);
+	if (opts->accesslog != NULL)
+		submit_measure(api->submit);
 	api->store = engine_store(opts->engine);
 	api->board = opts->board;
 	api->slot = opts->slot;
+	api->record = (struct record){"applications", opts->accesslog, opts->spans};
 	TAILQ_INIT(&api->calls);
 	TAILQ_INIT(&api->spare);
 	TAILQ_INIT(&api->asks);
@@ -239,4 +306,8 @@ api_httpd_opts(struct api *api, struct httpd_opts *opts)
 	opts->arg = api;
 	opts->after = after;
 	opts->hello = hello;
+	if (api->record.accesslog != NULL) {
+		opts->told = told;
+		opts->refused = refused;
+	}
 }

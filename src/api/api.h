@@ -24,6 +24,8 @@ struct api_opts {
 	struct engine *engine;		 /* borrowed until engine_free */
 	struct scoreboard *board;	 /* borrowed for life */
 	int slot;
+	struct accesslog *accesslog; /* borrowed for life; NULL: off */
+	struct spans *spans;	     /* borrowed for life; NULL: off */
 };
 
 struct api *api_create(

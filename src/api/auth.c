@@ -121,8 +121,8 @@ auth_free(struct auth *au)
 /* ---------------------------------------------------------------- answers */
 
 /* the text never tells whether the key exists */
-static void
-unauthorized(struct httpreq *req, const char *detail)
+void
+auth_refuse(struct httpreq *req, const char *detail)
 {
 	httpreq_set_header(req, "WWW-Authenticate", "Bearer realm=\"shoal\"");
 	httpreq_problem(req, 401, "unauthorized", "%s", detail);
@@ -131,7 +131,7 @@ unauthorized(struct httpreq *req, const char *detail)
 static void
 bad_key(struct httpreq *req)
 {
-	unauthorized(req, "The API key is not valid: unknown, expired or revoked.");
+	auth_refuse(req, "The API key is not valid: unknown, expired or revoked.");
 }
 
 static void
@@ -293,26 +293,32 @@ keep(struct auth *au, const struct apikey *key, struct httpreq *req)
 	return AUTH_KEPT;
 }
 
+const char *
+auth_bearer(const struct httpreq *req)
+{
+	const char *header = httpreq_header(req, "Authorization");
+
+	if (header == NULL || strncasecmp(header, "Bearer", 6) != 0 ||
+	    (header[6] != ' ' && header[6] != '\0'))
+		return NULL;
+	header += 6;
+	return header + strspn(header, " ");
+}
+
 enum auth_answer
 auth_check(struct auth *au, struct httpreq *req, struct key_facts *facts)
 {
-	const char *header = httpreq_header(req, "Authorization");
+	const char *header = auth_bearer(req);
 	struct apikey key;
 	size_t len;
 
 	if (header == NULL) {
-		unauthorized(
-		    req, "An API key is needed, as Authorization: Bearer KEY.");
+		auth_refuse(req,
+		    httpreq_header(req, "Authorization") == NULL
+			? "An API key is needed, as Authorization: Bearer KEY."
+			: "The Authorization header is not of the form Bearer KEY.");
 		return AUTH_REFUSED;
 	}
-	if (strncasecmp(header, "Bearer", 6) != 0 ||
-	    (header[6] != ' ' && header[6] != '\0')) {
-		unauthorized(
-		    req, "The Authorization header is not of the form Bearer KEY.");
-		return AUTH_REFUSED;
-	}
-	header += 6;
-	header += strspn(header, " ");
 	len = strlen(header);
 	/* the whole form is looked at only when the key is not known */
 	if (!apikey_digest(header, len, key.hash)) {

@@ -36,6 +36,11 @@ enum auth_answer {
 enum auth_answer auth_check(
     struct auth *au, struct httpreq *req, struct key_facts *facts) ATTR_CHECK;
 
+/* what stands behind "Bearer", whatever it is; NULL: nothing of that form */
+const char *auth_bearer(const struct httpreq *req);
+/* answers with 401 */
+void auth_refuse(struct httpreq *req, const char *detail);
+
 /* the public id of the key of a request that has passed, for people; "" without;
  * returns id */
 char *auth_public_id(const struct httpreq *req, char id[APIKEY_PUBLIC + 1]);

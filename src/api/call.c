@@ -214,8 +214,10 @@ pump(struct api *api)
 		TAILQ_REMOVE(&api->asks, c, ask_link);
 		if (api->stopped || httpreq_is_gone(c->req))
 			call_drop(c);
-		else if (c->question(c))
-			api->asking++;
+		else {
+			httpreq_phase(c->req, HTTP_STORE);
+			api->asking += c->question(c);
+		}
 	}
 	api->pumping = false;
 }
@@ -224,6 +226,7 @@ void
 call_ask(struct call *c, call_question *question)
 {
 	c->question = question;
+	httpreq_phase(c->req, HTTP_LINE);
 	TAILQ_INSERT_TAIL(&c->api->asks, c, ask_link);
 	pump(c->api);
 }
@@ -284,6 +287,7 @@ told(bool ended, void *arg)
 	(void)ended; /* the row knows better */
 	STAMP_CHECK(c, CALL_STAMP);
 	c->waiter = NULL;
+	httpreq_phase(c->req, HTTP_WORK);
 	httpreq_on_gone(c->req, NULL, NULL);
 	c->waited(c);
 }
@@ -309,6 +313,7 @@ call_wait(struct call *c, const struct uuid *id, bool marked, call_waited *waite
 	if (c->waiter == NULL)
 		return -1;
 	c->waited = waited;
+	httpreq_phase(c->req, HTTP_WAIT);
 	httpreq_on_gone(c->req, gone, c);
 	return 0;
 }

@@ -19,6 +19,7 @@
 #include "engine/submit.h"
 #include "engine/waiters.h"
 #include "event/loop.h"
+#include "face/record.h"
 #include "http/httpd.h"
 #include "model/scoreboard.h"
 #include "model/settings.h"
@@ -54,6 +55,7 @@ struct api {
 	struct store *store;
 	struct scoreboard *board;
 	int slot;
+	struct record record; /* what is written of each request */
 	struct auth *auth;
 	struct access *access;
 	struct http_route *routes;

@@ -74,14 +74,21 @@ own_trace(const struct task_request *tr, char to[TRACE_TEXT_SIZE])
 static int
 read_headers(struct call *c)
 {
-	const char *parent = httpreq_header(c->req, "traceparent"), *state;
+	const struct span_request *span = &face_notes(c->req)->span;
+	const char *parent = httpreq_header(c->req, "traceparent"), *state = NULL;
 	char text[TRACE_TEXT_SIZE];
 	size_t len;
 
 	c->headers_read = true;
+	/* (where a trace begins here, a tracestate without a traceparent says nothing)
+	 */
+	if (parent != NULL)
+		state = httpreq_header(c->req, "tracestate");
+	/* what is made here is made in the request's own span, if it has one */
+	if (span_request_is_traced(span))
+		parent = span->parent;
 	if (parent == NULL)
 		return 0;
-	state = httpreq_header(c->req, "tracestate");
 	len = trace_make(
 	    parent, strlen(parent), state, state != NULL ? strlen(state) : 0, text);
 	if (len == 0)

@@ -320,8 +320,11 @@ on_deleted(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		named_not_found(c);
 	} else if (pgrows_int(rows, 0, 0) != 0) {
 		(void)refuse(&why, 409, "endpoint_in_use",
-		    "Types of the application run there: delete them first, or let "
-		    "them run elsewhere.");
+		    pgrows_int(rows, 0, 0) == 2
+			? "Types of the application run there: delete them first, or "
+			  "let them run elsewhere."
+			: "Webhooks of the application go there: delete them first, or "
+			  "let them go elsewhere.");
 		call_refuse(c, &why);
 	} else {
 		tell_changed(c);

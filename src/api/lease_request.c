@@ -4,7 +4,6 @@
  */
 #include "api/lease_request.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "api/body.h"
@@ -13,30 +12,7 @@
 
 #define MAX_DEPTH 32
 
-/* ---------------------------------------------------------------- names and scopes */
-
-char *
-lease_format(const struct lease_name *l, char buf[LEASE_TEXT_SIZE])
-{
-	char task[UUID_TEXT_SIZE], lease[UUID_TEXT_SIZE];
-
-	snprintf(buf, LEASE_TEXT_SIZE, "%s.%s", uuid_format(&l->task, task),
-	    uuid_format(&l->lease, lease));
-	return buf;
-}
-
-int
-lease_parse(const char *text, size_t len, struct lease_name *l)
-{
-	const size_t half = UUID_TEXT_SIZE - 1;
-
-	if (len != 2 * half + 1 || text[half] != '.' ||
-	    uuid_parse(text, half, &l->task) != 0 ||
-	    uuid_parse(text + half + 1, half, &l->lease) != 0 ||
-	    !owner_is_lease(&l->lease))
-		return -1;
-	return 0;
-}
+/* ---------------------------------------------------------------- scopes */
 
 void
 scope_read(const char *scopes, struct scope *s)

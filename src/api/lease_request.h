@@ -15,6 +15,7 @@
 #include "base/uuid.h"
 #include "engine/leases.h"
 #include "model/backoff.h"
+#include "model/lease_name.h"
 #include "model/names.h"
 #include "model/task.h"
 
@@ -26,14 +27,6 @@
 #define LEASE_LOG_MAX	   (16 * 1024)
 #define LEASE_PROGRESS_MAX 4096
 #define LEASE_RETRY_MAX_MS (30LL * 86400 * 1000)
-
-/* a lease as it is named outside: "<task>.<lease>", both as UUIDs are written */
-#define LEASE_TEXT_SIZE 74
-struct lease_name {
-	struct uuid task, lease;
-};
-char *lease_format(const struct lease_name *l, char buf[LEASE_TEXT_SIZE]);
-int lease_parse(const char *text, size_t len, struct lease_name *l) ATTR_CHECK;
 
 /*
  * What a key may do: words with spaces between, NULL: everything.  "work" is all

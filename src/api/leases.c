@@ -12,6 +12,11 @@
  * A lease names its task and a random id, which is the task's owner while it is held:
  * whoever comes late finds another owner, and gets 409.  Told twice, since an answer
  * was lost, is answered as the first time.
+ *
+ * An endpoint that was told the lease of its attempt may come with it before its own
+ * answer, which turns the attempt into that lease, has reached the node that waits for
+ * it.  So what finds no lease looks whether it is that of an attempt under way, and
+ * makes it so.
  */
 #include "engine/leases.h"
 
@@ -23,10 +28,12 @@
 #include "api/params.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "engine/endpoints.h"
 #include "model/trace.h"
 #include "store/leases.h"
 
-#define TRIES 3
+#define TRIES	     3
+#define EARLY_TTL_MS 60000 /* of one that is ended at once */
 
 static void
 no_memory(struct call *c)
@@ -314,10 +321,147 @@ leases_post(struct api *api, struct httpreq *req, int app_id)
 		call_ask(c, ask_queues);
 }
 
+/* ---------------------------------------------------------------- before its 202 */
+
+/* first in c->extra of what may come early */
+struct early {
+	bool looked; /* once for each call */
+	int64_t ttl_ms;
+	call_question *again; /* what found no lease */
+	size_t count;
+	struct early_one {
+		struct lease_name name;
+		struct lease_attempt attempt;
+		bool ours; /* the lease is that of this attempt */
+	} * at;
+};
+
+static const struct sealkeys *
+keys_of(const struct call *c)
+{
+	return endpoints_keys(engine_endpoints(c->api->engine));
+}
+
+static void
+on_handed_over(const struct pgrows *rows, const struct pgerr *pe, void *arg)
+{
+	struct call *c = arg;
+	const struct early *y = c->extra;
+	struct api *api = c->api;
+	struct score_slot *slot = &api->board->slots[api->slot];
+
+	if (pe != NULL && pe->class == PGERR_LOST) {
+		call_change_failed(c, pe);
+	} else if (pe != NULL && pe->class != PGERR_RETRY) {
+		call_read_failed(c, pe);
+	} else {
+		for (int i = 0; pe == NULL && i < pgrows_count(rows); i++) {
+			if (pgrows_int(rows, i, 1) != HAND_OVER_DONE)
+				continue;
+			score_add(slot, SCORE_leases_given_total, 1);
+			score_add(slot, SCORE_leases_handed_over_total, 1);
+		}
+		call_ask(c, y->again);
+	}
+	call_answered(api);
+}
+
+static bool
+ask_hand_over(struct call *c)
+{
+	const struct early *y = c->extra;
+	struct pgparam *p = &c->api->params;
+
+#define EACH(type, put)                                                                \
+	do {                                                                           \
+		pgparam_array(p, type);                                                \
+		for (size_t i = 0; i < y->count; i++) {                                \
+			const struct early_one *o = &y->at[i];                         \
+                                                                                       \
+			if (o->ours)                                                   \
+				put;                                                   \
+		}                                                                      \
+		pgparam_array_end(p);                                                  \
+	} while (0)
+
+	pgparam_reset(p);
+	EACH(PGTYPE_UUID, pgparam_elem_uuid(p, &o->attempt.owner));
+	EACH(PGTYPE_INT4, pgparam_elem_int4(p, o->attempt.app_id));
+	EACH(PGTYPE_UUID, pgparam_elem_uuid(p, &o->attempt.task));
+	EACH(PGTYPE_INT4, pgparam_elem_int4(p, o->attempt.number));
+	EACH(PGTYPE_INT4, pgparam_elem_int4(p, o->attempt.claim));
+	EACH(PGTYPE_UUID, pgparam_elem_uuid(p, &o->name.lease));
+	EACH(PGTYPE_INT4, pgparam_elem_int4(p, (int32_t)y->ttl_ms));
+	EACH(PGTYPE_TEXT, pgparam_elem_null(p));
+#undef EACH
+	return call_send(c, &leases_hand_over, on_handed_over);
+}
+
+static void
+on_holders(const struct pgrows *rows, const struct pgerr *pe, void *arg)
+{
+	struct call *c = arg;
+	struct early *y = c->extra;
+	struct api *api = c->api;
+	bool any = false;
+
+	if (pe != NULL) {
+		call_read_failed(c, pe);
+		call_answered(api);
+		return;
+	}
+	for (int i = 0; i < pgrows_count(rows); i++) {
+		struct early_one *o = &y->at[pgrows_int(rows, i, 0) - 1];
+
+		o->attempt.app_id = c->app_id;
+		o->attempt.task = o->name.task;
+		pgrows_uuid(rows, i, 1, &o->attempt.owner);
+		o->attempt.number = (int)pgrows_int(rows, i, 2);
+		o->attempt.claim = (int)pgrows_int(rows, i, 3);
+		o->ours = !owner_is_lease(&o->attempt.owner) &&
+			  lease_is_of_attempt(keys_of(c), &o->attempt, &o->name.lease);
+		any |= o->ours;
+	}
+	call_ask(c, any ? ask_hand_over : y->again);
+	call_answered(api);
+}
+
+static bool
+ask_holders(struct call *c)
+{
+	const struct early *y = c->extra;
+	struct pgparam *p = &c->api->params;
+
+	pgparam_reset(p);
+	pgparam_int4(p, c->app_id);
+	pgparam_array(p, PGTYPE_UUID);
+	for (size_t i = 0; i < y->count; i++)
+		pgparam_elem_uuid(p, &y->at[i].name.task);
+	pgparam_array_end(p);
+	return call_send(c, &leases_holders, on_holders);
+}
+
+/* a lease was not found: true if it is looked for among the attempts under way, after
+ * which again asks anew */
+static bool
+look_early(struct call *c, call_question *again)
+{
+	struct early *y = c->extra;
+
+	if (y->looked || keys_of(c) == NULL)
+		return false;
+	y->looked = true;
+	y->again = again;
+	call_ask(c, ask_holders);
+	return true;
+}
+
 /* ---------------------------------------------------------------- extend */
 
 /* c->extra */
 struct extending {
+	struct early early;
+	struct early_one one;
 	struct lease_name name;
 	struct lease_extend what;
 	struct scope scope;
@@ -338,6 +482,8 @@ read_name(struct call *c, struct lease_name *name, struct refusal *why)
 	return 0;
 }
 
+static bool ask_extend(struct call *c);
+
 static void
 on_extended(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 {
@@ -350,7 +496,8 @@ on_extended(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	if (pe != NULL) {
 		call_change_failed(c, pe);
 	} else if (pgrows_int(rows, 0, 0) == LEASE_LOST) {
-		lost(c);
+		if (!look_early(c, ask_extend))
+			lost(c);
 	} else if (pgrows_int(rows, 0, 0) == LEASE_FORBIDDEN) {
 		out_of_scope(c, NULL);
 	} else {
@@ -421,14 +568,20 @@ leases_extend_post(struct api *api, struct httpreq *req, int app_id)
 	if (read_name(c, &x->name, &why) != 0 ||
 	    lease_extend_parse(body, len, &x->what, &why) != 0)
 		call_refuse(c, &why);
-	else if (read_scope(c, &x->scope))
+	else if (read_scope(c, &x->scope)) {
+		x->one.name = x->name;
+		x->early.at = &x->one;
+		x->early.count = 1;
+		x->early.ttl_ms = x->what.ttl_ms;
 		call_ask(c, ask_extend);
+	}
 }
 
 /* ---------------------------------------------------------------- ends */
 
 /* c->extra */
 struct ending {
+	struct early early;
 	bool batch;
 	int tries;
 	size_t count;
@@ -436,9 +589,44 @@ struct ending {
 	struct lease_end ends[];
 };
 
-static bool ask_end(struct call *c);
+static bool ask_end(struct call *c), ask_rules(struct call *c);
+
+static bool
+look_early_ends(struct call *c, call_question *again)
+{
+	struct ending *e = c->extra;
+
+	e->early.count = e->count;
+	for (size_t i = 0; i < e->count; i++)
+		e->early.at[i].name = e->ends[i].name;
+	return look_early(c, again);
+}
 
 /* what others must hear of: committed */
+/* as finish.c counts the ends of what workers ran */
+static void
+count_end(struct call *c, enum task_state state)
+{
+	struct score_slot *slot = &c->api->board->slots[c->api->slot];
+
+	switch (state) {
+	case TASK_SUCCEEDED:
+		score_add(slot, SCORE_tasks_succeeded_total, 1);
+		break;
+	case TASK_SCHEDULED:
+		score_add(slot, SCORE_tasks_retried_total, 1);
+		break;
+	case TASK_FAILED:
+		score_add(slot, SCORE_tasks_failed_total, 1);
+		break;
+	case TASK_CANCELLED:
+		score_add(slot, SCORE_tasks_cancelled_total, 1);
+		break;
+	default: /* given back */
+		break;
+	}
+}
+
 static void
 tell_others(struct call *c, const struct ending *e, const struct pgrows *rows, int row)
 {
@@ -450,13 +638,13 @@ tell_others(struct call *c, const struct ending *e, const struct pgrows *rows, i
 
 	if (pgrows_int(rows, row, 1) != LEASE_DONE)
 		return;
+	count_end(c, state);
 	if (task_is_final(state) && !pgrows_is_null(rows, row, 3)) {
 		pgrows_uuid(rows, row, 3, &waiter);
 		waiters_tell(c->api->waiters, &waiter, c->app_id, &le->name.task);
 	}
 	if (state == TASK_QUEUED || (special & TASK_SPECIAL_LIMITED))
-		leases_hint(
-		    engine_leases(engine), c->app_id, (int)pgrows_int(rows, row, 5));
+		engine_back_in_line(engine, c->app_id, (int)pgrows_int(rows, row, 5));
 	/* what rests may be due before the leader's next pass */
 	if (state == TASK_SCHEDULED || (special & TASK_SPECIAL_OTHERS))
 		engine_hint(engine);
@@ -535,8 +723,17 @@ on_ended(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	} else if (pe != NULL) {
 		call_read_failed(c, pe);
 	} else {
-		for (int i = 0; i < pgrows_count(rows); i++)
+		bool any_lost = false;
+
+		for (int i = 0; i < pgrows_count(rows); i++) {
 			tell_others(c, e, rows, i);
+			any_lost |= pgrows_int(rows, i, 1) == LEASE_LOST;
+		}
+		/* (what has ended now is told again then, as ended before) */
+		if (any_lost && look_early_ends(c, ask_end)) {
+			call_answered(api);
+			return;
+		}
 		if (!e->batch && pgrows_int(rows, 0, 1) == LEASE_LOST) {
 			lost(c);
 		} else if (!e->batch && pgrows_int(rows, 0, 1) == LEASE_FORBIDDEN) {
@@ -637,7 +834,11 @@ on_rules(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		call_answered(api);
 		return;
 	}
-	/* (no row: the end finds it lost, or told before) */
+	/* (still no row: the end finds it lost, or told before) */
+	if (pgrows_count(rows) == 0 && look_early_ends(c, ask_rules)) {
+		call_answered(api);
+		return;
+	}
 	if (pgrows_count(rows) > 0) {
 		const char *text = NULL;
 		size_t len = 0;
@@ -670,7 +871,8 @@ ask_rules(struct call *c)
 static struct ending *
 ending_create(struct call *c, size_t room)
 {
-	struct ending *e = mem_zero(sizeof(*e) + room * sizeof(e->ends[0]));
+	struct ending *e =
+	    mem_zero(sizeof(*e) + room * (sizeof(e->ends[0]) + sizeof(*e->early.at)));
 
 	c->extra = e;
 	if (e == NULL) {
@@ -678,6 +880,8 @@ ending_create(struct call *c, size_t room)
 		return NULL;
 	}
 	e->count = 1;
+	e->early.at = (struct early_one *)(void *)(e->ends + room);
+	e->early.ttl_ms = EARLY_TTL_MS;
 	return read_scope(c, &e->scope) ? e : NULL;
 }
 

@@ -114,7 +114,10 @@ task_spec_write(struct strbuf *out, const struct task_spec *ts)
 	/* the queue's own, as PostgreSQL has it, comes before the settings' */
 	jsonw_member_int(
 	    &w, tr->own_priority ? "priority" : "default_priority", tr->priority);
-	jsonw_member_int(&w, "max_attempts", tr->max_attempts);
+	/* else its type's, as PostgreSQL has it when the task is made: perhaps long
+	 * after this was written */
+	if (tr->own_attempts)
+		jsonw_member_int(&w, "max_attempts", tr->max_attempts);
 	put_times(&w, tr);
 	put_keys(&w, &tr->options);
 	put_parents(&w, ts);

@@ -52,6 +52,7 @@ reply_task(struct call *c, int status, const struct task_row *t)
 	struct jsonw w;
 
 	uuid_format(&t->id, location + sizeof("/v1/tasks/") - 1);
+	face_note_task(c->req, &t->id);
 	link_location(c->req, c->api->settings, location);
 	call_body(c, &w);
 	task_json(&w, t, true);
@@ -109,7 +110,9 @@ submitted(struct submit_group *g, const struct err *err, void *arg)
 {
 	struct call *c = arg;
 
-	(void)g;
+	/* until the statement left it stood in line */
+	httpreq_phase_since(c->req, HTTP_STORE, g->sent_us);
+	httpreq_phase(c->req, HTTP_WORK);
 	if (httpreq_is_gone(c->req)) {
 		call_drop(c);
 		return;
@@ -159,6 +162,7 @@ submit(struct call *c)
 	c->group.count = 1;
 	c->group.cb = submitted;
 	c->group.arg = c;
+	httpreq_phase(c->req, HTTP_LINE);
 	if (submit_add(c->api->submit, &c->group, &err) != 0)
 		call_problem(
 		    c, &err, "Tasks cannot be taken now; this one was not accepted.");

@@ -526,16 +526,31 @@ waits_for_worker(const struct why_row *r)
 static void
 say_for_worker(const struct why_row *r, char *to, size_t size)
 {
-	snprintf(to, size,
+	char text[CLOCK_TEXT_SIZE];
+	int len = snprintf(to, size,
 	    "No worker outside has leased it yet: its type, %s, is for those that ask "
-	    "for tasks of queue %s.",
+	    "for tasks of queue %s. ",
 	    r->type, r->queue);
+
+	if (len < 0 || (size_t)len >= size)
+		return;
+	to += len;
+	size -= (size_t)len;
+	if (r->leased == 0)
+		snprintf(to, size, "None of that queue is leased now.");
+	else
+		snprintf(to, size,
+		    "%s%d of that queue %s leased now, the latest since %s.",
+		    r->leased >= WHY_LEASED ? "At least " : "", r->leased,
+		    r->leased == 1 ? "is" : "are", when(r->latest_lease_us, text));
 }
 
 static void
 tell_for_worker(const struct why_row *r, struct jsonw *w)
 {
 	jsonw_member_string(w, "type", r->type);
+	jsonw_member_int(w, "leased", r->leased);
+	jsonw_member_time(w, "since", r->latest_lease_us);
 }
 
 static bool

@@ -876,6 +876,24 @@ broker_forget(struct broker *b)
 	tell(b, NULL, 2, argv, NULL);
 }
 
+void
+broker_release(struct broker *b)
+{
+	struct err why = {ERR_CLOSED, "released"};
+
+	b->stopped = true;
+	loop_timer_stop(b->judge_timer);
+	sentinel_free(b->sentinel);
+	b->sentinel = NULL;
+	set_up(b, false, &why);
+	for (size_t i = 0; i < b->lane_count; i++) {
+		struct rconn *rc = b->lanes[i];
+
+		b->lanes[i] = NULL;
+		rconn_free(rc);
+	}
+}
+
 /* ---------------------------------------------------------------- messages */
 
 /* "<app>/<id>" */

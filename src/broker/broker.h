@@ -120,6 +120,9 @@ void broker_set_places(struct broker *b, const char *text);
 void broker_renew_places(struct broker *b);
 void broker_forget(struct broker *b); /* leaving: our lists and places */
 
+/* closes all connections, for good: what is told from now on is told nobody */
+void broker_release(struct broker *b);
+
 /* length of a list after our last push or pop, as far as we know; 0 at first */
 int64_t broker_last_length(const struct broker *b, int list);
 

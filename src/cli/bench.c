@@ -245,8 +245,8 @@ lane_failed(struct lane *lane, const struct err *err, bool final)
 
 	b->r->errors++;
 	b->r->last_error = *err;
-	err_wrap(
-	    &b->r->last_error, "http://%s", b->o->targets[lane->target].url.authority);
+	err_wrap(&b->r->last_error, "%s://%s", b->o->targets[lane->target].url.scheme,
+	    b->o->targets[lane->target].url.authority);
 	if (final || clock_mono_ms() - b->success_ms > PATIENCE_MS) {
 		end_run(b, &b->r->last_error);
 		return;
@@ -539,6 +539,8 @@ create_lanes(struct bench *b, struct err *err)
 		    o->targets[lane->target].addr_count, on_answer, lane, err);
 		if (lane->hc == NULL)
 			return -1;
+		hconn_set_tls(lane->hc, o->targets[lane->target].tls,
+		    o->targets[lane->target].url.host);
 	}
 	return 0;
 }

@@ -18,6 +18,7 @@
 
 #include "base/str.h"
 #include "cli/answer.h"
+#include "cli/tlsclient.h"
 
 const struct cli_command *const cli_commands[] = {
     &cli_submit,
@@ -37,10 +38,16 @@ const struct cli_command *const cli_commands[] = {
     &cli_cancel,
     &cli_retry,
     &cli_operations,
+    &cli_lease,
+    &cli_top,
+    &cli_nodes,
+    &cli_drain,
+    &cli_doctor,
     &cli_apps,
     &cli_keys,
     &cli_secrets,
     &cli_bench,
+    &cli_complete,
     &cli_help,
     &cli_version,
     NULL,
@@ -58,6 +65,18 @@ static const struct args_option server_options[] = {
     {0, "url", ARGS_VALUE, "URL",
 	"The node, or the load balancer. Default: SHOAL_URL."},
     {0, "key-file", ARGS_VALUE, "FILE", "Holds the API key. Default: SHOAL_API_KEY."},
+    {0, "ca-file", ARGS_VALUE, "FILE",
+	"Authorities for https, PEM. Default: SHOAL_CA_FILE, or the system's."},
+    {.name = NULL},
+};
+
+static const struct args_option portal_options[] = {
+    {0, "portal", ARGS_VALUE, "URL",
+	"The node's address for developers. Default: SHOAL_PORTAL_URL."},
+    {0, "token-file", ARGS_VALUE, "FILE",
+	"Holds the access token. Default: SHOAL_ACCESS_TOKEN."},
+    {0, "ca-file", ARGS_VALUE, "FILE",
+	"Authorities for https, PEM. Default: SHOAL_CA_FILE, or the system's."},
     {.name = NULL},
 };
 
@@ -106,9 +125,54 @@ cli_print_help(FILE *out, const struct cli_command *cmd)
 	args_print(out, cmd->options);
 	if (cmd->needs & CLI_SERVER)
 		args_print(out, server_options);
+	if (cmd->needs & CLI_PORTAL)
+		args_print(out, portal_options);
 	if (cmd->needs & CLI_DATABASE)
 		args_print(out, database_options);
 	args_print(out, common_options);
+}
+
+static void
+put_options(struct jsonw *w, const struct args_option *table)
+{
+	static const char *const takes[] = {
+	    [ARGS_FLAG] = "nothing",
+	    [ARGS_VALUE] = "value",
+	    [ARGS_OPTIONAL] = "optional",
+	};
+	char letter[2] = "";
+
+	for (const struct args_option *o = table; o->name != NULL; o++) {
+		letter[0] = o->letter;
+		jsonw_object(w);
+		jsonw_member_string(w, "name", o->name);
+		jsonw_member_string(w, "letter", o->letter != 0 ? letter : NULL);
+		jsonw_member_string(w, "takes", takes[o->kind]);
+		jsonw_member_string(w, "value", o->value);
+		jsonw_member_string(w, "help", o->help);
+		jsonw_end(w);
+	}
+}
+
+void
+cli_put_command(struct jsonw *w, const struct cli_command *cmd)
+{
+	jsonw_object(w);
+	jsonw_member_string(w, "name", cmd->name);
+	jsonw_member_string(w, "usage", cmd->usage);
+	jsonw_member_string(w, "summary", cmd->summary);
+	jsonw_key(w, "options");
+	jsonw_array(w);
+	put_options(w, cmd->options);
+	if (cmd->needs & CLI_SERVER)
+		put_options(w, server_options);
+	if (cmd->needs & CLI_PORTAL)
+		put_options(w, portal_options);
+	if (cmd->needs & CLI_DATABASE)
+		put_options(w, database_options);
+	put_options(w, common_options);
+	jsonw_end(w);
+	jsonw_end(w);
 }
 
 int
@@ -175,14 +239,23 @@ cli_problem(const struct cli *cli, const struct client_answer *answer)
 	if (detail == NULL)
 		detail = answer_text(doc, "title");
 	if (detail == NULL)
-		detail = "the answer says nothing more; is SHOAL_URL the address for "
-			 "applications?";
+		detail =
+		    cli->command->needs & CLI_PORTAL
+			? "the answer says nothing more; is SHOAL_PORTAL_URL the "
+			  "address for developers?"
+			: "the answer says nothing more; is SHOAL_URL the address for "
+			  "applications?";
 	if (code == NULL)
 		code = "error";
 	str_printable(shown, sizeof(shown), detail, strlen(detail));
 	str_printable(shown_code, sizeof(shown_code), code, strlen(code));
-	fprintf(stderr, "shoal: %s: %d %s: %s\n", cli->command->name, answer->status,
-	    shown_code, shown);
+	fprintf(stderr, "shoal: %s: %d %s: %s%s\n", cli->command->name, answer->status,
+	    shown_code, shown,
+	    cli->command->needs & CLI_PORTAL &&
+		    (answer->status == 401 || answer->status == 403)
+		? " Set SHOAL_ACCESS_TOKEN, or give --token-file: the token is "
+		  "access.token of the nodes."
+		: "");
 	json_object_put(doc);
 	return cli_exit_for_status(answer->status);
 }
@@ -208,22 +281,44 @@ cli_put_json(const char *bytes, size_t len)
 }
 
 int
+cli_target(struct cli *cli, struct target *t, const char *url, const char *secret,
+    struct err *err)
+{
+	const char *ca_file = args_text(&cli->args, "ca-file");
+
+	if (ca_file == NULL)
+		ca_file = getenv("SHOAL_CA_FILE");
+	if (ca_file != NULL && ca_file[0] == '\0')
+		ca_file = NULL;
+	/* the system's authorities are many: read only where they count */
+	if (cli->tls == NULL && str_starts(url, "https://") &&
+	    (cli->tls = tlsclient_create(ca_file, err)) == NULL)
+		return -1;
+	return target_open(t, url, secret, cli->tls, err);
+}
+
+int
 cli_connect(struct cli *cli)
 {
-	const char *url = args_text(&cli->args, "url");
-	const char *file = args_text(&cli->args, "key-file");
-	const char *secret = getenv("SHOAL_API_KEY");
+	bool portal = (cli->command->needs & CLI_PORTAL) != 0;
+	const char *url = args_text(&cli->args, portal ? "portal" : "url");
+	const char *file = args_text(&cli->args, portal ? "token-file" : "key-file");
+	const char *secret = getenv(portal ? "SHOAL_ACCESS_TOKEN" : "SHOAL_API_KEY");
 	char from_file[TARGET_SECRET];
 	struct err err = ERR_INIT;
 	int rc;
 
 	assert(cli->client == NULL);
 	if (url == NULL)
-		url = getenv("SHOAL_URL");
+		url = getenv(portal ? "SHOAL_PORTAL_URL" : "SHOAL_URL");
 	if (url == NULL || url[0] == '\0')
-		return cli_usage(cli,
-		    "which node?  Set SHOAL_URL or give --url; "
-		    "shoald --dev=DIR writes both it and a key to DIR/env");
+		return portal
+			   ? cli_usage(cli, "which node?  Set SHOAL_PORTAL_URL or give "
+					    "--portal: its address for developers")
+			   : cli_usage(cli,
+				 "which node?  Set SHOAL_URL or give --url; "
+				 "shoald --dev=DIR writes both it and a key to "
+				 "DIR/env");
 	if (file != NULL) {
 		if (target_secret_file(file, from_file, &err) != 0) {
 			cli_error(cli, &err);
@@ -231,7 +326,8 @@ cli_connect(struct cli *cli)
 		}
 		secret = from_file;
 	}
-	rc = target_open(&cli->target, url, secret, &err);
+	rc = cli_target(cli, &cli->target, url, secret, &err);
+	cli->target.developers = portal;
 	explicit_bzero(from_file, sizeof(from_file));
 	if (rc == 0)
 		cli->client = client_create(&cli->target, &err);
@@ -242,21 +338,30 @@ cli_connect(struct cli *cli)
 	return 0;
 }
 
-static int
-run_command(struct cli *cli, int argc, char *argv[])
+void
+cli_tables(const struct cli_command *cmd, const struct args_option *tables[CLI_TABLES])
 {
-	const struct args_option *tables[5];
-	struct err err = ERR_INIT;
 	size_t n = 0;
-	int rc;
 
-	tables[n++] = cli->command->options;
-	if (cli->command->needs & CLI_SERVER)
+	tables[n++] = cmd->options;
+	if (cmd->needs & CLI_SERVER)
 		tables[n++] = server_options;
-	if (cli->command->needs & CLI_DATABASE)
+	if (cmd->needs & CLI_PORTAL)
+		tables[n++] = portal_options;
+	if (cmd->needs & CLI_DATABASE)
 		tables[n++] = database_options;
 	tables[n++] = common_options;
 	tables[n] = NULL;
+}
+
+static int
+run_command(struct cli *cli, int argc, char *argv[])
+{
+	const struct args_option *tables[CLI_TABLES];
+	struct err err = ERR_INIT;
+	int rc;
+
+	cli_tables(cli->command, tables);
 	if (args_parse(&cli->args, tables, argc, argv, &err) != 0)
 		return cli_usage(cli, "%s", err.text);
 	cli->json = args_has(&cli->args, "json");
@@ -266,6 +371,7 @@ run_command(struct cli *cli, int argc, char *argv[])
 	}
 	rc = cli->command->run(cli);
 	client_free(cli->client);
+	tlsclient_free(cli->tls);
 	target_wipe(&cli->target);
 	return rc;
 }

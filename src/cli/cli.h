@@ -15,6 +15,7 @@
 
 #include "base/attr.h"
 #include "base/err.h"
+#include "base/jsonw.h"
 #include "cli/args.h"
 #include "cli/client.h"
 #include "cli/target.h"
@@ -31,7 +32,12 @@ enum cli_exit {
 };
 
 /* which common options a command takes */
-enum cli_needs { CLI_NOTHING = 0, CLI_SERVER = 1, CLI_DATABASE = 2 };
+enum cli_needs {
+	CLI_NOTHING = 0,
+	CLI_SERVER = 1,	  /* a node, as an application */
+	CLI_DATABASE = 2, /* the settings, for the database */
+	CLI_PORTAL = 4,	  /* a node, as an operator */
+};
 
 struct cli;
 
@@ -49,6 +55,7 @@ struct cli {
 	const struct cli_command *command;
 	struct args args;
 	bool json;
+	struct tlsclient *tls; /* once an https URL was met */
 	struct target target;  /* filled by cli_connect */
 	struct client *client; /* the same; NULL before */
 };
@@ -61,6 +68,12 @@ extern const struct args_option cli_no_options[];
 int cli_main(int argc, char *argv[]);
 const struct cli_command *cli_find(const char *name);
 void cli_print_help(FILE *out, const struct cli_command *cmd);
+/* the same tables as an object, common options too */
+void cli_put_command(struct jsonw *w, const struct cli_command *cmd);
+/* all options that a command takes, NULL behind the last table */
+#define CLI_TABLES 6
+void cli_tables(
+    const struct cli_command *cmd, const struct args_option *tables[CLI_TABLES]);
 
 /* "shoal: NAME: text" on standard error; each returns the exit status to leave with */
 int cli_error(const struct cli *cli, const struct err *err);
@@ -71,9 +84,13 @@ int cli_problem(const struct cli *cli, const struct client_answer *answer);
 int cli_exit_for_err(const struct err *err);
 int cli_exit_for_status(int status);
 
-/* once: --url or SHOAL_URL, --key-file or SHOAL_API_KEY; 0, or an exit status after
- * saying why */
+/* once, of a command that needs CLI_SERVER: --url or SHOAL_URL, --key-file or
+ * SHOAL_API_KEY; of one that needs CLI_PORTAL: --portal or SHOAL_PORTAL_URL,
+ * --token-file or SHOAL_ACCESS_TOKEN; 0, or an exit status after saying why */
 int cli_connect(struct cli *cli);
+/* target_open, with --ca-file or SHOAL_CA_FILE for https */
+int cli_target(struct cli *cli, struct target *t, const char *url, const char *secret,
+    struct err *err) ATTR_CHECK;
 /* operands between min and max; 0, or CLI_USAGE after saying so */
 int cli_operands(const struct cli *cli, int min, int max);
 /* bytes and a newline on standard output */
@@ -83,6 +100,8 @@ extern const struct cli_command cli_submit, cli_get, cli_wait, cli_list, cli_sch
     cli_events, cli_log, cli_apps, cli_keys, cli_bench, cli_help, cli_version;
 extern const struct cli_command cli_types, cli_endpoints, cli_secrets, cli_webhooks;
 extern const struct cli_command cli_why, cli_queues, cli_pause, cli_resume;
+extern const struct cli_command cli_complete;
 extern const struct cli_command cli_cancel, cli_retry, cli_operations;
+extern const struct cli_command cli_doctor, cli_drain, cli_lease, cli_nodes, cli_top;
 
 #endif

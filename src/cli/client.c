@@ -59,6 +59,7 @@ client_create(const struct target *t, struct err *err)
 	c->hc = hconn_create(c->loop, t->addrs, t->addr_count, on_answer, c, err);
 	if (c->hc == NULL)
 		goto fail;
+	hconn_set_tls(c->hc, t->tls, t->url.host);
 	return c;
 fail:
 	client_free(c);
@@ -82,11 +83,11 @@ tell(const struct client *c, struct err *err)
 {
 	if (c->err.code == ERR_IO)
 		return err_set(err, ERR_IO,
-		    "http://%s: %s; is a node up there, and is that its address for "
-		    "applications?",
-		    c->target->url.authority, c->err.text);
-	return err_set(
-	    err, c->err.code, "http://%s: %s", c->target->url.authority, c->err.text);
+		    "%s://%s: %s; is a node up there, and is that its address for %s?",
+		    c->target->url.scheme, c->target->url.authority, c->err.text,
+		    c->target->developers ? "developers" : "applications");
+	return err_set(err, c->err.code, "%s://%s: %s", c->target->url.scheme,
+	    c->target->url.authority, c->err.text);
 }
 
 int

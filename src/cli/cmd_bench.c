@@ -114,7 +114,7 @@ on_loaded(uint64_t tasks, double seconds, void *arg)
  * an exit status.
  */
 static int
-open_targets(const struct cli *cli, struct target *targets, size_t *count)
+open_targets(struct cli *cli, struct target *targets, size_t *count)
 {
 	struct err err = ERR_INIT;
 	size_t cursor = 0;
@@ -124,7 +124,8 @@ open_targets(const struct cli *cli, struct target *targets, size_t *count)
 	while ((url = args_next(&cli->args, "url", &cursor)) != NULL) {
 		if (*count == BENCH_TARGETS)
 			return cli_usage(cli, "more than %d nodes", BENCH_TARGETS);
-		if (target_open(&targets[*count], url, cli->target.secret, &err) != 0) {
+		if (cli_target(cli, &targets[*count], url, cli->target.secret, &err) !=
+		    0) {
 			rc = cli_error(cli, &err);
 			return err.code == ERR_INVALID ? CLI_USAGE : rc;
 		}
@@ -137,8 +138,7 @@ open_targets(const struct cli *cli, struct target *targets, size_t *count)
 
 /* the nodes whose /metrics are read; 0, or an exit status */
 static int
-open_nodes(
-    const struct cli *cli, enum bench_mode mode, struct target *nodes, size_t *count)
+open_nodes(struct cli *cli, enum bench_mode mode, struct target *nodes, size_t *count)
 {
 	const char *token = getenv("SHOAL_ACCESS_TOKEN"), *url;
 	struct err err = ERR_INIT;
@@ -147,7 +147,7 @@ open_nodes(
 	while ((url = args_next(&cli->args, "metrics", &cursor)) != NULL) {
 		if (*count == FINISHED_NODES)
 			return cli_usage(cli, "more than %d nodes", FINISHED_NODES);
-		if (target_open(&nodes[(*count)++], url, token, &err) != 0)
+		if (cli_target(cli, &nodes[(*count)++], url, token, &err) != 0)
 			return cli_usage(cli, "%s", err.text);
 	}
 	if (*count > 0)
@@ -159,7 +159,7 @@ open_nodes(
 		    "SHOAL_PORTAL_URL or give --metrics URL",
 		    bench_mode_name(mode));
 	*count = 1;
-	return target_open(&nodes[0], url, token, &err) != 0
+	return cli_target(cli, &nodes[0], url, token, &err) != 0
 		   ? cli_usage(cli, "%s", err.text)
 		   : 0;
 }

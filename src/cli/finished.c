@@ -111,10 +111,11 @@ on_metrics(
 	(void)hc;
 	if (err != NULL) {
 		f->last = *err;
-		err_wrap(&f->last, "http://%s/metrics", node->target->url.authority);
+		err_wrap(&f->last, "%s://%s/metrics", node->target->url.scheme,
+		    node->target->url.authority);
 	} else if (a->status != 200) {
-		err_set(&f->last, ERR_IO, "http://%s/metrics answers %d",
-		    node->target->url.authority, a->status);
+		err_set(&f->last, ERR_IO, "%s://%s/metrics answers %d",
+		    node->target->url.scheme, node->target->url.authority, a->status);
 	} else {
 		count(node, a);
 	}
@@ -169,6 +170,7 @@ finished_create(struct loop *l, const struct target *nodes, size_t node_count,
 		    node->target->addr_count, on_metrics, node, err);
 		if (node->hc == NULL)
 			goto fail;
+		hconn_set_tls(node->hc, node->target->tls, node->target->url.host);
 	}
 	loop_timer_start_ms(f->poll, 0);
 	return f;

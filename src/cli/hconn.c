@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
+#include <event2/bufferevent_ssl.h>
 #include <event2/event.h>
 #include <event2/util.h>
 #include <netinet/in.h>
@@ -25,6 +26,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "cli/tlsclient.h"
 
 enum state { IDLE = 0, CONNECTING, WAITING, FAILING };
 
@@ -32,6 +34,8 @@ struct hconn {
 	struct loop *loop;	  /* borrowed */
 	const struct addr *addrs; /* borrowed */
 	size_t addr_count, addr_next, addr_tries;
+	const struct tlsclient *tls; /* borrowed; NULL: plain */
+	const char *host;	     /* borrowed; whom the server has to be, over TLS */
 	hconn_cb *cb;
 	void *arg;
 	struct bufferevent *bev; /* NULL: not connected */
@@ -289,10 +293,14 @@ static void
 send_now(struct hconn *hc)
 {
 	struct err err = ERR_INIT;
-	ssize_t n = send(bufferevent_getfd(hc->bev), hc->request, hc->request_len,
-	    MSG_DONTWAIT | MSG_NOSIGNAL);
-	size_t sent = n > 0 ? (size_t)n : 0;
+	size_t sent = 0;
+	ssize_t n;
 
+	if (hc->tls == NULL) {
+		n = send(bufferevent_getfd(hc->bev), hc->request, hc->request_len,
+		    MSG_DONTWAIT | MSG_NOSIGNAL);
+		sent = n > 0 ? (size_t)n : 0;
+	}
 	hc->state = WAITING;
 	hc->head.head_len = 0;
 	if (sent == hc->request_len)
@@ -327,7 +335,11 @@ on_event(struct bufferevent *bev, short what, void *arg)
 			connect_next(hc);
 			break;
 		}
-		err_errno(&err, reason, "cannot connect");
+		if (hc->tls == NULL)
+			err_errno(&err, reason, "cannot connect");
+		else
+			tlsclient_why(bufferevent_openssl_get_ssl(bev),
+			    bufferevent_get_openssl_error(bev), reason, &err);
 		fail(hc, &err);
 		break;
 	case WAITING:
@@ -345,11 +357,33 @@ on_event(struct bufferevent *bev, short what, void *arg)
 	}
 }
 
+static struct bufferevent *
+new_bufferevent(struct hconn *hc)
+{
+	const int options = BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS;
+	struct bufferevent *bev;
+	struct ssl_st *ssl;
+
+	if (hc->tls == NULL)
+		return bufferevent_socket_new(loop_base(hc->loop), -1, options);
+	ssl = tlsclient_ssl(hc->tls, hc->host);
+	if (ssl == NULL)
+		return NULL;
+	bev = bufferevent_openssl_socket_new(
+	    loop_base(hc->loop), -1, ssl, BUFFEREVENT_SSL_CONNECTING, options);
+	if (bev == NULL) {
+		tlsclient_ssl_free(ssl);
+		return NULL;
+	}
+	/* an answer's length tells where it ends, so that nothing can be cut off */
+	bufferevent_openssl_set_allow_dirty_shutdown(bev, 1);
+	return bev;
+}
+
 static int
 connect_to(struct hconn *hc, const struct addr *a, struct err *err)
 {
-	hc->bev = bufferevent_socket_new(
-	    loop_base(hc->loop), -1, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
+	hc->bev = new_bufferevent(hc);
 	if (hc->bev == NULL)
 		return err_set(err, ERR_NOMEM, "a connection");
 	bufferevent_setcb(hc->bev, on_read, NULL, on_event, hc);
@@ -399,6 +433,13 @@ fail:
 	err_set(err, ERR_NOMEM, "a connection");
 	hconn_free(hc);
 	return NULL;
+}
+
+void
+hconn_set_tls(struct hconn *hc, const struct tlsclient *tls, const char *host)
+{
+	hc->tls = tls;
+	hc->host = host;
 }
 
 void

@@ -22,6 +22,7 @@
 #define HCONN_BODY_MAX (256L * 1024 * 1024)
 
 struct hconn;
+struct tlsclient;
 
 struct hconn_answer {
 	int status;
@@ -42,6 +43,9 @@ typedef void hconn_cb(struct hconn *hc, const struct hconn_answer *answer,
 struct hconn *hconn_create(struct loop *l, const struct addr *addrs, size_t addr_count,
     hconn_cb *cb, void *arg, struct err *err) ATTR_CHECK;
 void hconn_free(struct hconn *hc); /* NULL is fine; no callback comes any more */
+/* from the next connect on TLS is spoken, with a server that is host; both borrowed for
+ * life */
+void hconn_set_tls(struct hconn *hc, const struct tlsclient *tls, const char *host);
 /* bytes: borrowed until the callback; ERR_CONFLICT: a request is under way */
 int hconn_send(struct hconn *hc, const void *bytes, size_t len, int timeout_ms,
     struct err *err) ATTR_CHECK;

@@ -8,6 +8,8 @@
 #include "cli/sconn.h"
 
 #include <errno.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -16,6 +18,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "cli/hconn.h"
+#include "cli/tlsclient.h"
 
 #define SILENCE_S 60
 #define HEAD_MOST HCONN_HEAD_MAX
@@ -72,6 +75,68 @@ sconn_unchunk(struct sconn_chunks *c, struct sse *s, const char *bytes, size_t l
 	return true;
 }
 
+/* a connection, with TLS or without */
+struct wire {
+	int fd;
+	SSL *ssl; /* NULL: plain */
+};
+
+/* as recv: 0 is the end, -1 an error or a silence */
+static ssize_t
+wire_read(struct wire *w, void *to, size_t len)
+{
+	size_t n = 0;
+	int rc;
+
+	if (w->ssl == NULL)
+		return recv(w->fd, to, len, 0);
+	rc = SSL_read_ex(w->ssl, to, len, &n);
+	if (rc == 1)
+		return (ssize_t)n;
+	rc = SSL_get_error(w->ssl, rc) == SSL_ERROR_ZERO_RETURN ? 0 : -1;
+	ERR_clear_error();
+	return rc;
+}
+
+static ssize_t
+wire_write(struct wire *w, const void *bytes, size_t len)
+{
+	size_t n = 0;
+
+	if (w->ssl == NULL)
+		return send(w->fd, bytes, len, MSG_NOSIGNAL);
+	if (SSL_write_ex(w->ssl, bytes, len, &n) == 1)
+		return (ssize_t)n;
+	ERR_clear_error();
+	if (errno == 0)
+		errno = EPIPE;
+	return -1;
+}
+
+static void
+wire_close(struct wire *w)
+{
+	tlsclient_ssl_free(w->ssl);
+	if (w->fd != -1)
+		close(w->fd);
+}
+
+static int
+agree_tls(struct wire *w, const struct target *t, struct err *err)
+{
+	int rc;
+
+	w->ssl = tlsclient_ssl(t->tls, t->url.host);
+	if (w->ssl == NULL || SSL_set_fd(w->ssl, w->fd) != 1)
+		return err_set(err, ERR_NOMEM, "a connection");
+	errno = 0;
+	rc = SSL_connect(w->ssl);
+	if (rc == 1)
+		return 0;
+	tlsclient_why(w->ssl, ERR_peek_last_error(), errno, err);
+	return err_wrap(err, "https://%s", t->url.authority);
+}
+
 static int
 dial(const struct target *t, struct err *err)
 {
@@ -96,14 +161,14 @@ dial(const struct target *t, struct err *err)
 		}
 		return fd;
 	}
-	return err_errno(err, why, "http://%s", t->url.authority);
+	return err_errno(err, why, "%s://%s", t->url.scheme, t->url.authority);
 }
 
 static int
-send_all(int fd, const char *bytes, size_t len, struct err *err)
+send_all(struct wire *w, const char *bytes, size_t len, struct err *err)
 {
 	while (len > 0) {
-		ssize_t n = send(fd, bytes, len, MSG_NOSIGNAL);
+		ssize_t n = wire_write(w, bytes, len);
 
 		if (n < 0)
 			return err_errno(err, errno, "sending the request");
@@ -114,8 +179,8 @@ send_all(int fd, const char *bytes, size_t len, struct err *err)
 }
 
 static int
-send_request(
-    int fd, const struct target *t, const char *path, const char *id, struct err *err)
+send_request(struct wire *w, const struct target *t, const char *path, const char *id,
+    struct err *err)
 {
 	struct strbuf request;
 	int rc;
@@ -129,7 +194,7 @@ send_request(
 	if (strbuf_failed(&request))
 		rc = err_set(err, ERR_LIMIT, "the request is too large");
 	else
-		rc = send_all(fd, request.data, request.len, err);
+		rc = send_all(w, request.data, request.len, err);
 	explicit_bzero(request.data, request.len); /* the key is in it */
 	strbuf_fini(&request);
 	return rc;
@@ -137,7 +202,7 @@ send_request(
 
 /* reads until the head is whole; what follows it is in in as well */
 static int
-read_head(int fd, struct strbuf *in, size_t *head_len, struct err *err)
+read_head(struct wire *w, struct strbuf *in, size_t *head_len, struct err *err)
 {
 	const char *end = NULL;
 
@@ -147,7 +212,7 @@ read_head(int fd, struct strbuf *in, size_t *head_len, struct err *err)
 
 		if (room == NULL)
 			return err_set(err, ERR_INVALID, "the answer is no HTTP");
-		n = recv(fd, room, 4096, 0);
+		n = wire_read(w, room, 4096);
 		if (n <= 0)
 			return err_set(
 			    err, ERR_CLOSED, "the connection ended before the answer");
@@ -159,7 +224,8 @@ read_head(int fd, struct strbuf *in, size_t *head_len, struct err *err)
 }
 
 static enum sconn_end
-refuse(int fd, struct strbuf *in, struct client_answer *refused, struct err *err)
+refuse(
+    struct wire *w, struct strbuf *in, struct client_answer *refused, struct err *err)
 {
 	struct hconn_head head;
 
@@ -167,7 +233,7 @@ refuse(int fd, struct strbuf *in, struct client_answer *refused, struct err *err
 		return SCONN_FAILED;
 	while (in->len < head.head_len + head.body_len) {
 		char *room = strbuf_room(in, 4096);
-		ssize_t n = room != NULL ? recv(fd, room, 4096, 0) : 0;
+		ssize_t n = room != NULL ? wire_read(w, room, 4096) : 0;
 
 		if (n <= 0) {
 			err_set(err, ERR_CLOSED, "the answer was cut short");
@@ -185,7 +251,7 @@ refuse(int fd, struct strbuf *in, struct client_answer *refused, struct err *err
 }
 
 static void
-read_on(int fd, struct sse *s, const char *bytes, size_t len)
+read_on(struct wire *w, struct sse *s, const char *bytes, size_t len)
 {
 	struct sconn_chunks chunks = {0};
 	char piece[65536];
@@ -193,7 +259,7 @@ read_on(int fd, struct sse *s, const char *bytes, size_t len)
 
 	sse_restart(s);
 	while (sconn_unchunk(&chunks, s, bytes, len) && !chunks.ended) {
-		n = recv(fd, piece, sizeof(piece), 0);
+		n = wire_read(w, piece, sizeof(piece));
 		if (n <= 0)
 			return;
 		bytes = piece;
@@ -202,7 +268,7 @@ read_on(int fd, struct sse *s, const char *bytes, size_t len)
 }
 
 static enum sconn_end
-talk(int fd, const struct target *t, const char *path, struct sse *s,
+talk(struct wire *w, const struct target *t, const char *path, struct sse *s,
     struct client_answer *refused, struct err *err)
 {
 	enum sconn_end how = SCONN_FAILED;
@@ -210,13 +276,13 @@ talk(int fd, const struct target *t, const char *path, struct sse *s,
 	size_t head_len = 0;
 
 	strbuf_init(&in, HEAD_MOST);
-	if (send_request(fd, t, path, s->id, err) == 0 &&
-	    read_head(fd, &in, &head_len, err) == 0) {
+	if (send_request(w, t, path, s->id, err) == 0 &&
+	    read_head(w, &in, &head_len, err) == 0) {
 		if (str_starts(in.data, "HTTP/1.1 200 ")) {
-			read_on(fd, s, in.data + head_len, in.len - head_len);
+			read_on(w, s, in.data + head_len, in.len - head_len);
 			how = SCONN_LOST;
 		} else {
-			how = refuse(fd, &in, refused, err);
+			how = refuse(w, &in, refused, err);
 		}
 	}
 	strbuf_fini(&in);
@@ -227,12 +293,11 @@ enum sconn_end
 sconn_follow(const struct target *t, const char *path, struct sse *s,
     struct client_answer *refused, struct err *err)
 {
-	enum sconn_end how;
-	int fd = dial(t, err);
+	struct wire w = {.fd = dial(t, err), .ssl = NULL};
+	enum sconn_end how = SCONN_FAILED;
 
-	if (fd == -1)
-		return SCONN_FAILED;
-	how = talk(fd, t, path, s, refused, err);
-	close(fd);
+	if (w.fd != -1 && (t->tls == NULL || agree_tls(&w, t, err) == 0))
+		how = talk(&w, t, path, s, refused, err);
+	wire_close(&w);
 	return how;
 }

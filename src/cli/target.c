@@ -57,13 +57,17 @@ resolve(struct target *t, struct err *err)
 }
 
 int
-target_open(struct target *t, const char *url, const char *secret, struct err *err)
+target_open(struct target *t, const char *url, const char *secret,
+    const struct tlsclient *tls, struct err *err)
 {
 	struct target out;
 
 	memset(&out, 0, sizeof(out));
 	if (url_parse(url, &out.url, err) != 0)
 		return -1;
+	if (out.url.tls && tls == NULL)
+		return err_set(err, ERR_INVALID, "URL '%.200s': not over TLS", url);
+	out.tls = out.url.tls ? tls : NULL;
 	if (secret != NULL) {
 		if (secret_check(secret, err) != 0)
 			return -1;

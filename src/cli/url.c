@@ -63,7 +63,7 @@ parse_authority(const char *text, size_t len, struct url *u, struct err *err)
 	}
 	if (host_len == 0 || host_len >= sizeof(u->host))
 		return err_set(err, ERR_INVALID, "it names no host");
-	u->port = 80;
+	u->port = u->tls ? 443 : 80;
 	if (after < text + len) {
 		if (*after != ':')
 			return err_set(err, ERR_INVALID,
@@ -74,7 +74,7 @@ parse_authority(const char *text, size_t len, struct url *u, struct err *err)
 	}
 	memcpy(u->host, host, host_len);
 	u->host[host_len] = '\0';
-	if (u->port == 80)
+	if (u->port == (u->tls ? 443 : 80))
 		snprintf(
 		    u->authority, sizeof(u->authority), v6 ? "[%s]" : "%s", u->host);
 	else
@@ -89,12 +89,12 @@ parse(const char *text, struct url *u, struct err *err)
 	const char *start, *path;
 	size_t len;
 
-	if (str_starts(text, "https://"))
+	u->tls = str_starts(text, "https://");
+	if (!u->tls && !str_starts(text, "http://"))
 		return err_set(
-		    err, ERR_INVALID, "this program does not speak TLS; use http://");
-	if (!str_starts(text, "http://"))
-		return err_set(err, ERR_INVALID, "it does not begin with http://");
-	start = text + strlen("http://");
+		    err, ERR_INVALID, "it does not begin with http:// or https://");
+	u->scheme = u->tls ? "https" : "http";
+	start = text + strlen(u->scheme) + strlen("://");
 	if (strpbrk(start, "?#") != NULL)
 		return err_set(err, ERR_INVALID, "it has a query or a fragment");
 	path = start + strcspn(start, "/");

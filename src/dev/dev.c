@@ -430,6 +430,9 @@ node_start(struct dev *d, struct err *err)
 		argv[n++] = d->options[i];
 	}
 	argv[n] = NULL;
+	if (setenv(DEV_ENV, "1", 1) != 0)
+		return err_errno(err, errno, "environment");
+	spec.env = environ;
 	return spawn(&spec, &d->node, err);
 }
 

@@ -8,6 +8,9 @@
 #include "base/attr.h"
 #include "base/err.h"
 
+/* in the environment of its node: a process that is waited for */
+#define DEV_ENV "SHOAL_DEV"
+
 /*
  * Starts a private PostgreSQL, a private Redis and a node on them; returns when the
  * node has ended and everything was taken down.  dir NULL: a fresh directory that is

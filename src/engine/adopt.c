@@ -22,6 +22,7 @@
  */
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/dispatch_int.h"
@@ -114,6 +115,9 @@ adopt_task(struct dispatch *d, struct type_entry *place, int app_id,
 		dispatch_ghost(d, &el, 1, d->adopting);
 		return;
 	}
+	/* it never waited for anybody but the database */
+	if (d->engine->spans != NULL && a->trace != NULL)
+		a->due_us = it->due_us - (engine_now_us(d->engine) - clock_wall_us());
 	a->payload_len = it->payload_len;
 	a->number = 1;
 	a->claim = d->adopting;

@@ -9,10 +9,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/dispatch_int.h"
 #include "model/trace.h"
+#include "telemetry/spans.h"
 
 struct attempt *
 attempt_hold(struct dispatch *d, const struct elem *el, struct type_entry *t)
@@ -68,6 +71,7 @@ attempt_let_go(struct dispatch *d, struct attempt *a)
 	}
 	if (d->suspect == a)
 		suspect_ended(d);
+	crash_drop(a->crash);
 	mem_free(a->payload);
 	mem_free(a->backoff);
 	mem_free(a->trace);
@@ -262,17 +266,18 @@ attempt_fence(const struct attempt *a, char buf[FENCE_TEXT_SIZE])
 	return buf;
 }
 
-char *
-attempt_trace_fields(const struct attempt *a, char buf[TRACE_FIELDS_SIZE])
+const struct log_ctx *
+attempt_log(const struct attempt *a, struct attempt_log *al)
 {
-	char trace[TRACE_ID_SIZE], span[TRACE_SPAN_SIZE];
-
-	buf[0] = '\0';
-	if (a->trace != NULL)
-		snprintf(buf, TRACE_FIELDS_SIZE, " trace=%s span=%s",
-		    trace_id(a->trace, trace),
-		    trace_span(&a->elem.id, a->number, span));
-	return buf;
+	al->ctx = (struct log_ctx){
+	    .kind = "task",
+	    .id = uuid_format(&a->elem.id, al->task),
+	};
+	if (a->trace != NULL) {
+		al->ctx.trace = trace_id(a->trace, al->trace);
+		al->ctx.span = trace_span(&a->elem.id, a->number, al->span);
+	}
+	return &al->ctx;
 }
 
 int64_t
@@ -312,16 +317,57 @@ attempt_report(
 	report_add(a->dispatch->engine->reports, a, progress, line, line_len);
 }
 
+/* for a collector of traces: it waited, and ran */
+static void
+tell_spans(const struct attempt *a)
+{
+	static const char *const outcomes[] = {
+	    [OUTCOME_SUCCEEDED] = "succeeded",
+	    [OUTCOME_RETRY] = "retry",
+	    [OUTCOME_FAILED] = "failed",
+	    [OUTCOME_BACK] = "given_back",
+	    [OUTCOME_CANCELLED] = "cancelled",
+	    [OUTCOME_OUTSIDE] = "outside",
+	};
+	struct engine *e = a->dispatch->engine;
+	const char *queue = names_queue(e->names, a->queue_id);
+	const struct span_run run = {
+	    .trace = a->trace,
+	    .task = &a->elem.id,
+	    .attempt = a->number,
+	    .application = a->elem.app_id,
+	    .type = a->type->name,
+	    .queue = queue != NULL ? queue : "",
+	    .due_us = a->due_us,
+	    .start_us = a->span_us,
+	    .end_us = clock_wall_us(),
+	    .outcome = a->lost ? "lost" : outcomes[a->outcome],
+	    .error = a->outcome == OUTCOME_SUCCEEDED ? "" : a->error_code,
+	};
+
+	spans_add_run(e->spans, &run);
+}
+
 static void
 ended(struct attempt *a)
 {
 	struct dispatch *d = a->dispatch;
 
 	a->state = ATTEMPT_ENDED;
+	crash_drop(a->crash);
+	a->crash = CRASH_NONE;
 	report_end(d->engine->reports, a);
 	put_place(a);
 	if (a->lost) {
+		if (a->span_us != 0)
+			tell_spans(a);
 		dispatch_release(d, a);
+		return;
+	}
+	if (a->outcome == OUTCOME_OUTSIDE) {
+		if (a->span_us != 0)
+			tell_spans(a);
+		handover_add(d->engine->handover, a);
 		return;
 	}
 	if (a->cancelled && a->outcome != OUTCOME_SUCCEEDED) {
@@ -331,6 +377,8 @@ ended(struct attempt *a)
 	} else if (a->giving_up && a->outcome != OUTCOME_SUCCEEDED) {
 		a->outcome = OUTCOME_BACK;
 	}
+	if (a->span_us != 0)
+		tell_spans(a);
 	finish_add(d->engine->finish, a);
 }
 
@@ -352,5 +400,16 @@ attempt_failed(struct attempt *a, enum attempt_outcome outcome, const char *code
 	snprintf(a->error_code, sizeof(a->error_code), "%s", code);
 	a->error_message =
 	    mem_dup(message, message_len); /* without memory: the code alone */
+	ended(a);
+}
+
+void
+attempt_goes_outside(
+    struct attempt *a, const struct uuid *lease, int64_t ttl_ms, const char *by)
+{
+	a->outcome = OUTCOME_OUTSIDE;
+	a->lease = *lease;
+	a->retry_ms = ttl_ms;
+	a->error_message = mem_strdup(by);
 	ended(a);
 }

@@ -76,9 +76,8 @@ is_fresh(const struct score_slot *slot, int64_t now_ms)
 	       now_ms - atomic_load(&slot->heartbeat_ms) < FRESH_MS;
 }
 
-/* is this worker the one that beats for the node? */
-static bool
-is_beater(struct engine *e, int64_t now_ms)
+bool
+beat_is_ours(const struct engine *e, int64_t now_ms)
 {
 	struct uuid id;
 
@@ -86,7 +85,7 @@ is_beater(struct engine *e, int64_t now_ms)
 		struct score_slot *slot = &e->board->slots[i];
 
 		if (slot == e->slot)
-			return true;
+			return score_get_uuid(slot->incarnation, &id);
 		if (is_fresh(slot, now_ms) && score_get_uuid(slot->incarnation, &id))
 			return false;
 	}
@@ -137,8 +136,41 @@ on_beaten(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	atomic_store(&e->board->cluster_beat, pgrows_int(rows, 0, 3));
 	atomic_store(&e->board->peers, (int32_t)pgrows_int(rows, 0, 5));
 	atomic_store(&e->board->registry_rev, pgrows_int(rows, 0, 6));
+	/* for the master, which sees to it that each is obeyed once */
+	atomic_store(&e->board->order, score_order_make(pgrows_int(rows, 0, 7),
+					   (enum node_mode)pgrows_int(rows, 0, 8)));
 	if (pgrows_bool(rows, 0, 2))
 		leader_campaign(e->leader);
+}
+
+/* three arrays beside the ids: what each worker does */
+static void
+put_told(const struct beat *b, struct pgparam *p)
+{
+	struct score_slot *slots = b->engine->board->slots;
+
+	pgparam_array(p, PGTYPE_INT4);
+	for (size_t i = 0; i < b->count; i++)
+		pgparam_elem_int4(
+		    p, (int32_t)atomic_load(
+			   &slots[b->slots[i]].counters[SCORE_tasks_running]));
+	pgparam_array_end(p);
+	pgparam_array(p, PGTYPE_INT4);
+	for (size_t i = 0; i < b->count; i++)
+		pgparam_elem_int4(
+		    p, (int32_t)atomic_load(&slots[b->slots[i]].generation));
+	pgparam_array_end(p);
+	pgparam_array(p, PGTYPE_BOOL);
+	for (size_t i = 0; i < b->count; i++)
+		pgparam_elem_bool(p, atomic_load(&slots[b->slots[i]].idle) != 0);
+	pgparam_array_end(p);
+}
+
+void
+beat_look(struct beat *b)
+{
+	if (beat_is_ours(b->engine, clock_mono_ms()))
+		beat_now(b);
 }
 
 void
@@ -152,6 +184,8 @@ beat_now(struct beat *b)
 		return;
 	b->count = 0;
 	pgparam_init(&p);
+	pgparam_text(&p, e->board->node_text);
+	pgparam_int4(&p, atomic_load(&e->board->mode));
 	pgparam_array(&p, PGTYPE_UUID);
 	for (int i = 0; i < SCORE_SLOTS; i++) {
 		struct score_slot *slot = &e->board->slots[i];
@@ -163,6 +197,7 @@ beat_now(struct beat *b)
 		b->slots[b->count++] = i;
 	}
 	pgparam_array_end(&p);
+	put_told(b, &p);
 	if (b->count > 0 &&
 	    store_exec(e->store, STORE_WORK, &sql_beat, &p, on_beaten, b, NULL) == 0) {
 		b->open = true;
@@ -243,7 +278,7 @@ on_tick(void *arg)
 		return;
 	}
 	if ((now_ms - atomic_load(&e->board->beat_sent_ms) >= BEAT_MS &&
-		is_beater(e, now_ms)) ||
+		beat_is_ours(e, now_ms)) ||
 	    (now_ms - atomic_load(&e->slot->beaten_ms) >= LATE_MS && !e->ending))
 		beat_now(b);
 	if (now_ms - b->places_at_ms >= PLACES_MS) {

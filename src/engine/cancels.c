@@ -60,7 +60,7 @@ tell(struct cancels *c, const struct pgrows *rows)
 	struct dispatch *d = c->engine->dispatch;
 	struct attempt *a;
 	struct uuid id;
-	char text[UUID_TEXT_SIZE], trace[TRACE_FIELDS_SIZE];
+	struct attempt_log al;
 	bool unknown = false;
 
 	for (int i = 0; i < pgrows_count(rows); i++) {
@@ -75,8 +75,8 @@ tell(struct cancels *c, const struct pgrows *rows)
 		}
 		if (a->cancelled || a->state > ATTEMPT_RUNNING)
 			continue;
-		log_info(NULL, "a running task is told to end", "task=%s attempt=%d%s",
-		    uuid_format(&id, text), a->number, attempt_trace_fields(a, trace));
+		log_info(attempt_log(a, &al), "a running task is told to end",
+		    "attempt=%d", a->number);
 		dispatch_cancel(d, a);
 	}
 	return unknown;

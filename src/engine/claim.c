@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/dispatch_int.h"
@@ -227,6 +229,7 @@ claim_start(struct dispatch *d, struct attempt *a)
 	struct engine *e = d->engine;
 	const struct handler *h = &e->handlers[a->type->kind];
 	struct err err = ERR_INIT;
+	int place;
 
 	if (d->stopped || e->ending) {
 		/* claimed while the worker began to leave: others shall run it */
@@ -242,9 +245,16 @@ claim_start(struct dispatch *d, struct attempt *a)
 	}
 	a->queue_name = names_queue(e->names, a->queue_id);
 	score_set(e->slot, SCORE_tasks_running, (uint64_t)types_running(e->types));
+	if (e->spans != NULL && a->trace != NULL)
+		a->span_us = clock_wall_us();
+	place = crash_hold(&a->elem.id, a->number, a->elem.app_id);
+	a->crash = place;
+	crash_at(place);
+	/* (it may have ended, and be another's, when start comes back) */
 	if (h->ops->start(h->self, a, &err) != 0)
 		attempt_failed(
 		    a, OUTCOME_RETRY, "start_failed", err.text, strlen(err.text), -1);
+	crash_at(CRASH_NONE);
 }
 
 void
@@ -338,6 +348,13 @@ take_trace(struct attempt *a, const struct pgrows *rows, int row)
 	return a->trace != NULL ? 0 : -1;
 }
 
+/* PostgreSQL's time, as this node's clock would have shown it */
+static int64_t
+on_this_clock(struct engine *e, int64_t us)
+{
+	return us - (engine_now_us(e) - clock_wall_us());
+}
+
 /* ours from now on; 0, or -1 when there is no memory for it */
 static int
 take_row(struct dispatch *d, struct attempt *a, const struct pgrows *rows, int row,
@@ -357,6 +374,8 @@ take_row(struct dispatch *d, struct attempt *a, const struct pgrows *rows, int r
 		a->deadline_us = pgrows_time_us(rows, row, 10);
 	if (!pgrows_is_null(rows, row, 11) && take_trace(a, rows, row) != 0)
 		return -1;
+	if (d->engine->spans != NULL && a->trace != NULL)
+		a->due_us = on_this_clock(d->engine, pgrows_time_us(rows, row, 12));
 	a->number = (int)pgrows_int(rows, row, 2);
 	a->claim = d->claim;
 	a->queue_id = (int)pgrows_int(rows, row, 4);

@@ -143,6 +143,8 @@ ctl_heard(struct engine *e, const char *text, size_t len)
 		leader_operate(e->leader);
 	else if (is_cancel(e, text, len))
 		cancels_look(e->cancels);
+	else if (is_word(text, len, "nodes"))
+		beat_look(e->beat);
 	else if (is_word(text, len, "types"))
 		registry_changed(e->registry);
 	else if (len > 5 && memcmp(text, "pull ", 5) == 0)
@@ -269,6 +271,13 @@ engine_operate(struct engine *e)
 }
 
 void
+engine_nodes_ordered(struct engine *e)
+{
+	beat_now(e->beat); /* it may be this node, whoever beats for it */
+	broker_publish(e->broker, "nodes");
+}
+
+void
 engine_requeue(struct engine *e)
 {
 	if (leader_is(e->leader))
@@ -312,7 +321,7 @@ engine_endpoints_due(struct engine *e, int app_id, int pool)
 
 	dispatch_endpoints_due(e->dispatch, app_id);
 	if (types_free_gates(e->types) > 0 && pool >= 0 && engine_serves(e, pool) &&
-	    !e->draining)
+	    !e->draining && !e->idle)
 		return;
 	if (now_ms < e->endpoints_told_ms)
 		return; /* they look each second anyway */

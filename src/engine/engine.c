@@ -64,6 +64,8 @@ on_store(enum store_lane lane, bool up, const struct err *err, void *arg)
 
 	if (up) {
 		log_info(NULL, "database connected", "lane=%s", names[lane]);
+	} else if (e->released) {
+		log_debug(NULL, "database released", "lane=%s", names[lane]);
 	} else {
 		score_add(e->slot, SCORE_database_connections_lost_total, 1);
 		log_warn(NULL, "database connection lost", "lane=%s reason=\"%.200s\"",
@@ -89,6 +91,7 @@ on_store(enum store_lane lane, bool up, const struct err *err, void *arg)
 		dispatch_store(e->dispatch, up);
 		if (up) {
 			finish_store_up(e->finish);
+			handover_store_up(e->handover);
 			beat_now(e->beat);
 		}
 		break;
@@ -109,6 +112,8 @@ on_redis(bool up, const struct err *err, void *arg)
 	if (up) {
 		log_info(NULL, "redis connected", " ");
 		engine_places_changed(e, true);
+	} else if (e->released) {
+		log_debug(NULL, "redis released", " ");
 	} else {
 		score_add(e->slot, SCORE_redis_connections_lost_total, 1);
 		log_warn(NULL, "redis connection lost", "reason=\"%.200s\"",
@@ -218,6 +223,8 @@ engine_create(struct loop *l, struct resolver *rv, const struct engine_opts *opt
 	e->settings = opts->settings;
 	e->board = opts->board;
 	e->slot = &opts->board->slots[opts->slot];
+	e->idle = opts->idle;
+	e->spans = opts->spans;
 	memcpy(e->handlers, opts->handlers, sizeof(e->handlers));
 	e->serving_cb = opts->serving;
 	e->ended = opts->ended;
@@ -250,8 +257,10 @@ engine_create(struct loop *l, struct resolver *rv, const struct engine_opts *opt
 	    (e->each = each_create(e, err)) == NULL ||
 	    (e->dispatch = dispatch_create(e, err)) == NULL ||
 	    (e->finish = finish_create(e, err)) == NULL ||
+	    (e->handover = handover_create(e, err)) == NULL ||
 	    (e->waiters = waiters_create(e, err)) == NULL ||
 	    (e->beat = beat_create(e, err)) == NULL ||
+	    (e->pulse = pulse_create(e, err)) == NULL ||
 	    (e->leader = leader_create(e, err)) == NULL ||
 	    (e->recover = recover_create(e, err)) == NULL ||
 	    (e->audit = audit_create(e, err)) == NULL ||
@@ -265,6 +274,8 @@ engine_create(struct loop *l, struct resolver *rv, const struct engine_opts *opt
 	    (e->store = store_create(l, rv, e->settings, on_store, e, err)) == NULL ||
 	    (e->names = names_create(l, e->store, e->pools, err)) == NULL)
 		goto fail;
+	if (e->idle)
+		dispatch_stop(e->dispatch); /* and never started */
 	return e;
 fail:
 	engine_free(e);
@@ -295,8 +306,10 @@ engine_free(struct engine *e)
 	submit_free(e->submit);
 	each_free(e->each);
 	finish_free(e->finish);
+	handover_free(e->handover);
 	dispatch_free(e->dispatch);
 	beat_free(e->beat);
+	pulse_free(e->pulse);
 	leader_free(e->leader);
 	recover_free(e->recover);
 	audit_free(e->audit);
@@ -343,11 +356,22 @@ on_schema(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	struct engine *e = arg;
 	char host[256] = "";
 	struct pgparam p;
-	int rc;
+	int rc, fits = -1;
 
-	/* missing or older: the migration is on its way; newer: its helper stops the
-	 * node */
-	if (pe != NULL || pgrows_int(rows, 0, 0) != migrate_newest()) {
+	/* missing or older: the migration is on its way.  Too new: at the node's start
+	 * its helper stops it; one that runs already goes on with the workers that it
+	 * has */
+	if (pe == NULL)
+		fits = migrate_fits(
+		    (int)pgrows_int(rows, 0, 0), (int)pgrows_int(rows, 0, 1));
+	if (fits > 0 && !e->told_too_new)
+		log_error(NULL,
+		    "the database's schema is too new for this program: upgrade this "
+		    "node",
+		    "step=%lld floor=%lld known=%d", (long long)pgrows_int(rows, 0, 0),
+		    (long long)pgrows_int(rows, 0, 1), migrate_newest());
+	e->told_too_new |= fits > 0;
+	if (fits != 0) {
 		start_later(e);
 		return;
 	}
@@ -360,6 +384,8 @@ on_schema(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	pgparam_int4(&p, (int32_t)e->settings->tasks_priority_aging_ms);
 	pgparam_int4(&p, (int32_t)e->settings->tasks_max_attempts);
 	pgparam_int4(&p, (int32_t)e->settings->tasks_max_payload_bytes);
+	pgparam_int4(&p, migrate_newest());
+	pgparam_bool(&p, e->idle);
 	rc =
 	    store_exec(e->store, STORE_READ, &sql_register, &p, on_registered, e, NULL);
 	pgparam_fini(&p);
@@ -534,7 +560,8 @@ on_serving(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	e->starting = false;
 	registry_changed(e->registry);
 	e->serving = true;
-	log_info(NULL, "worker serves tasks", " ");
+	atomic_store(&e->slot->serving, 1);
+	log_info(NULL, e->idle ? "worker serves requests" : "worker serves tasks", " ");
 	check_serving(e);
 	engine_places_changed(e, true);
 	dispatch_wake(e->dispatch);
@@ -598,7 +625,7 @@ flush_hints(void *arg)
 	struct engine *e = arg;
 	struct strbuf text;
 
-	if (e->places_dirty && e->serving && !e->draining) {
+	if (e->places_dirty && e->serving && !e->draining && !e->idle) {
 		strbuf_init(&text, PLACES_BYTES);
 		types_places_text(e->types, &text);
 		if (!strbuf_failed(&text))
@@ -720,6 +747,25 @@ engine_give_up(struct engine *e)
 }
 
 void
+engine_release(struct engine *e)
+{
+	e->released = true;
+	store_release(e->store);
+	broker_release(e->broker);
+	atomic_store(&e->slot->database_up, 0);
+	atomic_store(&e->slot->redis_up, 0);
+}
+
+int
+engine_reopen(struct engine *e, void (*serving)(void *arg), void *arg, struct err *err)
+{
+	e->released = false;
+	e->serving_cb = serving;
+	e->arg = arg;
+	return store_reopen(e->store, err);
+}
+
+void
 engine_bury(struct engine *e)
 {
 	recover_burials(e->recover);
@@ -769,6 +815,16 @@ engine_due_outside(struct engine *e, int app_id)
 	if (registry_has_pull(e->registry, app_id))
 		leases_hint(e->leases, app_id, 0);
 	dispatch_endpoints_due(e->dispatch, app_id);
+}
+
+void
+engine_back_in_line(struct engine *e, int app_id, int queue_id)
+{
+	leases_hint(e->leases, app_id, queue_id);
+	if (!registry_has_http(e->registry) && !types_have(e->types, HANDLER_HTTP))
+		return; /* no attempt can have gone outside */
+	engine_endpoints_due(e, app_id, names_pool(e->names, queue_id));
+	engine_hint(e);
 }
 
 struct endpoints *

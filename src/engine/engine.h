@@ -29,6 +29,7 @@ struct leases;
 struct names;
 struct registry;
 struct store;
+struct spans;
 struct submit;
 struct waiters;
 
@@ -36,6 +37,8 @@ struct engine_opts {
 	const struct settings *settings; /* borrowed for life */
 	struct scoreboard *board;	 /* borrowed for life */
 	int slot;
+	bool idle;	     /* takes no tasks; all else is as with those that do */
+	struct spans *spans; /* borrowed for life; NULL: off */
 	struct handler handlers[HANDLER_KIND_COUNT];
 	/* told once when requests can be served: registered, and connected to
 	 * PostgreSQL */
@@ -55,6 +58,15 @@ void engine_free(struct engine *e);
 void engine_drain(struct engine *e);
 /* what still runs is given back now, at no cost to it; ended(false) soon */
 void engine_give_up(struct engine *e);
+/*
+ * After ended(false): closes the connections to both stores.  engine_reopen opens those
+ * to PostgreSQL once more, for requests that still come: serving is called when they
+ * are up.  Such a worker is in no cluster any more, and tells Redis nothing; what it
+ * submits the feeder finds.
+ */
+void engine_release(struct engine *e);
+int engine_reopen(struct engine *e, void (*serving)(void *arg), void *arg,
+    struct err *err) ATTR_CHECK;
 /* the master says that a worker of this node died */
 void engine_bury(struct engine *e);
 
@@ -75,6 +87,8 @@ void engine_cancel(
     struct engine *e, const struct uuid *owner, int app_id, const struct uuid *id);
 /* there is an operation to work at, committed */
 void engine_operate(struct engine *e);
+/* there is an order to a node, committed: it shall look now */
+void engine_nodes_ordered(struct engine *e);
 /* what may run, or in which order, has changed (a pause, a priority, a weight, a
  * limit): the leader shall make the list anew.  After the commit. */
 void engine_requeue(struct engine *e);
@@ -94,6 +108,8 @@ void engine_types_changed(struct engine *e);
 /* a task of this application is queued, by a way that does not know its type: if it has
  * tasks for workers outside, those who wait for one look */
 void engine_due_outside(struct engine *e, int app_id);
+/* a leased task is queued again, committed: whoever may run it shall look */
+void engine_back_in_line(struct engine *e, int app_id, int queue_id);
 
 /* a list of Redis as the leader last told it; see model/pools.h */
 struct list_told {

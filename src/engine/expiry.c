@@ -93,7 +93,7 @@ on_expired(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		pgrows_uuid(rows, i, 1, &id);
 		queue_id = (int)pgrows_int(rows, i, 2);
 		if (pgrows_int(rows, i, 3) == TASK_QUEUED)
-			leases_hint(e->leases, app_id, queue_id);
+			engine_back_in_line(e, app_id, queue_id);
 		else if (!pgrows_is_null(rows, i, 4)) {
 			pgrows_uuid(rows, i, 4, &waiter);
 			waiters_tell(e->waiters, &waiter, app_id, &id);

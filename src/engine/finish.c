@@ -142,6 +142,7 @@ event_of(const struct attempt *a)
 	case OUTCOME_CANCELLED:
 		return TASK_EV_CANCELLED;
 	case OUTCOME_BACK:
+	case OUTCOME_OUTSIDE: /* never comes here */
 		break;
 	}
 	return TASK_EV_LOST;
@@ -375,35 +376,37 @@ decided(const struct attempt *a, enum task_state state)
 static void
 count_outcome(struct engine *e, const struct attempt *a, enum task_state state)
 {
-	char id[UUID_TEXT_SIZE];
-	struct log_ctx ctx = {"task", uuid_format(&a->elem.id, id)};
+	struct attempt_log al;
 	int64_t ms = loop_now_ms(e->loop) - a->started_ms;
 
 	switch (decided(a, state)) {
 	case TASK_SUCCEEDED:
 		score_add(e->slot, SCORE_tasks_succeeded_total, 1);
-		log_debug(&ctx, "task succeeded", "attempt=%d ms=%lld", a->number,
-		    (long long)ms);
+		log_debug(attempt_log(a, &al), "task succeeded", "attempt=%d ms=%lld",
+		    a->number, (long long)ms);
 		break;
 	case TASK_SCHEDULED:
 		score_add(e->slot, SCORE_tasks_retried_total, 1);
-		log_info(&ctx, "attempt failed, the task will be tried again",
+		log_info(attempt_log(a, &al),
+		    "attempt failed, the task will be tried again",
 		    "type=%s attempt=%d code=%s ms=%lld retry_ms=%lld", a->type->name,
 		    a->number, a->error_code, (long long)ms, (long long)a->retry_ms);
 		break;
 	case TASK_FAILED:
 		score_add(e->slot, SCORE_tasks_failed_total, 1);
-		log_info(&ctx, "task failed", "type=%s attempt=%d code=%s ms=%lld",
-		    a->type->name, a->number, a->error_code, (long long)ms);
+		log_info(attempt_log(a, &al), "task failed",
+		    "type=%s attempt=%d code=%s ms=%lld", a->type->name, a->number,
+		    a->error_code, (long long)ms);
 		break;
 	case TASK_CANCELLED:
 		score_add(e->slot, SCORE_tasks_cancelled_total, 1);
-		log_info(&ctx, "task cancelled", "attempt=%d ms=%lld", a->number,
-		    (long long)ms);
+		log_info(attempt_log(a, &al), "task cancelled", "attempt=%d ms=%lld",
+		    a->number, (long long)ms);
 		break;
 	default:
 		score_add(e->slot, SCORE_tasks_lost_total, 1);
-		log_info(&ctx, "attempt given back", "attempt=%d", a->number);
+		log_info(
+		    attempt_log(a, &al), "attempt given back", "attempt=%d", a->number);
 		break;
 	}
 }
@@ -464,7 +467,7 @@ settle(struct finish *f)
 {
 	struct attempt *batch[FINISH_ROWS];
 	size_t count = f->count;
-	char id[UUID_TEXT_SIZE], trace[TRACE_FIELDS_SIZE];
+	struct attempt_log al;
 
 	/* the batch is over before anybody is called: callers may add to the next one
 	 */
@@ -477,10 +480,9 @@ settle(struct finish *f)
 	for (size_t i = 0; i < count; i++) {
 		if (!batch[i]->accepted && !batch[i]->ghost) {
 			score_add(f->engine->slot, SCORE_tasks_fenced_total, 1);
-			log_warn(NULL,
+			log_warn(attempt_log(batch[i], &al),
 			    "late outcome refused: the attempt was lost before",
-			    "task=%s attempt=%d%s", uuid_format(&batch[i]->elem.id, id),
-			    batch[i]->number, attempt_trace_fields(batch[i], trace));
+			    "attempt=%d", batch[i]->number);
 		}
 		dispatch_release(f->engine->dispatch, batch[i]);
 	}
@@ -564,9 +566,11 @@ static void
 refuse(struct finish *f, const struct pgerr *pe)
 {
 	struct attempt *a = f->batch[0];
+	struct attempt_log al;
 
-	log_warn(NULL, "the database refuses an outcome",
-	    "sqlstate=%s reason=\"%.200s\"", pe->sqlstate, pe->text);
+	log_warn(attempt_log(a, &al), "the database refuses an outcome",
+	    "attempt=%d sqlstate=%s reason=\"%.200s\"", a->number, pe->sqlstate,
+	    pe->text);
 	if (str_eq(a->error_code, REFUSED)) {
 		/* the reason itself is no text for it: cut within a character, perhaps
 		 */

@@ -15,10 +15,12 @@
 #include <sys/queue.h>
 
 #include "base/err.h"
+#include "base/log.h"
 #include "base/uuid.h"
 #include "broker/elem.h"
 #include "model/settings.h"
 #include "model/task.h"
+#include "model/trace.h"
 
 struct backoff;
 struct claim_note;
@@ -42,6 +44,7 @@ enum attempt_outcome {
 	OUTCOME_BACK,	   /* not our doing: given back at no cost */
 	OUTCOME_CANCELLED, /* it was told to end, and did; the engine's word, not a
 			      handler's */
+	OUTCOME_OUTSIDE,   /* it goes on, under a lease; nothing is recorded here */
 };
 
 /* one try at running one task; read by handlers, written by the engine */
@@ -72,18 +75,22 @@ struct attempt {
 	bool ghost;	/* never ran here: only to be given back */
 	bool accepted;	/* finish.c: the database took the outcome */
 	bool alone; /* finish.c: goes in a batch of its own; one that had it failed */
-	bool in_doubt;	       /* finish.c: sent before, and the answer lost */
-	unsigned audit;	       /* number of the audit that saw it running */
-	int64_t started_ms;    /* monotonic */
+	bool in_doubt;	    /* finish.c: sent before, and the answer lost */
+	unsigned audit;	    /* number of the audit that saw it running */
+	int64_t started_ms; /* monotonic */
+	/* if its trace is told to a collector, by the wall clock; else 0 */
+	int64_t due_us, span_us;
 	void *run;	       /* the handler's own */
+	int crash;	       /* its place in base/crash.h while it runs */
 	struct report *report; /* report.c: what it has said; NULL: nothing */
 	/* the outcome, once ENDED */
 	enum attempt_outcome outcome;
-	int64_t retry_ms; /* -1: by the backoff */
-	char *result;	  /* JSON; owned */
+	int64_t retry_ms;  /* -1: by the backoff; OUTSIDE: how long the lease is */
+	struct uuid lease; /* OUTSIDE: who has it */
+	char *result;	   /* JSON; owned */
 	size_t result_len;
 	char error_code[48];
-	char *error_message; /* owned; NULL: none */
+	char *error_message; /* owned; NULL: none; OUTSIDE: where it is, for people */
 };
 
 struct handler_ops {
@@ -111,10 +118,13 @@ const char *attempt_endpoint(const struct attempt *a, int64_t *version);
 #define FENCE_TEXT_SIZE 80
 char *attempt_fence(const struct attempt *a, char buf[FENCE_TEXT_SIZE]);
 const struct uuid *attempt_owner(const struct attempt *a);
-/* for a line of the log, behind its last field: " trace=... span=..."; "" without a
- * trace */
-#define TRACE_FIELDS_SIZE 64
-char *attempt_trace_fields(const struct attempt *a, char buf[TRACE_FIELDS_SIZE]);
+/* who speaks in a line of the log about it: the task, its trace and the attempt's span;
+ * returns al->ctx */
+struct attempt_log {
+	struct log_ctx ctx;
+	char task[UUID_TEXT_SIZE], trace[TRACE_ID_SIZE], span[TRACE_SPAN_SIZE];
+};
+const struct log_ctx *attempt_log(const struct attempt *a, struct attempt_log *al);
 /* when it should be done at the latest, by PostgreSQL's clock: so long from now, or the
  * task's deadline, if that is earlier */
 int64_t attempt_done_by_us(const struct attempt *a, int64_t timeout_ms);
@@ -150,5 +160,12 @@ void attempt_report(
 void attempt_succeeded(struct attempt *a, char *result, size_t len);
 void attempt_failed(struct attempt *a, enum attempt_outcome outcome, const char *code,
     const char *message, size_t message_len, int64_t retry_ms);
+/*
+ * Another end: it goes on outside.  Whoever has the lease tells how it ends, to any
+ * node (POST /v1/leases/...), within ttl_ms or as it is extended; nothing that befalls
+ * this worker is the task's any more.  by: where it is, for people; copied.
+ */
+void attempt_goes_outside(
+    struct attempt *a, const struct uuid *lease, int64_t ttl_ms, const char *by);
 
 #endif

@@ -28,8 +28,10 @@ struct types;
 struct dispatch;
 struct finish;
 struct beat;
+struct pulse;
 struct feeders;
 struct gates;
+struct handover;
 struct expiry;
 struct leader;
 struct operate;
@@ -55,7 +57,8 @@ struct engine {
 	const struct settings *settings;
 	struct scoreboard *board;
 	struct score_slot *slot;
-	struct uuid owner; /* this incarnation */
+	struct spans *spans; /* NULL: nobody collects them */
+	struct uuid owner;   /* this incarnation */
 	struct handler handlers[HANDLER_KIND_COUNT];
 	struct pools *pools; /* names that this worker has met */
 	int served[POOLS_SERVED];
@@ -72,8 +75,10 @@ struct engine {
 	struct each *each;
 	struct dispatch *dispatch;
 	struct finish *finish;
+	struct handover *handover;
 	struct waiters *waiters;
 	struct beat *beat;
+	struct pulse *pulse;
 	struct leader *leader;
 	struct recover *recover;
 	struct audit *audit;
@@ -89,6 +94,9 @@ struct engine {
 	bool starting;	 /* a statement of the start is under way */
 	bool registered; /* our incarnation is in PostgreSQL */
 	bool serving;	 /* types are known too: tasks may be taken */
+	bool told_too_new;
+	bool released; /* on purpose without connections */
+	bool idle;     /* takes no tasks, ever */
 	bool draining, leaving, ending;
 	struct loop_defer *hint_defer;
 	bool hint, hint_lists, places_dirty;
@@ -149,6 +157,7 @@ void types_put_place(struct types *ts, struct type_entry *t);
 int types_free_slots(
     const struct types *ts); /* places for types that are not metered */
 int types_free_commands(const struct types *ts); /* places for exec types together */
+bool types_have(const struct types *ts, enum handler_kind kind);
 bool types_have_commands(const struct types *ts);
 /* how many of t could start now */
 int types_free_places(const struct types *ts, const struct type_entry *t);
@@ -280,6 +289,13 @@ void finish_add(struct finish *f, struct attempt *a);
 void finish_store_up(struct finish *f);
 bool finish_idle(const struct finish *f);
 
+/* handover.c: attempts that go on outside */
+struct handover *handover_create(struct engine *e, struct err *err) ATTR_CHECK;
+void handover_free(struct handover *h);
+/* an ended one, with OUTCOME_OUTSIDE */
+void handover_add(struct handover *h, struct attempt *a);
+void handover_store_up(struct handover *h);
+
 /* waiters.c */
 struct waiters *waiters_create(struct engine *e, struct err *err) ATTR_CHECK;
 void waiters_free(struct waiters *ws);
@@ -295,10 +311,18 @@ void leases_told(struct leases *ls, const char *text, size_t len); /* a message 
 void leases_queue_changed(struct leases *ls, int queue_id);
 bool leases_idle(const struct leases *ls); /* nothing is under way */
 
+/* pulse.c: what the node does, for views of the cluster */
+struct pulse *pulse_create(struct engine *e, struct err *err) ATTR_CHECK;
+void pulse_free(struct pulse *p);
+
 /* beat.c: the node's heartbeat in PostgreSQL */
 struct beat *beat_create(struct engine *e, struct err *err) ATTR_CHECK;
 void beat_free(struct beat *b);
 void beat_now(struct beat *b);
+/* whether this worker is the one that speaks for its node */
+bool beat_is_ours(const struct engine *e, int64_t now_ms);
+void beat_look(
+    struct beat *b); /* at an order: now, if this worker beats for its node */
 
 /* leader.c: the lease, the watch over all incarnations, sweeps */
 struct leader *leader_create(struct engine *e, struct err *err) ATTR_CHECK;

@@ -417,7 +417,7 @@ on_watch(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		if (w->round == ld->round) {
 			log_warn(NULL,
 			    "a worker's heartbeat stands still: it is called dead",
-			    "worker=%s silent_ms=%lld", owner_text(&w->id, name),
+			    "incarnation=%s silent_ms=%lld", owner_text(&w->id, name),
 			    (long long)silent_ms);
 			dead[count++] = w->id;
 		}

@@ -442,7 +442,8 @@ leases_wait(struct leases *ls, const struct lease_request *lr, lease_cb *cb, voi
 	TAILQ_INSERT_TAIL(&line->waits, w, link);
 	ls->count++;
 	score_set(ls->engine->slot, SCORE_lease_waiters, ls->count);
-	if (lr->wait_ms > 0)
+	/* (who drains claims nothing any more: nobody shall wait for it) */
+	if (lr->wait_ms > 0 && !ls->engine->draining)
 		loop_timer_start_ms(w->timer, lr->wait_ms);
 	else
 		w->over = true; /* it looks once */

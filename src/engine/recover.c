@@ -187,6 +187,15 @@ tell_ended(struct engine *e, const struct elem *el, const struct pgrows *rows, i
 	}
 }
 
+static void
+tell_queued(const struct elem *el, int attempt)
+{
+	char id[UUID_TEXT_SIZE];
+
+	log_debug(NULL, "a task of a worker that is gone was queued again",
+	    "task=%s lost_attempt=%d", uuid_format(&el->id, id), attempt);
+}
+
 /* the ids go to the popping ends of their lists at once; if that fails the feeder sees
  * rows that are due and absent */
 static void
@@ -208,6 +217,7 @@ push_taken(struct recover *r, const struct pgrows *rows)
 			continue;
 		}
 		count++;
+		tell_queued(&el, (int)pgrows_int(rows, i, 4));
 		t = types_by_id(e->types, el.type_id);
 		pool = POOL_MAIN;
 		if (!pgrows_is_null(rows, i, 7)) {

@@ -22,6 +22,7 @@
 
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/internal.h"
@@ -68,6 +69,7 @@ struct submit {
 	struct loop_timer *hold;     /* runs while a batch waits for more */
 	size_t hold_rows;	     /* with so many it waits no longer */
 	bool stalled;		     /* it waits for room to adopt it */
+	bool measured;		     /* submit_measure */
 	struct pgparam params;
 	struct elem *pushes; /* room for one batch */
 	size_t push_room;
@@ -424,12 +426,30 @@ statement(const struct batch *b)
 	return b->adopts != 0 ? &sql_submit_adopt : &sql_submit;
 }
 
+void
+submit_measure(struct submit *s)
+{
+	s->measured = true;
+}
+
+static void
+note_sent(struct submit *s)
+{
+	int64_t now_us = clock_mono_us();
+	struct submit_group *g;
+
+	TAILQ_FOREACH (g, &s->sent.groups, link)
+		g->sent_us = now_us;
+}
+
 static void
 send_batch(struct submit *s)
 {
 	struct err err = ERR_INIT;
 
 	s->sent.tries++;
+	if (s->measured)
+		note_sent(s);
 	adopt(s);
 	fill_params(s);
 	s->open = true;
@@ -671,7 +691,8 @@ halve(struct submit *s, const struct pgerr *pe)
 		return;
 	}
 	log_warn(NULL, "a submit was refused by the database",
-	    "sqlstate=%s reason=\"%.200s\"", pe->sqlstate, pe->text);
+	    "application=%d sqlstate=%s reason=\"%.200s\"",
+	    TAILQ_FIRST(&s->sent.groups)->app_id, pe->sqlstate, pe->text);
 	err_set(&err, ERR_INVALID, "the database refuses this task: %s", pe->text);
 	fail_all(&s->sent.groups, &err);
 }

@@ -75,6 +75,8 @@ struct submit_group {
 	submit_cb *cb;
 	void *arg;
 	size_t bytes; /* filled by submit_add */
+	/* filled before the callback if submit_measure said so; 0: it was never sent */
+	int64_t sent_us; /* as clock_mono_us counts */
 };
 
 /*
@@ -82,5 +84,7 @@ struct submit_group {
  * now. ERR_LIMIT: too much waits already (64 MiB or 100,000 tasks a worker).
  */
 int submit_add(struct submit *s, struct submit_group *g, struct err *err) ATTR_CHECK;
+/* from now on groups are told when their statement was sent */
+void submit_measure(struct submit *s);
 
 #endif

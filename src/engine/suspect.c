@@ -40,12 +40,12 @@ give_back(struct attempt *a)
 static void
 keep(struct dispatch *d, struct attempt *a)
 {
-	char id[UUID_TEXT_SIZE], trace[TRACE_FIELDS_SIZE];
+	struct attempt_log al;
 
 	d->suspect = a;
-	log_warn(NULL, "a task that was there in two crashes shall run alone",
-	    "task=%s attempt=%d%s", uuid_format(&a->elem.id, id), a->number,
-	    attempt_trace_fields(a, trace));
+	log_warn(attempt_log(a, &al),
+	    "a task that was there in two crashes shall run alone", "attempt=%d",
+	    a->number);
 	dispatch_give_back_popped(d);
 	engine_places_changed(d->engine, false);
 }

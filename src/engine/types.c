@@ -262,15 +262,21 @@ types_free_commands(const struct types *ts)
 }
 
 bool
-types_have_commands(const struct types *ts)
+types_have(const struct types *ts, enum handler_kind kind)
 {
 	const struct type_entry *t;
 
 	TAILQ_FOREACH (t, &ts->all, link) {
-		if (t->kind == HANDLER_EXEC)
+		if (t->kind == kind)
 			return true;
 	}
 	return false;
+}
+
+bool
+types_have_commands(const struct types *ts)
+{
+	return types_have(ts, HANDLER_EXEC);
 }
 
 int
@@ -462,7 +468,7 @@ types_serve_params(struct types *ts, struct pgparam *p)
 	pgparam_uuid(p, &ts->engine->owner);
 	pgparam_array(p, PGTYPE_INT4);
 	TAILQ_FOREACH (t, &ts->all, link) {
-		if (is_served(t))
+		if (is_served(t) && !ts->engine->idle)
 			pgparam_elem_int4(p, t->id);
 	}
 	pgparam_array_end(p);

@@ -6,9 +6,6 @@
  */
 #include "face/problem.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-
 #include "base/log.h"
 
 static const struct problem_row {
@@ -36,7 +33,6 @@ void
 problem_reply(struct httpreq *req, const struct err *err, const char *detail)
 {
 	const struct problem_row *row = &table[ERR_BUG];
-	char id[24];
 
 	if ((unsigned)err->code < ERR_CODE_COUNT)
 		row = &table[err->code];
@@ -44,9 +40,8 @@ problem_reply(struct httpreq *req, const struct err *err, const char *detail)
 		detail =
 		    row->own_text && err->text[0] != '\0' ? err->text : row->detail;
 	if (row->status == 500) {
-		struct log_ctx ctx = {"request", id};
+		struct log_ctx ctx = {.kind = "request", .id = httpreq_name(req)};
 
-		snprintf(id, sizeof(id), "%" PRIu64, httpreq_id(req));
 		log_error(&ctx, "request failed inside", "path=%s reason=\"%s\"",
 		    httpreq_path(req), err->text);
 	}

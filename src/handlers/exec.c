@@ -22,6 +22,7 @@
 #include "model/trace.h"
 
 #define STDERR_KEPT	 (64 * 1024)
+#define FREE_LOSSES	 5 /* attempts at no cost before; then a lost one has failed */
 #define ENV_MOST	 64
 #define LEAVING_GRACE_MS 3000
 #define EXIT_RETRY	 75 /* EX_TEMPFAIL of sysexits.h */
@@ -167,8 +168,11 @@ judge(struct run *run, const struct child_result *r)
 
 	if (r->lost) {
 		score_add(run->exec->slot, SCORE_commands_lost_total, 1);
-		fail(a, OUTCOME_BACK, "spawner_lost",
-		    "the process that starts commands ended");
+		/* it may be this command that ends it, each time */
+		fail(a,
+		    a->number - 1 - a->failures < FREE_LOSSES ? OUTCOME_BACK
+							      : OUTCOME_RETRY,
+		    "spawner_lost", "the process that starts commands ended");
 	} else if (is_passing(r->exec_errno)) {
 		fail(a, OUTCOME_RETRY, "cannot_start",
 		    "the command could not be started now (%s): %s", r->failed_step,

@@ -22,6 +22,7 @@
 #include "base/str.h"
 #include "base/strbuf.h"
 #include "config.h"
+#include "engine/leases.h"
 #include "handlers/http_int.h"
 #include "handlers/outside.h"
 #include "handlers/ownhosts.h"
@@ -30,10 +31,13 @@
 #define GONE_MS		 (10LL * 60 * 1000)
 #define RETRY_LEAST_MS	 1000LL
 #define RETRY_MOST_MS	 (86400LL * 1000)
-#define HEADERS_MOST	 32
+#define HEADERS_MOST	 40
 #define ERROR_BODY_BYTES OUTSIDE_MESSAGE_MOST
 #define IDLE_CONNECTIONS 128
 #define UNREAD_PAUSE_MS	 5000 /* an endpoint that cannot be read */
+
+/* headers of an answer that we ask for */
+enum { KEPT_ASYNC = 0, KEPT_TTL };
 
 static void run_lines(void *arg);
 /* ---------------------------------------------------------------- life */
@@ -88,6 +92,7 @@ http_create(struct loop *l, struct resolver *rv, const struct settings *settings
 	h->settings = settings;
 	h->slot = slot;
 	h->resolver = rv;
+	settings_url(settings, h->url);
 	TAILQ_INIT(&h->routes);
 	TAILQ_INIT(&h->destinations);
 	TAILQ_INIT(&h->running);
@@ -278,19 +283,19 @@ judge_fault(struct http *h, struct attempt *a, const struct fetch_answer *an)
 		"the connection ended, or what came was no whole HTTP answer"},
 	    [FETCH_FAILED] = {"start_failed", "the request could not be made"},
 	};
-	char id[UUID_TEXT_SIZE];
-	struct log_ctx ctx = {"task", uuid_format(&a->elem.id, id)};
+	struct attempt_log al;
 
 	score_add(h->slot, SCORE_egress_faults_total, 1);
 	if (an->fault == FETCH_BLOCKED) {
 		score_add(h->slot, SCORE_egress_blocked_total, 1);
-		log_warn(&ctx,
+		log_warn(attempt_log(a, &al),
 		    "a request was blocked: it would leave what egress allows",
-		    "type=%s reason=\"%s\"", attempt_type_name(a), an->detail);
+		    "type=%s attempt=%d reason=\"%s\"", attempt_type_name(a), a->number,
+		    an->detail);
 	} else {
-		log_info(&ctx, "a request had no answer",
-		    "type=%s code=%s reason=\"%s\"", attempt_type_name(a),
-		    rows[an->fault].code, an->detail);
+		log_info(attempt_log(a, &al), "a request had no answer",
+		    "type=%s attempt=%d code=%s reason=\"%s\"", attempt_type_name(a),
+		    a->number, rows[an->fault].code, an->detail);
 	}
 	fail(a, OUTCOME_RETRY, rows[an->fault].code, rows[an->fault].message);
 }
@@ -306,6 +311,46 @@ body_most(const struct http *h, const struct attempt *a, bool delivery)
 	return (size_t)(attempt_settings(a)->max_output_bytes < most
 			    ? attempt_settings(a)->max_output_bytes
 			    : most);
+}
+
+int64_t
+http_lease_ttl_ms(const char *value, int64_t timeout_ms)
+{
+	const int64_t least_ms = LEASE_TTL_MIN_S * 1000LL,
+		      most_ms = LEASE_TTL_MAX_S * 1000LL;
+	int64_t seconds, ms = timeout_ms;
+
+	if (str_to_i64(value, &seconds) == 0 && seconds > 0)
+		ms = seconds > LEASE_TTL_MAX_S ? most_ms : seconds * 1000;
+	return ms < least_ms ? least_ms : ms > most_ms ? most_ms : ms;
+}
+
+static bool
+is_asynchronous(const struct call *c, const struct fetch_answer *an)
+{
+	return an->status == 202 && !c->delivery && str_eq(an->kept[KEPT_ASYNC], "1");
+}
+
+/* it goes on there */
+static void
+judge_later(struct http *h, const struct call *c, struct attempt *a,
+    const struct fetch_answer *an)
+{
+	static const struct uuid none;
+	char by[NAME_MAX_BYTES + 32];
+
+	score_add(h->slot, SCORE_egress_succeeded_total, 1);
+	if (uuid_cmp(&c->lease.lease, &none) == 0) {
+		fail(a, OUTCOME_FAILED, "async_unavailable",
+		    "the endpoint answers that it will tell the end later, and was "
+		    "given no lease: nodes give them when the operator sets "
+		    "secrets.key_file");
+		return;
+	}
+	snprintf(by, sizeof(by), "%s %s", c->endpoint != NULL ? "endpoint" : "type",
+	    c->endpoint != NULL ? c->endpoint->name : attempt_type_name(a));
+	attempt_goes_outside(a, &c->lease.lease,
+	    http_lease_ttl_ms(an->kept[KEPT_TTL], a->timeout_ms), by);
 }
 
 static void
@@ -367,6 +412,9 @@ on_answer(const struct fetch_answer *an, void *arg)
 		judge_fault(h, a, an);
 		if (an->fault != FETCH_FAILED)
 			route_fault(r);
+	} else if (is_asynchronous(c, an)) {
+		judge_later(h, c, a, an);
+		route_worked(r);
 	} else if (an->status >= 200 && an->status < 300) {
 		judge_success(h, a, an, c->delivery);
 		route_worked(r);
@@ -406,8 +454,35 @@ sign(const struct call *c, const char *id, int64_t now_s, const char *body,
 	return whsign(secrets, id, now_s, body, body_len, signature, err);
 }
 
+/* what the endpoint needs to answer later; nothing without a key file */
 static int
-make_headers(const struct call *c, const char *body, size_t body_len, struct strbuf *sb,
+put_lease(struct call *c, struct strbuf *sb, size_t *at, size_t *count, struct err *err)
+{
+	const struct http *h = c->route->http;
+	const struct attempt *a = c->attempt;
+	const struct sealkeys *keys =
+	    h->endpoints != NULL && !c->delivery ? endpoints_keys(h->endpoints) : NULL;
+	const struct lease_attempt la = {
+	    a->elem.app_id, a->elem.id, *attempt_owner(a), a->number, a->claim};
+	char name[LEASE_TEXT_SIZE], token[LEASE_TOKEN_SIZE],
+	    url[SETTINGS_URL_SIZE + LEASE_TEXT_SIZE + 16];
+
+	if (keys == NULL)
+		return 0;
+	c->lease.task = a->elem.id;
+	if (lease_of_attempt(keys, &la, &c->lease.lease) != 0 ||
+	    lease_token(keys, a->elem.app_id, &c->lease, token) != 0)
+		return err_set(err, ERR_NOMEM, "a lease");
+	lease_format(&c->lease, name);
+	snprintf(url, sizeof(url), "%s/v1/leases/%s", h->url, name);
+	put(sb, at, count, "Shoal-Lease", name);
+	put(sb, at, count, "Shoal-Lease-Url", url);
+	put(sb, at, count, "Shoal-Lease-Token", token);
+	return 0;
+}
+
+static int
+make_headers(struct call *c, const char *body, size_t body_len, struct strbuf *sb,
     const char *headers[HEADERS_MOST], struct err *err)
 {
 	const struct attempt *a = c->attempt;
@@ -435,6 +510,8 @@ make_headers(const struct call *c, const char *body, size_t body_len, struct str
 	put(sb, at, &count, "Shoal-Fence", attempt_fence(a, fence));
 	put(sb, at, &count, "Shoal-Deadline",
 	    clock_format(attempt_done_by_us(a, a->timeout_ms), when));
+	if (put_lease(c, sb, at, &count, err) != 0)
+		return -1;
 	if (a->trace != NULL) {
 		put(sb, at, &count, "traceparent",
 		    trace_parent(a->trace, &a->elem.id, a->number, parent));
@@ -466,6 +543,7 @@ send_request(struct call *c, struct err *err)
 	    .body = "null",
 	    .body_len = 4,
 	    .timeout_ms = a->timeout_ms,
+	    .keep = {[KEPT_ASYNC] = "shoal-async", [KEPT_TTL] = "shoal-lease-ttl"},
 	};
 	struct strbuf sb;
 

@@ -11,8 +11,12 @@
  *     webhook-signature   by the type's secrets (Standard Webhooks), if it has any
  *     shoal-task-id  shoal-type  shoal-attempt  shoal-fence
  *     shoal-deadline      when the attempt will be ended (RFC 3339)
+ *     shoal-lease  shoal-lease-url  shoal-lease-token
+ *                         what a later answer needs; with a key file only
  *
- * 2xx: the answer's body is the result, as JSON if it is JSON, else as a string.  408,
+ * 2xx: the answer's body is the result, as JSON if it is JSON, else as a string.  202
+ * with "Shoal-Async: 1": the attempt goes on outside, under that lease, and its end is
+ * told to POST /v1/leases/... (docs/http-handlers.md).  408,
  * 425, 429, 5xx and faults of the network: tried again, not before Retry-After if the
  * answer has one.  410: failed, and the endpoint is left alone for GONE_MS.  Any other
  * status: failed for good.  The answer's first 4 KiB are the message.
@@ -68,6 +72,11 @@ int http_deliver(struct http *h, struct attempt *a, struct http_delivery *d,
     struct err *err) ATTR_CHECK;
 /* please end it soon; the end still comes */
 void http_cancel(struct http *h, struct attempt *a);
+
+/* how long a lease is that an endpoint asks for by "Shoal-Lease-TTL: seconds", within
+ * the bounds of all leases; by the attempt's timeout where it says nothing that we
+ * understand */
+int64_t http_lease_ttl_ms(const char *value, int64_t timeout_ms);
 
 /* how long Retry-After wants us to wait, in ms; -1: it says nothing that we understand;
  * at least 1 s and at most a day */

@@ -20,6 +20,7 @@
 #include "http/fetch.h"
 #include "http/guard.h"
 #include "http/weburl.h"
+#include "model/lease_name.h"
 
 struct ownhosts;
 
@@ -66,6 +67,8 @@ struct call {
 	struct endpoint_wait *wait; /* it is being read */
 	struct fetch_run *run;	    /* NULL: waits */
 	bool probe;
+	/* what it may become; lease all zero: it was not told */
+	struct lease_name lease;
 	/* of http_deliver */
 	bool delivery;
 	char *id; /* owned; NULL: the task's */
@@ -79,6 +82,7 @@ struct http {
 	struct score_slot *slot;
 	struct resolver *resolver;
 	struct endpoints *endpoints; /* NULL: not told yet */
+	char url[SETTINGS_URL_SIZE]; /* where leases are told of */
 	struct guard *guard;
 	struct fetch *fetch; /* NULL: nothing was to be sent yet */
 	struct ownhosts *own;

@@ -41,6 +41,7 @@ struct control {
 	struct addr addr;
 	control_answer_fn *answer;
 	void *arg;   /* borrowed */
+	bool ours;   /* closing removes the file */
 	bool paused; /* accept failed: not polled for one turn, or it would be tried
 			without end */
 	struct client clients[CONTROL_CLIENTS];
@@ -61,12 +62,10 @@ control_addr(const char *path, struct addr *addr, struct err *err)
 	return addr_parse(text, addr, err);
 }
 
-struct control *
-control_open(const char *path, control_answer_fn *answer, void *arg, struct err *err)
+static struct control *
+control_create(control_answer_fn *answer, void *arg, struct err *err)
 {
 	struct control *c = mem_zero(sizeof(*c));
-	mode_t before;
-	int rc;
 
 	if (c == NULL) {
 		err_set(err, ERR_NOMEM, "control socket");
@@ -77,6 +76,18 @@ control_open(const char *path, control_answer_fn *answer, void *arg, struct err 
 	c->fd = -1;
 	for (size_t i = 0; i < CONTROL_CLIENTS; i++)
 		c->clients[i].fd = -1;
+	return c;
+}
+
+struct control *
+control_open(const char *path, control_answer_fn *answer, void *arg, struct err *err)
+{
+	struct control *c = control_create(answer, arg, err);
+	mode_t before;
+	int rc;
+
+	if (c == NULL)
+		return NULL;
 	if (control_addr(path, &c->addr, err) != 0)
 		goto fail;
 	/* who may connect is decided by the file's mode, from its first moment on */
@@ -85,11 +96,40 @@ control_open(const char *path, control_answer_fn *answer, void *arg, struct err 
 	(void)umask(before);
 	if (rc != 0)
 		goto fail;
+	c->ours = true;
 	return c;
 fail:
 	err_wrap(err, "control socket %s", path);
 	mem_free(c);
 	return NULL;
+}
+
+struct control *
+control_adopt(
+    const char *path, int fd, control_answer_fn *answer, void *arg, struct err *err)
+{
+	struct control *c = control_create(answer, arg, err);
+
+	if (c == NULL || control_addr(path, &c->addr, err) != 0) {
+		close(fd);
+		mem_free(c);
+		return NULL;
+	}
+	c->fd = fd;
+	return c;
+}
+
+void
+control_own(struct control *c)
+{
+	if (c != NULL)
+		c->ours = true;
+}
+
+int
+control_socket(const struct control *c)
+{
+	return c != NULL ? c->fd : -1;
 }
 
 static void
@@ -119,7 +159,7 @@ control_close(struct control *c)
 {
 	if (c == NULL)
 		return;
-	if (c->fd != -1)
+	if (c->fd != -1 && c->ours)
 		(void)unlink(c->addr.un.sun_path);
 	control_leave(c);
 	mem_free(c);

@@ -28,6 +28,13 @@ typedef bool control_answer_fn(const char *command, struct strbuf *out, void *ar
 
 struct control *control_open(
     const char *path, control_answer_fn *answer, void *arg, struct err *err) ATTR_CHECK;
+/* the same on a socket that listens at path already; fd is given.  Its file is not
+ * removed before control_own. */
+struct control *control_adopt(const char *path, int fd, control_answer_fn *answer,
+    void *arg, struct err *err) ATTR_CHECK;
+void control_own(struct control *c); /* NULL is fine */
+int control_socket(
+    const struct control *c);	       /* that listens; -1: none.  It stays ours. */
 void control_close(struct control *c); /* removes the socket's file too; NULL is fine */
 void control_leave(struct control *c); /* in a new process: only closes; NULL is fine */
 

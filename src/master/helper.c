@@ -9,8 +9,9 @@
  * master if that dies: it leaves when its last worker has.
  *
  * The spawner is the one process that stays root beside the master, and only when a
- * type names a user to run as.  It starts nothing but the commands of its own
- * configuration, as they are configured, whatever a worker asks for.
+ * type names a user to run as, or has a control group.  It starts nothing but the
+ * commands of its own configuration, as they are configured, whatever a worker asks
+ * for.
  *
  * New helper?  A value in enum helper_kind and a row here.
  */
@@ -26,9 +27,11 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "model/command.h"
+#include "proc/cgroup.h"
 #include "proc/procutil.h"
 #include "proc/spawner.h"
 #include "worker/worker.h"
@@ -77,7 +80,9 @@ spawner_main(const struct helper_env *env, int control, struct err *err)
 {
 	bool other = env->user->change && geteuid() == 0;
 	struct commands *commands = commands_create(env->settings, err);
-	const struct spawner_opts opts = {
+	unsigned controllers = commands_controllers(env->settings);
+	char home[CGROUP_PATH];
+	struct spawner_opts opts = {
 	    .door = env->door,
 	    .control = control,
 	    .uid = other ? env->user->uid : (uid_t)-1,
@@ -95,6 +100,13 @@ spawner_main(const struct helper_env *env, int control, struct err *err)
 	/* what it has to say goes to the master; a file that is rotated is not to be
 	 * held by it, or by the keepers */
 	log_close();
+	if (controllers != 0) {
+		if (cgroup_prepare(controllers, getppid(), home, err) != 0) {
+			commands_free(commands);
+			return -1;
+		}
+		opts.group_home = home;
+	}
 	rc = spawner_run(&opts, err);
 	commands_free(commands);
 	return rc;
@@ -155,7 +167,12 @@ helper_process(const struct helper_row *row, const struct helper_env *env, pid_t
 
 	env->leave(env->door, env->leave_arg);
 	log_identity(row->name);
-	rc = process_begin(row->name, keeps ? &root : env->user, &err);
+	rc = process_begin(row->name, keeps ? &root : env->user, false, &err);
+	/* (a spawner has all signals blocked: the kernel ends it, and the master says
+	 * so)
+	 */
+	if (rc == 0 && !row->talks)
+		rc = crash_watch(&err);
 	/* after the change of user, which clears it; its work is in a transaction */
 	if (rc == 0 && !row->outlives_master &&
 	    (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != master))

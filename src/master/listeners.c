@@ -23,15 +23,18 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "master/handover.h"
 #include "model/listen.h"
 
 struct bound {
 	TAILQ_ENTRY(bound) link;
-	enum audience audience;
+	int audience;	  /* enum audience; -1: offered, and not taken yet */
 	struct addr addr; /* as configured */
 	char text[ADDR_TEXT_SIZE];
 	int fd;
 	unsigned users; /* generations */
+	bool ours;	/* whoever closes it last removes the file of a unix socket */
+	bool kept; /* an old master's, which has not left it to us: it stays open */
 };
 
 TAILQ_HEAD(bound_list, bound);
@@ -63,7 +66,7 @@ static void
 bound_close(struct listeners *ls, struct bound *b)
 {
 	TAILQ_REMOVE(&ls->open, b, link);
-	if (b->addr.sa.sa_family == AF_UNIX)
+	if (b->addr.sa.sa_family == AF_UNIX && b->ours && !b->kept)
 		(void)unlink(b->addr.un.sun_path);
 	if (b->fd != -1)
 		close(b->fd);
@@ -101,8 +104,9 @@ bound_open(struct listeners *ls, enum audience audience, const struct addr *addr
 
 	if (b == NULL)
 		return err_set(err, ERR_NOMEM, "listener");
-	b->audience = audience;
+	b->audience = (int)audience;
 	b->addr = *addr;
+	b->ours = true;
 	(void)str_copy(b->text, sizeof(b->text), text);
 	if (addr_listen(addr, backlog, &b->fd, err) != 0) {
 		mem_free(b);
@@ -119,14 +123,15 @@ bound_find(struct listeners *ls, enum audience audience, const char *text)
 	struct bound *b;
 
 	TAILQ_FOREACH (b, &ls->open, link)
-		if (b->audience == audience && str_eq(b->text, text))
+		if ((b->audience == (int)audience || b->audience == -1) &&
+		    str_eq(b->text, text))
 			return b;
 	return NULL;
 }
 
 static int
-set_add(struct listen_set *set, struct bound *b, const struct listen_item *item,
-    struct err *err)
+set_add(struct listen_set *set, struct bound *b, enum audience audience,
+    const struct listen_item *item, struct err *err)
 {
 	struct worker_listener *list;
 	struct bound **bound;
@@ -143,11 +148,12 @@ set_add(struct listen_set *set, struct bound *b, const struct listen_item *item,
 		return err_set(err, ERR_NOMEM, "listener");
 	set->bound = bound;
 	list[set->count].fd = b->fd;
-	list[set->count].audience = b->audience;
+	list[set->count].audience = audience;
 	/* the generation's, not the socket's: a reload may change it */
 	list[set->count].tls = item->tls;
 	list[set->count].proxy = item->proxy;
 	bound[set->count++] = b;
+	b->audience = (int)audience;
 	b->users++;
 	return 0;
 }
@@ -173,8 +179,8 @@ acquire_one(struct listeners *ls, enum audience audience, const char *word, int 
 	if (b == NULL &&
 	    bound_open(ls, audience, &item.addr, text, backlog, &b, err) != 0)
 		return -1;
-	if (set_add(set, b, &item, err) != 0) {
-		if (b->users == 0)
+	if (set_add(set, b, audience, &item, err) != 0) {
+		if (b->users == 0 && !b->kept)
 			bound_close(ls, b);
 		return -1;
 	}
@@ -224,11 +230,93 @@ void
 listeners_release(struct listeners *ls, struct listen_set *set)
 {
 	for (size_t i = 0; i < set->count; i++)
-		if (--set->bound[i]->users == 0)
+		if (--set->bound[i]->users == 0 && !set->bound[i]->kept)
 			bound_close(ls, set->bound[i]);
 	mem_free(set->list);
 	mem_free(set->bound);
 	memset(set, 0, sizeof(*set));
+}
+
+int
+listeners_offer(struct listeners *ls, const struct inherited *socket, struct err *err)
+{
+	struct bound *b = mem_zero(sizeof(*b));
+	struct addr addr;
+
+	if (b == NULL || addr_parse(socket->address, &addr, err) != 0) {
+		close(socket->fd);
+		if (b == NULL)
+			return err_set(err, ERR_NOMEM, "listener");
+		mem_free(b);
+		return err_wrap(err, "a socket that was passed");
+	}
+	b->audience = socket->audience;
+	b->addr = addr;
+	b->fd = socket->fd;
+	b->ours = socket->ours;
+	b->kept = socket->kept;
+	(void)str_copy(b->text, sizeof(b->text), socket->address);
+	TAILQ_INSERT_TAIL(&ls->open, b, link);
+	return 0;
+}
+
+int
+listeners_check_offers(struct listeners *ls, struct err *err)
+{
+	const struct bound *b;
+
+	TAILQ_FOREACH (b, &ls->open, link)
+		if (b->users == 0 && !b->kept)
+			return err_set(err, ERR_INVALID,
+			    "a socket unit has passed %s, which %s: add it there, or "
+			    "take it "
+			    "out of the unit",
+			    b->text,
+			    b->audience == AUDIENCE_APPLICATIONS
+				? "listen.applications does not name"
+			    : b->audience == AUDIENCE_DEVELOPERS
+				? "listen.developers does not name"
+				: "neither listen.applications nor listen.developers "
+				  "names");
+	return 0;
+}
+
+void
+listeners_own(struct listeners *ls)
+{
+	struct bound *b, *next;
+
+	for (b = TAILQ_FIRST(&ls->open); b != NULL; b = next) {
+		next = TAILQ_NEXT(b, link);
+		b->kept = false;
+		if (b->users == 0)
+			bound_close(ls, b);
+	}
+}
+
+void
+listeners_disown(struct listeners *ls)
+{
+	struct bound *b;
+
+	TAILQ_FOREACH (b, &ls->open, link)
+		b->ours = false;
+}
+
+bool
+listeners_next(const struct listeners *ls, size_t *cursor, struct inherited *socket)
+{
+	const struct bound *b = TAILQ_FIRST(&ls->open);
+
+	for (size_t i = 0; b != NULL && i < *cursor; i++)
+		b = TAILQ_NEXT(b, link);
+	if (b == NULL)
+		return false;
+	++*cursor;
+	*socket =
+	    (struct inherited){.fd = b->fd, .audience = b->audience, .ours = b->ours};
+	(void)str_copy(socket->address, sizeof(socket->address), b->text);
+	return true;
 }
 
 void

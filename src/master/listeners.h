@@ -27,6 +27,8 @@ struct listen_set {
 	size_t count;
 };
 
+struct inherited;
+
 struct listeners *listeners_create(struct err *err) ATTR_CHECK;
 void listeners_free(struct listeners *ls); /* closes what is open; NULL is fine */
 
@@ -37,6 +39,22 @@ void listeners_free(struct listeners *ls); /* closes what is open; NULL is fine 
 int listeners_acquire(struct listeners *ls, const struct settings *settings,
     struct listen_set *set, struct err *err) ATTR_CHECK;
 void listeners_release(struct listeners *ls, struct listen_set *set);
+/*
+ * A socket that somebody else has opened takes the place of the one that a
+ * configuration would open at its address; fd is given.  Before listeners_acquire.
+ */
+int listeners_offer(
+    struct listeners *ls, const struct inherited *socket, struct err *err) ATTR_CHECK;
+/* after it: those of systemd that no address names are an error, which says what to do;
+ * those of an old master stay open until listeners_own */
+int listeners_check_offers(struct listeners *ls, struct err *err) ATTR_CHECK;
+/* the old master has left them to us: what no address names is closed */
+void listeners_own(struct listeners *ls);
+/* a new master has them: our closing removes no file of theirs any more */
+void listeners_disown(struct listeners *ls);
+/* walks all that are open: start with *cursor 0.  The descriptor stays ours. */
+bool listeners_next(
+    const struct listeners *ls, size_t *cursor, struct inherited *socket);
 /* in a new process: closes every socket that is not in set (NULL: all), and unlinks
  * none */
 void listeners_leave(struct listeners *ls, const struct listen_set *set);

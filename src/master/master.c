@@ -17,6 +17,7 @@
 #include "master/node.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -34,13 +35,12 @@
 #include "proc/procutil.h"
 #include "proc/spawner.h"
 
-#define TURN_MAX_MS    1000 /* heartbeats and counters are looked at this often */
-#define TURN_START_MS  20   /* while a worker starts: it cannot tell us otherwise */
-#define SLEPT_MS       2000 /* a turn this long means that we were stopped ourselves */
-#define CHECK_MS       1000
-#define STOP_MARGIN_MS 10000
-#define END_MS	       1000 /* between an order to leave at once and KILL */
-#define WORKERS_MAX    64
+#define TURN_MAX_MS   1000 /* heartbeats and counters are looked at this often */
+#define TURN_START_MS 20   /* while a worker starts: it cannot tell us otherwise */
+#define SLEPT_MS      2000 /* a turn this long means that we were stopped ourselves */
+#define CHECK_MS      1000
+#define END_MS	      1000 /* between an order to leave at once and KILL */
+#define WORKERS_MAX   64
 
 /* ---- signals -----------------------------------------------------------------------
  */
@@ -79,8 +79,7 @@ note_usr1(struct requests *r)
 static void
 note_usr2(struct requests *r)
 {
-	(void)r;
-	log_error(NULL, "upgrading in place is not supported yet", "signal=USR2");
+	r->upgrade = true;
 }
 
 static void
@@ -178,6 +177,11 @@ stop_one(struct master *m, size_t i, enum stop_mode mode)
 	switch (mode) {
 	case STOP_NO:
 		break;
+	case STOP_HANDED:
+		/* the sockets live on: nobody has to be told to go elsewhere */
+		worker_leave(m, i, WORKER_RETIRE, "a new master took over",
+		    s->node_shutdown_timeout_ms + STOP_MARGIN_MS);
+		break;
 	case STOP_QUIT:
 		worker_leave(m, i, WORKER_QUIT, "the node stops", 0);
 		break;
@@ -199,15 +203,24 @@ stop_one(struct master *m, size_t i, enum stop_mode mode)
 static void
 obey_stop(struct master *m)
 {
-	static const char *const how[] = {"no", "quit", "term", "int", "now"};
+	static const char *const how[] = {
+	    "no", "handed-over", "quit", "term", "int", "now"};
 	struct helper *migrator = &m->helpers[HELPER_OF_SCHEMA];
+	bool handed;
 
 	if (m->requests.stop <= m->stop)
 		return;
+	handed = m->upgrade.step == UPGRADE_DONE;
 	m->stop = m->requests.stop;
 	log_info(NULL, "stopping", "how=%s", how[m->stop]);
-	proctitle_set("shoald: master, stopping");
-	atomic_store(&m->board->draining, 1);
+	proctitle_set("shoald: master, %s", handed ? "replaced" : "stopping");
+	/* what still comes to us belongs to a node that goes on */
+	if (m->before.channel != -1)
+		(void)handover_send(m->before.channel, -1, NULL, "hurry");
+	if (!handed) {
+		atomic_store(&m->board->mode, NODE_MODE_LEAVE);
+		atomic_store(&m->board->draining, 1);
+	}
 	for (size_t i = 0; i < SCORE_SLOTS; i++)
 		if (m->workers[i].gen != NULL)
 			stop_one(m, i, m->stop);
@@ -231,7 +244,9 @@ master_give_up(struct master *m, const struct generation *g)
 		m->newest = m->serving;
 		m->wanted_workers = settings_worker_count(m->serving->settings);
 		atomic_store(&m->board->generation, m->newest->number);
-		log_set_level((enum log_level)m->serving->settings->log_level);
+		log_set_level(
+		    score_log_level(m->board, m->serving->settings->log_level));
+		m->requests.change = m->newest->idle != (m->mode != NODE_MODE_WORK);
 		return; /* retire_old ends its workers */
 	}
 	if (m->stop == STOP_NO)
@@ -244,15 +259,32 @@ master_give_up(struct master *m, const struct generation *g)
 }
 
 static void
-chown_log(const struct master *m)
+chown_file(const struct master *m, const char *path)
 {
-	const char *path = m->newest->settings->log_file;
+	if (chown(path, m->user.uid, m->user.gid) != 0 && errno != ENOENT)
+		log_warn(NULL, "cannot give a log to the workers' user",
+		    "path=%s reason=\"%s\"", path, strerror(errno));
+}
 
-	/* workers open it again by themselves, as their own user */
-	if (m->user.change && geteuid() == 0 && path[0] == '/' &&
-	    chown(path, m->user.uid, m->user.gid) != 0)
-		log_warn(NULL, "cannot give the log to the workers' user",
-		    "reason=\"%s\"", strerror(errno));
+void
+chown_logs(const struct master *m)
+{
+	const struct settings *s = m->newest->settings;
+	int fd;
+
+	/* workers open them by themselves, as their own user */
+	if (!m->user.change || geteuid() != 0)
+		return;
+	if (s->log_file[0] == '/')
+		chown_file(m, s->log_file);
+	if (s->log_access[0] != '/')
+		return;
+	/* whom the directory belongs to only we may make it there */
+	fd = open(
+	    s->log_access, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
+	if (fd != -1)
+		close(fd);
+	chown_file(m, s->log_access);
 }
 
 static void
@@ -265,19 +297,77 @@ obey_reopen(struct master *m)
 	m->requests.reopen = false;
 	if (log_reopen(&err) != 0)
 		log_error(NULL, "cannot reopen the log", "reason=\"%s\"", err.text);
-	chown_log(m);
+	chown_logs(m);
 	workers_order(m, WORKER_REOPEN);
+}
+
+/* a place is needed: the oldest that leaves keeps nothing for idle clients any more */
+static void
+hurry_oldest(struct master *m)
+{
+	const struct generation *g = TAILQ_FIRST(&m->generations);
+
+	for (size_t i = 0; i < SCORE_SLOTS; i++)
+		if (m->workers[i].gen == g && m->workers[i].lingers &&
+		    !m->workers[i].hurried)
+			worker_hurry(m, i);
+}
+
+void
+master_set_mode(struct master *m, enum node_mode mode)
+{
+	m->mode = mode;
+	atomic_store(&m->board->mode, mode);
+	atomic_store(&m->board->draining, mode == NODE_MODE_DRAIN);
+	m->requests.change = true;
 }
 
 static void
 obey_reload(struct master *m)
 {
-	if (!m->requests.reload || m->stop != STOP_NO)
+	/* (during an upgrade they wait: for the new master, or for its failure) */
+	if ((!m->requests.reload && !m->requests.change) || m->stop != STOP_NO ||
+	    m->upgrade.step != UPGRADE_NO || m->now_ms < m->reload_after_ms)
 		return;
-	if (generations_count(m) >= GENERATIONS_MAX)
+	if (generations_count(m) >= GENERATIONS_MAX) {
+		hurry_oldest(m);
 		return; /* until one has ended */
+	}
+	if (m->requests.reload)
+		master_reload(m); /* (in the mode of now) */
 	m->requests.reload = false;
-	master_reload(m);
+	if (!m->requests.change)
+		return;
+	m->requests.change = false;
+	if (generations_count(m) < GENERATIONS_MAX)
+		master_change(m);
+	else
+		m->requests.change = true;
+}
+
+/* what PostgreSQL's orders ask for; each once */
+static void
+obey_order(struct master *m)
+{
+	uint64_t order = atomic_load(&m->board->order);
+	enum node_mode mode = score_order_mode(order);
+
+	if (m->stop != STOP_NO || score_order_number(order) <= m->order_seen)
+		return;
+	m->order_seen = score_order_number(order);
+	if (mode >= NODE_MODE_COUNT) {
+		log_error(NULL, "an order that this version does not know", "mode=%d",
+		    (int)mode);
+		return;
+	}
+	log_info(NULL, "ordered", "mode=%s was=%s", node_mode_name(mode),
+	    node_mode_name(m->mode));
+	if (mode == NODE_MODE_LEAVE) {
+		if (m->requests.stop < STOP_TERM)
+			m->requests.stop = STOP_TERM;
+		return;
+	}
+	master_set_mode(m, mode);
 }
 
 /* workers of g that are there to stay */
@@ -344,6 +434,15 @@ watch(struct master *m)
 		if (w->pid == 0)
 			continue;
 		slot_on_heartbeat(&w->slot, beat < m->now_ms ? beat : m->now_ms);
+		if (atomic_load(&score->state) == SCORE_LINGERING && !w->lingers &&
+		    w->slot.state == SLOT_LEAVING) {
+			/* nothing of it is in anybody's way: it has as long as clients
+			 * may be idle */
+			w->lingers = true;
+			(void)slot_on_leave(&w->slot, w->slot.why,
+			    w->gen->settings->http_idle_timeout_ms + STOP_MARGIN_MS,
+			    m->now_ms);
+		}
 		if (atomic_load(&score->state) == SCORE_READY &&
 		    slot_on_ready(&w->slot, m->now_ms))
 			log_info(NULL, "worker ready", "worker=%zu pid=%ld ms=%lld", i,
@@ -370,6 +469,46 @@ count_ready(const struct master *m, const struct generation *g)
 	return n;
 }
 
+int
+count_serving(const struct master *m, const struct generation *g)
+{
+	int n = 0;
+
+	for (size_t i = 0; i < SCORE_SLOTS; i++)
+		n += m->workers[i].gen == g && m->workers[i].slot.state == SLOT_READY &&
+		     atomic_load(&m->board->slots[i].serving) != 0 &&
+		     atomic_load(&m->board->slots[i].database_up) != 0;
+	return n;
+}
+
+/* all of the newest are ready; and where the old ones have the database they have it
+ * too: a configuration that leads to none must not take over from one that does */
+static bool
+may_establish(const struct master *m)
+{
+	const struct generation *g = m->newest;
+
+	if (count_ready(m, g) < m->wanted_workers)
+		return false;
+	return m->serving == NULL || count_serving(m, m->serving) == 0 ||
+	       count_serving(m, g) >= m->wanted_workers;
+}
+
+/* workers that linger are bounded: of those over it nothing is kept for idle clients */
+static void
+bound_lingering(struct master *m)
+{
+	int n = 0;
+
+	for (size_t i = 0; i < SCORE_SLOTS; i++) {
+		const struct worker *w = &m->workers[i];
+
+		if (w->pid != 0 && w->lingers && !w->hurried &&
+		    ++n > GENERATIONS_MAX * m->wanted_workers)
+			worker_hurry(m, i);
+	}
+}
+
 /* the newest generation takes over when all of it is ready, and the others leave */
 static void
 retire_old(struct master *m)
@@ -378,7 +517,15 @@ retire_old(struct master *m)
 
 	if (m->stop != STOP_NO)
 		return;
-	if (!m->newest->established && count_ready(m, m->newest) >= m->wanted_workers) {
+	bound_lingering(m);
+	if (!m->newest->established && m->serving != NULL && m->newest != m->serving &&
+	    m->now_ms - m->newest->since_ms >=
+		2 * m->newest->settings->node_start_timeout_ms) {
+		log_error(NULL, "the new workers do not get ready", "generation=%u",
+		    m->newest->number);
+		master_give_up(m, m->newest);
+	}
+	if (!m->newest->established && may_establish(m)) {
 		m->newest->established = true;
 		m->serving = m->newest;
 		log_info(NULL, "node ready", "node=%s generation=%u workers=%d",
@@ -458,7 +605,7 @@ recycle(struct master *m)
 
 		retire(m, (size_t)m->recycle_old, why != NULL ? why : "replaced");
 	}
-	if (old->state == SLOT_EMPTY)
+	if (old->state == SLOT_EMPTY || m->workers[m->recycle_old].lingers)
 		m->recycle_old = m->recycle_new = NO_SLOT;
 }
 
@@ -547,8 +694,12 @@ decide(struct master *m)
 	excuse_silence(m, before_ms);
 	workers_reap(m);
 	workers_bury(m);
+	upgrade_turn(m);
+	succession_turn(m);
+	obey_order(m);
 	obey_stop(m);
 	obey_reopen(m);
+	obey_upgrade(m);
 	obey_reload(m);
 	watch(m);
 	keep_count(m);
@@ -564,6 +715,7 @@ decide(struct master *m)
 		log_flush();
 		workers_check(m);
 	}
+	announce_turn(m);
 }
 
 /* ---- the loop ----------------------------------------------------------------------
@@ -580,7 +732,8 @@ is_over(const struct master *m)
 	for (size_t i = 0; i < HELPERS; i++)
 		if (m->helpers[i].pid != 0)
 			return false;
-	return true;
+	/* one that has taken over is nobody's to wait for */
+	return m->upgrade.pid == 0 || m->upgrade.step == UPGRADE_DONE;
 }
 
 static int
@@ -604,6 +757,11 @@ turn_timeout_ms(const struct master *m)
 		until = m->now_ms + TURN_START_MS;
 	if (control < until)
 		until = control;
+	if (m->upgrade.step != UPGRADE_NO && m->upgrade.step != UPGRADE_DONE &&
+	    m->upgrade.deadline_ms < until)
+		until = m->upgrade.deadline_ms;
+	if (m->notify.watchdog_ms > 0 && m->watchdog_at_ms < until)
+		until = m->watchdog_at_ms;
 	return until > m->now_ms ? (int)(until - m->now_ms) : 0;
 }
 
@@ -625,11 +783,13 @@ read_news(struct worker *w)
 static void
 wait_for_news(struct master *m)
 {
-	struct pollfd fds[1 + CONTROL_FDS + SCORE_SLOTS + HELPERS];
+	struct pollfd fds[1 + CONTROL_FDS + SCORE_SLOTS + HELPERS + 2];
 	size_t slot_of[SCORE_SLOTS], n = 0, all;
+	/* while the node is the old master's, it answers */
+	struct control *control = m->before.waits ? NULL : m->control;
 
 	fds[0] = (struct pollfd){.fd = m->signal_fd, .events = POLLIN};
-	control_fds(m->control, fds + 1);
+	control_fds(control, fds + 1);
 	for (size_t i = 0; i < SCORE_SLOTS; i++) {
 		if (m->workers[i].order_fd == -1 || m->workers[i].order_eof)
 			continue;
@@ -644,6 +804,9 @@ wait_for_news(struct master *m)
 		if (m->helpers[i].control_fd != -1)
 			fds[all++] = (struct pollfd){
 			    .fd = m->helpers[i].control_fd, .events = POLLIN};
+	/* (-1 is left out; what they say is heard in the next turn) */
+	fds[all++] = (struct pollfd){.fd = m->upgrade.channel, .events = POLLIN};
+	fds[all++] = (struct pollfd){.fd = m->before.channel, .events = POLLIN};
 	if (poll(fds, all, turn_timeout_ms(m)) == -1)
 		return; /* (after a mere timeout a client may have to be given up) */
 	if (fds[0].revents != 0)
@@ -651,7 +814,7 @@ wait_for_news(struct master *m)
 	for (size_t i = 0; i < n; i++)
 		if (fds[1 + CONTROL_FDS + i].revents != 0)
 			read_news(&m->workers[slot_of[i]]);
-	control_turn(m->control, fds + 1, clock_mono_ms());
+	control_turn(control, fds + 1, clock_mono_ms());
 }
 
 int
@@ -660,7 +823,7 @@ master_run(struct master *m, struct err *err)
 	const struct settings *s = m->newest->settings;
 
 	m->board->master_pid = getpid(); /* (daemonize changed it) */
-	if (s->node_pid_file[0] != '\0' &&
+	if (s->node_pid_file[0] != '\0' && !m->before.waits &&
 	    pidfile_write(s->node_pid_file, &m->pid_fd, err) != 0)
 		return -1;
 	if (catch_signals(m, err) != 0)
@@ -692,6 +855,9 @@ master_run(struct master *m, struct err *err)
 			break;
 		wait_for_news(m);
 	}
+	if (m->before.waits)
+		handover_failed(
+		    m->before.channel, "its workers cannot run: see the log");
 	/* everybody has left: what is still our child is nobody's */
 	strays_kill(m);
 	log_info(NULL, "node stopped", "node=%s exit_status=%d", m->board->node_text,
@@ -699,15 +865,62 @@ master_run(struct master *m, struct err *err)
 	return m->exit_status;
 }
 
+static bool
+master_answer(const char *command, struct strbuf *out, void *master)
+{
+	return master_log_level_answer(command, out, master) ||
+	       master_status_answer(command, out, master);
+}
+
 /* ---- making and ending -------------------------------------------------------------
  */
+
+/* those of an old master, or of systemd */
+static int
+take_sockets(struct master *m, struct inheritance *in, struct err *err)
+{
+	m->mode = in->mode;
+	atomic_store(&m->board->mode, in->mode);
+	atomic_store(&m->board->draining, in->mode == NODE_MODE_DRAIN);
+	m->before.channel = in->channel;
+	m->before.waits = in->channel != -1;
+	m->before.pid = getppid();
+	(void)str_copy(m->before.pid_path, sizeof(m->before.pid_path), in->pid_path);
+	for (size_t i = 0; i < in->count; i++) {
+		struct inherited socket = in->sockets[i];
+
+		in->sockets[i].fd = -1;
+		if (listeners_offer(m->listeners, &socket, err) != 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+make_control(struct master *m, struct inheritance *in, struct err *err)
+{
+	const char *path = m->newest->settings->node_control_socket;
+	int fd;
+
+	if (path[0] == '\0')
+		return 0;
+	m->before.keeps_control =
+	    in != NULL && in->control != -1 && str_eq(path, in->control_path);
+	if (m->before.keeps_control) {
+		fd = in->control;
+		in->control = -1;
+		m->control = control_adopt(path, fd, master_answer, m, err);
+	} else
+		m->control = control_open(path, master_answer, m, err);
+	return m->control != NULL ? 0 : -1;
+}
 
 struct master *
 master_create(const struct master_opts *opts, struct err *err)
 {
 	struct master *m = mem_zero(sizeof(*m));
 	struct settings *settings = opts->settings;
-	const char *control;
+	struct inheritance *in = opts->inheritance;
 
 	if (m == NULL) {
 		settings_free(settings);
@@ -717,6 +930,7 @@ master_create(const struct master_opts *opts, struct err *err)
 	m->opts = *opts;
 	m->opts.settings = NULL;
 	m->signal_fd = m->pid_fd = -1;
+	m->upgrade.channel = m->before.channel = m->notify.fd = -1;
 	m->recycle_old = m->recycle_new = NO_SLOT;
 	TAILQ_INIT(&m->generations);
 	for (size_t i = 0; i < SCORE_SLOTS; i++) {
@@ -730,23 +944,28 @@ master_create(const struct master_opts *opts, struct err *err)
 		    i == HELPER_OF_SCHEMA ? HELPER_MIGRATOR : HELPER_SPAWNER, 0);
 
 	m->board = scoreboard_create(err);
+	if (m->board != NULL)
+		log_node(m->board->node_text);
 	m->listeners = m->board != NULL ? listeners_create(err) : NULL;
 	if (m->listeners == NULL || process_user_lookup(settings, &m->user, err) != 0) {
 		settings_free(settings);
 		goto fail;
 	}
-	if (generation_add(m, settings, err) != 0)
+	if (in != NULL && take_sockets(m, in, err) != 0) {
+		settings_free(settings);
+		goto fail;
+	}
+	if (generation_add(m, settings, err) != 0 ||
+	    listeners_check_offers(m->listeners, err) != 0)
 		goto fail;
 	m->wanted_workers = settings_worker_count(m->newest->settings);
-	control = m->newest->settings->node_control_socket;
-	if (control[0] != '\0') {
-		m->control = control_open(control, master_status_answer, m, err);
-		if (m->control == NULL)
-			goto fail;
-	}
-	chown_log(m);
+	if (notify_open(&m->notify, m->before.channel != -1, err) != 0 ||
+	    make_control(m, in, err) != 0)
+		goto fail;
+	chown_logs(m);
 	return m;
 fail:
+	m->before.channel = -1; /* the caller's, who has something to say there */
 	master_free(m);
 	return NULL;
 }
@@ -759,6 +978,11 @@ master_free(struct master *m)
 	if (m->pid_fd != -1)
 		pidfile_remove(m->newest->settings->node_pid_file, m->pid_fd);
 	control_close(m->control);
+	notify_close(&m->notify);
+	if (m->upgrade.channel != -1)
+		close(m->upgrade.channel);
+	if (m->before.channel != -1)
+		close(m->before.channel);
 	if (m->listeners != NULL)
 		generations_free(m);
 	listeners_free(m->listeners);

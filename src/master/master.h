@@ -23,6 +23,8 @@ typedef int worker_fn(const struct worker_env *env);
 /* the settings once more from all their sources, for HUP */
 typedef struct settings *master_load_fn(void *arg, struct err *err);
 
+struct inheritance;
+
 struct master_opts {
 	struct settings *settings; /* given */
 	master_load_fn *load;
@@ -30,6 +32,11 @@ struct master_opts {
 	worker_fn *worker;
 	migrator_fn *migrate; /* NULL: the schema counts as ready */
 	const char *title;    /* of the process, after "shoald: "; borrowed */
+	/* what to execute for an upgrade, as this process was; NULL: it cannot be */
+	const char *program;
+	char *const *argv; /* borrowed */
+	/* from an old master or from systemd; its sockets are taken; NULL: nothing */
+	struct inheritance *inheritance;
 };
 
 struct master *master_create(

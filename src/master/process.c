@@ -95,6 +95,13 @@ process_protect(void)
 		    oom_base - OOM_LESS < -OOM_MAX ? -OOM_MAX : oom_base - OOM_LESS);
 }
 
+void
+process_unprotect(void)
+{
+	if (geteuid() == 0)
+		oom_write(oom_base);
+}
+
 pid_t
 process_fork(void)
 {
@@ -126,19 +133,40 @@ process_fork(void)
 	return 0;
 }
 
-int
-process_begin(const char *name, const struct process_user *user, struct err *err)
+/* a core holds payloads and secrets */
+static int
+limit_cores(bool wanted, struct err *err)
 {
-	static const struct rlimit none = {0, 0};
+	struct rlimit limit = {0, 0};
+
+	if (wanted) {
+		if (getrlimit(RLIMIT_CORE, &limit) != 0)
+			return err_errno(err, errno, "core limit");
+		if (limit.rlim_max == 0)
+			log_warn(NULL, "there will be no core dumps: the limit is 0",
+			    "mend=\"LimitCORE=infinity in the unit\"");
+		limit.rlim_cur = limit.rlim_max;
+	}
+	if (setrlimit(RLIMIT_CORE, &limit) != 0)
+		return err_errno(err, errno, "core limit");
+	return 0;
+}
+
+int
+process_begin(
+    const char *name, const struct process_user *user, bool core_dumps, struct err *err)
+{
 
 	proctitle_set("shoald: %s", name);
 	oom_write(oom_base + OOM_MORE > OOM_MAX ? OOM_MAX : oom_base + OOM_MORE);
-	/* a core holds payloads and secrets */
-	if (setrlimit(RLIMIT_CORE, &none) != 0)
-		return err_errno(err, errno, "core limit");
+	if (limit_cores(core_dumps, err) != 0)
+		return -1;
 	(void)nofile_raise(DESCRIPTORS);
 	if (user->change && priv_drop(user->uid, user->gid, err) != 0)
 		return -1;
+	/* the change of user has cleared it */
+	if (core_dumps && prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) != 0)
+		return err_errno(err, errno, "core dumps");
 	return 0;
 }
 

@@ -32,14 +32,15 @@ int process_user_lookup(const struct settings *settings, struct process_user *us
  */
 pid_t process_fork(void);
 /* in the child: name, limits, a higher out-of-memory score than the master's, then the
- * user */
-int process_begin(
-    const char *name, const struct process_user *user, struct err *err) ATTR_CHECK;
+ * user; core_dumps: it may leave one */
+int process_begin(const char *name, const struct process_user *user, bool core_dumps,
+    struct err *err) ATTR_CHECK;
 /* in the child: the end.  With sanitizers through exit, so that leaks are looked for.
  */
 ATTR_NORETURN void process_end(int status);
 
 /* the master itself, at its start: it should be the last one that runs out of memory */
 void process_protect(void);
+void process_unprotect(void); /* in a child that takes its place, before the exec */
 
 #endif

@@ -25,11 +25,24 @@
 #include "tls/tlsbag.h"
 #include "tls/tlsctx.h"
 
+#define CHANGE_AGAIN_MS 1000
+
 static bool
 generation_in_use(const struct master *m, const struct generation *g)
 {
 	for (size_t i = 0; i < SCORE_SLOTS; i++)
 		if (m->workers[i].gen == g)
+			return true;
+	return false;
+}
+
+static bool
+settings_are_shared(const struct master *m, const struct settings *settings)
+{
+	const struct generation *g;
+
+	TAILQ_FOREACH (g, &m->generations, link)
+		if (g->settings == settings)
 			return true;
 	return false;
 }
@@ -42,7 +55,8 @@ generation_free(struct master *m, struct generation *g)
 	close(g->door[1]);
 	listeners_release(m->listeners, &g->listen);
 	tlsbag_free(g->tls);
-	settings_free(g->settings);
+	if (!settings_are_shared(m, g->settings))
+		settings_free(g->settings);
 	mem_free(g);
 }
 
@@ -127,34 +141,36 @@ generation_add(struct master *m, struct settings *settings, struct err *err)
 	struct generation *g = mem_zero(sizeof(*g));
 	size_t spawner = spawner_place(m);
 	struct commands *commands;
+	int rc;
 
 	if (g == NULL || spawner == HELPERS) {
-		settings_free(settings);
 		mem_free(g);
-		return err_set(err, ERR_NOMEM, "generation");
+		rc = err_set(err, ERR_NOMEM, "generation");
+		goto fail;
 	}
 	/* what a spawner would refuse is refused now */
 	commands = commands_create(settings, err);
 	commands_free(commands);
 	if (commands == NULL || commands_check_files(settings, err) != 0 ||
+	    commands_check_groups(settings, err) != 0 ||
 	    take_certificates(g, settings, err) != 0) {
-		settings_free(settings);
 		mem_free(g);
-		return -1;
+		rc = -1;
+		goto fail;
 	}
 	if (spawner_door(g->door, err) != 0) {
 		tlsbag_free(g->tls);
-		settings_free(settings);
 		mem_free(g);
-		return -1;
+		rc = -1;
+		goto fail;
 	}
 	if (listeners_acquire(m->listeners, settings, &g->listen, err) != 0) {
 		close(g->door[0]);
 		close(g->door[1]);
 		tlsbag_free(g->tls);
-		settings_free(settings);
 		mem_free(g);
-		return -1;
+		rc = -1;
+		goto fail;
 	}
 	g->spawner = spawner;
 	helper_init(
@@ -162,11 +178,17 @@ generation_add(struct master *m, struct settings *settings, struct err *err)
 	(void)slot_on_wanted(&m->helpers[spawner].slot, m->now_ms);
 	g->settings = settings;
 	g->number = ++m->last_number;
+	g->idle = m->mode != NODE_MODE_WORK;
+	g->since_ms = m->now_ms;
 	TAILQ_INSERT_TAIL(&m->generations, g, link);
 	m->newest = g;
 	atomic_store(&m->board->generation, g->number);
 	atomic_store(&m->board->tls_warned_ms, 0);
 	return 0;
+fail:
+	if (!settings_are_shared(m, settings))
+		settings_free(settings);
+	return rc;
 }
 
 /* ---- keys that need a restart ------------------------------------------------------
@@ -241,7 +263,6 @@ void
 master_reload(struct master *m)
 {
 	struct err err = ERR_INIT;
-	char reason[REASON_SIZE];
 	struct settings *fresh = m->opts.load(m->opts.load_arg, &err);
 
 	if (fresh != NULL &&
@@ -251,13 +272,32 @@ master_reload(struct master *m)
 	}
 	if (fresh == NULL || generation_add(m, fresh, &err) != 0) {
 		atomic_fetch_add(&m->board->reload_failures, 1);
-		str_printable(reason, sizeof(reason), err.text, strlen(err.text));
 		log_error(
-		    NULL, "reload refused, nothing changed", "reason=\"%s\"", reason);
+		    NULL, "reload refused, nothing changed", "reason=\"%s\"", err.text);
 		return;
 	}
 	m->wanted_workers = settings_worker_count(m->newest->settings);
+	atomic_store(&m->board->log_level, 0); /* the file's word counts again */
 	log_set_level((enum log_level)m->newest->settings->log_level);
+	chown_logs(m);
 	log_info(NULL, "new configuration, starting its workers",
 	    "generation=%u workers=%d", m->newest->number, m->wanted_workers);
+}
+
+void
+master_change(struct master *m)
+{
+	struct err err = ERR_INIT;
+
+	if (m->newest->idle == (m->mode != NODE_MODE_WORK))
+		return;
+	if (generation_add(m, m->newest->settings, &err) == 0) {
+		log_info(NULL, "starting other workers", "generation=%u mode=%s",
+		    m->newest->number, node_mode_name(m->mode));
+		return;
+	}
+	log_error(NULL, "other workers cannot be started, trying again",
+	    "mode=%s reason=\"%s\"", node_mode_name(m->mode), err.text);
+	m->requests.change = true;
+	m->reload_after_ms = m->now_ms + CHANGE_AGAIN_MS;
 }

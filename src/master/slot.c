@@ -289,8 +289,8 @@ end_of(int status)
 	}
 }
 
-static void
-status_text(int status, char *to, size_t size)
+void
+slot_status_text(int status, char *to, size_t size)
 {
 	const char *name = "an unusual signal";
 	int signo;
@@ -320,7 +320,7 @@ slot_on_exit(struct slot *s, int status, int64_t now_ms, enum slot_end *end)
 	 * not */
 	if (left && what != SLOT_END_GOOD)
 		s->why[0] = '\0';
-	status_text(status, text, sizeof(text));
+	slot_status_text(status, text, sizeof(text));
 	set_why(s, text);
 
 	if (what == SLOT_END_LOST)

@@ -101,6 +101,8 @@ enum slot_action slot_action(const struct slot *s, int64_t now_ms);
 int64_t slot_deadline(
     const struct slot *s); /* when slot_action will say something new */
 bool slot_has_process(const struct slot *s);
+/* how a process ended: "exit status 1" */
+void slot_status_text(int status, char *to, size_t size);
 const char *slot_state_name(enum slot_state state);
 const char *slot_event_name(enum slot_event event);
 /* the table alone; SLOT_NONE: not allowed */

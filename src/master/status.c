@@ -38,6 +38,8 @@ node_state(const struct master *m)
 {
 	if (m->stop != STOP_NO)
 		return "stopping";
+	if (m->upgrade.step != UPGRADE_NO)
+		return "upgrading";
 	if (m->newest != m->serving)
 		return m->serving == NULL ? "starting" : "reloading";
 	return "running";
@@ -65,9 +67,25 @@ static const char *
 worker_state(const struct worker *w, struct score_slot *score)
 {
 	/* what the worker says of itself is finer than what we know */
+	if (w->lingers)
+		return "lingering";
 	if (w->slot.state == SLOT_READY && atomic_load(&score->state) == SCORE_DRAINING)
 		return "draining";
 	return slot_state_name(w->slot.state);
+}
+
+/* what a worker has of its stores, in one word */
+static const char *
+stores_word(const struct worker *w, struct score_slot *score)
+{
+	bool database = atomic_load(&score->database_up) != 0,
+	     redis = atomic_load(&score->redis_up) != 0;
+
+	if (w->pid == 0)
+		return "-";
+	if (database && redis)
+		return "ok";
+	return database ? "no-redis" : redis ? "no-db" : "neither";
 }
 
 static void
@@ -151,6 +169,10 @@ answer_json(const struct master *m, struct strbuf *out)
 	jsonw_int(&j, (int64_t)generations_count(m));
 	jsonw_key(&j, "reload_failures");
 	jsonw_int(&j, atomic_load(&m->board->reload_failures));
+	jsonw_key(&j, "upgrade_failures");
+	jsonw_int(&j, atomic_load(&m->board->upgrade_failures));
+	jsonw_key(&j, "mode");
+	jsonw_string(&j, node_mode_name(m->mode));
 	jsonw_key(&j, "schema_ready");
 	jsonw_bool(&j, atomic_load(&m->board->schema_ready) != 0);
 	jsonw_key(&j, "burials");
@@ -226,6 +248,11 @@ answer_table(const struct master *m, struct strbuf *out)
 	if (atomic_load(&m->board->reload_failures) > 0)
 		strbuf_printf(out, "reloads refused: %u (see the log)\n",
 		    atomic_load(&m->board->reload_failures));
+	if (m->mode != NODE_MODE_WORK)
+		strbuf_printf(out, "it takes no tasks: %s\n", node_mode_name(m->mode));
+	if (atomic_load(&m->board->upgrade_failures) > 0)
+		strbuf_printf(out, "upgrades that failed: %u (see the log)\n",
+		    atomic_load(&m->board->upgrade_failures));
 	if (burials_open(m) > 0)
 		strbuf_printf(out, "ended workers whose tasks wait for recovery: %zu\n",
 		    burials_open(m));
@@ -234,8 +261,19 @@ answer_table(const struct master *m, struct strbuf *out)
 		    m->helpers[HELPER_OF_SCHEMA].reason[0] != '\0' ? ": " : "",
 		    m->helpers[HELPER_OF_SCHEMA].reason);
 
-	strbuf_printf(out, "\n%6s %8s %-9s %4s %8s %9s %8s %10s %6s %7s  %s\n",
-	    "WORKER", "PID", "STATE", "GEN", "UPTIME", "RESTARTS", "RUNNING",
+	for (size_t i = 0; i < HELPERS; i++) {
+		const struct helper *h = &m->helpers[i];
+
+		/* the schema's ends when its work is done */
+		if (h->row != NULL && i != HELPER_OF_SCHEMA &&
+		    h->slot.state != SLOT_EMPTY && h->slot.state != SLOT_READY)
+			strbuf_printf(out, "the %s is %s%s%s\n", helper_name(h),
+			    slot_state_name(h->slot.state),
+			    h->reason[0] != '\0' ? ": " : "", h->reason);
+	}
+
+	strbuf_printf(out, "\n%6s %8s %-9s %-8s %4s %8s %9s %8s %10s %6s %7s  %s\n",
+	    "WORKER", "PID", "STATE", "STORES", "GEN", "UPTIME", "RESTARTS", "RUNNING",
 	    "SUCCEEDED", "HTTP", "MEMORY", "LAST ENDED");
 	for (size_t i = 0; i < SCORE_SLOTS; i++) {
 		const struct worker *w = &m->workers[i];
@@ -244,8 +282,10 @@ answer_table(const struct master *m, struct strbuf *out)
 		if (!is_shown(m, i))
 			continue;
 		strbuf_printf(out,
-		    "%6zu %8ld %-9s %4u %8s %9u %8llu %10llu %6llu %6lluM  %s%s%s\n", i,
-		    (long)w->pid, worker_state(w, score), w->gen->number,
+		    "%6zu %8ld %-9s %-8s %4u %8s %9u %8llu %10llu %6llu %6lluM  "
+		    "%s%s%s\n",
+		    i, (long)w->pid, worker_state(w, score), stores_word(w, score),
+		    w->gen->number,
 		    w->pid != 0 ? span_text(m->now_ms - w->slot.started_ms, span) : "-",
 		    atomic_load(&score->restarts),
 		    (unsigned long long)counter(score, SCORE_tasks_running),

@@ -32,6 +32,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "proc/spawner.h"
@@ -81,6 +82,12 @@ master_leave(struct master *m, const struct listen_set *keep, int door)
 		close(m->pid_fd);
 	m->signal_fd = m->pid_fd = -1;
 	control_leave(m->control);
+	notify_close(&m->notify);
+	if (m->upgrade.channel != -1)
+		close(m->upgrade.channel);
+	if (m->before.channel != -1)
+		close(m->before.channel);
+	m->upgrade.channel = m->before.channel = -1;
 	for (size_t i = 0; i < SCORE_SLOTS; i++) {
 		if (m->workers[i].order_fd != -1)
 			close(m->workers[i].order_fd);
@@ -114,6 +121,7 @@ worker_process(struct master *m, size_t i, int control_fd)
 	    .settings = g->settings,
 	    .board = m->board,
 	    .slot = (int)i,
+	    .idle = g->idle,
 	    .control_fd = control_fd,
 	    .door = g->door[SPAWNER_OUTSIDE],
 	    .listeners = g->listen.list,
@@ -125,10 +133,11 @@ worker_process(struct master *m, size_t i, int control_fd)
 
 	snprintf(name, sizeof(name), "worker=%zu", i);
 	log_identity(name);
-	log_set_level((enum log_level)g->settings->log_level);
+	log_set_level(score_log_level(m->board, g->settings->log_level));
 	master_leave(m, &g->listen, g->door[SPAWNER_OUTSIDE]);
 	snprintf(name, sizeof(name), "worker %zu", i);
-	if (process_begin(name, &m->user, &err) != 0) {
+	if (process_begin(name, &m->user, g->settings->node_core_dumps, &err) != 0 ||
+	    crash_watch(&err) != 0) {
 		log_error(NULL, "worker cannot start", "reason=\"%s\"", err.text);
 		process_end(WORKER_EXIT_CONFIG);
 	}
@@ -138,7 +147,7 @@ worker_process(struct master *m, size_t i, int control_fd)
 /* before the fork, so that nothing of the one before can be read, and nothing of the
  * new one is lost */
 static void
-score_prepare(struct score_slot *score, uint32_t generation, int64_t now_ms)
+score_prepare(struct score_slot *score, const struct generation *g, int64_t now_ms)
 {
 	atomic_store(&score->incarnation[0], 0);
 	atomic_store(&score->incarnation[1], 0);
@@ -149,7 +158,9 @@ score_prepare(struct score_slot *score, uint32_t generation, int64_t now_ms)
 	atomic_store(&score->disowned, 0);
 	atomic_store(&score->database_up, 0);
 	atomic_store(&score->redis_up, 0);
-	atomic_store(&score->generation, generation);
+	atomic_store(&score->serving, 0);
+	atomic_store(&score->idle, g->idle);
+	atomic_store(&score->generation, g->number);
 	atomic_store(&score->started_ms, now_ms);
 	atomic_store(&score->state, SCORE_STARTING);
 }
@@ -167,7 +178,7 @@ worker_spawn(struct master *m, size_t i)
 	    0)
 		err_errno(&err, errno, "socketpair");
 	else {
-		score_prepare(score, w->gen->number, m->now_ms);
+		score_prepare(score, w->gen, m->now_ms);
 		pid = process_fork();
 		if (pid == 0) {
 			close(fds[0]);
@@ -190,7 +201,7 @@ worker_spawn(struct master *m, size_t i)
 	(void)setpgid(pid, pid);
 	w->pid = pid;
 	w->order_fd = fds[0];
-	w->order_eof = false;
+	w->order_eof = w->lingers = w->hurried = false;
 	atomic_store(&score->pid, pid);
 	(void)slot_on_spawned(&w->slot, m->now_ms);
 	log_info(NULL, "worker started", "worker=%zu pid=%ld generation=%u", i,
@@ -213,6 +224,13 @@ send_order(const struct master *m, size_t i, enum worker_order order)
 	if (send(w->order_fd, &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT) != 1)
 		log_debug(NULL, "order not delivered",
 		    "worker=%zu order=%c reason=\"%s\"", i, byte, strerror(errno));
+}
+
+void
+worker_hurry(struct master *m, size_t i)
+{
+	m->workers[i].hurried = true;
+	send_order(m, i, WORKER_HURRY);
 }
 
 void
@@ -253,7 +271,7 @@ is_our_process(const struct master *m, pid_t pid)
 	for (size_t i = 0; i < HELPERS; i++)
 		if (m->helpers[i].pid == pid)
 			return true;
-	return false;
+	return m->upgrade.pid == pid;
 }
 
 static bool
@@ -463,7 +481,6 @@ reap_helpers(struct master *m)
 	for (size_t i = 0; i < HELPERS; i++) {
 		struct helper *h = &m->helpers[i];
 		struct err err = ERR_INIT;
-		char reason[REASON_SIZE];
 		int status;
 
 		if (h->pid == 0 || !is_dead(h->pid) ||
@@ -477,7 +494,6 @@ reap_helpers(struct master *m)
 			if (m->rites[r].spawner == i)
 				m->rites[r].spawner = HELPERS;
 
-		str_printable(reason, sizeof(reason), err.text, strlen(err.text));
 		switch (end) {
 		case HELPER_DONE:
 			log_info(NULL, "helper finished", "helper=%s", helper_name(h));
@@ -485,11 +501,11 @@ reap_helpers(struct master *m)
 		case HELPER_AGAIN:
 			log_warn(NULL, "helper failed, will try again",
 			    "helper=%s reason=\"%s\" again_in_ms=%lld", helper_name(h),
-			    reason, (long long)(slot_deadline(&h->slot) - m->now_ms));
+			    err.text, (long long)(slot_deadline(&h->slot) - m->now_ms));
 			break;
 		case HELPER_NEVER:
 			log_error(NULL, "helper failed for good",
-			    "helper=%s reason=\"%s\"", helper_name(h), reason);
+			    "helper=%s reason=\"%s\"", helper_name(h), err.text);
 			(void)slot_on_leave(&h->slot, "", 0, m->now_ms);
 			master_give_up(m, spawner_generation(m, i));
 			break;
@@ -504,8 +520,13 @@ workers_reap(struct master *m)
 {
 	siginfo_t info;
 
+	int status;
+
 	reap_workers(m);
 	reap_helpers(m);
+	if (m->upgrade.pid != 0 && is_dead(m->upgrade.pid) &&
+	    waitpid(m->upgrade.pid, &status, WNOHANG) == m->upgrade.pid)
+		upgrade_ended(m, status);
 	/* the rest are what a dead spawner left to us */
 	for (;;) {
 		info.si_pid = 0;
@@ -604,7 +625,7 @@ workers_check(struct master *m)
 	/* the keepers of a spawner that died kill what they keep and end: they are
 	 * given some time for it */
 	if (!any_stray(m))
-		m->stray_checks = 0;
+		m->stray_checks = m->stray_checks < 0 ? m->stray_checks + 1 : 0;
 	else if (++m->stray_checks > STRAY_CHECKS)
 		strays_kill(m);
 }

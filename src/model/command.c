@@ -63,6 +63,14 @@ set_limits(struct launch_spec *spec, const struct type_settings *t)
 		add_limit(spec, RLIMIT_NOFILE, t->max_open_files);
 }
 
+static void
+set_group(struct launch_spec *spec, const struct type_settings *t)
+{
+	spec->group = (struct cgroup_limits){(uint64_t)t->group_memory_bytes,
+	    (uint64_t)t->group_processes, (uint64_t)t->group_cpu_percent};
+	spec->grouped = cgroup_controllers(&spec->group) != 0;
+}
+
 static int
 set_sandbox(struct command *c, const struct type_settings *t, struct err *err)
 {
@@ -115,6 +123,7 @@ command_init(struct command *c, const struct type_settings *t, struct err *err)
 	for (int i = 0; i < LAUNCH_FDS; i++)
 		c->spec.fds[i] = -1;
 	set_limits(&c->spec, t);
+	set_group(&c->spec, t);
 	if (set_sandbox(c, t, err) != 0)
 		return -1;
 	return set_user(&c->spec, t, err);
@@ -189,7 +198,10 @@ same_text(const char *a, const char *b)
 static bool
 same_limits(const struct launch_spec *a, const struct launch_spec *b)
 {
-	if (a->limit_count != b->limit_count)
+	if (a->limit_count != b->limit_count || a->grouped != b->grouped ||
+	    a->group.memory_bytes != b->group.memory_bytes ||
+	    a->group.processes != b->group.processes ||
+	    a->group.cpu_percent != b->group.cpu_percent)
 		return false;
 	for (size_t i = 0; i < a->limit_count; i++)
 		if (a->limits[i].resource != b->limits[i].resource ||
@@ -217,6 +229,22 @@ commands_have(const struct commands *cs, const struct launch_spec *spec)
 	return false;
 }
 
+unsigned
+commands_controllers(const struct settings *settings)
+{
+	const struct type_settings *t;
+	struct launch_spec spec;
+	unsigned all = 0;
+
+	TAILQ_FOREACH (t, &settings->types, link) {
+		if (!has_command(t))
+			continue;
+		set_group(&spec, t);
+		all |= cgroup_controllers(&spec.group);
+	}
+	return all;
+}
+
 bool
 commands_need_root(const struct settings *settings)
 {
@@ -225,7 +253,20 @@ commands_need_root(const struct settings *settings)
 	TAILQ_FOREACH (t, &settings->types, link)
 		if (t->user[0] != '\0')
 			return true;
-	return false;
+	/* control groups that were given to root are his to divide */
+	return commands_controllers(settings) != 0;
+}
+
+int
+commands_check_groups(const struct settings *settings, struct err *err)
+{
+	unsigned controllers = commands_controllers(settings);
+	char home[CGROUP_PATH];
+
+	if (controllers == 0 || cgroup_home(controllers, home, err) == 0)
+		return 0;
+	return err_wrap(
+	    err, "type:NAME.group_memory, group_processes or group_cpu cannot be kept");
 }
 
 /* ---- who could change what runs ----------------------------------------------------

@@ -31,8 +31,13 @@ const struct launch_spec *commands_of(
     const struct commands *cs, const struct type_settings *t);
 /* whether it is one of them: the same words, user and confinement */
 bool commands_have(const struct commands *cs, const struct launch_spec *spec);
-/* some type names a user of its own: only root can start it */
+/* some type names a user of its own, which only root can start, or has a control group
+ */
 bool commands_need_root(const struct settings *settings);
+/* of control groups, that types need; CGROUP_..., 0: none has a group */
+unsigned commands_controllers(const struct settings *settings);
+/* ERR_INVALID: this process is where no such groups can be made */
+int commands_check_groups(const struct settings *settings, struct err *err) ATTR_CHECK;
 
 /*
  * Whether somebody else than the operator could change what runs: each executable and

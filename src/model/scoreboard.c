@@ -33,6 +33,14 @@ static const char *const state_names[SCORE_STATE_COUNT] = {
     [SCORE_STARTING] = "starting",
     [SCORE_READY] = "ready",
     [SCORE_DRAINING] = "draining",
+    [SCORE_LINGERING] = "lingering",
+};
+
+static const char *const mode_names[NODE_MODE_COUNT] = {
+    [NODE_MODE_WORK] = "running",
+    [NODE_MODE_IDLE] = "maintenance",
+    [NODE_MODE_DRAIN] = "draining",
+    [NODE_MODE_LEAVE] = "stopping",
 };
 
 struct scoreboard *
@@ -137,4 +145,10 @@ const char *
 score_state_name(enum score_state state)
 {
 	return state < SCORE_STATE_COUNT ? state_names[state] : "unknown";
+}
+
+const char *
+node_mode_name(enum node_mode mode)
+{
+	return mode < NODE_MODE_COUNT ? mode_names[mode] : "unknown";
 }

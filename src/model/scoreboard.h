@@ -19,6 +19,7 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "base/log.h"
 #include "base/uuid.h"
 
 #define SCORE_SLOTS   256
@@ -26,11 +27,22 @@
 #define SCORE_HELPERS 4 /* processes beside the workers: master/node.h */
 #define SCORE_REASON  120
 
+/* what a node is there for; told to PostgreSQL by these numbers (0020) */
+enum node_mode {
+	NODE_MODE_WORK = 0,
+	NODE_MODE_IDLE,	 /* maintenance: takes no tasks, serves HTTP */
+	NODE_MODE_DRAIN, /* the same, and /health says 503 */
+	NODE_MODE_LEAVE, /* it stops */
+	NODE_MODE_COUNT
+};
+
 enum score_state {
 	SCORE_FREE = 0,
 	SCORE_STARTING,
 	SCORE_READY,	/* listeners armed */
 	SCORE_DRAINING, /* leaving on purpose */
+	/* has left the cluster, and keeps what clients keep open until it is used */
+	SCORE_LINGERING,
 	SCORE_STATE_COUNT
 };
 
@@ -75,6 +87,8 @@ enum score_state {
 	X(redis_connections_lost_total, "counter", "Redis connections lost.")          \
 	X(database_connections_lost_total, "counter", "PostgreSQL connections lost.")  \
 	X(leases_given_total, "counter", "Tasks leased to workers outside.")           \
+	X(leases_handed_over_total, "counter",                                         \
+	    "Of those, attempts that an endpoint took to tell of their end later.")    \
 	X(leases_undone_total, "counter",                                              \
 	    "Leases given back because their client had hung up.")                     \
 	X(leases_expired_total, "counter", "Leases whose time ran out.")               \
@@ -99,6 +113,15 @@ enum score_state {
 	X(webhooks_disabled_total, "counter",                                          \
 	    "Webhooks disabled because nothing was taken there.")                      \
 	X(waiters, "gauge", "Requests that wait for a task's end.")                    \
+	X(log_lines_dropped_total, "counter",                                          \
+	    "Lines of workers' logs that could not be written.")                       \
+	X(access_lines_dropped_total, "counter",                                       \
+	    "Lines of the access log that could not be written.")                      \
+	X(spans_exported_total, "counter", "Spans that the collector has taken.")      \
+	X(spans_dropped_total, "counter",                                              \
+	    "Spans given up: too many waited, or the collector did not take them.")    \
+	X(span_exports_failed_total, "counter",                                        \
+	    "Requests to the collector that failed, those tried again too.")           \
 	X(memory_bytes, "gauge", "Private resident memory.")
 
 enum score_counter {
@@ -113,6 +136,7 @@ struct score_slot {
 	_Atomic int32_t pid;	     /* 0: no process */
 	_Atomic uint32_t generation; /* of the configuration */
 	_Atomic int64_t started_ms;  /* monotonic */
+	_Atomic uint8_t idle;	     /* takes no tasks */
 	_Atomic uint32_t restarts;   /* in this slot, but for planned ones */
 	_Atomic int64_t restarted_wall_us;
 	char last_reason[SCORE_REASON]; /* why the last process ended; master only, torn
@@ -122,6 +146,8 @@ struct score_slot {
 	_Atomic int64_t heartbeat_ms;	 /* monotonic, each second from the loop */
 	_Atomic uint64_t incarnation[2]; /* a struct uuid; both 0: none registered */
 	_Atomic uint8_t database_up, redis_up; /* for /ready */
+	/* registered, and all that it needs of the database is known to it */
+	_Atomic uint8_t serving;
 	_Atomic uint64_t counters[SCORE_COUNTER_COUNT];
 	/* the node's beater (engine/beat.c), about any slot */
 	/* when PostgreSQL last counted its beat, monotonic */
@@ -157,11 +183,15 @@ struct scoreboard {
 	int64_t started_wall_us;
 	_Atomic uint32_t generation;
 	_Atomic uint32_t reload_failures;
+	_Atomic uint32_t upgrade_failures;
 	_Atomic uint8_t draining;     /* the node is to stop: /health says 503 */
 	_Atomic uint8_t schema_ready; /* the migration helper is done */
 	/* when a worker last warned of a certificate's end, monotonic; the master
 	 * resets it with each generation */
 	_Atomic int64_t tls_warned_ms;
+	_Atomic uint8_t mode; /* enum node_mode; master */
+	/* master: the level that was asked for at run time, plus 1; 0: as configured */
+	_Atomic uint8_t log_level;
 	/* helpers that live on: the last sign of life, monotonic */
 	_Atomic int64_t helper_beats_ms[SCORE_HELPERS];
 	/* what the node's beater (engine/beat.c) learned from PostgreSQL */
@@ -170,7 +200,10 @@ struct scoreboard {
 	_Atomic int64_t
 	    clock_offset_us; /* PostgreSQL's clock minus this node's wall clock */
 	_Atomic int64_t registry_rev; /* of the types in PostgreSQL; 0: not known yet */
-	_Atomic int32_t peers; /* living workers of the cluster; 0: not known yet */
+	/* living workers of the cluster that take tasks; 0: not known yet */
+	_Atomic int32_t peers;
+	/* the last order to this node, with its number: score_order_make; 0: none */
+	_Atomic uint64_t order;
 	_Atomic uint64_t retired[SCORE_COUNTER_COUNT]; /* counters of ended workers,
 							  added by the master */
 	struct score_slot slots[SCORE_SLOTS];
@@ -192,6 +225,30 @@ score_set(struct score_slot *slot, enum score_counter c, uint64_t n)
 {
 	atomic_store_explicit(&slot->counters[c], n, memory_order_relaxed);
 }
+/* an order's number, which only grows, and the mode that it asks for */
+static inline uint64_t
+score_order_make(int64_t number, enum node_mode mode)
+{
+	return (uint64_t)number << 8 | (uint64_t)mode;
+}
+static inline int64_t
+score_order_number(uint64_t order)
+{
+	return (int64_t)(order >> 8);
+}
+static inline enum node_mode
+score_order_mode(uint64_t order)
+{
+	return (enum node_mode)(order & 0xff);
+}
+/* the level that counts, where the configuration says this one */
+static inline enum log_level
+score_log_level(struct scoreboard *sb, int configured)
+{
+	int asked = atomic_load_explicit(&sb->log_level, memory_order_relaxed);
+
+	return (enum log_level)(asked > 0 ? asked - 1 : configured);
+}
 /* the node's sum over slots and the retired */
 uint64_t score_total(const struct scoreboard *sb, enum score_counter c);
 /* a worker ended: its counters go to the retired ones, its gauges away; master only */
@@ -200,5 +257,6 @@ const char *score_counter_name(enum score_counter c);
 const char *score_counter_kind(enum score_counter c);
 const char *score_counter_help(enum score_counter c);
 const char *score_state_name(enum score_state state);
+const char *node_mode_name(enum node_mode mode); /* "running", "maintenance" ... */
 
 #endif

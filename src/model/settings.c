@@ -18,6 +18,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "model/listen.h"
 #include "model/names.h"
 #include "model/rate.h"
 #include "tls/tlsbag.h"
@@ -38,9 +39,15 @@ static const char *const version_choices[] = {"1.2", "1.3", NULL};
 /* in the order of enum tls_clients */
 static const char *const client_choices[] = {"none", "optional", "required", NULL};
 static const char *const level_choices[] = {"error", "warn", "info", "debug", NULL};
+/* in the order of enum log_target and log_format */
+static const char *const target_choices[] = {
+    "auto", "stderr", "file", "syslog", "journald", NULL};
+static const char *const format_choices[] = {"text", "json", NULL};
 
 static void *type_get(void *settings, const char *name, struct err *err);
 static void *queue_get(void *settings, const char *name, struct err *err);
+static int secret_file_note(void *settings, const struct conf_key *key,
+    const char *family_name, const char *path, struct err *err);
 
 static const struct conf_section sections[] = {
     {"cluster", "What all nodes of one cluster have in common.", NULL},
@@ -52,6 +59,7 @@ static const struct conf_section sections[] = {
 	"Who may see the inside of a node: /ready in detail, /metrics and /api/status.",
 	NULL},
     {"log", "Where the log goes.", NULL},
+    {"traces", "Spans of requests and tasks, for an OpenTelemetry collector.", NULL},
     {"database", "PostgreSQL, the truth.", NULL},
     {"redis", "Redis, for communication only: it may lose everything.", NULL},
     {"tasks", "Bounds and defaults of tasks.", NULL},
@@ -80,6 +88,9 @@ static const struct conf_key keys[] = {
 	{ .section = "cluster", .name = "hostname", .type = CONF_STRING, .offset = S(cluster_hostname),
 	  .def = "localhost", .min = 1, .max = 253, .flags = CONF_RELOAD,
 	  .help = "The name under which applications and developers reach the cluster. The same on every node; used in every link that is made." },
+	{ .section = "cluster", .name = "url", .type = CONF_STRING, .offset = S(cluster_url), .def = "",
+	  .max = 1000, .flags = CONF_RELOAD,
+	  .help = "Where applications reach the cluster, as https://tasks.example.com: endpoints are told it, for what they answer later. The same on every node. Empty: http://, the hostname, and the port of the first listener for applications." },
 
 	{ .section = "node", .name = "workers", .type = CONF_INT, .offset = S(node_workers),
 	  .def = "0", .min = 0, .max = 64, .unit = "processes", .flags = CONF_RELOAD,
@@ -127,6 +138,9 @@ static const struct conf_key keys[] = {
 	{ .section = "node", .name = "resolve_interval", .type = CONF_DURATION, .offset = S(node_resolve_interval_ms),
 	  .def = "30s", .min = SECOND, .max = HOUR, .flags = CONF_RELOAD,
 	  .help = "How often the names of PostgreSQL and Redis are resolved again while connections are healthy. A connection whose address is not among the answers any more is finished in good order and made again. Every new connection resolves its names in any case." },
+	{ .section = "node", .name = "core_dumps", .type = CONF_BOOL, .offset = S(node_core_dumps), .def = "no",
+	  .flags = CONF_RELOAD,
+	  .help = "Whether a worker that crashes leaves a core dump, as the system's limits allow. It holds payloads, keys and passwords." },
 
 	{ .section = "listen", .name = "applications", .type = CONF_STRING, .offset = S(listen_applications),
 	  .def = "0.0.0.0:80, [::]:80", .flags = CONF_RELOAD,
@@ -202,10 +216,37 @@ static const struct conf_key keys[] = {
 	  .help = "Client networks that see it without a token, as addresses with prefix lengths, separated by commas." },
 
 	{ .section = "log", .name = "file", .type = CONF_STRING, .offset = S(log_file), .def = "-",
-	  .help = "A file that is appended to and opened again on USR1, or '-' for standard error." },
+	  .help = "A file that is appended to and opened again on USR1, or '-' for none." },
+	{ .section = "log", .name = "target", .type = CONF_ENUM, .offset = S(log_target), .def = "auto",
+	  .choices = target_choices,
+	  .help = "Where the log goes. auto: the file if there is one, else standard error, and into the journal by its own protocol if standard error is the journal's." },
+	{ .section = "log", .name = "format", .type = CONF_ENUM, .offset = S(log_format), .def = "text",
+	  .choices = format_choices,
+	  .help = "text: a line that begins with its time and has key=value pairs. json: an object a line. The journal gets fields of its own in any case. The access log has the same format." },
 	{ .section = "log", .name = "level", .type = CONF_ENUM, .offset = S(log_level), .def = "info",
 	  .choices = level_choices, .flags = CONF_RELOAD,
-	  .help = "error, warn, info or debug." },
+	  .help = "error, warn, info or debug. shoald --log-level changes it at once, until the next reload." },
+	{ .section = "log", .name = "socket", .type = CONF_STRING, .offset = S(log_socket), .def = "", .max = 100,
+	  .help = "Where the syslog daemon or the journal takes datagrams. Empty: /dev/log or /run/systemd/journal/socket." },
+	{ .section = "log", .name = "access", .type = CONF_STRING, .offset = S(log_access), .def = "off",
+	  .min = 1, .max = 1000, .flags = CONF_RELOAD,
+	  .help = "A file for a line a request, opened again on USR1; '-' for standard output, or off." },
+
+	{ .section = "traces", .name = "endpoint", .type = CONF_STRING, .offset = S(traces_endpoint), .def = "",
+	  .max = 2000, .flags = CONF_RELOAD,
+	  .help = "The URL that spans are posted to by OTLP/HTTP in JSON, such as http://127.0.0.1:4318/v1/traces. Empty: no spans are made." },
+	{ .section = "traces", .name = "headers", .type = CONF_STRING, .offset = S(traces_headers), .def = "",
+	  .max = 4096, .flags = CONF_RELOAD | CONF_SECRET,
+	  .help = "Headers for the collector, as words in double quotes: \"Authorization: Bearer abc\"." },
+	{ .section = "traces", .name = "sample", .type = CONF_STRING, .offset = S(traces_sample), .def = "1",
+	  .min = 1, .max = 16, .flags = CONF_RELOAD,
+	  .help = "Which share of the requests without a traceparent begins a trace, from 0 to 1. A request that has one is traced if that says so." },
+	{ .section = "traces", .name = "service", .type = CONF_STRING, .offset = S(traces_service), .def = "shoal",
+	  .min = 1, .max = 100, .flags = CONF_RELOAD,
+	  .help = "The service.name of the spans." },
+	{ .section = "traces", .name = "ca_file", .type = CONF_STRING, .offset = S(traces_ca_file), .def = "",
+	  .max = 1000, .flags = CONF_RELOAD,
+	  .help = "Certificates (PEM) that the collector's is checked against. Empty: the system's." },
 
 	{ .section = "database", .name = "url", .type = CONF_STRING, .offset = S(database_url),
 	  .def = "postgresql://shoal@127.0.0.1:5432/shoal", .max = 4096, .flags = CONF_RELOAD | CONF_SECRET,
@@ -387,6 +428,15 @@ static const struct conf_key keys[] = {
 	{ .section = "type:", .name = "max_open_files", .type = CONF_INT, .offset = T(max_open_files), .def = "0",
 	  .min = 0, .max = 1048576, .unit = "files", .flags = CONF_RELOAD,
 	  .help = "Descriptors that one process of the command may have open, at least 16. 0: no limit." },
+	{ .section = "type:", .name = "group_memory", .type = CONF_SIZE, .offset = T(group_memory_bytes), .def = "0",
+	  .min = 0, .max = 1024 * GIB, .flags = CONF_RELOAD,
+	  .help = "Memory that all processes of one command may have together, without swap; when they want more all of them are killed. 1MiB at least. Like group_processes and group_cpu it is kept by a control group of version 2 for each command, which needs a node that has such groups to itself: a systemd service with Delegate=yes. A node that cannot keep it does not start. 0: no limit." },
+	{ .section = "type:", .name = "group_processes", .type = CONF_INT, .offset = T(group_processes), .def = "0",
+	  .min = 0, .max = 65536, .unit = "processes", .flags = CONF_RELOAD,
+	  .help = "Processes and threads that one command may have at once, whoever it runs as. 0: no limit." },
+	{ .section = "type:", .name = "group_cpu", .type = CONF_INT, .offset = T(group_cpu_percent), .def = "0",
+	  .min = 0, .max = 100000, .unit = "percent", .flags = CONF_RELOAD,
+	  .help = "How much of one processor all processes of one command may use together: 150 is one and a half. 0: no limit." },
 	{ .section = "type:", .name = "nice", .type = CONF_INT, .offset = T(nice), .def = "0",
 	  .min = -20, .max = 19, .unit = "steps", .flags = CONF_RELOAD,
 	  .help = "Added to the command's niceness: 19 runs when nobody else wants to. Less than 0 needs root." },
@@ -427,6 +477,7 @@ const struct conf_schema settings_schema = {
     .keys = keys,
     .key_count = COUNT_OF(keys),
     .env_prefix = "SHOALD_",
+    .secret_file = secret_file_note,
 };
 
 const char *
@@ -493,6 +544,42 @@ queue_get(void *settings, const char *name, struct err *err)
 	return q;
 }
 
+static void
+secret_file_free(struct secret_file *f)
+{
+	mem_free(f->key);
+	mem_free(f->path);
+	mem_free(f);
+}
+
+/* a later source wins, as it does for the secret itself */
+static int
+secret_file_note(void *settings, const struct conf_key *key, const char *family_name,
+    const char *path, struct err *err)
+{
+	struct settings *s = settings;
+	struct secret_file *f = mem_zero(sizeof(*f)), *old, *next;
+	char name[256];
+
+	snprintf(name, sizeof(name), "%s%s.%s", key->section,
+	    family_name != NULL ? family_name : "", key->name);
+	if (f == NULL || (f->key = mem_strdup(name)) == NULL ||
+	    (f->path = mem_strdup(path)) == NULL) {
+		if (f != NULL)
+			secret_file_free(f);
+		return err_set(err, ERR_NOMEM, "%s", name);
+	}
+	for (old = TAILQ_FIRST(&s->secret_files); old != NULL; old = next) {
+		next = TAILQ_NEXT(old, link);
+		if (!str_eq(old->key, name))
+			continue;
+		TAILQ_REMOVE(&s->secret_files, old, link);
+		secret_file_free(old);
+	}
+	TAILQ_INSERT_TAIL(&s->secret_files, f, link);
+	return 0;
+}
+
 struct settings *
 settings_create(struct err *err)
 {
@@ -504,6 +591,7 @@ settings_create(struct err *err)
 	}
 	TAILQ_INIT(&s->types);
 	TAILQ_INIT(&s->queues);
+	TAILQ_INIT(&s->secret_files);
 	if (conf_defaults(&settings_schema, s, err) != 0) {
 		settings_free(s);
 		return NULL;
@@ -516,9 +604,14 @@ settings_free(struct settings *s)
 {
 	struct type_settings *t;
 	struct queue_settings *q;
+	struct secret_file *f;
 
 	if (s == NULL)
 		return;
+	while ((f = TAILQ_FIRST(&s->secret_files)) != NULL) {
+		TAILQ_REMOVE(&s->secret_files, f, link);
+		secret_file_free(f);
+	}
 	while ((t = TAILQ_FIRST(&s->types)) != NULL) {
 		TAILQ_REMOVE(&s->types, t, link);
 		conf_section_fini(&settings_schema, "type:", t);
@@ -633,4 +726,43 @@ settings_worker_count(const struct settings *s)
 		return (int)s->node_workers;
 	n = sysconf(_SC_NPROCESSORS_ONLN);
 	return n < 1 ? 1 : n > 64 ? 64 : (int)n;
+}
+
+static int
+take_first(const struct listen_item *item, void *arg, struct err *err)
+{
+	(void)err;
+	*(struct listen_item *)arg = *item;
+	return -1; /* the others are not asked for */
+}
+
+char *
+settings_url(const struct settings *s, char buf[SETTINGS_URL_SIZE])
+{
+	size_t first = strcspn(s->listen_applications, ",");
+	const char *port = memrchr(s->listen_applications, ':', first);
+	struct listen_item item = {.tls = false};
+	int len;
+
+	/* an empty list, which settings_check does not let pass, has no first */
+	if (listen_each(s->listen_applications, take_first, &item, NULL) == 0)
+		item.tls = false;
+	if (s->cluster_url[0] != '\0')
+		len = snprintf(buf, SETTINGS_URL_SIZE, "%s", s->cluster_url);
+	else
+		len = snprintf(buf, SETTINGS_URL_SIZE, "%s://%s",
+		    item.tls ? "https" : "http", s->cluster_hostname);
+	/* (a listener at a path has no port) */
+	if (s->cluster_url[0] == '\0' && port != NULL) {
+		const char *usual = item.tls ? "443" : "80";
+		size_t digits = strspn(port + 1, "0123456789");
+
+		if (digits > 0 &&
+		    (digits != strlen(usual) || strncmp(port + 1, usual, digits) != 0))
+			len += snprintf(buf + len, SETTINGS_URL_SIZE - (size_t)len,
+			    ":%.*s", (int)digits, port + 1);
+	}
+	while (len > 0 && buf[len - 1] == '/')
+		buf[--len] = '\0';
+	return buf;
 }

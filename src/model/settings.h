@@ -48,6 +48,8 @@ struct type_settings {
 	/* what a command may use up; 0: no limit of ours */
 	int64_t max_cpu_ms, max_memory_bytes, max_file_size_bytes;
 	int64_t max_processes, max_open_files;
+	/* what all processes of a command together may; 0: no limit, all: no group */
+	int64_t group_memory_bytes, group_processes, group_cpu_percent;
 	int64_t nice;
 	int seccomp;			/* enum launch_seccomp */
 	char *allow_read, *allow_write; /* words; both empty: no Landlock */
@@ -65,6 +67,14 @@ struct queue_settings {
 	char *pool; /* "": says nothing */
 };
 
+/* a file that a secret was read from, for those who look at its rights */
+struct secret_file {
+	TAILQ_ENTRY(secret_file) link;
+	char *key; /* "database.password" */
+	char *path;
+};
+
+TAILQ_HEAD(secret_file_list, secret_file);
 TAILQ_HEAD(type_list, type_settings);
 TAILQ_HEAD(queue_list, queue_settings);
 
@@ -72,6 +82,7 @@ struct settings {
 	/* [cluster] */
 	char *cluster_name;
 	char *cluster_hostname;
+	char *cluster_url; /* "": settings_url guesses */
 	/* [node] */
 	int64_t node_workers; /* 0: one a core */
 	char *node_user, *node_group;
@@ -83,6 +94,7 @@ struct settings {
 	int64_t node_drain_delay_ms, node_shutdown_timeout_ms;
 	int64_t node_start_timeout_ms, node_hang_timeout_ms;
 	int64_t node_resolve_interval_ms; /* of names in use, again */
+	bool node_core_dumps;
 	/* [listen] */
 	char *listen_applications, *listen_developers;
 	int64_t listen_backlog;
@@ -107,7 +119,17 @@ struct settings {
 	char *access_networks;
 	/* [log] */
 	char *log_file;
-	int log_level; /* enum log_level */
+	int log_target; /* enum log_target */
+	int log_format; /* enum log_format */
+	int log_level;	/* enum log_level */
+	char *log_socket;
+	char *log_access; /* a path, "-" or "off" */
+	/* [traces] */
+	char *traces_endpoint; /* "": off */
+	char *traces_headers;  /* "Name: value" words, split like a command */
+	char *traces_sample;   /* traces_share reads it */
+	char *traces_service;
+	char *traces_ca_file;
 	/* [database] */
 	char *database_url, *database_password, *database_migrate_url;
 	char *database_password_file; /* where database_password is from; "": nowhere */
@@ -139,6 +161,7 @@ struct settings {
 
 	struct type_list types;
 	struct queue_list queues;
+	struct secret_file_list secret_files;
 };
 
 extern const struct conf_schema settings_schema;
@@ -162,7 +185,12 @@ const char *handler_kind_name(enum handler_kind kind);
 struct tls_opts;
 /* what [tls] says of files, borrowed; false: there are no certificates */
 bool settings_tls(const struct settings *s, struct tls_opts *opts);
+/* a number from 0 to 1, as a decimal fraction; -1: it is none */
+double traces_share(const char *text);
 /* node_workers, or the number of processors when that is 0 */
 int settings_worker_count(const struct settings *s);
+/* where applications reach the cluster, without a slash at the end; returns buf */
+#define SETTINGS_URL_SIZE 1100
+char *settings_url(const struct settings *s, char buf[SETTINGS_URL_SIZE]);
 
 #endif

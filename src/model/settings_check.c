@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/cidr.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/seal.h"
 #include "base/str.h"
@@ -39,6 +40,21 @@
 #define HEADERS_MOST	 16 /* of an http type */
 #define OPEN_FILES_LEAST 16
 #define CHILDREN_MOST	 256 /* of stream types, on each worker */
+
+static int
+check_url(const char *text, struct err *err)
+{
+	struct weburl url;
+
+	if (text[0] == '\0')
+		return 0;
+	if (weburl_parse(text, &url, err) != 0)
+		return err_wrap(err, "cluster.url");
+	if (strchr(text, '?') != NULL)
+		return err_set(err, ERR_INVALID,
+		    "cluster.url has a query: it must be as https://tasks.example.com");
+	return 0;
+}
 
 /* what all listeners together are */
 struct listen_sum {
@@ -122,13 +138,13 @@ check_inbound(const struct settings *s, struct err *err)
 }
 
 static int
-check_headers(const struct type_settings *t, struct err *err)
+check_headers(const char *headers, struct err *err)
 {
 	size_t count = 0;
 	char **words;
 	int rc = 0;
 
-	if (argv_split(t->headers, &words, err) != 0)
+	if (argv_split(headers, &words, err) != 0)
 		return -1;
 	while (rc == 0 && words[count] != NULL)
 		rc = reqhead_check(words[count++], err);
@@ -215,7 +231,7 @@ check_http(const struct settings *s, const struct type_settings *t, struct err *
 	if (whsecrets_parse(t->secret, &secrets, err) != 0)
 		return err_wrap(err, "type:%s.secret", t->type);
 	whsecrets_fini(&secrets);
-	if (check_headers(t, err) != 0)
+	if (check_headers(t->headers, err) != 0)
 		return err_wrap(err, "type:%s.headers", t->type);
 	return check_reach(s, t, err);
 }
@@ -242,6 +258,64 @@ check_egress(const struct settings *s, struct err *err)
 }
 
 static int
+check_log(const struct settings *s, struct err *err)
+{
+	if (s->log_target == LOG_TO_FILE && str_eq(s->log_file, "-"))
+		return err_set(
+		    err, ERR_INVALID, "log.target is file: log.file must say which");
+	if (s->log_socket[0] != '\0' && s->log_socket[0] != '/')
+		return err_set(
+		    err, ERR_INVALID, "log.socket must be an absolute path, or empty");
+	if (s->log_access[0] != '/' && !str_eq(s->log_access, "-") &&
+	    !str_eq(s->log_access, "off"))
+		return err_set(err, ERR_INVALID,
+		    "log.access must be an absolute path, '-' or off");
+	return 0;
+}
+
+double
+traces_share(const char *text)
+{
+	double share = 0, place = 0.1;
+
+	if ((text[0] != '0' && text[0] != '1') || (text[1] != '\0' && text[1] != '.'))
+		return -1;
+	share = text[0] - '0';
+	for (const char *p = text + 1 + (text[1] == '.'); *p != '\0'; p++) {
+		if (*p < '0' || *p > '9')
+			return -1;
+		share += (*p - '0') * place;
+		place /= 10;
+	}
+	return share > 1 ? -1 : share;
+}
+
+static int
+check_traces(const struct settings *s, struct err *err)
+{
+	struct weburl url;
+
+	if (traces_share(s->traces_sample) < 0)
+		return err_set(err, ERR_INVALID,
+		    "traces.sample must be a number from 0 to 1, such as 0.05");
+	if (s->traces_endpoint[0] == '\0')
+		return 0;
+	if (weburl_parse(s->traces_endpoint, &url, err) != 0)
+		return err_wrap(err, "traces.endpoint");
+	if (check_headers(s->traces_headers, err) != 0)
+		return err_wrap(err, "traces.headers");
+	if (s->traces_ca_file[0] == '\0')
+		return 0;
+	if (s->traces_ca_file[0] != '/')
+		return err_set(
+		    err, ERR_INVALID, "traces.ca_file must be an absolute path");
+	if (access(s->traces_ca_file, R_OK) != 0)
+		return err_set(err, ERR_INVALID, "traces.ca_file: %s: %s",
+		    s->traces_ca_file, strerror(errno));
+	return 0;
+}
+
+static int
 check_secrets(const struct settings *s, struct err *err)
 {
 	struct sealkeys *sk;
@@ -255,6 +329,24 @@ check_secrets(const struct settings *s, struct err *err)
 	if (sk == NULL)
 		return err_wrap(err, "secrets.key_file");
 	sealkeys_free(sk);
+	return 0;
+}
+
+/* less could not even begin */
+static int
+check_group(const struct type_settings *t, struct err *err)
+{
+	if (t->group_memory_bytes > 0 && t->group_memory_bytes < MIB)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.group_memory must be 1MiB at least, or 0 for no limit",
+		    t->type);
+	if ((t->group_memory_bytes > 0 || t->group_processes > 0 ||
+		t->group_cpu_percent > 0) &&
+	    t->handler != HANDLER_EXEC && t->handler != HANDLER_STREAM)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.group_memory, group_processes and group_cpu are for exec "
+		    "and stream types; this one is %s",
+		    t->type, handler_kind_name(t->handler));
 	return 0;
 }
 
@@ -300,7 +392,7 @@ check_type(const struct settings *s, const struct type_settings *t, struct err *
 	if (t->timeout_ms < 100 && t->handler != HANDLER_PULL)
 		return err_set(err, ERR_INVALID,
 		    "type:%s.timeout must be 100ms at least", t->type);
-	if (check_strangers(t, err) != 0)
+	if (check_strangers(t, err) != 0 || check_group(t, err) != 0)
 		return -1;
 	if (t->handler == HANDLER_BUILTIN)
 		return 0;
@@ -472,6 +564,8 @@ settings_check(const struct settings *s, struct err *err)
 	}
 	if (check_inbound(s, err) != 0)
 		return -1;
+	if (check_url(s->cluster_url, err) != 0)
+		return -1;
 	if (s->node_temporary[0] != '/')
 		return err_set(
 		    err, ERR_INVALID, "node.temporary must be an absolute path");
@@ -479,6 +573,8 @@ settings_check(const struct settings *s, struct err *err)
 		return err_set(err, ERR_INVALID,
 		    "http.max_body must exceed tasks.max_payload by 64KiB, or no such "
 		    "task could be sent");
+	if (check_log(s, err) != 0 || check_traces(s, err) != 0)
+		return -1;
 	if (check_egress(s, err) != 0)
 		return -1;
 	if (check_secrets(s, err) != 0 || check_redis(s, err) != 0)

@@ -146,7 +146,13 @@ void
 lease_make(struct uuid *lease)
 {
 	random_bytes(lease->b, sizeof(lease->b));
-	lease->b[6] = lease->b[7] = 0xff;
+	owner_mark_lease(lease);
+}
+
+void
+owner_mark_lease(struct uuid *owner)
+{
+	owner->b[6] = owner->b[7] = 0xff;
 }
 
 bool

@@ -82,6 +82,7 @@ void task_first_id(int64_t wall_us, struct uuid *id);
 #define OWNER_TEXT_SIZE	  48
 /* a lease is its own owner: random, but for the worker's number, which no worker has */
 void lease_make(struct uuid *lease);
+void owner_mark_lease(struct uuid *owner); /* bytes of other origin become one */
 bool owner_is_lease(const struct uuid *owner);
 void owner_make(const uint8_t node[6], unsigned worker, struct uuid *owner);
 /* both "lease" for a lease, whose id is nobody else's business */

@@ -227,3 +227,24 @@ trace_span(const struct uuid *task, int attempt, char buf[TRACE_SPAN_SIZE])
 	str_hex(buf, bytes, sizeof(bytes));
 	return buf;
 }
+
+char *
+trace_wait_span(const struct uuid *task, int attempt, char buf[TRACE_SPAN_SIZE])
+{
+	/* no attempt has such a number */
+	return trace_span(task, -attempt, buf);
+}
+
+char *
+trace_own_span(const char *trace, char buf[TRACE_SPAN_SIZE])
+{
+	memcpy(buf, trace + AT_SPAN, SPAN_DIGITS);
+	buf[SPAN_DIGITS] = '\0';
+	return buf;
+}
+
+bool
+trace_is_sampled(const char *trace)
+{
+	return (str_hex_digit(trace[AT_FLAGS + 1]) & 1) != 0;
+}

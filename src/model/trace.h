@@ -44,7 +44,12 @@ char *trace_parent(const char *trace, const struct uuid *task, int attempt,
 /* the tracestate, inside of trace; NULL: none */
 const char *trace_state(const char *trace);
 
-/* the span of an attempt */
+/* the span of an attempt, and of the time before it */
 char *trace_span(const struct uuid *task, int attempt, char buf[TRACE_SPAN_SIZE]);
+char *trace_wait_span(const struct uuid *task, int attempt, char buf[TRACE_SPAN_SIZE]);
+/* the span that stands in a kept text or a traceparent: of whoever made it */
+char *trace_own_span(const char *trace, char buf[TRACE_SPAN_SIZE]);
+/* somebody records it */
+bool trace_is_sampled(const char *trace);
 
 #endif

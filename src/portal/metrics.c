@@ -87,6 +87,8 @@ metrics_certificates(struct strbuf *out, const struct tlsctx *tls, int64_t now_s
 void
 metrics_write(struct strbuf *out, const struct scoreboard *b)
 {
+	/* (C11 has no atomic load from a pointer to const) */
+	struct scoreboard *board = (struct scoreboard *)(uintptr_t)b;
 	uint64_t restarts = 0;
 
 	for (int c = 0; c < SCORE_COUNTER_COUNT; c++) {
@@ -104,6 +106,18 @@ metrics_write(struct strbuf *out, const struct scoreboard *b)
 	head(out, "worker_restarts_total", "counter",
 	    "Workers that ended unplanned and were replaced.");
 	strbuf_printf(out, "shoal_worker_restarts_total %" PRIu64 "\n", restarts);
+	head(out, "reload_failures_total", "counter",
+	    "Reloads that were refused or given up; the node went on as before.");
+	strbuf_printf(out, "shoal_reload_failures_total %u\n",
+	    atomic_load(&board->reload_failures));
+	head(out, "upgrade_failures_total", "counter",
+	    "Upgrades in place that failed; the node went on as before.");
+	strbuf_printf(out, "shoal_upgrade_failures_total %u\n",
+	    atomic_load(&board->upgrade_failures));
+	head(out, "takes_tasks", "gauge",
+	    "1 while this node takes tasks; 0 in maintenance, drained or stopping.");
+	strbuf_printf(out, "shoal_takes_tasks %d\n",
+	    atomic_load(&board->mode) == NODE_MODE_WORK ? 1 : 0);
 	head(out, "start_time_seconds", "gauge",
 	    "When this node started, in seconds since 1970.");
 	strbuf_printf(out, "shoal_start_time_seconds %" PRId64 ".%06" PRId64 "\n",

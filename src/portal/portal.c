@@ -13,7 +13,10 @@
 #include "face/access.h"
 #include "face/node.h"
 #include "face/problem.h"
+#include "face/record.h"
 #include "portal/metrics.h"
+#include "portal/nodes.h"
+#include "portal/overview.h"
 #include "portal/status.h"
 
 #define METRICS_MAX (256 * 1024)
@@ -25,6 +28,9 @@ struct portal {
 	int slot;
 	struct access *access;
 	struct status *status;
+	struct nodes *nodes;
+	struct overview *overview;
+	struct record record;	  /* what is written of each request */
 	const struct tlsctx *tls; /* borrowed; NULL: none */
 };
 
@@ -78,11 +84,51 @@ status(struct httpreq *req, void *arg)
 		status_reply(po->status, req);
 }
 
+static void
+list_nodes(struct httpreq *req, void *arg)
+{
+	struct portal *po = arg;
+
+	if (access_demand(po->access, req))
+		nodes_list(po->nodes, req);
+}
+
+static void
+overview(struct httpreq *req, void *arg)
+{
+	struct portal *po = arg;
+
+	if (access_demand(po->access, req))
+		overview_reply(po->overview, req);
+}
+
+static void
+drain_node(struct httpreq *req, void *arg)
+{
+	struct portal *po = arg;
+
+	if (access_demand(po->access, req))
+		nodes_drain(po->nodes, req);
+}
+
+static void
+resume_node(struct httpreq *req, void *arg)
+{
+	struct portal *po = arg;
+
+	if (access_demand(po->access, req))
+		nodes_resume(po->nodes, req);
+}
+
 static const struct http_route routes[] = {
     {HTTP_GET, "/health", health, 0},
     {HTTP_GET, "/ready", ready, 0},
     {HTTP_GET, "/metrics", metrics, 0},
     {HTTP_GET, "/api/status", status, 0},
+    {HTTP_GET, "/api/overview", overview, 0},
+    {HTTP_GET, "/api/nodes", list_nodes, 0},
+    {HTTP_POST, "/api/nodes/{id}/drain", drain_node, 0},
+    {HTTP_POST, "/api/nodes/{id}/resume", resume_node, 0},
     {HTTP_GET, NULL, NULL, 0},
 };
 
@@ -104,6 +150,22 @@ hello(enum httpd_hello what, void *arg)
 	node_count_hello(&po->board->slots[po->slot], what);
 }
 
+static void
+told(struct httpreq *req, const struct httpreq_facts *facts, void *arg)
+{
+	const struct portal *po = arg;
+
+	record_told(&po->record, req, facts);
+}
+
+static void
+refused(const char *peer, const char *name, int http_status, void *arg)
+{
+	const struct portal *po = arg;
+
+	record_refused(&po->record, peer, name, http_status);
+}
+
 struct portal *
 portal_create(struct loop *l, const struct portal_opts *opts, struct err *err)
 {
@@ -117,6 +179,7 @@ portal_create(struct loop *l, const struct portal_opts *opts, struct err *err)
 	po->board = opts->board;
 	po->tls = opts->tls;
 	po->slot = opts->slot;
+	po->record = (struct record){"developers", opts->accesslog, NULL};
 	po->access = access_create(
 	    opts->settings->access_token, opts->settings->access_networks, err);
 	if (po->access == NULL)
@@ -124,6 +187,12 @@ portal_create(struct loop *l, const struct portal_opts *opts, struct err *err)
 	po->engine = opts->engine;
 	po->status = status_create(l, opts->engine, opts->settings, opts->board, err);
 	if (po->status == NULL)
+		goto fail;
+	po->nodes = nodes_create(opts->engine, err);
+	if (po->nodes == NULL)
+		goto fail;
+	po->overview = overview_create(l, opts->engine, opts->settings, err);
+	if (po->overview == NULL)
 		goto fail;
 	return po;
 fail:
@@ -138,6 +207,8 @@ portal_free(struct portal *po)
 	if (po == NULL)
 		return;
 	status_free(po->status);
+	nodes_free(po->nodes);
+	overview_free(po->overview);
 	access_free(po->access);
 	mem_free(po);
 }
@@ -146,6 +217,7 @@ void
 portal_stop(struct portal *po)
 {
 	status_stop(po->status);
+	overview_stop(po->overview);
 }
 
 void
@@ -157,4 +229,8 @@ portal_httpd_opts(struct portal *po, struct httpd_opts *opts)
 	opts->arg = po;
 	opts->after = after;
 	opts->hello = hello;
+	if (po->record.accesslog != NULL) {
+		opts->told = told;
+		opts->refused = refused;
+	}
 }

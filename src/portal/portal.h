@@ -25,7 +25,9 @@ struct portal_opts {
 	struct engine *engine;		 /* borrowed until engine_free */
 	struct scoreboard *board;	 /* borrowed for life */
 	int slot;
-	const struct tlsctx *tls; /* borrowed for life; NULL: none */
+	struct accesslog *accesslog; /* borrowed for life; NULL: off */
+	struct spans *spans;	     /* borrowed for life; NULL: off */
+	const struct tlsctx *tls;    /* borrowed for life; NULL: none */
 };
 
 struct portal *portal_create(

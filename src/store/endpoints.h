@@ -64,14 +64,14 @@ extern const struct pgstmt endpoints_disable_one;
 
 /* me, batch, app or NULL, most, places of each endpoint, then of some: applications,
  * endpoints, places.  Columns of a claim, and
- *     12 type  13 endpoint  14 its version  15 the type's timeout ms  16 its backoff
+ *     13 type  14 endpoint  15 its version  16 the type's timeout ms  17 its backoff
  * application 0: another worker is at it */
 extern const struct pgstmt endpoints_claim;
-#define CLAIM_TYPE	   12
-#define CLAIM_ENDPOINT	   13
-#define CLAIM_VERSION	   14
-#define CLAIM_TYPE_TIMEOUT 15
-#define CLAIM_TYPE_BACKOFF 16
+#define CLAIM_TYPE	   13
+#define CLAIM_ENDPOINT	   14
+#define CLAIM_VERSION	   15
+#define CLAIM_TYPE_TIMEOUT 16
+#define CLAIM_TYPE_BACKOFF 17
 
 /* app, name, limits of new names and of types, endpoint, timeout ms, max attempts,
  * backoff: as types_put, and 4: there is no such endpoint */

@@ -42,6 +42,17 @@ const struct pgstmt leases_expire = {
     "SELECT * FROM shoal.expire_leases($1::int)",
 };
 
+const struct pgstmt leases_hand_over = {
+    "leases_hand_over",
+    "SELECT * FROM shoal.hand_over($1::uuid[], $2::int[], $3::uuid[], $4::int[], "
+    "$5::int[], $6::uuid[], $7::int[], $8::text[])",
+};
+
+const struct pgstmt leases_holders = {
+    "leases_holders",
+    "SELECT * FROM shoal.holders($1::int, $2::uuid[])",
+};
+
 const struct pgstmt types_tell = {
     "types_tell",
     "SELECT shoal.tell_types($1::int[], $2::int2[], $3::int8[], $4::int[], "
@@ -50,13 +61,7 @@ const struct pgstmt types_tell = {
 
 const struct pgstmt types_registry = {
     "types_registry",
-    "SELECT r.rev, k.app_id, k.type_id, k.handler, k.max_attempts,"
-    " (SELECT y.name FROM shoal.task_type y WHERE y.id = k.type_id)"
-    " FROM shoal.registry r LEFT JOIN (SELECT 0 AS app_id, n.type_id, n.handler, "
-    "n.max_attempts"
-    " FROM shoal.node_type n UNION ALL"
-    " SELECT a.app_id, a.type_id, a.handler, a.max_attempts FROM shoal.app_type a"
-    " ORDER BY app_id, type_id LIMIT $1::int) k ON true",
+    "SELECT * FROM shoal.types_known($1::int)",
 };
 
 const struct pgstmt types_put = {

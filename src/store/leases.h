@@ -57,6 +57,17 @@ extern const struct pgstmt leases_undo;
  * without id: in how many ms the next one is */
 extern const struct pgstmt leases_expire;
 
+/* owners, apps, tasks, attempts, claims, leases, ttls ms, workers: attempts that become
+ * leases; n from 1, and one of: */
+extern const struct pgstmt leases_hand_over;
+enum hand_over_outcome {
+	HAND_OVER_DONE = 0,
+	HAND_OVER_DONE_BEFORE, /* it is this lease's already, or was */
+	HAND_OVER_LOST,	       /* the attempt did not hold it any more */
+};
+/* app, tasks; n from 1, owner, attempt, claim of those that run */
+extern const struct pgstmt leases_holders;
+
 /* an array of texts, or NULL when there are none */
 void leases_put_scope(struct pgparam *p, const char *const names[], size_t count);
 

@@ -8,10 +8,14 @@
  * is next: of many nodes that start at once, one applies it and the others find it
  * done.
  *
- * A schema with steps that this program does not know is newer, and refused.
+ * Programs of two versions run on one schema.  A step that this program does not know
+ * was made by a newer one, and is no reason to refuse: shoal.schema_floor says how new
+ * a program must be.  A step raises it when it takes away what older programs use, and
+ * is not applied while one of these still runs.
  *
- * New step?  A file conf/schema/NNNN-what.sql, its line in store.am, nothing here.  It
- * must leave the previous version of the program working (expand, later contract).
+ * New step?  A file conf/schema/NNNN-what.sql, its line in store.am, nothing here,
+ * unless the program works without it: then OPTIONAL_STEPS.  It must leave the previous
+ * version of the program working (expand, later contract: HACKING.md).
  */
 #include "config.h"
 
@@ -22,10 +26,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/conf.h"
+#include "base/log.h"
+#include "base/mem.h"
 #include "base/str.h"
 #include "base/uuid.h"
 #include "store/inspect.h"
 #include "store/session.h"
+
+/* of the newest steps, those without which every statement works: an index, say */
+#define OPTIONAL_STEPS 0
 
 struct step {
 	int number;
@@ -49,6 +59,20 @@ static const char sql_exists[] =
     " WHERE n.nspname = 'shoal' AND c.relname = 'schema_step'";
 static const char sql_current[] =
     "SELECT coalesce(max(step), 0) FROM shoal.schema_step";
+static const char sql_has_floor[] =
+    "SELECT count(*) FROM pg_catalog.pg_class c"
+    " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE n.nspname = 'shoal' AND c.relname = 'schema_floor'";
+static const char sql_floor[] = "SELECT step FROM shoal.schema_floor";
+/* the program that made a step, for people */
+static const char sql_program[] =
+    "SELECT coalesce((SELECT program FROM shoal.schema_step WHERE step = $1::int), "
+    "'a later version')";
+static const char sql_outdated[] =
+    "SELECT concat(count(*), ' workers, version ', min(i.version), ' on host ', "
+    "min(i.host)) FROM shoal.incarnation i WHERE i.state = 0 AND coalesce(i.knows, 0) "
+    "< "
+    "(SELECT step FROM shoal.schema_floor)";
 static const char sql_note[] =
     "INSERT INTO shoal.schema_step (step, name, program) VALUES ($1::int, $2, $3)";
 static const char sql_cluster[] =
@@ -60,6 +84,81 @@ int
 migrate_newest(void)
 {
 	return steps[COUNT_OF(steps) - 1].number;
+}
+
+int
+migrate_oldest(void)
+{
+	return steps[COUNT_OF(steps) - 1 - OPTIONAL_STEPS].number;
+}
+
+int
+migrate_fits(int step, int floor)
+{
+	if (step < migrate_oldest())
+		return -1;
+	return floor > migrate_newest() ? 1 : 0;
+}
+
+/* 0 before the step that made it */
+static int
+read_floor(struct session *se, int *floor, struct err *err)
+{
+	char text[32];
+
+	*floor = 0;
+	if (session_value(se, sql_has_floor, 0, NULL, text, sizeof(text), err) != 0)
+		return -1;
+	if (str_eq(text, "0"))
+		return 0;
+	if (session_value(se, sql_floor, 0, NULL, text, sizeof(text), err) != 0)
+		return -1;
+	*floor = (int)strtol(text, NULL, 10);
+	return 0;
+}
+
+/* a schema that lets this program on it, or is too old for it */
+static int
+check_floor(struct session *se, int step, struct err *err)
+{
+	char number[16], program[64];
+	int floor;
+
+	if (read_floor(se, &floor, err) != 0)
+		return -1;
+	if (migrate_fits(step, floor) <= 0)
+		return 0;
+	snprintf(number, sizeof(number), "%d", floor);
+	if (session_value(se, sql_program, 1, (const char *[]){number}, program,
+		sizeof(program), err) != 0)
+		return -1;
+	return err_set(err, ERR_INVALID,
+	    "the database's schema is at step %d, on which only programs that know "
+	    "step "
+	    "%d may run (shoal %s or later), and this one (shoal %s) knows step %d: "
+	    "upgrade this node",
+	    step, floor, program, PACKAGE_VERSION, migrate_newest());
+}
+
+/* in the transaction of a step: it must not break those who run */
+static int
+check_others(struct session *se, const char *name, struct err *err)
+{
+	char who[200];
+	int floor;
+
+	if (read_floor(se, &floor, err) != 0)
+		return -1;
+	if (floor == 0)
+		return 0;
+	if (session_value(se, sql_outdated, 0, NULL, who, sizeof(who), err) != 0)
+		return -1;
+	if (str_starts(who, "0 "))
+		return 0;
+	return err_set(err, ERR_INVALID,
+	    "schema step %s would break nodes that still run (%s): upgrade these to a "
+	    "version between first",
+	    name, who);
 }
 
 /* 0 when there is no schema yet */
@@ -77,13 +176,13 @@ current_step(struct session *se, int *step, struct err *err)
 	if (session_value(se, sql_current, 0, NULL, text, sizeof(text), err) != 0)
 		return -1;
 	*step = (int)strtol(text, NULL, 10);
-	if (*step > migrate_newest())
-		return err_set(err, ERR_INVALID,
-		    "the database's schema is at step %d, newer than step %d that this "
-		    "program (%s) understands: "
-		    "upgrade this node",
-		    *step, migrate_newest(), PACKAGE_VERSION);
-	return 0;
+	return check_floor(se, *step, err);
+}
+
+int
+migrate_look(struct session *se, int *step, struct err *err)
+{
+	return current_step(se, step, err) == 0 ? check_floor(se, *step, err) : -1;
 }
 
 /* in a transaction: the next step, if there is one; *done says that there is none */
@@ -106,7 +205,8 @@ apply_next(struct session *se, FILE *out, bool *done, struct err *err)
 		snprintf(number, sizeof(number), "%d", steps[i].number);
 		if (session_run(se, sql_note, 3,
 			(const char *[]){number, steps[i].name, PACKAGE_VERSION},
-			err) != 0)
+			err) != 0 ||
+		    check_others(se, steps[i].name, err) != 0)
 			return -1;
 		if (out != NULL)
 			fprintf(out, "applied schema step %s\n", steps[i].name);
@@ -159,21 +259,34 @@ open_session(const struct settings *s, struct err *err)
 {
 	const char *url = s->database_migrate_url[0] != '\0' ? s->database_migrate_url
 							     : s->database_url;
+	char *password = mem_strdup(s->database_password);
+	struct session *se;
 
-	return session_open(url, s->database_password, err);
+	if (password == NULL) {
+		err_set(err, ERR_NOMEM, "database session");
+		return NULL;
+	}
+	/* a node that waits for its database may have read it long ago */
+	if (s->database_password_file[0] != '\0' &&
+	    conf_refresh_secret(s->database_password_file, &password, NULL) != 0)
+		log_debug(NULL, "the password's file cannot be read again", "path=%s",
+		    s->database_password_file);
+	se = session_open(url, password, err);
+	mem_free_secret(password, strlen(password));
+	return se;
 }
 
 int
 migrate_apply(const struct settings *s, FILE *out, struct err *err)
 {
 	struct session *se = open_session(s, err);
-	int rc;
+	int rc, step = 0;
 
 	if (se == NULL)
 		return -1;
 	rc = apply_all(se, s, out, err);
-	if (rc == 0 && out != NULL)
-		fprintf(out, "the schema is at step %d\n", migrate_newest());
+	if (rc == 0 && out != NULL && (rc = current_step(se, &step, err)) == 0)
+		fprintf(out, "the schema is at step %d\n", step);
 	if (rc == 0 && out == NULL)
 		inspect_and_log(se, s);
 	session_close(se);
@@ -192,11 +305,11 @@ migrate_run(const struct settings *s, struct err *err)
 	if (se == NULL)
 		return -1;
 	rc = current_step(se, &current, err);
-	if (rc == 0 && current < migrate_newest())
+	if (rc == 0 && current < migrate_oldest())
 		rc = err_set(err, ERR_INVALID,
 		    "the database's schema is at step %d and this program needs %d: "
 		    "run shoald --migrate",
-		    current, migrate_newest());
+		    current, migrate_oldest());
 	if (rc == 0)
 		rc = name_cluster(se, s, err);
 	if (rc == 0)

@@ -13,14 +13,26 @@
 #include "base/err.h"
 #include "model/settings.h"
 
-/* the newest step that this program knows, and the oldest that it can work with */
-int migrate_newest(void);
+int migrate_newest(void); /* the newest step that this program knows */
+int migrate_oldest(void); /* the oldest schema that all of its statements work on */
+/*
+ * Whether this program runs on a schema that is at step and lets nobody on it who knows
+ * less than floor: 0, -1 when it is too old (the steps are to be applied first), 1 when
+ * it is too new.
+ */
+int migrate_fits(int step, int floor);
+
+struct session;
+/* the step that the database is at, 0: no schema yet.  ERR_INVALID: this program is too
+ * old for it.  Changes nothing. */
+int migrate_look(struct session *se, int *step, struct err *err) ATTR_CHECK;
 
 /*
- * A migrator_fn (master/migrator.h): 0 when the schema is at migrate_newest().  ERR_IO:
- * not reachable now.  ERR_INVALID: newer than this program, without rights, or the
- * database of another cluster.  With database.migrate off it only checks, and an old
- * schema is ERR_INVALID.
+ * A migrator_fn (master/migrator.h): 0 when the schema has all steps of this program;
+ * it may have newer ones, if these let it on.  ERR_IO: not reachable now.  ERR_INVALID:
+ * too new for this program, or it would be for nodes that still run; without rights, or
+ * the database of another cluster.  With database.migrate off it only checks, and a
+ * schema that is too old is ERR_INVALID.
  */
 int migrate_run(const struct settings *settings, struct err *err) ATTR_CHECK;
 /* what shoald --migrate does: applies whatever database.migrate says, and tells each

@@ -31,7 +31,8 @@ const struct pgstmt queues_list = {
 const struct pgstmt queues_why = {
     "queues_why",
     "SELECT w.*, l.pull, l.worker, l.leased_at, l.expires_at, p.pool, p.pool_served, "
-    "p.type_served, e.endpoint, e.disabled_at, e.reason FROM shoal.why_task($1::int, "
+    "p.type_served, e.endpoint, e.disabled_at, e.reason, l.others, l.latest_at "
+    "FROM shoal.why_task($1::int, "
     "$2::uuid, " TEXT(
 	WHY_AHEAD) ") w LEFT JOIN shoal.why_endpoint($1::int, $2::uuid) e ON true, "
 		   "shoal.why_lease($1::int, $2::uuid) l, "
@@ -227,4 +228,6 @@ why_row_get(const struct pgrows *rows, int row, struct why_row *w)
 	w->endpoint = text_or_null(rows, row, 45);
 	w->endpoint_disabled_us = time_or_0(rows, row, 46);
 	w->endpoint_reason = text_or_null(rows, row, 47);
+	w->leased = (int)int_or(rows, row, 48, 0);
+	w->latest_lease_us = time_or_0(rows, row, 49);
 }

@@ -130,7 +130,11 @@ struct why_row {
 	const char *endpoint;		   /* its type runs there; NULL: nowhere */
 	int64_t endpoint_disabled_us;	   /* 0: it is in use */
 	const char *endpoint_reason;
+	int leased; /* of a pull type's queue that is waited in: now, up to WHY_LEASED
+		     */
+	int64_t latest_lease_us; /* when the last of those began */
 };
+#define WHY_LEASED 1000
 void why_row_get(const struct pgrows *rows, int row, struct why_row *w);
 
 #endif

@@ -115,6 +115,18 @@ const struct pgstmt reads_queues = {
 		     " ORDER BY b.application, b.queue",
 };
 
+const struct pgstmt reads_overview = {
+    "reads_overview",
+    "SELECT " MICROS(
+	"clock_timestamp()") ", q.waiting, q.estimated, shoal.overview_nodes()::text, "
+			     "q.queues::text, q.oldest::text, "
+			     "shoal.overview_running(" TEXT(OVERVIEW_COUNT) ", " TEXT(
+				 OVERVIEW_TASKS) ")::text"
+						 " FROM "
+						 "shoal.overview_queues(" TEXT(OVERVIEW_QUEUES) ", " TEXT(
+						     OVERVIEW_LANES) ", " TEXT(OVERVIEW_COUNT) ", " TEXT(OVERVIEW_TASKS) ") q",
+};
+
 void
 key_row_get(const struct pgrows *rows, int row, struct key_row *k)
 {
@@ -281,4 +293,16 @@ queue_row_get(const struct pgrows *rows, int row, struct queue_row *q)
 	q->more = pgrows_bool(rows, row, 6);
 	q->lag_ms = pgrows_int(rows, row, 7);
 	q->pool = text_or_null(rows, row, 8);
+}
+
+void
+overview_row_get(const struct pgrows *rows, int row, struct overview_row *o)
+{
+	o->now_us = pgrows_int(rows, row, 0);
+	o->waiting = pgrows_int(rows, row, 1);
+	o->estimated = pgrows_bool(rows, row, 2);
+	o->nodes = span_or_none(rows, row, 3);
+	o->queues = span_or_none(rows, row, 4);
+	o->oldest = span_or_none(rows, row, 5);
+	o->running = span_or_none(rows, row, 6);
 }

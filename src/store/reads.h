@@ -141,4 +141,22 @@ struct queue_row {
 };
 void queue_row_get(const struct pgrows *rows, int row, struct queue_row *q);
 
+/*
+ * The whole cluster at a glance, one row: parts of it as JSON that is passed on as it
+ * is.  Its cost is bounded whatever the backlog: so many queues, lanes, and tasks
+ * counted in each.
+ */
+#define OVERVIEW_QUEUES 50
+#define OVERVIEW_LANES	200
+#define OVERVIEW_COUNT	1000
+#define OVERVIEW_TASKS	20
+extern const struct pgstmt reads_overview;
+struct overview_row {
+	int64_t now_us; /* of PostgreSQL */
+	int64_t waiting;
+	bool estimated;
+	struct task_text nodes, queues, oldest, running;
+};
+void overview_row_get(const struct pgrows *rows, int row, struct overview_row *o);
+
 #endif

@@ -136,6 +136,12 @@ session_value(struct session *se, const char *sql, int count,
 }
 
 int
+session_backend(const struct session *se)
+{
+	return PQbackendPID(se->conn);
+}
+
+int
 session_rows(struct session *se, const char *sql, int count, const char *const params[],
     session_row *row, void *arg, struct err *err)
 {

@@ -28,6 +28,9 @@ int session_run(struct session *se, const char *sql, int count,
 /* the first column of the only row; ERR_NOT_FOUND: no row */
 int session_value(struct session *se, const char *sql, int count,
     const char *const params[], char *value, size_t size, struct err *err) ATTR_CHECK;
+/* the process that serves us as it named itself when we came in; a pooler in front
+ * names its own */
+int session_backend(const struct session *se);
 /* calls row for each row with its columns as text (NULL for null), until it returns
  * non-zero */
 typedef int session_row(int columns, const char *const values[], void *arg);

@@ -167,8 +167,8 @@ const struct pgstmt sql_held = {
 const struct pgstmt sql_register = {
     "register",
     /* may be sent again after a lost answer: the row is made once */
-    "WITH made AS (INSERT INTO shoal.incarnation (id, host, version, slots)"
-    " SELECT $1::uuid, $2::text, $3::text, $4::int"
+    "WITH made AS (INSERT INTO shoal.incarnation (id, host, version, slots, knows, "
+    "idle) SELECT $1::uuid, $2::text, $3::text, $4::int, $8::int, $9::bool"
     " WHERE NOT EXISTS (SELECT 1 FROM shoal.incarnation WHERE id = $1::uuid)), "
     /* for tasks that are submitted from SQL */
     "told AS (UPDATE shoal.cluster SET aging_ms = $5::int, max_attempts = $6::int,"
@@ -187,14 +187,24 @@ const struct pgstmt sql_leave = {
 
 const struct pgstmt sql_schema = {
     "schema",
-    "SELECT coalesce(max(step), 0) FROM shoal.schema_step",
+    "SELECT coalesce(max(step), 0), (SELECT step FROM shoal.schema_floor)"
+    " FROM shoal.schema_step",
 };
 
 const struct pgstmt sql_beat = {
     "beat",
+    /* those that take no tasks have no share of them */
     "SELECT b.id, b.now_us, b.leaderless, b.beat, b.epoch,"
-    " (SELECT count(*) FROM shoal.incarnation WHERE state = 0),"
-    " (SELECT r.rev FROM shoal.registry r) FROM shoal.beat($1::uuid[]) b",
+    " (SELECT count(*) FROM shoal.incarnation WHERE state = 0 AND idle IS NOT TRUE),"
+    " (SELECT r.rev FROM shoal.registry r), b.order_number, b.order_mode"
+    " FROM shoal.beat_node($1::text, $2::int, $3::uuid[], $4::int[], $5::int[], "
+    "$6::bool[]) b",
+};
+
+const struct pgstmt sql_pulse = {
+    "pulse",
+    "SELECT shoal.pulse($1::text, $2::int, $3::int8[], $4::int8, $5::int8, $6::int, "
+    "($7::int / 100.0)::real)",
 };
 
 const struct pgstmt sql_lead = {
@@ -204,7 +214,8 @@ const struct pgstmt sql_lead = {
 
 const struct pgstmt sql_unlead = {
     "unlead",
-    "UPDATE shoal.cluster SET lease_until = clock_timestamp() - interval '1 second'"
+    /* nobody's, so that what its holder has still under way cannot keep it */
+    "UPDATE shoal.cluster SET leader = NULL, lease_until = NULL"
     " WHERE leader = ANY ($1::uuid[])",
 };
 
@@ -232,7 +243,11 @@ const struct pgstmt sql_forget = {
     "forget",
     "WITH deaf AS (DELETE FROM shoal.cancel_request r"
     " WHERE r.at < now() - interval '1 hour' AND NOT EXISTS"
-    " (SELECT 1 FROM shoal.incarnation i WHERE i.id = r.owner AND i.state = 0))"
+    " (SELECT 1 FROM shoal.incarnation i WHERE i.id = r.owner AND i.state = 0)),"
+    " obeyed AS (DELETE FROM shoal.node_order o"
+    " WHERE o.ordered_at < now() - interval '1 hour' AND NOT EXISTS"
+    " (SELECT 1 FROM shoal.incarnation i WHERE i.state = 0"
+    " AND i.id BETWEEN shoal.node_first(o.node) AND shoal.node_last(o.node)))"
     " DELETE FROM shoal.incarnation i WHERE i.state <> 0 AND i.ended_at < now() - "
     "interval '1 day'"
     " AND NOT EXISTS (SELECT 1 FROM shoal.claim c WHERE c.owner = i.id)",

@@ -40,12 +40,18 @@ extern const struct pgstmt sql_strays; /* ; owners as an array */
 extern const struct pgstmt sql_held;   /* me, before; app, id, attempt, claim */
 extern const struct pgstmt
     sql_register; /* id, host, version, slots, aging_ms, max_attempts, the largest
-		     payload; now in microseconds, database id, cluster name, epoch */
-extern const struct pgstmt sql_leave;  /* id */
-extern const struct pgstmt sql_schema; /* ; newest step */
-extern const struct pgstmt sql_beat;   /* ids; id, now us, leaderless, cluster beat,
-					  epoch, alive count,   registry rev */
-extern const struct pgstmt sql_lead;   /* me, lease ms; leader epoch, beat, epoch */
+		     payload, newest step known, takes no tasks; now in
+		     microseconds, database id, cluster name, epoch */
+extern const struct pgstmt sql_leave; /* id */
+/* ; newest step, and the newest that a program must know to run on it */
+extern const struct pgstmt sql_schema;
+/* node, its mode, ids, and of each: running, generation, takes no tasks; id, now us,
+ * leaderless, cluster beat, epoch, count of those that take tasks, registry rev, number
+ * and mode of the last order to the node */
+extern const struct pgstmt sql_beat;
+/* node, span_ms, counts, cpu_ms, memory_bytes, waiters, load x 100 */
+extern const struct pgstmt sql_pulse;
+extern const struct pgstmt sql_lead; /* me, lease ms; leader epoch, beat, epoch */
 extern const struct pgstmt
     sql_unlead; /* owners: whoever of them leads gives the lease up */
 /* me, lease ms, aging ms, types, takes, most, known lanes' queues, types, where to

@@ -208,7 +208,6 @@ store_create(struct loop *l, struct resolver *rv, const struct settings *setting
     store_state_cb *cb, void *arg, struct err *err)
 {
 	struct store *st = mem_zero(sizeof(*st));
-	struct pgconn_opts opts;
 
 	if (st == NULL) {
 		err_set(err, ERR_NOMEM, "store");
@@ -221,19 +220,30 @@ store_create(struct loop *l, struct resolver *rv, const struct settings *setting
 	st->arg = arg;
 	for (int i = 0; i < STORE_LANE_COUNT; i++)
 		st->lanes[i] = (struct lane){st, (enum store_lane)i};
-	if (open_lane(st, STORE_SUBMIT, err) != 0 ||
-	    open_lane(st, STORE_WORK, err) != 0)
+	if (store_reopen(st, err) != 0) {
+		store_free(st);
+		return NULL;
+	}
+	return st;
+}
+
+int
+store_reopen(struct store *st, struct err *err)
+{
+	struct pgconn_opts opts;
+
+	if (st->conns[STORE_SUBMIT] == NULL && open_lane(st, STORE_SUBMIT, err) != 0)
+		goto fail;
+	if (st->conns[STORE_WORK] == NULL && open_lane(st, STORE_WORK, err) != 0)
 		goto fail;
 	fill_opts(st, STORE_READ, &opts);
-	st->reads = pgpool_create(
-	    l, rv, &opts, (size_t)settings->database_connections - 2, err);
 	if (st->reads == NULL)
-		goto fail;
-	return st;
+		st->reads = pgpool_create(st->loop, st->resolver, &opts,
+		    (size_t)st->settings->database_connections - 2, err);
+	if (st->reads != NULL)
+		return 0;
 fail:
-	err_wrap(err, "opening the store");
-	store_free(st);
-	return NULL;
+	return err_wrap(err, "opening the store");
 }
 
 static void
@@ -248,12 +258,10 @@ close_lane(struct store *st, enum store_lane lane)
 }
 
 void
-store_free(struct store *st)
+store_release(struct store *st)
 {
 	struct pgpool *reads;
 
-	if (st == NULL)
-		return;
 	/* their waiting callbacks run from inside the free: they must find nothing to
 	 * send on */
 	for (int i = 0; i < STORE_LANE_COUNT; i++)
@@ -263,6 +271,14 @@ store_free(struct store *st)
 	reads = st->reads;
 	st->reads = NULL;
 	pgpool_free(reads);
+}
+
+void
+store_free(struct store *st)
+{
+	if (st == NULL)
+		return;
+	store_release(st);
 	mem_free(st);
 }
 
@@ -306,7 +322,7 @@ store_exec(struct store *st, enum store_lane lane, const struct pgstmt *stmt,
 {
 	if (lane == STORE_READ && st->reads != NULL)
 		return pgpool_exec(st->reads, stmt, p, cb, arg, err);
-	if (st->conns[lane] == NULL)
+	if (lane == STORE_READ || st->conns[lane] == NULL)
 		return err_set(
 		    err, ERR_CLOSED, "the %s connection is not open", lane_names[lane]);
 	return pgconn_exec(st->conns[lane], stmt, p, cb, arg, err);

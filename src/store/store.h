@@ -39,6 +39,10 @@ struct store *store_create(struct loop *l, struct resolver *rv,
     const struct settings *settings, store_state_cb *cb, void *arg,
     struct err *err) ATTR_CHECK;
 void store_free(struct store *st);
+/* closes all connections; what waits there gets its error.  Nothing is opened before
+ * store_reopen, which opens those that every worker has. */
+void store_release(struct store *st);
+int store_reopen(struct store *st, struct err *err) ATTR_CHECK;
 bool store_is_up(const struct store *st, enum store_lane lane);
 /* submit, work and read are all up */
 bool store_is_ready(const struct store *st);

@@ -13,6 +13,13 @@
  * connections close, waits are answered as they stand, and when no request and no task
  * is left, or patience ends, the process does.
  *
+ * A worker that another one replaces (reload, upgrade) has no reason to close what a
+ * balancer keeps open: it lingers.  It is out of the cluster then, and its connections
+ * to the stores are closed as soon as no request needs them.  An idle connection ends
+ * by its client, by its time, or with the reply to its next request: that one waits
+ * until PostgreSQL is connected again, is answered as any other, with Connection:
+ * close.
+ *
  * A worker whose master is gone (end of file on the control socket) leaves within
  * seconds: nobody would restart it, and its successor may be starting already.
  */
@@ -28,8 +35,10 @@
 #include "api/api.h"
 #include "base/cidr.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "engine/engine.h"
 #include "handlers/builtin.h"
 #include "handlers/exec.h"
@@ -40,21 +49,26 @@
 #include "proc/child.h"
 #include "proc/launch.h"
 #include "proc/procutil.h"
+#include "telemetry/accesslog.h"
+#include "telemetry/spans.h"
 #include "tls/tlsctx.h"
 
-#define HEARTBEAT_MS	500
-#define MEMORY_MS	5000
-#define HOUR_MS		3600000
-#define DAY_MS		(24 * HOUR_MS)
-#define DAY_S		86400
-#define ENDS_SOON_S	(30 * DAY_S)
-#define LISTEN_MS	1000
-#define ORPHAN_TASKS_MS 2500 /* for running tasks when the master is gone */
-#define ORPHAN_END_MS	1000
-#define ORPHAN_ALARM_S	4 /* whatever happens in the loop */
+#define HEARTBEAT_MS	 500
+#define MEMORY_MS	 5000
+#define HOUR_MS		 3600000
+#define DAY_MS		 (24 * HOUR_MS)
+#define DAY_S		 86400
+#define ENDS_SOON_S	 (30 * DAY_S)
+#define LISTEN_MS	 1000
+#define LINGER_STORES_MS 2000 /* without a request: the stores are closed */
+#define WAKE_MS		 4000 /* then requests are answered without a database */
+#define ORPHAN_TASKS_MS	 2500 /* for running tasks when the master is gone */
+#define ORPHAN_END_MS	 1000
+#define ORPHAN_ALARM_S	 4 /* whatever happens in the loop */
 #define GIVE_UP_END_MS                                                                 \
 	8000 /* from giving tasks back to the end; less than the master waits */
-#define FOREVER (-1)
+#define SPANS_MS 2000 /* for the collector, when all else is done */
+#define FOREVER	 (-1)
 
 enum leave_step {
 	LEAVE_NO = 0,
@@ -76,9 +90,11 @@ struct worker {
 	struct engine *engine;
 	struct api *api;
 	struct portal *portal;
-	struct cidr_list trusted;   /* proxies */
-	struct tlsctx *tls;	    /* NULL: no certificates */
-	int64_t certificates_at_ms; /* when their ends were last looked at */
+	struct cidr_list trusted;    /* proxies */
+	struct tlsctx *tls;	     /* NULL: no certificates */
+	int64_t certificates_at_ms;  /* when their ends were last looked at */
+	struct accesslog *accesslog; /* NULL: off */
+	struct spans *spans;	     /* NULL: off */
 	struct httpd *httpds[AUDIENCE_COUNT];
 	struct event *orders;
 	struct loop_timer *heartbeat;
@@ -88,9 +104,14 @@ struct worker {
 	struct loop_timer *end_timer;	/* patience with tasks, then with all */
 	enum leave_step leave;
 	int64_t tasks_ms; /* patience with running tasks; FOREVER */
+	bool lingers;	  /* when nothing but idle connections is left, these stay */
+	bool asleep;	  /* without stores; the next request opens them */
+	int64_t used_ms;  /* lingering: when a request was last seen */
+	struct loop_timer *wake_timer;
 	bool engine_done;
 	bool gave_up;
 	bool orphaned;
+	int64_t spans_until_ms; /* patience with the last spans; 0: not asked yet */
 	int64_t memory_at_ms;
 	int status; /* to exit with */
 };
@@ -114,11 +135,89 @@ open_requests(const struct worker *w)
 	return n;
 }
 
+static size_t
+open_connections(const struct worker *w)
+{
+	size_t n = 0;
+
+	for (int i = 0; i < AUDIENCE_COUNT; i++)
+		n += httpd_connections(w->httpds[i]);
+	return n;
+}
+
+/* PostgreSQL is there, or has had its time: the handlers will say so */
+static void
+wake(void *arg)
+{
+	struct worker *w = arg;
+
+	loop_timer_stop(w->wake_timer);
+	w->used_ms = loop_now_ms(w->loop);
+	for (int i = 0; i < AUDIENCE_COUNT; i++)
+		httpd_wake(w->httpds[i]);
+}
+
+/* a request came to a worker that has given its stores away */
+static void
+on_asleep(void *arg)
+{
+	struct worker *w = arg;
+	struct err err = ERR_INIT;
+
+	if (!w->asleep)
+		return; /* they are being opened */
+	w->asleep = false;
+	log_debug(NULL, "a request came: the database is opened again", " ");
+	if (engine_reopen(w->engine, wake, w, &err) != 0)
+		log_error(NULL, "the database cannot be opened again", "reason=\"%s\"",
+		    err.text);
+	loop_timer_start_ms(w->wake_timer, WAKE_MS);
+}
+
+static void
+linger(struct worker *w)
+{
+	if (atomic_load(&w->slot->state) != SCORE_LINGERING) {
+		loop_timer_stop(w->end_timer); /* the master has the last word */
+		log_info(
+		    NULL, "worker lingers", "connections=%zu", open_connections(w));
+		w->used_ms = loop_now_ms(w->loop);
+		atomic_store(&w->slot->state, SCORE_LINGERING);
+	}
+	if (w->asleep || loop_timer_pending(w->wake_timer) ||
+	    loop_now_ms(w->loop) - w->used_ms < LINGER_STORES_MS)
+		return;
+	w->asleep = true;
+	log_info(NULL, "a lingering worker closes its stores", "connections=%zu",
+	    open_connections(w));
+	engine_release(w->engine);
+	for (int i = 0; i < AUDIENCE_COUNT; i++)
+		httpd_sleep(w->httpds[i], on_asleep, w);
+}
+
+/* the last spans have been sent, or have had their time; the heartbeat asks again */
+static bool
+spans_are_done(struct worker *w)
+{
+	int64_t now_ms = clock_mono_ms();
+
+	if (w->spans_until_ms == 0) {
+		w->spans_until_ms = now_ms + SPANS_MS;
+		spans_flush(w->spans);
+	}
+	return spans_are_sent(w->spans) || now_ms >= w->spans_until_ms;
+}
+
 static void
 check_left(struct worker *w)
 {
-	if (w->leave == LEAVE_WAIT && w->engine_done && stream_is_drained(w->stream) &&
-	    open_requests(w) == 0)
+	if (w->leave != LEAVE_WAIT || !w->engine_done || !stream_is_drained(w->stream))
+		return;
+	if (open_requests(w) > 0)
+		w->used_ms = loop_now_ms(w->loop);
+	else if (w->lingers && open_connections(w) > 0)
+		linger(w);
+	else if (spans_are_done(w))
 		end(w, WORKER_EXIT_OK);
 }
 
@@ -149,7 +248,8 @@ close_doors(struct worker *w)
 	w->leave = LEAVE_WAIT;
 	for (int i = 0; i < AUDIENCE_COUNT; i++) {
 		httpd_stop_listening(w->httpds[i]);
-		httpd_close_idle(w->httpds[i]);
+		if (!w->lingers)
+			httpd_close_idle(w->httpds[i]);
 	}
 	api_end_waits(w->api);
 	engine_drain(w->engine);
@@ -174,7 +274,9 @@ on_end_time(void *arg)
 
 	if (!w->gave_up) {
 		w->gave_up = true;
-		log_info(NULL, "running tasks are given back", " ");
+		log_info(NULL, "running tasks are given back", "tasks=%llu",
+		    (unsigned long long)atomic_load(
+			&w->slot->counters[SCORE_tasks_running]));
 		loop_timer_start_ms(
 		    w->end_timer, w->orphaned ? ORPHAN_END_MS : GIVE_UP_END_MS);
 		engine_give_up(w->engine);
@@ -209,6 +311,18 @@ leave(struct worker *w, const char *why, int64_t delay_ms, int64_t tasks_ms)
 		loop_timer_start_ms(w->leave_timer, delay_ms);
 }
 
+/* idle connections are not kept any more */
+static void
+hurry(struct worker *w)
+{
+	if (!w->lingers)
+		return;
+	w->lingers = false;
+	for (int i = 0; i < AUDIENCE_COUNT; i++)
+		httpd_close_idle(w->httpds[i]);
+	check_left(w);
+}
+
 /* ---------------------------------------------------------------- the master's orders
  */
 
@@ -220,16 +334,23 @@ obey(struct worker *w, char order)
 
 	switch ((enum worker_order)order) {
 	case WORKER_TERM:
+		hurry(w);
 		leave(w, "term", s->node_drain_delay_ms, s->node_shutdown_timeout_ms);
 		break;
 	case WORKER_INT:
+		hurry(w);
 		leave(w, "int", 0, s->node_shutdown_timeout_ms);
 		break;
 	case WORKER_QUIT:
+		hurry(w);
 		leave(w, "quit", s->node_drain_delay_ms, FOREVER);
 		break;
 	case WORKER_RETIRE:
+		w->lingers = w->leave == LEAVE_NO;
 		leave(w, "replaced", 0, s->node_shutdown_timeout_ms);
+		break;
+	case WORKER_HURRY:
+		hurry(w);
 		break;
 	case WORKER_END:
 		end(w, WORKER_EXIT_OK);
@@ -238,9 +359,15 @@ obey(struct worker *w, char order)
 		if (log_reopen(&err) != 0)
 			log_error(NULL, "the log file cannot be opened again",
 			    "reason=\"%s\"", err.text);
+		if (accesslog_reopen(w->accesslog, &err) != 0)
+			log_error(NULL, "the access log cannot be opened again",
+			    "reason=\"%s\"", err.text);
 		break;
 	case WORKER_BURY:
 		engine_bury(w->engine);
+		break;
+	case WORKER_LEVEL:
+		log_set_level(score_log_level(w->env->board, s->log_level));
 		break;
 	default:
 		log_error(NULL, "BUG: an unknown order", "byte=%d", order);
@@ -263,6 +390,7 @@ on_orders(evutil_socket_t fd, short what, void *arg)
 	event_del(w->orders);
 	log_error(NULL, "the master is gone: this worker leaves", " ");
 	w->orphaned = true;
+	hurry(w);
 	leave(w, "orphaned", 0, ORPHAN_TASKS_MS);
 	alarm(ORPHAN_ALARM_S);
 }
@@ -298,19 +426,18 @@ on_heartbeat(void *arg)
 {
 	struct worker *w = arg;
 	int64_t now_ms = clock_mono_ms();
-	size_t connections = 0;
 
 	loop_timer_start_ms(w->heartbeat, HEARTBEAT_MS);
 	atomic_store(&w->slot->heartbeat_ms, now_ms);
-	for (int i = 0; i < AUDIENCE_COUNT; i++)
-		connections += httpd_connections(w->httpds[i]);
-	score_set(w->slot, SCORE_http_connections, connections);
+	score_set(w->slot, SCORE_http_connections, open_connections(w));
 	log_flush();
 	if (w->tls != NULL &&
 	    (w->certificates_at_ms == 0 || now_ms - w->certificates_at_ms >= HOUR_MS)) {
 		w->certificates_at_ms = now_ms;
 		look_at_certificates(w, now_ms);
 	}
+	accesslog_flush(w->accesslog);
+	score_set(w->slot, SCORE_log_lines_dropped_total, log_dropped());
 	if (now_ms - w->memory_at_ms >= MEMORY_MS) {
 		w->memory_at_ms = now_ms;
 		score_set(w->slot, SCORE_memory_bytes, memory_private_bytes());
@@ -363,6 +490,28 @@ on_listen(void *arg)
 /* ---------------------------------------------------------------- building */
 
 static int
+build_telemetry(struct worker *w, struct err *err)
+{
+	const struct worker_env *env = w->env;
+	const struct accesslog_opts ao = {
+	    .path = env->settings->log_access,
+	    .format = (enum log_format)env->settings->log_format,
+	    .slot = w->slot,
+	};
+
+	if (!str_eq(ao.path, "off")) {
+		w->accesslog = accesslog_create(&ao, err);
+		if (w->accesslog == NULL) {
+			err->code = ERR_INVALID; /* another place has to be named */
+			return -1;
+		}
+	}
+	w->spans = spans_create(
+	    w->loop, w->resolver, env->settings, env->board, env->slot, err);
+	return w->spans == NULL && err->code != ERR_NONE ? -1 : 0;
+}
+
+static int
 build_engine(struct worker *w, struct err *err)
 {
 	const struct worker_env *env = w->env;
@@ -370,6 +519,8 @@ build_engine(struct worker *w, struct err *err)
 	    .settings = env->settings,
 	    .board = env->board,
 	    .slot = env->slot,
+	    .idle = env->idle,
+	    .spans = w->spans,
 	    .serving = on_listen,
 	    .ended = on_engine_ended,
 	    .arg = w,
@@ -399,7 +550,8 @@ build_engine(struct worker *w, struct err *err)
 	w->engine = engine_create(w->loop, w->resolver, &opts, err);
 	if (w->engine == NULL)
 		return -1;
-	stream_start(w->stream, w->engine);
+	if (!env->idle) /* whose children have nothing to do */
+		stream_start(w->stream, w->engine);
 	http_set_endpoints(w->http, engine_endpoints(w->engine));
 	return 0;
 }
@@ -416,8 +568,10 @@ static int
 build_faces(struct worker *w, struct err *err)
 {
 	const struct worker_env *env = w->env;
-	struct api_opts ao = {env->settings, w->engine, env->board, env->slot};
-	struct portal_opts po = {env->settings, w->engine, env->board, env->slot, NULL};
+	struct api_opts ao = {
+	    env->settings, w->engine, env->board, env->slot, w->accesslog, w->spans};
+	struct portal_opts po = {env->settings, w->engine, env->board, env->slot,
+	    w->accesslog, w->spans, NULL};
 	struct httpd_opts ho;
 
 	if (cidr_list_parse(env->settings->http_trusted_proxies, &w->trusted, err) != 0)
@@ -454,17 +608,18 @@ build(struct worker *w, struct err *err)
 	if (w->loop == NULL)
 		return -1;
 	w->resolver = resolver_create(w->loop, err);
-	if (w->resolver == NULL || build_engine(w, err) != 0 ||
-	    build_faces(w, err) != 0)
+	if (w->resolver == NULL || build_telemetry(w, err) != 0 ||
+	    build_engine(w, err) != 0 || build_faces(w, err) != 0)
 		return -1;
 	w->heartbeat = loop_timer_create(w->loop, on_heartbeat, w);
 	w->listen_timer = loop_timer_create(w->loop, on_listen, w);
 	w->leave_timer = loop_timer_create(w->loop, on_leave_time, w);
 	w->end_timer = loop_timer_create(w->loop, on_end_time, w);
+	w->wake_timer = loop_timer_create(w->loop, wake, w);
 	w->orders = event_new(
 	    loop_base(w->loop), w->env->control_fd, EV_READ | EV_PERSIST, on_orders, w);
 	if (w->heartbeat == NULL || w->listen_timer == NULL || w->leave_timer == NULL ||
-	    w->end_timer == NULL || w->orders == NULL ||
+	    w->end_timer == NULL || w->wake_timer == NULL || w->orders == NULL ||
 	    event_add(w->orders, NULL) != 0)
 		return err_set(err, ERR_NOMEM, "worker");
 	return 0;
@@ -493,12 +648,15 @@ take_down(struct worker *w)
 	exec_free(w->exec);
 	http_free(w->http);
 	builtin_free(w->builtin);
+	spans_free(w->spans);
+	accesslog_free(w->accesslog);
 	if (w->orders != NULL)
 		event_free(w->orders);
 	loop_timer_free(w->heartbeat);
 	loop_timer_free(w->listen_timer);
 	loop_timer_free(w->leave_timer);
 	loop_timer_free(w->end_timer);
+	loop_timer_free(w->wake_timer);
 	resolver_free(w->resolver);
 	loop_free(w->loop);
 }
@@ -514,6 +672,13 @@ ignore_signals(void)
 		signal(ignored[i], SIG_IGN);
 }
 
+/* for a crash report */
+static size_t
+tell_requests(void)
+{
+	return httpd_tell_held(CRASH_SHOWN);
+}
+
 int
 worker_main(const struct worker_env *env)
 {
@@ -527,6 +692,7 @@ worker_main(const struct worker_env *env)
 		/* bad settings stay bad; all else may pass */
 		return err.code == ERR_INVALID ? WORKER_EXIT_CONFIG : 1;
 	}
+	crash_set_more(tell_requests);
 	on_heartbeat(&w);
 	loop_timer_start_ms(w.listen_timer, LISTEN_MS);
 	if (loop_run(w.loop, &err) != 0) {

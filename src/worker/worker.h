@@ -39,7 +39,8 @@ struct worker_listener {
 struct worker_env {
 	const struct settings *settings;
 	struct scoreboard *board;
-	int slot; /* index into board->slots: the worker's number */
+	int slot;  /* index into board->slots: the worker's number */
+	bool idle; /* takes no tasks */
 	int control_fd;
 	int door; /* the spawner's (proc/spawner.h) */
 	const struct worker_listener *listeners;
@@ -54,10 +55,12 @@ enum worker_order {
 	WORKER_INT = 'I',    /* drain without the delay */
 	WORKER_QUIT = 'Q',   /* drain, no bound on running tasks */
 	WORKER_RETIRE = 'R', /* another worker takes our place (reload, recycling): no
-				delay, /health stays 200 */
+				delay, /health stays 200, idle connections stay */
+	WORKER_HURRY = 'H',  /* who retires closes them too */
 	WORKER_END = 'E',    /* leave now */
 	WORKER_REOPEN = 'L', /* open the log file again */
 	WORKER_BURY = 'B',   /* there is an open burial */
+	WORKER_LEVEL = 'V',  /* the scoreboard says how much is logged */
 };
 
 /* exit statuses that mean something to the master; any other is a crash */

@@ -55,7 +55,7 @@ static const struct conf_key keys[] = {
 /* clang-format on */
 
 static const struct conf_schema schema = {
-    sections, COUNT_OF(sections), keys, COUNT_OF(keys), "FUZZ_"};
+    sections, COUNT_OF(sections), keys, COUNT_OF(keys), "FUZZ_", NULL};
 
 static void *
 family_get(void *arg, const char *name, struct err *err)

@@ -6,13 +6,17 @@ The first half talks to a server of its own that answers as told, the second hal
 
 import http.server
 import json
+import re
+import signal
+import ssl
 import subprocess
 import threading
 import time
 
 import pytest
-from shoaltest import process
+from shoaltest import certificates, process
 from shoaltest.node import DIRTY, program, program_env
+from shoaltest.waits import wait_for
 
 OK, FAILED, NOT_FOUND, USAGE, UNAVAILABLE, TIMEOUT, DENIED = 0, 1, 2, 64, 69, 75, 77
 ID = "01900000-0000-7000-8000-000000000001"
@@ -43,7 +47,7 @@ def shoal(*words, env=None, text=None, timeout=30):
 class Stub:
     """Answers as told, one (status, body, headers) a request; the last one again and again."""
 
-    def __init__(self, port=0):
+    def __init__(self, port=0, tls=None):
         stub = self
         self.answers = [(200, {}, {})]
         self.requests = []
@@ -76,8 +80,16 @@ class Stub:
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.server.handle_error = lambda *_: None  # a client that hangs up is no news
+        if tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*tls)
+            self.server.socket = context.wrap_socket(
+                self.server.socket, server_side=True, do_handshake_on_connect=False)
         self.port = self.server.server_address[1]
-        self.env = {"SHOAL_URL": "http://127.0.0.1:%d" % self.port, "SHOAL_API_KEY": "k1"}
+        self.env = {
+            "SHOAL_URL": "http%s://127.0.0.1:%d" % ("s" if tls else "", self.port),
+            "SHOAL_API_KEY": "k1",
+        }
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
         self.thread.start()
 
@@ -392,6 +404,96 @@ def test_bench_drain_ends_when_the_backlog_does_not_wait():
     stub.close()
 
 
+# ---- over TLS
+
+
+@pytest.fixture(scope="module")
+def pem(tmp_path_factory):
+    directory = str(tmp_path_factory.mktemp("pem"))
+    return {
+        "good": certificates.make(directory, "good", "IP:127.0.0.1"),
+        "other": certificates.make(directory, "other", "DNS:elsewhere.example"),
+        "expired": certificates.make(directory, "expired", "IP:127.0.0.1", days=-1),
+    }
+
+
+def test_https_is_spoken_to_a_server_that_is_who_it_says(pem):
+    stub = Stub(tls=pem["good"])
+    stub.say((200, task("queued")))
+    done = shoal("get", ID, "--ca-file", pem["good"][0], env=stub.env)
+    assert done.status == OK and ID in done.out, done.err
+    assert stub.requests[0][2]["Host"] == "127.0.0.1:%d" % stub.port
+    # several requests of one command, and by the variable
+    stub.say((200, task("running")), (200, task("succeeded", result=7)))
+    env = dict(stub.env, SHOAL_CA_FILE=pem["good"][0])
+    assert shoal("wait", ID, env=env).out == "7\n"
+    # a stream has a connection of another kind
+    event = b"id: 1\nevent: failed\ndata: {\"id\":\"1\",\"kind\":\"failed\",\"task\":\"%s\"}\n\n" % ID.encode()
+    body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(event), event)
+    stub.say((200, body, {"Transfer-Encoding": "chunked"}), problem(403, "enough"))
+    done = shoal("events", "--follow", "--json", env=env)
+    assert json.loads(done.out.splitlines()[0])["kind"] == "failed" and "enough" in done.err
+    stub.say((201, task("queued")))
+    done = shoal("bench", "submit", "-n", "20", "-c", "2", "--json", env=env)
+    assert (done.status, done.json["accepted"], done.json["errors"]) == (OK, 20, 0), done.err
+    stub.close()
+
+
+@pytest.mark.parametrize("words", [["get", ID], ["events", "--follow"]], ids=["get", "events"])
+def test_no_key_is_sent_to_a_server_that_is_not_verified(pem, words):
+    for name, ca, says in (
+        ("good", None, "certificate is refused"),
+        ("good", pem["other"][0], "certificate is refused"),
+        ("other", pem["other"][0], "address mismatch"),
+        ("expired", pem["expired"][0], "expired"),
+    ):
+        stub = Stub(tls=pem[name])
+        done = shoal(*words, *(["--ca-file", ca] if ca else []), env=stub.env)
+        assert done.status == UNAVAILABLE and done.err.count("\n") == 1
+        assert says in done.err, (name, done.err)
+        assert stub.requests == []
+        stub.close()
+
+
+def test_a_port_without_tls_and_a_bad_authority_are_said(stub, pem, tmp_path):
+    https = dict(stub.env, SHOAL_URL=stub.env["SHOAL_URL"].replace("http:", "https:"))
+    done = shoal("get", ID, env=https)
+    assert done.status == UNAVAILABLE and "does not speak TLS" in done.err
+    done = shoal("get", ID, "--ca-file", str(tmp_path / "none.pem"), env=https)
+    assert done.status == FAILED or done.status == USAGE
+    assert "none.pem" in done.err and stub.requests == []
+
+
+# ---- operators
+
+
+def test_operators_commands_say_what_to_set(stub):
+    for words in (["nodes"], ["drain", "0123456789ab"], ["top", "--once"]):
+        done = shoal(*words, env=stub.env)  # no SHOAL_PORTAL_URL
+        assert done.status == USAGE and "SHOAL_PORTAL_URL" in done.err
+        stub.say(problem(401, "unauthorized"))
+        done = shoal(*words, "--portal", stub.env["SHOAL_URL"])
+        assert done.status == DENIED and "SHOAL_ACCESS_TOKEN" in done.err
+    done = shoal("top", "--portal", stub.env["SHOAL_URL"])
+    assert done.status == USAGE and "--once" in done.err
+    stub.say((200, {"nodes": []}))
+    shoal("nodes", env={"SHOAL_PORTAL_URL": stub.env["SHOAL_URL"], "SHOAL_ACCESS_TOKEN": "tok"})
+    assert stub.requests[-1][2]["Authorization"] == "Bearer tok"
+
+
+def test_the_tables_of_commands_can_be_read_by_programs():
+    done = shoal("help", "--all", "--json")
+    commands = {c["name"]: c for c in done.json["commands"]}
+    assert {"submit", "doctor", "top", "nodes", "drain", "lease", "help"} <= set(commands)
+    for command in commands.values():
+        assert command["summary"].endswith(".")
+        names = [o["name"] for o in command["options"]]
+        assert len(names) == len(set(names)) and "json" in names
+        assert all(o["takes"] in ("nothing", "value", "optional") for o in command["options"])
+    text = shoal("help", "--all").out
+    assert all("usage: shoal %s" % name in text for name in commands)
+
+
 # ---- against real nodes
 
 
@@ -528,3 +630,49 @@ def test_many_tasks_are_cancelled_deleted_and_run_again_by_filter(env):
     assert shoal("operations", "get", first, env=env).out.endswith(" done: 2 of 2\n")
     assert shoal("operations", "stop", first, "--json", env=env).json["state"] == "done"
     assert shoal("operations", "get", ID, env=env).status == NOT_FOUND
+
+
+def test_tasks_of_a_pull_type_are_worked_off_from_a_shell(cluster, key):
+    (node,) = cluster(1, settings={"type:outside.handler": "pull"})
+    env = {"SHOAL_URL": node.url, "SHOAL_API_KEY": key}
+
+    def submit(payload):
+        return shoal("submit", "outside", json.dumps(payload), "-q", "work", env=env).out.strip()
+
+    def get(id):
+        return shoal("get", id, "--json", env=env).json
+
+    assert shoal("lease", "take", "work", "--json", env=env).json == {"leases": []}
+    task_id = submit({"n": 1})
+    shown = shoal("lease", "take", "work", "--wait", "20s", env=env).out
+    lease = re.search(r"^lease +(\S+)", shown, re.M).group(1)
+    assert task_id in shown and '"n":1' in shown
+    assert shoal("lease", "extend", lease, "--ttl", "90s", "--progress", "[1]", env=env).status == OK
+    assert get(task_id)["progress"] == [1]
+    assert shoal("lease", "complete", lease, '{"ok":true}', env=env).status == OK
+    assert get(task_id)["result"] == {"ok": True}
+    done = shoal("lease", "release", lease, env=env)
+    assert done.status == FAILED and "lease_lost" in done.err
+    failed = submit({})
+    lease = shoal("lease", "take", "work", "-w", "20s", "--json", env=env).json["leases"][0]["lease"]
+    assert shoal("lease", "fail", lease, "no such page", "--code", "gone", "--permanent", env=env).status == OK
+    assert get(failed)["error"] == {"code": "gone", "message": "no such page"}
+    # a command, task after task: a result, and a failure
+    ids = [submit(n) for n in (1, 2)]
+    done = shoal(
+        "lease", "take", "work", "--count", "2", "--run",
+        'n=$(cat); [ "$n" = 1 ] || exit 3; echo "{\\"n\\":$n,\\"try\\":$SHOAL_ATTEMPT}"', env=env, timeout=60)
+    assert done.status == OK, done.err
+    assert get(ids[0])["result"] == {"n": 1, "try": 1}
+    assert get(ids[1])["state"] == "scheduled" and "status 3" in get(ids[1])["error"]["message"]
+    totals = node.status()["totals"]
+    assert [totals["tasks_%s_total" % k] for k in ("succeeded", "failed", "retried")] == [2, 1, 1]
+    # told to end, it gives the task back and leaves nothing behind
+    held = submit("held")
+    child = subprocess.Popen(
+        program("shoal") + ["lease", "take", "work", "--run", "exec sleep 300"], env=dict(program_env(), **env))
+    wait_for(lambda: get(held)["state"] == "running", at_most=20, what="it runs")
+    (command,) = wait_for(lambda: process.children_of(child.pid), what="its command runs")
+    child.send_signal(signal.SIGTERM)
+    child.wait(20)
+    assert get(held)["state"] == "queued" and not process.alive(command)

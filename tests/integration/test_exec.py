@@ -184,6 +184,28 @@ def test_a_killed_spawner_costs_no_task_and_is_back(cluster, key, nodedir):
     assert helpers(node)[0] not in killed
 
 
+def test_a_command_that_kills_its_spawner_each_time_fails(cluster, key, nodedir):
+    recorder = Recorder(nodedir, "killer", "kill -9 $(ps -o ppid= -p $PPID); exec sleep 60")
+    (node,) = cluster(1, node__workers=1, settings=recorder.settings())
+    client = Client(node.url, key)
+    task = client.wait(client.submit("killer", max_attempts=1)["id"], at_most=patience(60))
+    assert (task["state"], task["error"]["code"], task["attempt"]) == ("failed", "spawner_lost", 6)
+
+
+def test_a_group_limit_that_cannot_be_kept_stops_the_start(tmp_path):
+    with open("/proc/self/cgroup", encoding="ascii") as f:
+        if len(f.readlines()) == 1:
+            pytest.skip("control groups are all of version 2 here, and may be kept")
+    done = subprocess.run(
+        [os.path.join(build_directory(), "shoald"), "-o", "node.pid_file=", "-o",
+         "node.control_socket=%s" % (tmp_path / "c"), "-o", "listen.applications=unix:%s" % (tmp_path / "a"),
+         "-o", "listen.developers=unix:%s" % (tmp_path / "d"), "-o", "type:x.command=/bin/true",
+         "-o", "type:x.group_processes=5"],
+        stderr=subprocess.PIPE, timeout=60, check=False)
+    said = done.stderr.decode()
+    assert done.returncode == 78 and "group_processes" in said and "Delegate=yes" in said, said
+
+
 def test_a_hanging_spawner_is_replaced_and_costs_no_task(cluster, key, nodedir):
     recorder = Recorder(nodedir, "held", "while [ ! -e $dir/go ]; do sleep 0.05; done; echo 1")
     (node,) = cluster(1, node__workers=1, node__hang_timeout="4s", settings=recorder.settings())

@@ -189,7 +189,7 @@ def test_a_graph_runs_in_its_order(client):
 
 
 def test_a_task_can_run_after_one_that_runs(client):
-    parent = client.submit("shoal.sleep", {"seconds": 0.5})["id"]
+    parent = client.submit("shoal.sleep", {"seconds": 2})["id"]
     client.wait_state(parent, "running")
     child = client.submit("shoal.noop", after=[parent])
     assert child["state"] == "scheduled"

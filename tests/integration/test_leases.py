@@ -3,8 +3,10 @@
 
 import json
 import select
+import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 
@@ -81,14 +83,14 @@ class Waiting:
         self.socket.close()
 
 
+def metric(node, name):
+    text = Client(node.dev_url, None).session.get(node.dev_url + "/metrics", timeout=10).text
+    return sum(int(float(line.split()[-1])) for line in text.splitlines() if line.startswith(name))
+
+
 def waiting_now(*nodes):
     """How many requests wait at these nodes, as their metrics say."""
-    total = 0
-    for node in nodes:
-        text = Client(node.dev_url, None).session.get(node.dev_url + "/metrics", timeout=10).text
-        total += sum(int(float(line.split()[-1])) for line in text.splitlines()
-                     if line.startswith("shoal_lease_waiters"))
-    return total
+    return sum(metric(node, "shoal_lease_waiters") for node in nodes)
 
 
 # ---------------------------------------------------------------- the life of a lease
@@ -96,7 +98,8 @@ def waiting_now(*nodes):
 
 def test_the_life_of_a_lease(app, db):
     made = app.submit(TYPE, {"to": "a"}, metadata={"m": 1})
-    assert app.why(made["id"])["reason"] == "waits_for_worker"
+    why = app.why(made["id"])
+    assert (why["reason"], why["reasons"][0]["leased"], why["reasons"][0]["since"]) == ("waits_for_worker", 0, None)
     held = lease_one(app, worker="w1", ttl=30)
     task = held["task"]
     assert (task["id"], task["type"], task["queue"]) == (made["id"], TYPE, "default")
@@ -126,6 +129,12 @@ def test_the_life_of_a_lease(app, db):
     assert code_of(lambda: tell(app, held, "extend")) == (409, "lease_lost")
     assert db.value("SELECT count(*) FROM shoal.lease") == 0
     assert db.value("SELECT count(*) FROM shoal.claim") == 0
+    # who waits hears of those that are leased
+    more = [app.submit(TYPE)["id"] for _ in range(2)]
+    held = lease_one(app)
+    (waits,) = set(more) - {held["task"]["id"]}
+    why = app.why(waits)["reasons"][0]
+    assert why["leased"] == 1 and why["since"] and "1 of that queue is leased now" in why["message"]
 
 
 def test_a_task_is_leased_within_milliseconds_by_those_who_wait(app):
@@ -270,6 +279,71 @@ def test_a_client_that_hangs_up_while_it_waits_loses_nothing(app):
             seen[h["task"]["id"]] = h["task"]["failures"]
     assert set(seen) == ids and set(seen.values()) == {0}
     wait_for(lambda: waiting_now(app.node) == 0, 10)
+
+
+def test_a_thousand_hang_ups_leave_no_lease(app, db):
+    for n in range(10):
+        make_type(app, "round.%d" % n)
+        gone = [Waiting(app, ttl=3600, types=["round.%d" % n]) for _ in range(100)]
+        wait_for(lambda: waiting_now(app.node) >= 100, 20)
+        # one after the other hangs up while tasks come
+        for i, waits in enumerate(gone):
+            waits.close()
+            if i % 10 == 0:
+                app.batch([{"type": "round.%d" % n}] * 5)
+        wait_for(lambda: waiting_now(app.node) == 0, 20)
+    # some were answered before they hung up, and may have read it: those leases are real.  All others were
+    # undone at once, though they were for an hour
+    given = metric(app.node, "shoal_leases_given_total")
+    wait_for(lambda: db.value("SELECT count(*) FROM shoal.lease") == given, 20)
+    rest = db.value("SELECT count(*) FROM shoal.task WHERE state = 1")
+    assert given + rest == 500
+    taken = 0
+    while taken < rest:
+        taken += len(lease(app, max=100, wait=5)["leases"])
+    assert taken == rest
+
+
+def test_a_worker_that_was_frozen_past_its_lease_is_refused(app, tmp_path):
+    program_of_worker = """
+import json, os, sys, time, urllib.error, urllib.request
+url, key, go = sys.argv[1:]
+def call(path, body):
+    request = urllib.request.Request(url + path, data=json.dumps(body).encode(), method="POST", headers={
+        "Authorization": "Bearer " + key, "Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as e:
+        return e.code, json.load(e)
+_, got = call("/v1/leases", {"queues": ["default"], "wait": 30, "ttl": 5})
+lease = got["leases"][0]["lease"]
+print(lease, flush=True)
+while not os.path.exists(go):
+    call("/v1/leases/%s/extend" % lease, {"ttl": 5})
+    time.sleep(0.2)
+status, answer = call("/v1/leases/%s/complete" % lease, {"result": "mine"})
+print(status, answer.get("code"))
+"""
+    go = tmp_path / "go"
+    worker = subprocess.Popen([sys.executable, "-c", program_of_worker, app.url, app.key, str(go)],
+                              stdout=subprocess.PIPE)
+    try:
+        id = app.submit(TYPE)["id"]
+        assert worker.stdout.readline().startswith(id.encode())
+        worker.send_signal(signal.SIGSTOP)
+        held = lease_one(app, at_most=20)
+        assert (held["task"]["id"], held["task"]["attempt"]) == (id, 2)
+        go.touch()
+        worker.send_signal(signal.SIGCONT)
+        assert worker.stdout.readline().split() == [b"409", b"lease_lost"]
+    finally:
+        worker.kill()
+        worker.wait()
+        worker.stdout.close()
+    tell(app, held, "complete", result="the other's")
+    task = app.wait(id)
+    assert (task["result"], task["attempt"], task["failures"]) == ("the other's", 2, 0)
 
 
 # ---------------------------------------------------------------- cancel
@@ -446,6 +520,28 @@ def test_types_are_made_at_run_time_and_known_to_every_node(db, cluster, key):
     db.rows("INSERT INTO shoal.app_type (app_id, type_id, handler) SELECT a.id, y.id, 4 FROM shoal.application a,"
             " shoal.task_type y WHERE a.name = 'test' AND y.name LIKE 'x%%'")
     assert code_of(lambda: make_type(here, "one.more")) == (422, "too_many_types")
+
+
+def test_a_types_attempts_reach_what_is_made_of_it_in_every_way(cluster, key, db):
+    (node,) = cluster(1, settings={"type:ops.handler": "pull", "type:ops.max_attempts": 4, "tasks.max_attempts": 9})
+    app = Client(node.url, key)
+    make_type(app, max_attempts=3)
+
+    def attempts(id):
+        return app.get(id)["max_attempts"]
+
+    for name, most in ((TYPE, 3), ("ops", 4), ("another", 9)):
+        assert attempts(app.submit(name)["id"]) == most
+        assert attempts(app.submit(name, unique_key=name)["id"]) == most
+        assert attempts(db.value("SELECT shoal.submit('test', %s)", name)) == most
+        app.call("PUT", "/v1/schedules/" + name, json={"cron": "@every 1s", "task": {"type": name}})
+        made = app.call("POST", "/v1/groups",
+                        json={"tasks": [{"type": "shoal.noop"}], "on_completion": {"type": name}})["id"]
+        callback = wait_for(lambda: app.call("GET", "/v1/groups/" + made)["completion_task"], 20)
+        assert attempts(callback) == most
+        fired = wait_for(lambda name=name: app.call("GET", "/v1/schedules/" + name)["last_task_id"], 20)
+        assert attempts(fired) == most
+        app.call("DELETE", "/v1/schedules/" + name, expect=204)
 
 
 def test_types_and_keys_are_made_from_a_shell(app, db):

@@ -4,13 +4,14 @@
 import contextlib
 import os
 import random
+import re
 import signal
 import time
 import uuid
 
 import pytest
 import requests
-from shoaltest import process
+from shoaltest import apps, process
 from shoaltest.client import Client
 from shoaltest.record import Recorder, patience, processes_of_group
 from shoaltest.waits import stays, wait_for
@@ -123,6 +124,18 @@ def test_a_worker_that_was_called_dead_changes_nothing_when_it_wakes(cluster, ke
     assert (task["state"], task["attempt"], task["result"]) == ("succeeded", 2, 2)
     wait_for(lambda: len(node.worker_pids()) == 2, what="the sleeper is replaced")
     recorder.check_fences()
+
+
+def test_what_a_leader_that_left_had_on_its_way_does_not_lead_again(cluster, db):
+    (node,) = cluster(1, node__workers=1)
+    leader = wait_for(lambda: db.value("SELECT leader FROM shoal.cluster"), what="somebody leads")
+    node.stop()
+    # the lease is free at once, and a pass of its last holder that comes behind that finds it so
+    lease = "SELECT leader, lease_until FROM shoal.cluster"
+    assert db.rows(lease) == [(None, None)]
+    no = "'{}', '{}', 10, '{}', '{}', '{}', '{}', NULL, 0, NULL"
+    assert not db.rows("SELECT * FROM shoal.feed(%%s, 9000, 30000, %s, true)" % no, leader)
+    assert db.rows(lease) == [(None, None)]
 
 
 def test_a_killed_masters_workers_and_commands_go_and_the_other_node_takes_over(
@@ -458,3 +471,26 @@ def test_a_key_of_the_wrong_type_stalls_nothing(cluster, db, redis, key, nodedir
             assert (task["state"], task["attempt"]) == ("succeeded", 1)
     recorder.check_fences()
     assert len(recorder.starts()) == ran
+
+
+# --------------------------------------------------------------------- the start
+
+
+def test_a_node_that_starts_has_nothing_compiled(cluster, make_db, private_postgres):
+    # jit takes a second of a processor, of every worker, while names are asked for behind it
+    db = make_db(private_postgres)
+    with contextlib.closing(private_postgres.connect("postgres")) as c, c.cursor() as cursor:
+        cursor.execute("LOAD 'auto_explain'")
+        for name, value in (("session_preload_libraries", "auto_explain"), ("auto_explain.log_min_duration", "0"),
+                            ("auto_explain.log_analyze", "on"), ("auto_explain.log_timing", "off")):
+            cursor.execute("ALTER SYSTEM SET %s = %%s" % name, (value,))
+        cursor.execute("SELECT pg_reload_conf()")
+    wait_for(lambda: db.value("SHOW session_preload_libraries") == "auto_explain")
+    (node,) = cluster(1, database_url=db.url(), cluster__name=db.name, node__workers=1)
+    client = Client(node.url, apps.make_key(db, "test"))
+    client.run("shoal.echo", 1, headers={"Idempotency-Key": "k"})
+    client.run("shoal.noop")
+    plans = private_postgres.log_text()
+    assert "shoal.types_known" in plans and "shoal.finish_tasks" in plans
+    compiled = re.findall(r"Query Text: (?:(?!Query Text:)[\s\S])*?^\s*JIT:", plans, re.M)
+    assert not compiled, compiled[0][:2000]

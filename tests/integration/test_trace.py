@@ -258,7 +258,7 @@ def test_logs_and_the_stream_name_trace_and_span(client, node, key):
     assert {e["trace_id"] for e in told_of} == {TRACE}
     span = events(client, task["id"])[1]["span_id"]
     assert {e["span_id"] for e in told_of if e["attempt"]} == {span}
-    line = "a running task is told to end task=%s attempt=1 trace=%s span=%s" % (task["id"], TRACE, span)
+    line = "task=%s a running task is told to end attempt=1 trace=%s span=%s" % (task["id"], TRACE, span)
     wait_for(lambda: line in node.log(), what="the line of the log")
 
 

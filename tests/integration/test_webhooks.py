@@ -275,6 +275,53 @@ def test_a_receiver_that_fails_is_tried_by_the_schedule_and_resent_by_hand(app, 
     assert receiver.ids()[-1] == ping["id"]
 
 
+def test_ends_by_recovery_lost_leases_and_callbacks_are_told(app, receiver, db):
+    app.call("PUT", "/v1/types/outside", json={"handler": "pull"})
+    # its worker is killed after somebody wanted it cancelled: recovery ends it
+    recovered = app.submit("shoal.sleep", {"seconds": 60})["id"]
+    app.wait_state(recovered, "running")
+    db.rows("UPDATE shoal.task SET cancel_at = now() WHERE id = %s", recovered)
+    app.node.kill_worker()
+    assert app.wait(recovered)["state"] == "cancelled"
+    assert receiver.told(recovered)["type"] == "task.cancelled"
+    # its fifth lease is lost
+    lost = app.submit("outside")["id"]
+    wait_for(lambda: app.call("POST", "/v1/leases", json={"queues": ["default"], "wait": 2})["leases"])
+    db.rows("UPDATE shoal.task SET crashes = 4 WHERE id = %s", lost)
+    db.rows("UPDATE shoal.lease SET expires_at = now()")
+    assert app.wait(lost)["error"]["code"] == "lease_expired"
+    assert receiver.told(lost)["data"]["error"]["code"] == "lease_expired"
+    # what follows a group is a task as any other
+    group = app.call("POST", "/v1/groups", json={
+        "tasks": [failing()], "on_failure": {"type": "shoal.noop"}, "on_completion": failing()})["id"]
+    read = wait_for(lambda: [g for g in (app.call("GET", "/v1/groups/" + group),)
+                             if g["failure_task"] and g["completion_task"]])[0]
+    assert receiver.told(read["failure_task"])["type"] == "task.succeeded"
+    assert receiver.told(read["completion_task"])["type"] == "task.failed"
+
+
+def test_deliveries_to_an_endpoint_that_is_left_alone_wait_and_arrive(nodes, key, receiver):
+    (node,) = nodes(egress__breaker_faults=1, egress__breaker_pause="3s")
+    app = Client(node.url, key)
+    subscribe(app, receiver)
+    receiver.answer = (500, {}, b"no")
+    first = app.submit("shoal.noop")["id"]
+    receiver.told(first)
+    node.wait_log("an endpoint is left alone")
+    second = app.submit("shoal.noop")["id"]
+
+    def delivery(task):
+        return [d for d in deliveries(app)["deliveries"] if d["task"] == task]
+
+    (waits,) = wait_for(lambda: [d for d in delivery(second) if (d["error"] or {}).get("code") == "endpoint_resting"])
+    assert waits["state"] == "scheduled" and second not in [m["data"]["id"] for m in receiver.messages()]
+    receiver.answer = (200, {}, b"")
+    receiver.told(second)
+    assert app.wait(waits["id"])["state"] == "succeeded"
+    assert app.wait(delivery(first)[0]["id"])["state"] == "succeeded"
+    assert [m["data"]["id"] for m in receiver.messages()].count(second) == 1
+
+
 def test_a_webhook_that_is_gone_or_fails_for_days_is_disabled(app, receiver, db):
     def disabled(reason):
         hook = wait_for(lambda: get(app)["disabled"] and get(app))
@@ -399,10 +446,13 @@ def test_those_without_webhooks_pay_nothing(app, receiver, db):
     receiver.told(app.run("shoal.noop")["id"])
     assert db.value("SELECT count(*) FROM shoal.event WHERE app_id = %s", app_id) == 0
     assert db.value("SELECT count(*) FROM shoal.webhook_delivery WHERE app_id = %s", app_id) == 0
+    # an endpoint that a webhook goes to stays
+    assert code_of(lambda: app.call("DELETE", "/v1/endpoints/receiver")) == (409, "endpoint_in_use")
     # and when the last one is gone, nothing is walked any more
     app.call("DELETE", "/v1/webhooks/hook", expect=204)
     assert db.value("SELECT count(*) FROM shoal.webhook_place") == 0
     assert db.value("SELECT until < now() + interval '8 days' FROM shoal.watched") is True
+    app.call("DELETE", "/v1/endpoints/receiver", expect=204)
 
 
 def test_the_command_shows_and_sets_them(app, receiver):

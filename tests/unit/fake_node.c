@@ -147,11 +147,51 @@ httpreq_peer(const struct httpreq *req)
 	return "127.0.0.1";
 }
 
-uint64_t
-httpreq_id(const struct httpreq *req)
+const char *
+httpreq_name(struct httpreq *req)
 {
 	(void)req;
-	return 1;
+	return "request-1";
+}
+
+void *
+httpreq_notes(struct httpreq *req)
+{
+	return req->notes;
+}
+
+void
+httpreq_phase(struct httpreq *req, enum http_phase phase)
+{
+	(void)req;
+	(void)phase;
+}
+
+void
+httpreq_phase_since(struct httpreq *req, enum http_phase phase, int64_t mono_us)
+{
+	(void)req;
+	(void)phase;
+	(void)mono_us;
+}
+
+const char *
+httpreq_target(const struct httpreq *req)
+{
+	return req->path;
+}
+
+const char *
+httpreq_route(const struct httpreq *req)
+{
+	return req->path;
+}
+
+const char *
+httpreq_method_name(const struct httpreq *req)
+{
+	(void)req;
+	return "POST";
 }
 
 void
@@ -359,9 +399,9 @@ leases_end_all(struct leases *ls)
 }
 
 void
-leases_hint(struct leases *ls, int app_id, int queue_id)
+engine_back_in_line(struct engine *e, int app_id, int queue_id)
 {
-	(void)ls;
+	(void)e;
 	(void)app_id;
 	fake.lease_hinted = queue_id;
 }
@@ -461,6 +501,12 @@ waiters_tell(
 	(void)id;
 	(void)waiter;
 	fake.tells++;
+}
+
+void
+submit_measure(struct submit *s)
+{
+	(void)s;
 }
 
 int

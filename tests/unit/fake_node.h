@@ -41,6 +41,7 @@ struct httpreq {
 	httpreq_cb *gone_cb;
 	void *gone_arg;
 	void *data;
+	_Alignas(16) char notes[HTTPREQ_NOTES];
 };
 
 struct fake_question {

@@ -61,6 +61,21 @@ store_create(struct loop *l, struct resolver *rv, const struct settings *s,
 	return (struct store *)(void *)&nothing;
 }
 
+void
+store_release(struct store *st)
+{
+	(void)st;
+	memset(fakes.lane_up, 0, sizeof(fakes.lane_up));
+}
+
+int
+store_reopen(struct store *st, struct err *err)
+{
+	(void)st;
+	(void)err;
+	return 0;
+}
+
 static struct unit
 take_unit(size_t at)
 {
@@ -606,6 +621,13 @@ broker_drop_places(struct broker *b, const struct uuid *owner)
 }
 
 void
+broker_release(struct broker *b)
+{
+	(void)b;
+	fakes.redis_up = false;
+}
+
+void
 broker_renew_places(struct broker *b)
 {
 	broker_publish(b, "places");
@@ -661,8 +683,8 @@ come_up(void)
 	for (int i = STORE_SUBMIT; i <= STORE_READ; i++)
 		fakes.lane_up[i] = true;
 	fakes.store_cb(STORE_READ, true, NULL, fakes.store_arg);
-	rows = rows_new("i");
-	rows_add(rows, "i", migrate_newest());
+	rows = rows_new("ii");
+	rows_add(rows, "ii", migrate_newest(), 0);
 	answer(&sql_schema, rows);
 	rows = rows_new("lutl");
 	rows_add(rows, "lutl", clock_wall_us(), &database, settings->cluster_name,

@@ -24,7 +24,7 @@ open_target(void **state)
 	struct err err = ERR_INIT;
 
 	(void)state;
-	return target_open(&target, "http://127.0.0.1:8000", "secret", &err);
+	return target_open(&target, "http://127.0.0.1:8000", "secret", NULL, &err);
 }
 
 /* the body of the request, which must be as long as its head says; taken */

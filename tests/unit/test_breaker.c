@@ -81,6 +81,32 @@ it_can_be_switched_off_and_tripped(void **state)
 }
 
 static void
+a_lease_is_as_long_as_the_answer_says_within_bounds(void **state)
+{
+	static const struct {
+		const char *value;
+		int64_t timeout_ms, ms;
+	} cases[] = {
+	    {"", 30000, 30000},
+	    {"60", 30000, 60000},
+	    {"1", 30000, 5000},
+	    {"999999", 30000, 3600000},
+	    {"9223372036854775807", 30000, 3600000},
+	    {"0", 30000, 30000},
+	    {"-5", 30000, 30000},
+	    {"1.5", 30000, 30000},
+	    {"soon", 30000, 30000},
+	    {"", 100, 5000},
+	    {"", 604800000, 3600000},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(cases); i++)
+		assert_int_equal(http_lease_ttl_ms(cases[i].value, cases[i].timeout_ms),
+		    cases[i].ms);
+}
+
+static void
 retry_after_is_seconds_or_a_date(void **state)
 {
 	static const struct {
@@ -191,6 +217,7 @@ main(void)
 	    cmocka_unit_test(faults_in_a_row_open_it_and_one_success_closes_it),
 	    cmocka_unit_test(the_pause_doubles_up_to_its_most),
 	    cmocka_unit_test(it_can_be_switched_off_and_tripped),
+	    cmocka_unit_test(a_lease_is_as_long_as_the_answer_says_within_bounds),
 	    cmocka_unit_test(retry_after_is_seconds_or_a_date),
 	    cmocka_unit_test(bytes_become_results),
 	    cmocka_unit_test(bytes_become_messages),

@@ -42,6 +42,7 @@ a_type_becomes_what_is_launched(void **state)
 	    load("[type:a]\ncommand = /bin/echo \"one word\" two\nmax_cpu = 1500ms\n"
 		 "max_memory = 1MiB\nmax_processes = 5\nmax_open_files = 20\n"
 		 "max_file_size = 2KiB\nnice = 7\nuser = 12\n"
+		 "group_memory = 32MiB\ngroup_processes = 9\ngroup_cpu = 150\n"
 		 "[type:b]\ncommand = /bin/true\ndirectory = /var\n");
 	struct err err = ERR_INIT;
 	struct commands *cs = commands_create(s, &err);
@@ -71,7 +72,14 @@ a_type_becomes_what_is_launched(void **state)
 		assert_int_equal(spec->limits[i].value, limits[i].value);
 	}
 	assert_null(spec->allow_read);
+	assert_true(spec->grouped);
+	assert_int_equal(spec->group.memory_bytes, 32 << 20);
+	assert_int_equal(spec->group.processes, 9);
+	assert_int_equal(spec->group.cpu_percent, 150);
+	assert_int_equal(
+	    commands_controllers(s), CGROUP_MEMORY | CGROUP_PIDS | CGROUP_CPU);
 	spec = commands_of(cs, TAILQ_NEXT(a, link));
+	assert_false(spec->grouped);
 	assert_string_equal(spec->cwd, "/var");
 	assert_false(spec->private_directory);
 	assert_int_equal(spec->uid, (uid_t)-1);

@@ -78,7 +78,7 @@ static const struct conf_key keys[] = {
 /* clang-format on */
 
 static const struct conf_schema schema = {
-    sections, COUNT_OF(sections), keys, COUNT_OF(keys), "TESTD_"};
+    sections, COUNT_OF(sections), keys, COUNT_OF(keys), "TESTD_", NULL};
 
 static void *
 type_get(void *arg, const char *name, struct err *err)

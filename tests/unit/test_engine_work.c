@@ -692,14 +692,15 @@ task_that_nothing_waits_before_runs_where_it_was_stored(void **state)
 	assert_int_equal(fakes.acked.count, 0);
 }
 
+#define TRACE_ID "0af7651916cd43dd8448eb211c80319c"
+
 /* what whoever made them said; the second has none */
 static void
 traces_go_in_with_the_batch_and_out_with_the_attempts(void **state)
 {
 	static const enum task_state running[] = {TASK_RUNNING, TASK_RUNNING};
-	static const char trace[] =
-	    "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 a=b";
-	char fields[TRACE_FIELDS_SIZE];
+	static const char trace[] = "00-" TRACE_ID "-b7ad6b7169203331-01 a=b";
+	struct attempt_log al;
 	struct err err = ERR_INIT;
 	struct pgrows *rows;
 
@@ -728,9 +729,12 @@ traces_go_in_with_the_batch_and_out_with_the_attempts(void **state)
 	assert_int_equal(started_count, 2);
 	assert_string_equal(started[0]->trace, trace);
 	assert_null(started[1]->trace);
-	assert_string_equal(attempt_trace_fields(started[1], fields), "");
-	assert_memory_equal(attempt_trace_fields(started[0], fields),
-	    " trace=0af7651916cd43dd8448eb211c80319c span=", 45);
+	assert_null(attempt_log(started[1], &al)->trace);
+	assert_null(al.ctx.span);
+	assert_string_equal(attempt_log(started[0], &al)->trace, TRACE_ID);
+	assert_string_equal(al.ctx.kind, "task");
+	assert_int_equal(strlen(al.ctx.id), 36);
+	assert_int_equal(strlen(al.ctx.span), 16);
 }
 
 static void

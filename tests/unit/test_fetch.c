@@ -114,7 +114,9 @@ answer(struct bufferevent *bev, const char *path)
 	} else if (strcmp(path, "/retry") == 0) {
 		evbuffer_add_printf(bufferevent_get_output(bev),
 		    "HTTP/1.1 503 Later\r\nretry-AFTER: \t7 \r\nContent-Length: "
-		    "4\r\n\r\n"
+		    "4\r\nx-kePT:a b \r\nX-Kept: "
+		    "0123456789012345678901234567890123456789012345678901234567890123"
+		    "\r\nX-Kept-Not: c\r\n\r\n"
 		    "busy");
 	} else if (strcmp(path, "/redirect") == 0) {
 		evbuffer_add_printf(bufferevent_get_output(bev),
@@ -289,7 +291,7 @@ struct got {
 	int status;
 	size_t len;
 	bool cut;
-	char body[64], retry_after[64], detail[200];
+	char body[64], retry_after[64], kept[FETCH_KEPT][64], detail[200];
 };
 
 static void
@@ -304,6 +306,8 @@ note(const struct fetch_answer *an, void *arg)
 	got->cut = an->cut;
 	snprintf(got->body, sizeof(got->body), "%.60s", an->body);
 	snprintf(got->retry_after, sizeof(got->retry_after), "%s", an->retry_after);
+	for (size_t i = 0; i < FETCH_KEPT; i++)
+		snprintf(got->kept[i], sizeof(got->kept[i]), "%s", an->kept[i]);
 	snprintf(got->detail, sizeof(got->detail), "%.190s", an->detail);
 	if (got->calls >= got->stop_at)
 		loop_stop(l);
@@ -318,7 +322,8 @@ start(const char *host, const char *path, int64_t timeout_ms, struct got *got)
 	    .body = "hello",
 	    .body_len = 5,
 	    .timeout_ms = timeout_ms,
-	    .max_response_bytes = 1000};
+	    .max_response_bytes = 1000,
+	    .keep = {"X-Kept", "Content-Length"}};
 	struct fetch_run *run;
 	struct weburl url;
 	char text[300];
@@ -455,6 +460,9 @@ retry_after_is_that_of_the_last_head(void **state)
 	(void)state;
 	assert_int_equal(got.status, 503);
 	assert_string_equal(got.retry_after, "7");
+	/* and others that were asked for: a name in any case, no longer ones */
+	assert_string_equal(got.kept[0], "a b");
+	assert_string_equal(got.kept[1], "4");
 	assert_string_equal(got.body, "busy");
 	got = fetch("e.test", "/early");
 	assert_int_equal(got.status, 200);

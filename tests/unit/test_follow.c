@@ -56,6 +56,25 @@ until_asked(struct bench *b)
 	assert_int_equal(fake.question_count, 1);
 }
 
+/*
+ * The question from this place.  When the head is due it comes first, in turn, and on a
+ * slow machine it is due at any time: there is nothing new.
+ */
+static void answer_events(int64_t xid, int64_t from, int64_t to, int64_t horizon);
+
+static void
+until_asked_from(struct bench *b, int64_t xid, int64_t seq)
+{
+	for (int i = 0; i < 100; i++) {
+		until_asked(b);
+		if (fake.questions[0].numbers[1] == xid &&
+		    fake.questions[0].numbers[2] == seq)
+			return;
+		answer_events(0, 1, 0, fake.questions[0].numbers[1]);
+	}
+	fail_msg("never asked from %lld-%lld", (long long)xid, (long long)seq);
+}
+
 static int
 setup(void **state)
 {
@@ -148,8 +167,10 @@ static void
 all_of_one_application_are_asked_for_together(void **state)
 {
 	struct bench *b = *state;
-	struct httpreq one, two, mail, spam;
+	/* (static, all of these: after a failure the teardown still ends them) */
+	static struct httpreq one, two, mail, spam;
 	struct follow_filter of_mail = {.queue = "mail"}, of_spam = {.queue = "spam"};
+	int64_t answered_ms;
 
 	add(b, &one, 10, 0, &all);
 	add(b, &two, 10, 0, &all);
@@ -160,6 +181,7 @@ all_of_one_application_are_asked_for_together(void **state)
 	assert_int_equal(fake.questions[0].numbers[0], APP);
 	assert_int_equal(fake.questions[0].numbers[1], 10);
 	assert_int_equal(fake.questions[0].numbers[3], PAGE);
+	answered_ms = loop_now_ms(b->loop);
 	answer_events(11, 1, 2, 20);
 	assert_non_null(strstr(one.answer,
 	    "\n\nid: 11-1\nevent: retrying\ndata: {\"id\":\"11-1\",\"kind\":"));
@@ -170,9 +192,8 @@ all_of_one_application_are_asked_for_together(void **state)
 	assert_int_equal(take_events(&mail), 2);
 	assert_int_equal(take_events(&spam), 0);
 	/* and the next time from the horizon, after a pause */
-	pass(b, 50);
-	assert_int_equal(fake.question_count, 0);
 	until_asked(b);
+	assert_true(loop_now_ms(b->loop) - answered_ms >= 400);
 	assert_int_equal(fake.questions[0].numbers[1], 20);
 	assert_int_equal(fake.questions[0].numbers[2], 0);
 	answer_events(0, 1, 0, 30);
@@ -191,22 +212,18 @@ static void
 who_comes_with_an_older_place_is_read_for_by_turns(void **state)
 {
 	struct bench *b = *state;
-	struct httpreq fresh, old;
+	static struct httpreq fresh, old;
 
 	add(b, &fresh, 100, 0, &all);
 	until_asked(b);
 	answer_events(0, 1, 0, 100);
 	add(b, &old, 50, 7, &all);
-	until_asked(b);
-	assert_int_equal(fake.questions[0].numbers[1], 50);
-	assert_int_equal(fake.questions[0].numbers[2], 7);
+	until_asked_from(b, 50, 7);
 	answer_events(60, 1, PAGE, 100);
 	assert_int_equal(take_events(&old), PAGE);
 	assert_int_equal(take_events(&fresh), 0);
 	/* a full page: there is more, behind its last row */
-	until_asked(b);
-	assert_int_equal(fake.questions[0].numbers[1], 60);
-	assert_int_equal(fake.questions[0].numbers[2], PAGE);
+	until_asked_from(b, 60, PAGE);
 	answer_events(60, PAGE + 1, PAGE + 3, 104);
 	assert_int_equal(take_events(&old), 3);
 	assert_int_equal(take_events(&fresh), 0);
@@ -224,7 +241,7 @@ static void
 a_slow_client_gets_nothing_more_until_it_has_taken_most(void **state)
 {
 	struct bench *b = *state;
-	struct httpreq fast, slow;
+	static struct httpreq fast, slow;
 
 	add(b, &fast, 10, 0, &all);
 	add(b, &slow, 10, 0, &all);
@@ -241,9 +258,7 @@ a_slow_client_gets_nothing_more_until_it_has_taken_most(void **state)
 	assert_int_equal(take_events(&slow), 0);
 	/* then it goes on from where it was */
 	slow.unsent = 0;
-	until_asked(b);
-	assert_int_equal(fake.questions[0].numbers[1], 11);
-	assert_int_equal(fake.questions[0].numbers[2], 1);
+	until_asked_from(b, 11, 1);
 	answer_events(11, 2, 10, 30);
 	assert_int_equal(take_events(&slow), 9);
 	assert_int_equal(take_events(&fast), 0);
@@ -256,7 +271,7 @@ static void
 nothing_is_asked_while_nobody_follows(void **state)
 {
 	struct bench *b = *state;
-	struct httpreq one, two;
+	static struct httpreq one, two;
 
 	add(b, &one, 10, 0, &all);
 	until_asked(b);
@@ -282,7 +297,7 @@ static void
 a_database_that_is_away_is_asked_again(void **state)
 {
 	struct bench *b = *state;
-	struct httpreq req;
+	static struct httpreq req;
 
 	fake.database_away = true;
 	add(b, &req, 10, 0, &all);

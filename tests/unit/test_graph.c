@@ -149,7 +149,7 @@ specifications_keep_the_caller_s_bytes(void **state)
 	assert_string_equal(out.data,
 	    "{\"id\":\"01010101-0101-0101-0101-010101010101\",\"queue_id\":3,\"type_"
 	    "id\":4,"
-	    "\"payload\":{\"a\" : 1.50},\"default_priority\":5,\"max_attempts\":25,"
+	    "\"payload\":{\"a\" : 1.50},\"default_priority\":5,"
 	    "\"delay_ms\":60000,\"unique_key\":\"k\\u00e9\",\"unique_scope\":0,"
 	    "\"on_conflict\":3,\"concurrency_key\":\"c\",\"concurrency_limit\":2}");
 	strbuf_fini(&out);

@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -23,7 +24,7 @@
 #include "base/log.h"
 
 static char path[64];
-static char text[100000];
+static char text[400000];
 
 /* what the file holds, in text */
 static size_t
@@ -80,7 +81,7 @@ close_log(void **state)
 static void
 line_has_time_level_identity_sentence_and_values(void **state)
 {
-	struct log_ctx ctx = {"task", "17"};
+	struct log_ctx ctx = {.kind = "task", .id = "17"};
 
 	(void)state;
 	errno = 77;
@@ -125,14 +126,14 @@ levels_are_named_and_hold_back_what_is_below(void **state)
 static void
 nothing_from_outside_can_forge_a_line(void **state)
 {
-	struct log_ctx ctx = {"conn", "a\nb"};
+	struct log_ctx ctx = {.kind = "conn", .id = "a\nb"};
 
 	(void)state;
 	log_info(&ctx, "request", "path=%s", "\r\n\x1b[2J\xff\xc2\x85 \xc3\xa9");
 	slurp(path);
 	assert_int_equal(count("\n"), 1);
-	assert_non_null(strstr(
-	    text, "conn=a\\nb request path=\\r\\n\\x1b[2J\\xff\\xc2\\x85 \xc3\xa9\n"));
+	assert_non_null(strstr(text,
+	    "conn=a\\nb request path=\"\\r\\n\\x1b[2J\\xff\\xc2\\x85 \xc3\xa9\"\n"));
 }
 
 static void
@@ -360,6 +361,221 @@ new_identity_forgets_what_the_parent_counted(void **state)
 	assert_int_equal(count("worker=3"), 1);
 }
 
+/* ---- values keep their bounds ------------------------------------------------ */
+
+static void
+a_value_ends_where_the_format_says(void **state)
+{
+	struct log_ctx ctx = {.kind = "task", .id = "17", .trace = "t1", .span = "s1"};
+
+	(void)state;
+	log_info(&ctx, "all kinds",
+	    "reason=\"%.8s\" n=%05d left=%zu big=%llu hex=%08x at=%s.%s ms=%.1f "
+	    "pid=%*d who=%s c=%c pct=\"5%%\" bare",
+	    "a\" b=\"c\\ and more", -42, (size_t)7, 1ULL << 63, 0xbeefU, "x", "y", 2.25,
+	    3, 9, "two words", 'z');
+	log_info(NULL, "ends in a backslash", "reason=\"%s\" code=%d", "c:\\", 3);
+	log_info(NULL, "was escaped before", "reason=\"%s\"", "column \\\"x\\\"");
+	slurp(path);
+	assert_non_null(strstr(text,
+	    "worker=2 task=17 all kinds reason=\"a\\\" b=\\\"c\\\\\" n=-0042 left=7 "
+	    "big=9223372036854775808 hex=0000beef at=x.y ms=2.2 pid=  9 "
+	    "who=\"two words\" c=z pct=\"5%\" bare trace=t1 span=s1\n"));
+	assert_non_null(strstr(text, "reason=\"c:\\\\\" code=3\n"));
+	assert_non_null(strstr(text, "reason=\"column \\\"x\\\"\"\n"));
+}
+
+static void
+start_json(void)
+{
+	struct log_opts opts = {
+	    .target = LOG_TO_AUTO, .format = LOG_JSON, .file = path, .socket = ""};
+	struct err err = ERR_INIT;
+
+	log_identity("node=ab12 worker=2");
+	assert_int_equal(log_start(&opts, LOG_INFO, &err), 0);
+}
+
+static void
+json_is_one_object_a_line_whatever_is_said(void **state)
+{
+	struct log_ctx ctx = {.kind = "task", .id = "1\"7", .trace = "t1"};
+
+	(void)state;
+	start_json();
+	log_info(&ctx, "task failed", "attempt=%d ms=%.1f code=%s reason=\"%s\" 7up", 2,
+	    0.5, "x", "\x1b\n\"\\\xff\xc2\x85\xc3\xa9");
+	log_identity("node=ab12 master");
+	log_warn(NULL, "no values", " ");
+	log_info(NULL, "said twice", "node=%s nod=%d", "ab12", 1);
+	slurp(path);
+	assert_int_equal(count("\n"), 3);
+	assert_non_null(strstr(text, "\"said twice\",\"nod\":1}\n"));
+	assert_non_null(strstr(text,
+	    "Z\",\"level\":\"info\",\"node\":\"ab12\",\"worker\":2,"
+	    "\"message\":\"task failed\",\"task\":\"1\\\"7\",\"attempt\":2,\"ms\":0.5,"
+	    "\"code\":\"x\",\"reason\":"
+	    "\"\\u001b\\n\\\"\\\\\xef\xbf\xbd\\u0085\xc3\xa9\","
+	    "\"words\":\"7up\",\"trace\":\"t1\"}\n"));
+	assert_non_null(
+	    strstr(text, "\"level\":\"warn\",\"node\":\"ab12\",\"process\":\"master\","
+			 "\"message\":\"no values\"}\n"));
+}
+
+static void
+json_that_is_too_long_is_cut_and_still_json(void **state)
+{
+	static char value[3 * LOG_LINE_MAX];
+	const char *end;
+
+	(void)state;
+	start_json();
+	for (size_t len = LOG_LINE_MAX - 40; len < LOG_LINE_MAX + 40; len++) {
+		memset(value, len % 2 == 0 ? 'x' : '\x01', len);
+		value[len] = '\0';
+		log_identity("node=ab12 worker=2"); /* nothing is folded */
+		log_info(NULL, "long", "value=%s after=%d", value, 3);
+	}
+	slurp(path);
+	assert_int_equal(count("\n"), 80);
+	assert_int_equal(count("{\"time\""), 80);
+	assert_int_equal(count("}\n"), 80);
+	assert_true(count("...\",\"cut\":true}\n") > 30);
+	for (const char *at = text; *at != '\0'; at = end + 1) {
+		end = strchr(at, '\n');
+		assert_non_null(end);
+		assert_true(end - at < LOG_JSON_MAX);
+	}
+}
+
+/* ---- daemons ----------------------------------------------------------------- */
+
+static struct sockaddr_un at;
+
+static int
+listen_as_daemon(void)
+{
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+
+	at.sun_family = AF_UNIX;
+	snprintf(at.sun_path, sizeof(at.sun_path), "%s.sock", path);
+	unlink(at.sun_path);
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	return fd;
+}
+
+static void
+receive(int fd)
+{
+	ssize_t n = recv(fd, text, sizeof(text) - 1, 0);
+
+	assert_true(n > 0);
+	text[n] = '\0';
+}
+
+static void
+syslog_gets_what_its_daemons_read(void **state)
+{
+	int fd = listen_as_daemon();
+	struct log_opts opts = {
+	    .target = LOG_TO_SYSLOG, .file = "-", .socket = at.sun_path};
+	struct err err = ERR_INIT;
+	char want[200];
+
+	(void)state;
+	assert_int_equal(log_start(&opts, LOG_INFO, &err), 0);
+	log_warn(NULL, "redis connection lost", "reason=\"%s\"", "a\nb");
+	receive(fd);
+	snprintf(want, sizeof(want),
+	    "<28>shoald[%ld]: worker=2 redis connection lost reason=\"a\\nb\"",
+	    (long)getpid());
+	assert_string_equal(text, want);
+	opts.format = LOG_JSON;
+	assert_int_equal(log_start(&opts, LOG_INFO, &err), 0);
+	log_error(NULL, "x", "n=%d", 1);
+	receive(fd);
+	assert_int_equal(strncmp(text, "<27>shoald[", 11), 0);
+	assert_non_null(strstr(text, "]: {\"time\":\""));
+	assert_non_null(strstr(text, ",\"message\":\"x\",\"n\":1}"));
+	close(fd);
+	unlink(at.sun_path);
+}
+
+static void
+journal_gets_fields_and_a_daemon_may_come_back(void **state)
+{
+	int fd = listen_as_daemon(), i;
+	struct log_opts opts = {
+	    .target = LOG_TO_JOURNALD, .file = "-", .socket = at.sun_path};
+	struct log_ctx ctx = {.kind = "task", .id = "17"};
+	struct err err = ERR_INIT;
+
+	(void)state;
+	assert_int_equal(log_start(&opts, LOG_INFO, &err), 0);
+	log_info(&ctx, "task failed", "attempt=%d reason=\"%s\"", 2, "a\nPRIORITY=0");
+	receive(fd);
+	assert_string_equal(text,
+	    "PRIORITY=6\nSYSLOG_IDENTIFIER=shoald\n"
+	    "MESSAGE=worker=2 task=17 task failed attempt=2 reason=\"a\\nPRIORITY=0\"\n"
+	    "SHOAL_WORKER=2\nSHOAL_TASK=17\nSHOAL_ATTEMPT=2\n"
+	    "SHOAL_REASON=a\\nPRIORITY=0\n");
+	/* full: nobody reads */
+	for (i = 0; i < 5000; i++) {
+		log_identity("worker=2");
+		log_info(NULL, "flood", "i=%d", i);
+	}
+	assert_int_equal(log_dropped(), 1);
+	close(fd);
+	unlink(at.sun_path);
+	log_info(NULL, "to nobody", "");
+	fd = listen_as_daemon();
+	log_info(NULL, "again", "");
+	receive(fd);
+	assert_non_null(strstr(text, "MESSAGE=worker=2 log lines dropped count=2\n"));
+	receive(fd);
+	assert_non_null(strstr(text, "MESSAGE=worker=2 again\n"));
+	close(fd);
+	unlink(at.sun_path);
+	opts.target = LOG_TO_SYSLOG;
+	assert_int_equal(log_start(&opts, LOG_INFO, &err), -1);
+	assert_non_null(strstr(err.text, "log.socket"));
+	opts.target = LOG_TO_FILE;
+	assert_int_equal(log_start(&opts, LOG_INFO, &err), -1);
+	assert_non_null(strstr(err.text, "log.file"));
+}
+
+static void
+standard_error_of_the_journal_is_known(void **state)
+{
+	int fd = listen_as_daemon();
+	struct log_opts opts = {
+	    .target = LOG_TO_AUTO, .file = "-", .socket = at.sun_path};
+	struct err err = ERR_INIT;
+	char stream[64];
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(fstat(STDERR_FILENO, &st), 0);
+	snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long)st.st_dev,
+	    (unsigned long long)st.st_ino);
+	setenv("JOURNAL_STREAM", stream, 1);
+	assert_int_equal(log_start(&opts, LOG_INFO, &err), 0);
+	log_info(NULL, "hello", "");
+	receive(fd);
+	assert_non_null(strstr(text, "\nMESSAGE=worker=2 hello\n"));
+	/* that of somebody who has redirected it since */
+	setenv("JOURNAL_STREAM", "1:2", 1);
+	opts.file = path;
+	assert_int_equal(log_start(&opts, LOG_INFO, &err), 0);
+	unsetenv("JOURNAL_STREAM");
+	log_info(NULL, "into the file", "");
+	slurp(path);
+	assert_int_equal(count("into the file\n"), 1);
+	close(fd);
+	unlink(at.sun_path);
+}
+
 int
 main(void)
 {
@@ -390,6 +606,18 @@ main(void)
 		close_log),
 	    cmocka_unit_test_setup_teardown(
 		new_identity_forgets_what_the_parent_counted, open_log, close_log),
+	    cmocka_unit_test_setup_teardown(
+		a_value_ends_where_the_format_says, open_log, close_log),
+	    cmocka_unit_test_setup_teardown(
+		json_is_one_object_a_line_whatever_is_said, open_log, close_log),
+	    cmocka_unit_test_setup_teardown(
+		json_that_is_too_long_is_cut_and_still_json, open_log, close_log),
+	    cmocka_unit_test_setup_teardown(
+		syslog_gets_what_its_daemons_read, open_log, close_log),
+	    cmocka_unit_test_setup_teardown(
+		journal_gets_fields_and_a_daemon_may_come_back, open_log, close_log),
+	    cmocka_unit_test_setup_teardown(
+		standard_error_of_the_journal_is_known, open_log, close_log),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -68,6 +68,9 @@ struct script {
 	_Atomic int migrations, migrate_fails; /* how often it fails; -1: hopeless */
 	_Atomic int fds_before, fds_open; /* of the master at its start, of a worker */
 	_Atomic int drain_ms;
+	_Atomic uint64_t order;	 /* that the database gives to the node; 0: none */
+	_Atomic int idle_starts; /* of workers that take no tasks */
+	_Atomic int lingers;	 /* 1: who retires keeps idle connections */
 };
 
 /* what the command writes its processes' numbers to */
@@ -141,6 +144,8 @@ scripted_worker(const struct worker_env *env)
 	int one = 1;
 
 	atomic_fetch_add(&script->starts, 1);
+	if (env->idle)
+		atomic_fetch_add(&script->idle_starts, 1);
 	atomic_store(&script->fds_open, count_fds());
 	if (how == CRASH)
 		return 3;
@@ -175,6 +180,8 @@ scripted_worker(const struct worker_env *env)
 			for (;;)
 				pause();
 		atomic_store(&slot->heartbeat_ms, now);
+		if (atomic_load(&script->order) != 0)
+			atomic_store(&env->board->order, atomic_load(&script->order));
 		if (env->slot == 0)
 			score_set(slot, SCORE_http_requests_total,
 			    atomic_load(&script->counted_requests));
@@ -196,8 +203,12 @@ scripted_worker(const struct worker_env *env)
 		if (order == WORKER_BURY &&
 		    atomic_compare_exchange_strong(&script->takes, &one, 0))
 			take_a_burial(env->board);
-		if (order == WORKER_END)
+		if (order == WORKER_END || order == WORKER_HURRY)
 			return WORKER_EXIT_OK;
+		if (order == WORKER_RETIRE && atomic_load(&script->lingers) != 0) {
+			atomic_store(&slot->state, SCORE_LINGERING);
+			continue;
+		}
 		if (order == WORKER_TERM || order == WORKER_INT ||
 		    order == WORKER_QUIT || order == WORKER_RETIRE) {
 			atomic_store(&slot->state, SCORE_DRAINING);
@@ -487,10 +498,13 @@ starts_answers_and_stops(void **state)
 	    status_says(n, "\"audience\":\"applications\",\"address\":\"127.0.0.1:"));
 	assert_non_null(strstr(ask(n, "table"), "LAST ENDED"));
 	assert_non_null(strstr(ask(n, "nonsense"), "unknown command"));
-	/* the log, two listeners, the order socket, the door: nothing of the master's
-	 * own */
+	assert_string_equal(ask(n, "log-level warn"), "log level: warn\n");
+	assert_non_null(strstr(ask(n, "log-level loud"), "error: a level is"));
+	assert_string_equal(ask(n, "log-level default"), "log level: debug\n");
+	/* the log, two listeners, the order socket, the door, the pipe for a crash
+	 * report: nothing of the master's own */
 	assert_int_equal(
-	    atomic_load(&n->script->fds_open), atomic_load(&n->script->fds_before) + 5);
+	    atomic_load(&n->script->fds_open), atomic_load(&n->script->fds_before) + 7);
 	stop(n);
 	assert_int_equal(atomic_load(&n->script->orders[WORKER_TERM]), 2);
 	assert_int_equal(access(n->pid_file, F_OK), -1);
@@ -946,6 +960,84 @@ a_worker_that_did_enough_is_replaced_successor_first(void **state)
 }
 
 static void
+an_order_brings_workers_that_take_no_tasks(void **state)
+{
+	struct node *n = *state;
+	int old;
+
+	start(n);
+	old = ready_pid(n, 0);
+	atomic_store(&n->script->order, score_order_make(1, NODE_MODE_IDLE));
+	wait_until(n, status_says(n, "\"mode\":\"maintenance\""));
+	wait_until(n, is_gone(old) && status_says(n, "\"state\":\"running\""));
+	assert_int_equal(atomic_load(&n->script->idle_starts), 2);
+	/* the same again is no news, nor is an older one */
+	atomic_store(&n->script->order, score_order_make(2, NODE_MODE_IDLE));
+	wait_until(n, log_says(n, "mode=maintenance was=maintenance"));
+	atomic_store(&n->script->order, score_order_make(1, NODE_MODE_WORK));
+	/* a reload keeps the mode */
+	kill(n->pid, SIGHUP);
+	wait_until(n, status_says(n, "\"generation\":3"));
+	wait_until(n, status_says(n, "\"state\":\"running\"") &&
+			  status_says(n, "\"generations\":1"));
+	assert_int_equal(atomic_load(&n->script->idle_starts), 4);
+	atomic_store(&n->script->order, score_order_make(3, NODE_MODE_WORK));
+	wait_until(n, status_says(n, "\"mode\":\"running\""));
+	wait_until(n,
+	    status_says(n, "\"generation\":4") && status_says(n, "\"generations\":1"));
+	assert_int_equal(atomic_load(&n->script->idle_starts), 4);
+	/* the last order ends it, as TERM does */
+	atomic_store(&n->script->order, score_order_make(4, NODE_MODE_LEAVE));
+	assert_int_equal(exit_status(n), 0);
+	assert_int_equal(atomic_load(&n->script->orders[WORKER_TERM]), 2);
+}
+
+static void
+who_lingers_makes_room_for_a_third_generation(void **state)
+{
+	struct node *n = *state;
+
+	atomic_store(&n->script->lingers, 1);
+	start(n);
+	for (int i = 2; i <= 3; i++) {
+		char generation[32];
+
+		kill(n->pid, SIGHUP);
+		snprintf(generation, sizeof(generation), "\"generation\":%d,", i);
+		wait_until(n, status_says(n, generation) &&
+				  status_says(n, "\"state\":\"running\""));
+	}
+	/* both old generations are there, and nobody was told to hurry */
+	wait_until(n, status_says(n, "\"generations\":3"));
+	wait_until(n, status_says(n, "\"state\":\"lingering\""));
+	assert_int_equal(atomic_load(&n->script->orders[WORKER_HURRY]), 0);
+	kill(n->pid, SIGHUP);
+	wait_until(n, atomic_load(&n->script->orders[WORKER_HURRY]) == 2);
+	wait_until(n, status_says(n, "\"generation\":4,"));
+	atomic_store(&n->script->lingers, 0);
+	stop(n);
+}
+
+static void
+new_workers_that_never_get_ready_are_given_up(void **state)
+{
+	struct node *n = *state;
+	int old;
+
+	strcpy(n->node_more, "start_timeout = 1");
+	start(n);
+	old = ready_pid(n, 0);
+	atomic_store(&n->script->behaviour, CRASH);
+	kill(n->pid, SIGHUP);
+	wait_until(n, status_says(n, "\"state\":\"reloading\""));
+	wait_until(n, log_says(n, "the new workers do not get ready"));
+	wait_until(n, status_says(n, "\"state\":\"running\""));
+	assert_true(status_says(n, "\"reload_failures\":1"));
+	assert_int_equal(ready_pid(n, 0), old);
+	stop(n);
+}
+
+static void
 signals_usr1_and_usr2(void **state)
 {
 	struct node *n = *state;
@@ -956,8 +1048,9 @@ signals_usr1_and_usr2(void **state)
 	assert_int_equal(rename(n->log, moved), 0);
 	kill(n->pid, SIGUSR1);
 	wait_until(n, atomic_load(&n->script->orders[WORKER_REOPEN]) == 2);
+	/* (a test's process cannot be executed again as a node) */
 	kill(n->pid, SIGUSR2);
-	wait_until(n, log_says(n, "not supported yet"));
+	wait_until(n, log_says(n, "this node cannot execute itself again"));
 	unlink(moved);
 	stop(n);
 }
@@ -1064,6 +1157,9 @@ main(void)
 	    T(listeners_follow_the_configuration),
 	    T(ttin_and_ttou_change_the_number),
 	    T(a_worker_that_did_enough_is_replaced_successor_first),
+	    T(an_order_brings_workers_that_take_no_tasks),
+	    T(who_lingers_makes_room_for_a_third_generation),
+	    T(new_workers_that_never_get_ready_are_given_up),
 	    T(signals_usr1_and_usr2),
 	    T(the_migrator_is_retried),
 	    T(a_hopeless_migration_stops_the_node),

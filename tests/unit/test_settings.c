@@ -10,7 +10,10 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/attr.h"
 #include "model/settings.h"
@@ -134,10 +137,23 @@ what_does_not_fit_is_refused_with_its_name(void **state)
 	     "[type:d]\nhandler = stream\ncommand = /bin/true\nchildren = 64\n"
 	     "[type:e]\nhandler = stream\ncommand = /bin/true\n",
 		"256"},
+	    {"[log]\ntarget = file\n", "log.file"},
+	    {"[log]\nsocket = dev/log\n", "log.socket"},
+	    {"[log]\naccess = access.log\n", "log.access"},
+	    {"[log]\nformat = xml\n", "format"},
+	    {"[traces]\nsample = 1.1\n", "traces.sample"},
+	    {"[traces]\nendpoint = localhost:4318\n", "traces.endpoint"},
+	    {"[traces]\nendpoint = http://a/\nheaders = \"Host: b\"\n", "host"},
+	    {"[traces]\nendpoint = http://a/\nca_file = a.pem\n", "traces.ca_file"},
 	    {"[tasks]\nkeep_finished = 59s\n", "tasks.keep_finished"},
 	    {"[tasks]\nkeep_failed = 1s\n", "tasks.keep_failed"},
 	    {"[tasks]\nkeep_failed = 3651d\n", "keep_failed"},
 	    {"[access]\nnetworks = 10.0.0.0/33\n", "networks"},
+	    {"[cluster]\nurl = tasks.example.com\n", "cluster.url"},
+	    {"[type:x]\ncommand = /bin/true\ngroup_memory = 4KiB\n",
+		"type:x.group_memory"},
+	    {"[type:x]\nhandler = pull\ngroup_cpu = 100\n", "type:x.group_memory"},
+	    {"[cluster]\nurl = https://tasks.example.com/?x\n", "cluster.url"},
 	};
 	struct err err;
 
@@ -172,6 +188,85 @@ what_is_shown_hides_secrets(void **state)
 	settings_free(s);
 }
 
+static void
+files_of_secrets_are_known_by_their_settings(void **state)
+{
+	static const char text[] =
+	    "[access]\ntoken_file = %s\n[type:a]\nhandler = http\n"
+	    "url = https://example.com/\nheaders_file = %s\n";
+	char first[] = "test_settings.XXXXXX", second[] = "test_settings.XXXXXX";
+	char config[512], option[64], *options[] = {option, NULL};
+	struct err err = ERR_INIT;
+	struct secret_file *f;
+	struct settings *s;
+	size_t count = 0;
+
+	(void)state;
+	assert_int_equal(close(mkstemp(first)), 0);
+	assert_int_equal(write(mkstemp(second), "\"A: b\"\n", 7), 7);
+	snprintf(config, sizeof(config), text, second, second);
+	/* a later source wins: the file that it names counts, and no other */
+	snprintf(option, sizeof(option), "access.token_file=%s", first);
+	s = load(config, options, &err);
+	if (s == NULL)
+		fail_msg("%s", err.text);
+	TAILQ_FOREACH (f, &s->secret_files, link) {
+		if (strcmp(f->key, "access.token") == 0)
+			assert_string_equal(f->path, first);
+		else
+			assert_string_equal(f->key, "type:a.headers");
+		count++;
+	}
+	assert_int_equal(count, 2);
+	settings_free(s);
+	unlink(first);
+	unlink(second);
+}
+
+static void
+the_clusters_url_is_set_or_guessed(void **state)
+{
+	static const struct {
+		const char *text, *url;
+	} cases[] = {
+	    {"", "http://localhost"},
+	    {"[cluster]\nhostname = t.example\n[listen]\napplications = "
+	     "127.0.0.1:8000, [::1]:9000\n",
+		"http://t.example:8000"},
+	    {"[listen]\napplications = [::]:80\n", "http://localhost"},
+	    {"[cluster]\nurl = https://t.example/shoal/\n", "https://t.example/shoal"},
+	};
+	char url[SETTINGS_URL_SIZE];
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct err err = ERR_INIT;
+		struct settings *s = load(cases[i].text, NULL, &err);
+
+		if (s == NULL)
+			fail_msg("%s", err.text);
+		assert_string_equal(settings_url(s, url), cases[i].url);
+		settings_free(s);
+	}
+}
+
+static void
+shares_are_decimal_fractions(void **state)
+{
+	static const char *const wrong[] = {
+	    "", "2", "1.01", "-0.5", ".5", "0,5", "0.5x", "1e-3", "00", " 0.5"};
+
+	(void)state;
+	assert_true(traces_share("0") == 0);
+	assert_true(traces_share("1") == 1);
+	assert_true(traces_share("1.0") == 1);
+	assert_true(traces_share("0.25") > 0.2499 && traces_share("0.25") < 0.2501);
+	assert_true(traces_share("0.001") > 0.0009 && traces_share("0.001") < 0.0011);
+	for (size_t i = 0; i < COUNT_OF(wrong); i++)
+		if (traces_share(wrong[i]) >= 0)
+			fail_msg("'%s'", wrong[i]);
+}
+
 int
 main(void)
 {
@@ -179,8 +274,11 @@ main(void)
 	    cmocka_unit_test(defaults_are_within_their_own_ranges),
 	    cmocka_unit_test(named_sections_make_types_and_queues),
 	    cmocka_unit_test(options_win_over_the_file),
+	    cmocka_unit_test(files_of_secrets_are_known_by_their_settings),
 	    cmocka_unit_test(what_does_not_fit_is_refused_with_its_name),
+	    cmocka_unit_test(shares_are_decimal_fractions),
 	    cmocka_unit_test(what_is_shown_hides_secrets),
+	    cmocka_unit_test(the_clusters_url_is_set_or_guessed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

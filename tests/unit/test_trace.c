@@ -171,6 +171,28 @@ what_other_hands_wrote_is_looked_at(void **state)
 	assert_true(trace_check(big, TRACE_TEXT_SIZE - 1));
 }
 
+static void
+spans_of_one_task_differ_and_its_maker_is_known(void **state)
+{
+	static const struct uuid task = {.b = {1, 2, 3}};
+	char run[TRACE_SPAN_SIZE], wait[TRACE_SPAN_SIZE], seen[64][TRACE_SPAN_SIZE];
+	size_t count = 0;
+
+	(void)state;
+	for (int n = 1; n <= 32; n++) {
+		memcpy(seen[count++], trace_span(&task, n, run), sizeof(run));
+		memcpy(seen[count++], trace_wait_span(&task, n, wait), sizeof(wait));
+	}
+	for (size_t i = 0; i < count; i++)
+		for (size_t j = 0; j < i; j++)
+			assert_string_not_equal(seen[i], seen[j]);
+	assert_string_equal(trace_own_span(KEPT("00") " a=b", run), S);
+	assert_true(trace_is_sampled(KEPT("01")));
+	assert_true(trace_is_sampled(KEPT("03") " a=b"));
+	assert_false(trace_is_sampled(KEPT("00")));
+	assert_false(trace_is_sampled(KEPT("02")));
+}
+
 int
 main(void)
 {
@@ -179,6 +201,7 @@ main(void)
 	    cmocka_unit_test(tracestates_are_kept_whole_or_not_at_all),
 	    cmocka_unit_test(an_attempt_hands_on_its_own_span),
 	    cmocka_unit_test(what_other_hands_wrote_is_looked_at),
+	    cmocka_unit_test(spans_of_one_task_differ_and_its_maker_is_known),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

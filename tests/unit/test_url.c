@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/str.h"
 #include "cli/target.h"
 #include "cli/url.h"
 
@@ -29,6 +30,11 @@ urls_of_the_one_form_are_taken(void **state)
 	    {"http://[::1]:8000", "::1", "", "[::1]:8000", 8000},
 	    {"http://[::1]", "::1", "", "[::1]", 80},
 	    {"http://h:80", "h", "", "h", 80},
+	    {"http://h:443", "h", "", "h:443", 443},
+	    {"https://h", "h", "", "h", 443},
+	    {"https://h:443/p", "h", "/p", "h", 443},
+	    {"https://h:80", "h", "", "h:80", 80},
+	    {"https://[::1]", "::1", "", "[::1]", 443},
 	};
 
 	(void)state;
@@ -42,6 +48,8 @@ urls_of_the_one_form_are_taken(void **state)
 		assert_string_equal(u.prefix, cases[i].prefix);
 		assert_string_equal(u.authority, cases[i].authority);
 		assert_int_equal(u.port, cases[i].port);
+		assert_int_equal(u.tls, str_starts(cases[i].text, "https://"));
+		assert_string_equal(u.scheme, u.tls ? "https" : "http");
 	}
 }
 
@@ -54,7 +62,8 @@ all_others_are_refused_with_the_reason(void **state)
 	    {"", "begin with http://"},
 	    {"127.0.0.1:8000", "begin with http://"},
 	    {"ftp://h", "begin with http://"},
-	    {"https://h", "TLS"},
+	    {"https://", "no host"},
+	    {"HTTPS://h", "begin with http://"},
 	    {"http://", "no host"},
 	    {"http://:80", "no host"},
 	    {"http://user:key@h", "user name"},
@@ -104,11 +113,13 @@ a_key_that_would_break_the_request_is_refused(void **state)
 	char longest[TARGET_SECRET + 1];
 
 	(void)state;
-	assert_int_equal(target_open(&t, "http://127.0.0.1:1", "a\r\nb", &err), -1);
-	assert_int_equal(target_open(&t, "http://127.0.0.1:1", "a b", &err), -1);
+	assert_int_equal(
+	    target_open(&t, "http://127.0.0.1:1", "a\r\nb", NULL, &err), -1);
+	assert_int_equal(target_open(&t, "http://127.0.0.1:1", "a b", NULL, &err), -1);
 	memset(longest, 'k', TARGET_SECRET);
 	longest[TARGET_SECRET] = '\0';
-	assert_int_equal(target_open(&t, "http://127.0.0.1:1", longest, &err), -1);
+	assert_int_equal(
+	    target_open(&t, "http://127.0.0.1:1", longest, NULL, &err), -1);
 	assert_int_equal(err.code, ERR_INVALID);
 }
 
@@ -120,7 +131,8 @@ a_request_carries_host_key_and_length(void **state)
 	struct target t;
 
 	(void)state;
-	assert_int_equal(target_open(&t, "http://127.0.0.1:8000/p", "k1", &err), 0);
+	assert_int_equal(
+	    target_open(&t, "http://127.0.0.1:8000/p", "k1", NULL, &err), 0);
 	strbuf_init(&out, 4096);
 	target_request(&t, "POST", "/v1/tasks", "{}", 2, &out);
 	assert_string_equal(out.data,

@@ -97,6 +97,10 @@ class Node:
         self.conf = os.path.join(self.directory, "shoald.conf")
         self.log_path = os.path.join(self.directory, "log")
         self.proc = None
+        self.replaced = []  # masters whose place a new one has taken
+        self.program = program()  # a list; [0] may be a path of the test's own
+        self.env = {}
+        self.pass_fds = ()
         self.wrap = []  # argv in front of the program's: unshare, and the like
         self.expected_dirt = []  # patterns of a dirty log that this test means to cause
         self.write_conf()
@@ -118,13 +122,13 @@ class Node:
     # -- life
 
     def start(self, ready="stores", options=()):
-        argv = self.wrap + program() + ["-c", self.conf]
+        argv = self.wrap + self.program + ["-c", self.conf]
         for option in options:
             argv += ["-o", option]
         with open(self.log_path, "ab") as log:
             self.proc = process.start(
-                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=program_env(),
-                cwd=self.directory,
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=dict(program_env(), **self.env), cwd=self.directory, pass_fds=self.pass_fds,
             )
         return self.start_wait(ready)
 
@@ -158,6 +162,25 @@ class Node:
 
     def send(self, sig):
         self.proc.send_signal(sig)
+
+    def pid_of_file(self):
+        with open(self.settings["node.pid_file"]) as f:
+            return int(f.read() or 0)
+
+    def upgrade(self, at_most=60):
+        """A new master takes the place of this one, which ends when its workers have."""
+        old = self.proc
+        self.send(signal.SIGUSR2)
+
+        def replaced():
+            if old.poll() is not None and not process.alive(self.pid_of_file()):
+                raise Hopeless("%s ended:\n%s" % (self.name, self.log()[-3000:]))
+            return self.pid_of_file() not in (0, old.pid)
+
+        wait_for(replaced, at_most=at_most, what="%s is upgraded" % self.name)
+        self.replaced.append(old)
+        self.proc = process.Adopted(self.pid_of_file())
+        return self.proc.pid
 
     def stop(self, sig=signal.SIGTERM, at_most=30):
         """Asks it to end and returns its exit status."""
@@ -197,7 +220,7 @@ class Node:
 
     def family(self):
         """The master, its workers and helpers, and the commands that they run."""
-        found = [self.proc.pid]
+        found = [self.proc.pid] + [p.pid for p in self.replaced if p.poll() is None]
         for pid in found:
             found += process.children_of(pid)
         return found
@@ -258,6 +281,9 @@ class Node:
                     "%s did not end within %.0f s of INT:\n%s"
                     % (self.name, time.monotonic() - started, self.log()[-3000:])
                 ) from None
+        for old in self.replaced:
+            wait_for(lambda old=old: old.poll() is not None, at_most=20,
+                     what="%s: replaced master %d ends" % (self.name, old.pid))
         self.check_log()
 
 

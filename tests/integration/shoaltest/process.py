@@ -9,6 +9,7 @@ import random
 import signal
 import socket
 import subprocess
+import time
 
 _libc = ctypes.CDLL(None, use_errno=True)
 PR_SET_PDEATHSIG = 1
@@ -26,6 +27,32 @@ def start(argv, user=None, **kwargs):
     return subprocess.Popen(
         argv, preexec_fn=_die_with_parent, start_new_session=True, **kwargs
     )
+
+
+class Adopted:
+    """A process that another has started, with what we use of subprocess.Popen; its status nobody knows."""
+
+    returncode = None
+
+    def __init__(self, pid):
+        self.pid = pid
+
+    def poll(self):
+        if self.returncode is None and not alive(self.pid):
+            self.returncode = 0
+        return self.returncode
+
+    def wait(self, timeout=None):
+        deadline = time.monotonic() + (timeout or 3600)
+        while self.poll() is None:
+            if time.monotonic() >= deadline:
+                raise subprocess.TimeoutExpired("process %d" % self.pid, timeout)
+            time.sleep(0.02)
+        return self.returncode
+
+    def send_signal(self, sig):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, sig)
 
 
 def store_user():
