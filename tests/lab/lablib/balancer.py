@@ -5,6 +5,7 @@ It repeats nothing, as a classic balancer: what a node fails is seen by the clie
 """
 
 import os
+import re
 import signal
 import socket
 
@@ -107,3 +108,8 @@ class Haproxy:
 
     def is_down(self, name):
         return self.state(name) == "DOWN"
+
+    def repeated(self):
+        """requests that it sent more than once"""
+        # ... 1/1/0/0/repetitions, with a + if another server got it
+        return len(re.findall(r" \d+/\d+/\d+/\d+/\+?[1-9]\d* ", procs.text(self.log)))

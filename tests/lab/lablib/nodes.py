@@ -155,8 +155,9 @@ class Node:
     # -- what it says
 
     def status(self):
+        # not by the image's program, which a scenario may have spoilt
         done = subprocess.run(
-            [self.image.shoald, "-c", self.image.conf, "-o", "node.control_socket=" + self.socket, "--status",
+            [os.path.join(self.image.build, "shoald"), "-c", self.image.conf, "-o", "node.control_socket=" + self.socket, "--status",
              "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=True, timeout=20)
         return json.loads(done.stdout)
 

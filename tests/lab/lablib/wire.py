@@ -14,6 +14,7 @@ with any of these changes the link at once, for connections that are open too:
     "reset": true              open connections get RST, and new ones as soon as they are made
     "cut": {"to_client": 100}  each connection is reset after that many bytes of that direction, counted from
                                now: in the middle of an answer.  null: no more
+    "orderly": true            what is cut ends with FIN, as a program does that ends, and not with RST
     "every_cut": 37            with cut: each connection gets its own, so many bytes later than the one before
     "target": "10.77.0.6:6379" new connections lead there
     "heal": true               first of all, everything as at the start but for the target
@@ -56,6 +57,7 @@ class Link:
         self.resetting = False
         self.budget = None
         self.budget_grows = 0
+        self.orderly = False
 
     async def start(self):
         self.changed = asyncio.Condition()
@@ -76,6 +78,7 @@ class Link:
             # a new object: connections see that it was said anew
             self.budget = dict(words["cut"]) if words["cut"] else None
             self.budget_grows = words.get("every_cut", 0)
+        self.orderly = words.get("orderly", self.orderly)
         if "target" in words:
             self.target = address_of(words["target"])
         async with self.changed:
@@ -148,7 +151,13 @@ class Link:
                     await writer.drain()
                 # let it arrive: RST would throw away what the peer has not read
                 await asyncio.sleep(0.02)
-                self._reset(pair)
+                if self.orderly:
+                    self.resets += pair in self.open
+                    self.open.discard(pair)
+                    for one in pair:
+                        one.close()
+                else:
+                    self._reset(pair)
                 return
             if left is not None:
                 left -= len(data)
