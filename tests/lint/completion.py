@@ -51,7 +51,7 @@ def in_bash():
 def in_zsh():
     text = read(ZSH)
     options = set(re.findall(r"[{,](--?[A-Za-z-]+)(?=[,}])", text))
-    options |= set(re.findall(r"^\t'(--[a-z-]+?)(?:=-)?\[", text, re.M))
+    options |= set(re.findall(r"^\t'(--[a-z-]+?)(?:=-?)?\[", text, re.M))
     return options, set(re.search(r"name:\(([a-z0-9 -]+)\)", text).group(1).split())
 
 
