@@ -191,12 +191,14 @@ rtls_open(struct rtls *t, struct loop *l, int fd, const char *host, const char *
 	STAMP_CHECK(t, RTLS_STAMP);
 	ERR_clear_error();
 	ssl = SSL_new(t->ctx);
+	/* (what cannot be made has freed ssl all the same) */
 	if (ssl != NULL && expect(ssl, host, other))
 		bev = bufferevent_openssl_socket_new(loop_base(l), fd, ssl,
 		    BUFFEREVENT_SSL_CONNECTING,
 		    BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
-	if (bev == NULL) {
+	else
 		SSL_free(ssl);
+	if (bev == NULL) {
 		close(fd);
 		err_set(err, ERR_NOMEM, "TLS to %s", host);
 		return NULL;

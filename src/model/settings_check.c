@@ -106,7 +106,7 @@ check_inbound(const struct settings *s, struct err *err)
 {
 	struct listen_sum sum = {.count = 0};
 	struct tls_opts tls;
-	size_t proxies, ignored;
+	size_t proxies = 0, ignored;
 
 	if (check_listen("listen.applications", s->listen_applications, &sum, err) !=
 		0 ||
