@@ -28,9 +28,9 @@
 #include "model/settings.h"
 #include "proc/child.h"
 #include "redis/redisurl.h"
-#include "redis/rtls.h"
 #include "redis/sentinel.h"
 #include "tls/tlsbag.h"
+#include "tls/tlsclient.h"
 
 #define KIB    1024LL
 #define MIB    (1024 * KIB)
@@ -489,8 +489,11 @@ check_pools(const struct settings *s, struct err *err)
 static int
 check_redis_tls(const struct settings *s, bool tls, struct err *err)
 {
-	const struct rtls_opts opts = {
-	    s->redis_ca_file, s->redis_certificate, s->redis_key};
+	const struct tlsclient_opts opts = {
+	    .ca_file = s->redis_ca_file,
+	    .certificate = s->redis_certificate,
+	    .key = s->redis_key,
+	};
 	const struct {
 		const char *name, *path;
 	} files[] = {
@@ -498,7 +501,7 @@ check_redis_tls(const struct settings *s, bool tls, struct err *err)
 	    {"certificate", s->redis_certificate},
 	    {"key", s->redis_key},
 	};
-	struct rtls *t;
+	struct tlsclient *t;
 
 	for (size_t i = 0; i < COUNT_OF(files); i++) {
 		if (files[i].path[0] == '\0')
@@ -514,10 +517,10 @@ check_redis_tls(const struct settings *s, bool tls, struct err *err)
 	}
 	if (!tls)
 		return 0;
-	t = rtls_create(&opts, err);
+	t = tlsclient_create(&opts, err);
 	if (t == NULL)
 		return err_wrap(err, "redis");
-	rtls_free(t);
+	tlsclient_free(t);
 	return 0;
 }
 
