@@ -480,7 +480,7 @@ dev_start(struct dev *d, struct err *err)
 		return -1;
 	if (devstore_create_database(&d->store, err) != 0 || make_settings(d, err) != 0)
 		return -1;
-	if (migrate_run(d->settings, err) != 0)
+	if (migrate_run(d->settings, "", err) != 0)
 		return err_wrap(err, "schema");
 	if (make_application(d, d->settings, err) != 0)
 		return err_wrap(err, "demo application");
