@@ -22,6 +22,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -34,6 +35,8 @@
 #include "model/settings.h"
 #include "proc/procutil.h"
 #include "store/migrate.h"
+#include "tls/tlsbag.h"
+#include "tls/tlsctx.h"
 #include "worker/worker.h"
 
 #define DEFAULT_CONFIG SHOAL_SYSCONFDIR "/shoald.conf"
@@ -329,6 +332,22 @@ check_commands(const struct settings *s, struct err *err)
 	return commands_check_files(s, err);
 }
 
+/* whether TLS can be spoken with what the files hold */
+static int
+check_certificates(const struct settings *s, struct err *err)
+{
+	struct tls_opts opts;
+	struct tlsbag *bag;
+	int rc;
+
+	if (!settings_tls(s, &opts))
+		return 0;
+	bag = tlsbag_load(&opts, err);
+	rc = bag == NULL ? -1 : tlsctx_check(bag, clock_wall_us() / 1000000, err);
+	tlsbag_free(bag);
+	return rc;
+}
+
 static int
 check(const struct sources *src, bool dump)
 {
@@ -343,7 +362,7 @@ check(const struct sources *src, bool dump)
 		settings_dump(s, &out);
 		fputs(out.data, stdout);
 		strbuf_fini(&out);
-	} else if (check_commands(s, &err) != 0) {
+	} else if (check_commands(s, &err) != 0 || check_certificates(s, &err) != 0) {
 		settings_free(s);
 		return complain(&err, EXIT_SETTINGS);
 	}

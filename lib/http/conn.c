@@ -8,6 +8,7 @@
  * its part ready; in the next step of the loop it is adopted: the callback argument of
  * the bufferevent is evhttp's connection, whose close callback ends the conn.
  *
+ *     HELLO -> IDLE (hello.c)
  *     IDLE -> HEAD -> BODY -> HELD -> WRITING -> IDLE
  *                             HELD -> STREAM (stream.c), which ends with the connection
  *             HEAD -> REFUSED (refuse.c), DOOMED from anywhere
@@ -36,17 +37,21 @@
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
+#include <event2/bufferevent_ssl.h>
 #include <event2/event.h>
 #include <event2/http.h>
 #include <event2/http_struct.h>
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "tls/tlsctx.h"
 
 #define RATE_GRACE_MS	   5000
 #define REQUEST_LINE_SLACK 64	/* method, version, spaces */
 #define LINGER_MS	   2000 /* for a refused client to read why */
 #define QUIET_MS	   1000 /* idle that long, when the process leaves: closed */
+#define HELLO_LEAVING_MS   3000 /* the same, for those who still shake hands */
+#define RECORD_MAX	   16384
 #define ASKED_AT_ONCE	   256
 
 void
@@ -95,7 +100,7 @@ conn_bytes(struct conn *c, const char *bytes, size_t len)
 {
 	size_t used = 0;
 
-	if (c->state == CONN_IDLE)
+	if (c->state == CONN_IDLE || c->state == CONN_HELLO)
 		conn_become(c, CONN_HEAD);
 	if (c->state == CONN_HEAD) {
 		used = headscan_feed(&c->head, bytes, len);
@@ -156,18 +161,36 @@ conn_tap(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
 		conn_refused_bytes(c);
 }
 
+/* (a callback of OpenSSL's half of libevent comes from within our own writing,
+ * otherwise) */
+static struct bufferevent *
+tls_bufferevent(struct event_base *base, struct httpd *h)
+{
+	SSL *ssl = tlsctx_accept(h->opts.tls);
+
+	/* ssl is given, also on failure */
+	return ssl == NULL ? NULL
+			   : bufferevent_openssl_socket_new(base, -1, ssl,
+				 BUFFEREVENT_SSL_ACCEPTING,
+				 BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
+}
+
 struct bufferevent *
 conn_accepted(struct event_base *base, void *arg)
 {
-	struct httpd *h = arg;
+	const struct intake *in = arg;
+	struct httpd *h = in->httpd;
 	struct bufferevent *bev =
-	    bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+	    (in->kind & HTTPD_TLS) != 0
+		? tls_bufferevent(base, h)
+		: bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
 	struct conn *c = mem_zero(sizeof(*c));
 
 	STAMP_CHECK(h, HTTPD_STAMP);
 	if (bev == NULL || c == NULL)
 		goto fail;
 	c->stamp = CONN_STAMP;
+	c->kind = in->kind;
 	c->httpd = h;
 	c->bev = bev;
 	c->since_ms = loop_now_ms(h->loop);
@@ -212,6 +235,7 @@ conn_end(struct conn *c)
 	if (c->state == CONN_REFUSED && !c->answered)
 		TAILQ_REMOVE(&h->refused, c, step_link);
 	conn_become(c, CONN_IDLE);
+	hello_end(c);
 	if (c->evc != NULL) {
 		TAILQ_REMOVE(&h->conns, c, link);
 		conn_plain_end(c);
@@ -256,6 +280,8 @@ conn_adopt_all(struct httpd *h)
 			/* evhttp's, for those that we do not know */
 			bufferevent_set_timeouts(bev, NULL, NULL);
 			conn_plain_init(c);
+			if (c->kind != 0)
+				hello_begin(c);
 			if (!loop_timer_pending(h->sweep))
 				loop_timer_start_ms(h->sweep, h->sweep_ms);
 		}
@@ -331,6 +357,18 @@ queue_rest(struct evbuffer *out, const struct strbuf *head, const void *body,
 		   : evbuffer_add(out, (const char *)body + of_body, len - of_body);
 }
 
+/*
+ * TLS: what is put into the buffer waits until writing is enabled, and lies in one
+ * piece, since each piece is sent as a record of its own.  That failing costs a record.
+ */
+static void
+gather(struct conn *c, size_t len)
+{
+	(void)bufferevent_disable(c->bev, EV_WRITE);
+	(void)evbuffer_expand(
+	    bufferevent_get_output(c->bev), len < RECORD_MAX ? len : RECORD_MAX);
+}
+
 /* as evhttp does it: nothing is read, but the client's end is seen */
 static void
 write_later(struct bufferevent *bev)
@@ -361,7 +399,9 @@ conn_reply(struct conn *c, struct evhttp_request *ev, const struct strbuf *head,
 	c->close_after = last;
 	c->out_len = 0;
 	conn_become(c, CONN_WRITING);
-	if ((ev == NULL || !last) && evbuffer_get_length(out) == 0)
+	if (c->ssl != NULL)
+		gather(c, head->len + len);
+	else if ((ev == NULL || !last) && evbuffer_get_length(out) == 0)
 		sent = send_now(bufferevent_getfd(c->bev), head, body, len);
 	c->httpd->unsent = head->len + len - sent;
 	if (sent < head->len + len && queue_rest(out, head, body, len, sent) != 0) {
@@ -377,11 +417,14 @@ conn_reply(struct conn *c, struct evhttp_request *ev, const struct strbuf *head,
 			conn_plain_done(c);
 		return;
 	}
-	if (sent < head->len + len)
+	if (sent < head->len + len && c->ssl == NULL)
 		write_later(c->bev);
 	evhttp_request_set_on_complete_cb(ev, written, c);
 	ev->chunked = 0; /* the request was; of this reply it would mean a last chunk */
 	evhttp_send_reply_end(ev);
+	/* with TLS it is written at once: evhttp shall know before that it must wait */
+	if (c->ssl != NULL)
+		write_later(c->bev);
 }
 
 /* ---------------------------------------------------------------- closing */
@@ -433,6 +476,10 @@ overdue(struct conn *c, int64_t now_ms)
 		if (c->httpd->leaving && age_ms > QUIET_MS)
 			return "leaving";
 		return age_ms > o->idle_ms ? "idle" : NULL;
+	case CONN_HELLO:
+		if (c->httpd->leaving && age_ms > HELLO_LEAVING_MS)
+			return "leaving";
+		return age_ms > o->hello_ms ? "greeting too slow" : NULL;
 	case CONN_HEAD:
 		return age_ms > o->header_ms ? "headers too slow" : NULL;
 	case CONN_BODY:

@@ -24,7 +24,8 @@
 
 #include "base/attr.h"
 
-#define LENGTH_DIGITS_MAX 18 /* fits 64 bits */
+#define LENGTH_DIGITS_MAX 18   /* fits 64 bits */
+#define TLS_HANDSHAKE	  0x16 /* the first byte of one; no method begins with it */
 
 void
 headscan_reset(struct headscan *hs)
@@ -237,6 +238,8 @@ piece(struct headscan *hs, const char *bytes, size_t len)
 		return;
 	if (hs->cr_last)
 		flaw(hs, "There is a carriage return inside a line.");
+	if (hs->line_len == 0 && hs->lines == 0 && bytes[0] == TLS_HANDSHAKE)
+		flaw(hs, "This is TLS, and plain HTTP is spoken here.");
 	if (hs->line_len == 0 && hs->lines > 0 && (bytes[0] == ' ' || bytes[0] == '\t'))
 		flaw(hs, "A header is folded over two lines.");
 	if (memchr(bytes, '\0', len) != NULL)

@@ -43,6 +43,7 @@
 
 struct listener {
 	struct httpd *httpd;		  /* borrowed */
+	struct intake *intake;		  /* httpd's */
 	struct evconnlistener *evl;	  /* evhttp's */
 	struct evhttp_bound_socket *sock; /* evhttp's */
 	TAILQ_ENTRY(listener) link;
@@ -68,6 +69,7 @@ httpd_opts_default(struct httpd_opts *opts)
 	    .body_ms = 60000,
 	    .write_ms = 60000,
 	    .idle_ms = 350000,
+	    .hello_ms = 10000,
 	    .min_rate = 1024,
 	};
 }
@@ -184,26 +186,26 @@ least(int a, int b)
 }
 
 static int
-make_evhttp(struct httpd *h, struct err *err)
+make_evhttp(struct intake *in, struct err *err)
 {
-	const struct httpd_opts *o = &h->opts;
+	const struct httpd_opts *o = &in->httpd->opts;
+	struct evhttp *http = evhttp_new(loop_base(in->httpd->loop));
 
-	h->http = evhttp_new(loop_base(h->loop));
-	if (h->http == NULL)
+	if (http == NULL)
 		return err_set(err, ERR_NOMEM, "no memory for an HTTP server");
-	evhttp_set_bevcb(h->http, conn_accepted, h);
-	evhttp_set_gencb(h->http, httpreq_arrived, h);
-	evhttp_set_default_content_type(h->http, NULL);
+	in->http = http;
+	evhttp_set_bevcb(http, conn_accepted, in);
+	evhttp_set_gencb(http, httpreq_arrived, in->httpd);
+	evhttp_set_default_content_type(http, NULL);
 	/* what headscan lets pass: we refuse by path, with a list of what is allowed */
-	evhttp_set_allowed_methods(h->http,
-	    EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_HEAD | EVHTTP_REQ_PUT |
-		EVHTTP_REQ_DELETE | EVHTTP_REQ_OPTIONS | EVHTTP_REQ_PATCH);
-	evhttp_set_max_headers_size(h->http,
-	    (ev_ssize_t)(o->max_header_bytes + o->max_uri_bytes + EVHTTP_SLACK));
-	evhttp_set_max_body_size(
-	    h->http, (ev_ssize_t)(o->max_body_bytes + EVHTTP_SLACK));
+	evhttp_set_allowed_methods(
+	    http, EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_HEAD | EVHTTP_REQ_PUT |
+		      EVHTTP_REQ_DELETE | EVHTTP_REQ_OPTIONS | EVHTTP_REQ_PATCH);
+	evhttp_set_max_headers_size(
+	    http, (ev_ssize_t)(o->max_header_bytes + o->max_uri_bytes + EVHTTP_SLACK));
+	evhttp_set_max_body_size(http, (ev_ssize_t)(o->max_body_bytes + EVHTTP_SLACK));
 	/* our own clocks come first; this one is for a connection that has none */
-	evhttp_set_timeout(h->http, o->idle_ms / 1000 + EVHTTP_SLACK_SEC);
+	evhttp_set_timeout(http, o->idle_ms / 1000 + EVHTTP_SLACK_SEC);
 	return 0;
 }
 
@@ -236,6 +238,8 @@ httpd_create(struct loop *l, const struct httpd_opts *opts, struct err *err)
 	TAILQ_INIT(&h->spare);
 	TAILQ_INIT(&h->gone);
 	TAILQ_INIT(&h->held);
+	for (unsigned kind = 0; kind < HTTPD_KINDS; kind++)
+		h->intakes[kind] = (struct intake){.httpd = h, .kind = kind};
 	TAILQ_INSERT_TAIL(&all_httpds, h, link);
 	h->sweep_ms = least(shortest / 8, SWEEP_MS_MAX);
 	if (h->sweep_ms < SWEEP_MS_MIN)
@@ -249,7 +253,7 @@ httpd_create(struct loop *l, const struct httpd_opts *opts, struct err *err)
 	    h->step == NULL || strbuf_room(&h->head, HEAD_USUAL) == NULL)
 		goto no_memory;
 	h->routes = route_table_create(opts->routes, err);
-	if (h->routes == NULL || make_evhttp(h, err) != 0) {
+	if (h->routes == NULL) {
 		httpd_free(h);
 		return NULL;
 	}
@@ -282,8 +286,10 @@ httpd_free(struct httpd *h)
 	STAMP_CHECK(h, HTTPD_STAMP);
 	httpd_stop_listening(h);
 	close_all(h);
-	if (h->http != NULL)
-		evhttp_free(h->http);
+	for (unsigned kind = 0; kind < HTTPD_KINDS; kind++) {
+		if (h->intakes[kind].http != NULL)
+			evhttp_free(h->intakes[kind].http);
+	}
 	TAILQ_REMOVE(&all_httpds, h, link);
 	httpreq_wake_all(h); /* gone by now: dropped */
 	while ((req = TAILQ_FIRST(&h->held)) != NULL) {
@@ -307,13 +313,30 @@ httpd_free(struct httpd *h)
 int
 httpd_listen(struct httpd *h, int fd, struct err *err)
 {
+	return httpd_listen_as(h, fd, 0, err);
+}
+
+int
+httpd_listen_as(struct httpd *h, int fd, unsigned kind, struct err *err)
+{
 	static const int yes = 1;
 	struct listener *l = mem_zero(sizeof(*l));
+	struct intake *in = &h->intakes[kind % HTTPD_KINDS];
 
 	STAMP_CHECK(h, HTTPD_STAMP);
 	if (l == NULL) {
 		close(fd);
 		return err_set(err, ERR_NOMEM, "no memory for a listener");
+	}
+	if ((kind & HTTPD_TLS) != 0 && h->opts.tls == NULL) {
+		close(fd);
+		mem_free(l);
+		return err_set(err, ERR_BUG, "a TLS listener without certificates");
+	}
+	if (in->http == NULL && make_evhttp(in, err) != 0) {
+		close(fd);
+		mem_free(l);
+		return -1;
 	}
 	/* programs that handlers run have no business with it */
 	if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
@@ -323,9 +346,10 @@ httpd_listen(struct httpd *h, int fd, struct err *err)
 	/* what is accepted inherits it; a unix socket has no such thing */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
 	l->httpd = h;
+	l->intake = in;
 	l->evl = evconnlistener_new(loop_base(h->loop), NULL, NULL,
 	    LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
-	l->sock = l->evl == NULL ? NULL : evhttp_bind_listener(h->http, l->evl);
+	l->sock = l->evl == NULL ? NULL : evhttp_bind_listener(in->http, l->evl);
 	if (l->sock == NULL) {
 		if (l->evl != NULL)
 			evconnlistener_free(l->evl);
@@ -348,7 +372,7 @@ httpd_stop_listening(struct httpd *h)
 
 	while ((l = TAILQ_FIRST(&h->listeners)) != NULL) {
 		TAILQ_REMOVE(&h->listeners, l, link);
-		evhttp_del_accept_socket(h->http, l->sock);
+		evhttp_del_accept_socket(l->intake->http, l->sock);
 		mem_free(l);
 	}
 }

@@ -18,6 +18,14 @@
  * still; idle ones live idle_ms.  At max_connections, or out of descriptors, accepting
  * pauses; it never spins.
  *
+ * A listener may be of another kind than plain.  HTTPD_PROXY: each connection begins
+ * with a header of the PROXY protocol (proxyhead.h), from a trusted address, or it is
+ * closed.  HTTPD_TLS: then, TLS.  Both together have hello_ms from accepting on.  All
+ * that is said here of connections and requests holds for every kind.
+ *
+ * httpreq_peer is the client's address as far as trusted proxies have said so, by their
+ * PROXY header or by X-Forwarded-For; whoever is not trusted can say what he likes.
+ *
  * A handler may answer at once or keep the request and answer later, exactly once.  If
  * the client hangs up meanwhile (closing its half for writing is enough), the gone
  * callback says so within half a second; the request stays valid (replies are dropped)
@@ -35,8 +43,25 @@
 #include "base/err.h"
 #include "event/loop.h"
 
+struct cidr_list;
 struct httpd;
 struct httpreq;
+struct tlsctx;
+
+/* kinds of listeners; together too */
+#define HTTPD_TLS   0x1u
+#define HTTPD_PROXY 0x2u
+#define HTTPD_KINDS 4
+
+/* how a connection began that did not begin with a request */
+enum httpd_hello {
+	HTTPD_HELLO_TLS,      /* a handshake from nothing */
+	HTTPD_HELLO_RESUMED,  /* one that resumed a session */
+	HTTPD_HELLO_FAILED,   /* one that failed */
+	HTTPD_HELLO_STRANGER, /* no PROXY header, a bad one, or from who is not trusted
+			       */
+	HTTPD_HELLO_COUNT
+};
 
 enum http_method {
 	HTTP_GET = 1,
@@ -106,6 +131,13 @@ struct httpd_opts {
 	int header_ms, body_ms, write_ms, idle_ms; /* 15,000 60,000 60,000 350,000 */
 	size_t min_rate;    /* bytes a second of body, after the first 5 s; 1,024 */
 	bool allow_chunked; /* false: any Transfer-Encoding is answered 411 */
+	/* whose word on clients counts; borrowed for life; NULL: nobody's */
+	const struct cidr_list *trusted;
+	struct tlsctx *tls; /* of TLS listeners; borrowed for life */
+	int hello_ms;	    /* for PROXY header and handshake; 10,000 */
+	int64_t hsts_s;	    /* Strict-Transport-Security where TLS is; 0: not said */
+	/* for counters; NULL: none */
+	void (*hello)(enum httpd_hello what, void *arg);
 };
 
 void httpd_opts_default(struct httpd_opts *opts);
@@ -114,6 +146,8 @@ struct httpd *httpd_create(
 void httpd_free(struct httpd *h); /* closes what is left; gone callbacks come first */
 /* fd: listening, non-blocking, shared with other processes; given, also on failure */
 int httpd_listen(struct httpd *h, int fd, struct err *err) ATTR_CHECK;
+/* the same with a kind, HTTPD_TLS, HTTPD_PROXY or both; TLS needs opts.tls */
+int httpd_listen_as(struct httpd *h, int fd, unsigned kind, struct err *err) ATTR_CHECK;
 /* stops accepting; listeners are closed */
 void httpd_stop_listening(struct httpd *h);
 /*
@@ -152,8 +186,17 @@ bool httpreq_query_next(
 const char *httpreq_header(
     const struct httpreq *req, const char *name); /* NULL: absent */
 const char *httpreq_body(
-    struct httpreq *req, size_t *len);		     /* contiguous; NULL when empty */
-const char *httpreq_peer(const struct httpreq *req); /* address without the port */
+    struct httpreq *req, size_t *len); /* contiguous; NULL when empty */
+/* the client's address without the port; once a handler has the request, as proxies
+ * that are trusted have told */
+const char *httpreq_peer(const struct httpreq *req);
+/* false: somebody else may be behind that address, since a proxy did not say whom it
+ * speaks for, or the client says that it speaks for another */
+bool httpreq_is_origin(const struct httpreq *req);
+/* the client speaks TLS, to us or to a trusted proxy */
+bool httpreq_is_tls(const struct httpreq *req);
+/* how the client reaches us, for links; false: nobody knows */
+bool httpreq_reached(const struct httpreq *req, bool *tls, uint16_t *port);
 /*
  * Its name, for logs here and there: the client's X-Request-Id if that is well-formed
  * (1 to HTTPREQ_NAME bytes of letters, digits and -_.:+/=@), or one of ours.  Every

@@ -15,12 +15,14 @@
 #include <sys/queue.h>
 
 #include <event2/event_struct.h>
+#include <openssl/ssl.h>
 
 #include "base/hmap.h"
 #include "base/strbuf.h"
 #include "http/gate.h"
 #include "http/headscan.h"
 #include "http/httpd.h"
+#include "http/proxyhead.h"
 #include "http/route.h"
 
 struct bufferevent;
@@ -38,6 +40,7 @@ struct evhttp_request;
 
 enum conn_state {
 	CONN_IDLE,    /* no byte of a request yet */
+	CONN_HELLO,   /* the same: PROXY header or handshake are to come (hello.c) */
 	CONN_HEAD,    /* the head is arriving */
 	CONN_BODY,    /* the head is complete */
 	CONN_HELD,    /* a handler has the request */
@@ -52,8 +55,17 @@ struct conn_refusal {
 	const char *code, *detail; /* static */
 };
 
+enum conn_trust { CONN_TRUST_UNKNOWN = 0, CONN_TRUSTED, CONN_UNTRUSTED };
+
+/* of a PROXY header that is not complete yet */
+struct greeting {
+	size_t len;
+	uint8_t bytes[PROXYHEAD_MAX];
+};
+
 struct conn {
 	unsigned stamp;
+	unsigned kind;		       /* HTTPD_TLS, HTTPD_PROXY */
 	struct httpd *httpd;	       /* borrowed */
 	struct bufferevent *bev;       /* evhttp's, and ours too until adopted */
 	struct evhttp_connection *evc; /* evhttp's; NULL until adopted */
@@ -79,6 +91,13 @@ struct conn {
 	void (*evhttp_read)(struct bufferevent *bev, void *evc);
 	void (*evhttp_wrote)(struct bufferevent *bev, void *evc);
 	void (*evhttp_event)(struct bufferevent *bev, short what, void *evc);
+	SSL *ssl;    /* bev's; NULL: no TLS */
+	bool broken; /* TLS: of no more use, not even to say good-bye */
+	/* the proxy's word, while it is to come and then */
+	struct greeting *greeting;
+	enum conn_trust trust; /* whether whoever speaks here may say for whom */
+	uint16_t proxied_port; /* 0: not said */
+	char proxied[PROXYHEAD_ADDRESS]; /* "": not said */
 	struct headscan head;
 	TAILQ_ENTRY(conn) link;	     /* all, or those not yet adopted */
 	TAILQ_ENTRY(conn) step_link; /* DOOMED, or REFUSED and not answered */
@@ -86,7 +105,7 @@ struct conn {
 
 TAILQ_HEAD(conn_list, conn);
 
-/* for evhttp_set_bevcb, arg is the httpd */
+/* for evhttp_set_bevcb, arg is the intake */
 struct bufferevent *conn_accepted(struct event_base *base, void *arg);
 /* evhttp has made its part of those that were accepted; from the loop */
 void conn_adopt_all(struct httpd *h);
@@ -107,6 +126,14 @@ void conn_plain_done(struct conn *c); /* the reply to a plain request is written
  */
 void conn_reply(struct conn *c, struct evhttp_request *ev, const struct strbuf *head,
     const void *body, size_t len, bool last);
+/* once, when evhttp's part is there: of kinds that do not begin with a request */
+void hello_begin(struct conn *c);
+/* the socket is readable, and a PROXY header is to come */
+void hello_readable(struct conn *c, int fd);
+/* what the bufferevent of a TLS connection tells; true: it was only that */
+bool hello_told(struct conn *c, short what);
+void hello_goodbye(struct conn *c); /* TLS: nothing more will be sent */
+void hello_end(struct conn *c);
 /* closes in the next step of the loop; c->req is forgotten */
 void conn_doom(struct conn *c);
 /* the same, but its request is told that it is gone */
@@ -176,6 +203,11 @@ struct httpreq {
 	size_t pair_count;
 	bool sleeps; /* its handler is not called before httpd_wake */
 	char peer[PEER_SIZE];
+	bool tls;	       /* the client's, with us or with a trusted proxy */
+	bool by_proxy;	       /* peer and origin are */
+	bool told_tls;	       /* by a proxy: tls */
+	bool origin;	       /* if by_proxy */
+	uint16_t port;	       /* that the client has connected to; 0: nobody told */
 	struct strbuf headers; /* of the reply, the lines as they go out; kept too */
 	TAILQ_ENTRY(httpreq) link; /* spare, or gone and to be told */
 };
@@ -195,6 +227,8 @@ void httpreq_cancel(struct httpreq *req);
 void httpreq_wake_all(struct httpd *h); /* those that sleep go on */
 /* its handler has ended it: kept for the next */
 void httpreq_recycle(struct httpreq *req);
+/* origin.c: takes what trusted proxies say of the client */
+void origin_find(struct httpreq *req);
 /* its connection is going; c has forgotten it.  The callback comes from the loop. */
 void httpreq_lost(struct httpreq *req);
 void httpreq_tell_gone(struct httpd *h); /* calls what is due */
@@ -234,6 +268,13 @@ struct listener;
 
 TAILQ_HEAD(listener_list, listener);
 
+/* the listeners of one kind: evhttp cannot tell for which of them it asks */
+struct intake {
+	struct httpd *httpd;
+	unsigned kind;
+	struct evhttp *http; /* NULL: there was no such listener yet */
+};
+
 struct httpd {
 	unsigned stamp;
 	struct loop *loop; /* borrowed */
@@ -241,7 +282,7 @@ struct httpd {
 	char name[32];
 	struct gate_limits limits;
 	struct route_table *routes;
-	struct evhttp *http;
+	struct intake intakes[HTTPD_KINDS]; /* by kind */
 	struct listener_list listeners;
 	struct loop_timer *sweep;
 	int sweep_ms;
@@ -251,6 +292,7 @@ struct httpd {
 	bool paused;		   /* not accepting, whatever the reason */
 	bool closing;
 	bool leaving;		   /* httpd_close_idle: quiet connections are closed */
+	int64_t complained_ms;	   /* of strangers at a PROXY listener; 0: never */
 	void (*asleep)(void *arg); /* NULL: handlers are called at once */
 	void *asleep_arg;
 	struct hmap *by_bev;

@@ -114,6 +114,8 @@ httpreq_recycle(struct httpreq *req)
 	req->body_len = req->field_count = 0;
 	req->path = NULL;
 	req->pair_count = 0;
+	req->tls = req->by_proxy = req->told_tls = req->origin = false;
+	req->port = 0;
 	strbuf_reset(&req->headers);
 	memset(&req->match, 0, sizeof(req->match));
 	TAILQ_INSERT_HEAD(&h->spare, req, link);
@@ -334,6 +336,7 @@ dispatch(struct httpreq *req)
 		httpreq_problem(req, g.status, g.code, "%s", g.detail);
 		return;
 	}
+	origin_find(req);
 	if (!split_query(req, query))
 		return;
 	route_find(h->routes, req->method, decoded, &req->match);
@@ -356,6 +359,9 @@ set_peer(struct httpreq *req, struct evhttp_connection *evc)
 
 	evhttp_connection_get_peer(evc, &address, &port);
 	str_copy(req->peer, sizeof(req->peer), address == NULL ? "" : address);
+	/* of one that is passed on nothing is known until its proxy has told */
+	if (req->conn->proxied[0] != '\0')
+		str_copy(req->peer, sizeof(req->peer), req->conn->proxied);
 }
 
 struct httpreq *
@@ -368,6 +374,7 @@ httpreq_begin(struct conn *c)
 	req->conn = c;
 	req->id = facts_next_id();
 	req->since_us = clock_mono_us();
+	req->tls = c->ssl != NULL;
 	set_peer(req, c->evc);
 	return req;
 }
@@ -547,6 +554,12 @@ const char *
 httpreq_peer(const struct httpreq *req)
 {
 	return req->peer;
+}
+
+bool
+httpreq_is_tls(const struct httpreq *req)
+{
+	return req->tls;
 }
 
 void

@@ -20,6 +20,9 @@
  * epoll looks at.  What a client sends ahead waits in the buffer, up to a bound.  If it
  * ends meanwhile, its reply is still written: it may have closed its half only.  The
  * sweep finds those who are gone.
+ *
+ * On a TLS connection the bufferevent reads, and only that is different: its callbacks
+ * are ours from the start, and what it reads it puts into the buffer.
  */
 #include "http/httpd_int.h"
 
@@ -158,7 +161,8 @@ plain_read(struct bufferevent *bev, void *arg)
 	if (c->state == CONN_HELD || c->state == CONN_WRITING ||
 	    c->state == CONN_STREAM) {
 		if (evbuffer_get_length(bufferevent_get_input(bev)) > AHEAD_MAX)
-			c->paused = event_del(&c->readable) == 0;
+			c->paused = (c->ssl != NULL ? bufferevent_disable(bev, EV_READ)
+						    : event_del(&c->readable)) == 0;
 		return;
 	}
 	if (c->state != CONN_BODY)
@@ -185,6 +189,8 @@ plain_event(struct bufferevent *bev, short what, void *arg)
 
 	(void)bev;
 	STAMP_CHECK(c, CONN_STAMP);
+	if (c->ssl != NULL && hello_told(c, what))
+		return;
 	(void)event_del(&c->readable);
 	/* an end may come after a whole request */
 	if (c->state == CONN_HELD || c->state == CONN_STREAM ||
@@ -221,6 +227,10 @@ readable(int fd, short what, void *arg)
 		return;
 	if (what & EV_TIMEOUT) {
 		plain_read(c->bev, c);
+		return;
+	}
+	if (c->greeting != NULL) {
+		hello_readable(c, fd);
 		return;
 	}
 	n = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
@@ -270,9 +280,10 @@ conn_plain_begin(struct conn *c)
 	void *evc;
 
 	/* first the one, then the other: to epoll nothing changes */
-	if (c->plain || event_add(&c->readable, NULL) != 0)
+	if (c->plain || (c->ssl == NULL && event_add(&c->readable, NULL) != 0))
 		return;
-	(void)bufferevent_disable(c->bev, EV_READ);
+	if (c->ssl == NULL)
+		(void)bufferevent_disable(c->bev, EV_READ);
 	bufferevent_getcb(
 	    c->bev, &c->evhttp_read, &c->evhttp_wrote, &c->evhttp_event, &evc);
 	bufferevent_setcb(c->bev, plain_read, plain_wrote, plain_event, c);
@@ -292,7 +303,8 @@ conn_plain_done(struct conn *c)
 		return;
 	}
 	/* first of all: libevent does not add an event that is active */
-	if (c->paused && event_add(&c->readable, NULL) != 0) {
+	if (c->paused && (c->ssl != NULL ? bufferevent_enable(c->bev, EV_READ)
+					 : event_add(&c->readable, NULL)) != 0) {
 		conn_doom(c);
 		return;
 	}

@@ -38,8 +38,10 @@ refused_written(struct bufferevent *bev, void *arg)
 	struct conn *c = arg;
 
 	STAMP_CHECK(c, CONN_STAMP);
-	if (c->answered)
+	if (c->answered) {
+		hello_goodbye(c);
 		(void)shutdown(bufferevent_getfd(bev), SHUT_WR);
+	}
 }
 
 static void
@@ -49,6 +51,8 @@ refused_event(struct bufferevent *bev, short what, void *arg)
 
 	(void)bev;
 	STAMP_CHECK(c, CONN_STAMP);
+	if (c->ssl != NULL && hello_told(c, what))
+		return;
 	if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR | BEV_EVENT_TIMEOUT))
 		conn_doom(c);
 }
@@ -81,6 +85,8 @@ tell(struct conn *c, const char *name)
 	if (o->refused == NULL)
 		return;
 	evhttp_connection_get_peer(c->evc, &peer, &port);
+	if (c->proxied[0] != '\0')
+		peer = c->proxied;
 	o->refused(peer == NULL ? "" : peer, name, c->why.status, o->arg);
 }
 

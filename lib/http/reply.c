@@ -88,6 +88,11 @@ reply_write(struct strbuf *out, struct httpreq *req, const struct reply_facts *r
 	if (r->minor > 0)
 		line(out, "Date", date());
 	line(out, "X-Request-Id", httpreq_name(req));
+	if (req->tls && req->httpd->opts.hsts_s > 0) {
+		strbuf_puts(out, "Strict-Transport-Security: max-age=");
+		strbuf_int(out, req->httpd->opts.hsts_s);
+		strbuf_put(out, "\r\n", 2);
+	}
 	/* who speaks 1.0 and closes takes the connection's end for the body's */
 	if (r->stream) {
 		if (r->minor > 0)

@@ -43,9 +43,9 @@ stream_failed(struct bufferevent *bev, short what, void *arg)
 	struct conn *c = arg;
 
 	(void)bev;
-	(void)what;
 	STAMP_CHECK(c, CONN_STAMP);
-	conn_lose(c);
+	if (c->ssl == NULL || !hello_told(c, what))
+		conn_lose(c);
 }
 
 static struct evbuffer *
@@ -95,6 +95,9 @@ httpreq_stream_begin(struct httpreq *req, int status, const char *type)
 	req->streamed = h->head.len;
 	conn_become(c, CONN_STREAM);
 	bufferevent_setcb(c->bev, NULL, stream_wrote, stream_failed, c);
+	/* nobody would bound what it reads; the sweep sees the client's end */
+	if (c->ssl != NULL)
+		(void)bufferevent_disable(c->bev, EV_READ);
 	if (!put(c, h->head.data, h->head.len) ||
 	    bufferevent_enable(c->bev, EV_WRITE) != 0) {
 		lose(c, "out of memory");
@@ -118,6 +121,9 @@ httpreq_stream_send(struct httpreq *req, const void *bytes, size_t len)
 	if (req->gone || c->state != CONN_STREAM || len == 0)
 		return;
 	req->streamed += len;
+	/* each part would be a record of its own */
+	if (c->ssl != NULL)
+		(void)bufferevent_disable(c->bev, EV_WRITE);
 	if (c->chunked) {
 		int n = snprintf(size, sizeof(size), "%zx\r\n", len);
 
@@ -126,7 +132,7 @@ httpreq_stream_send(struct httpreq *req, const void *bytes, size_t len)
 	} else {
 		whole = put(c, bytes, len);
 	}
-	if (!whole)
+	if (!whole || (c->ssl != NULL && bufferevent_enable(c->bev, EV_WRITE) != 0))
 		lose(c, "out of memory");
 	else if (evbuffer_get_length(output(c)) > HTTPREQ_UNSENT_MAX)
 		lose(c, "client too slow");

@@ -50,8 +50,8 @@
 #include "base/uuid.h"
 #include "event/moved.h"
 #include "redis/rqueue.h"
-#include "redis/rtls.h"
 #include "redis/rwire.h"
+#include "tls/tlsclient.h"
 
 #define RCONN_STAMP 0x52434f4eu
 
@@ -99,13 +99,13 @@ struct rconn {
 	struct resolver *rv; /* borrowed */
 	struct log_ctx log;
 	char *name;
-	char *host;	     /* NULL: not known yet */
-	char *username;	     /* NULL: none */
-	char *password;	     /* NULL: no AUTH */
-	char *password_file; /* NULL: none */
-	bool file_told;	     /* that it cannot be read */
-	struct rtls *tls;    /* borrowed; NULL: none */
-	char *tls_name;	     /* NULL: none */
+	char *host;	       /* NULL: not known yet */
+	char *username;	       /* NULL: none */
+	char *password;	       /* NULL: no AUTH */
+	char *password_file;   /* NULL: none */
+	bool file_told;	       /* that it cannot be read */
+	struct tlsclient *tls; /* borrowed; NULL: none */
+	char *tls_name;	       /* NULL: none */
 	bool primary;
 	struct moved *moved; /* NULL: not watched */
 	bool leaving;	     /* closes when the last reply has come */
@@ -305,7 +305,7 @@ reply_due(void *arg)
 	 * answer lies in the socket, of which libevent reads a piece a turn.
 	 */
 	if ((ioctl(rc->fd, FIONREAD, &unread) == 0 && unread > 0) ||
-	    (rc->tls != NULL && rtls_pending(rc->bev) > 0)) {
+	    (rc->tls != NULL && tlsclient_pending(rc->bev) > 0)) {
 		rc->reply_due_ms = now_ms + 1;
 		loop_timer_start_ms(rc->reply, 1);
 		return;
@@ -700,7 +700,7 @@ shake_hands(struct rconn *rc, struct err *err)
 	bufferevent_free(rc->bev);
 	rc->bev = NULL;
 	rc->fd = -1;
-	rc->bev = rtls_open(rc->tls, rc->loop, fd, rc->host, rc->tls_name, err);
+	rc->bev = tlsclient_open(rc->tls, rc->loop, fd, rc->host, rc->tls_name, err);
 	if (rc->bev == NULL)
 		return -1;
 	rc->fd = fd;
@@ -736,7 +736,7 @@ on_event(struct bufferevent *bev, short what, void *arg)
 	} else if ((what & BEV_EVENT_EOF) != 0) {
 		err_set(&why, ERR_CLOSED, "%s closed the connection", rc->peer);
 	} else if (rc->state > RCONN_CONNECTING && rc->tls != NULL) {
-		rtls_why(bev, rc->peer, errnum, &why);
+		tlsclient_why_bev(rc->tls, bev, errnum, rc->peer, &why);
 	} else {
 		err_errno(&why, errnum, "%s %s",
 		    rc->state == RCONN_CONNECTING ? "connecting to" : "connection to",

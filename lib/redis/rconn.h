@@ -36,7 +36,7 @@
 #include "event/resolve.h"
 
 struct rconn;
-struct rtls;
+struct tlsclient;
 struct redisReply;
 
 /*
@@ -63,10 +63,10 @@ struct rconn_opts {
 	/* read again at each attempt, so that a rotated password is taken up; NULL or
 	 * "": password is all there is; copied */
 	const char *password_file;
-	struct rtls *tls;     /* NULL: none; borrowed */
-	const char *tls_name; /* another name that its certificate may bear; copied */
-	bool primary;	      /* a server that says that it is a replica is refused */
-	int moved_ms;	      /* how often its name is resolved again; 0: never */
+	struct tlsclient *tls; /* NULL: none; borrowed */
+	const char *tls_name;  /* another name that its certificate may bear; copied */
+	bool primary;	       /* a server that says that it is a replica is refused */
+	int moved_ms;	       /* how often its name is resolved again; 0: never */
 	int database;
 	int connect_timeout_ms;	 /* resolve, connect and sign-in together; 0: 5,000 */
 	int reply_timeout_ms;	 /* for the oldest waiting command; 0: 2,000 */

@@ -22,7 +22,7 @@
 #define SENTINEL_HOSTS_MOST 16
 #define SENTINEL_PORT	    26379
 
-struct rtls;
+struct tlsclient;
 struct sentinel;
 
 /* the primary is there; told when it is another than before, from the loop.  host is
@@ -33,7 +33,7 @@ struct sentinel_opts {
 	const char *hosts;  /* as redis.sentinels has them; copied */
 	const char *master; /* the primary's name there; copied */
 	const char *username, *password, *password_file; /* as for rconn */
-	struct rtls *tls;				 /* NULL: none; borrowed */
+	struct tlsclient *tls;				 /* NULL: none; borrowed */
 	const char *tls_name;				 /* as for rconn */
 	sentinel_found_cb *found;
 	void *arg;

@@ -215,6 +215,14 @@ refused(const char *peer, const char *name, int status, void *arg)
 	record_refused(&api->record, peer, name, status);
 }
 
+static void
+hello(enum httpd_hello what, void *arg)
+{
+	struct api *api = arg;
+
+	node_count_hello(&api->board->slots[api->slot], what);
+}
+
 struct api *
 api_create(struct loop *l, const struct api_opts *opts, struct err *err)
 {
@@ -297,6 +305,7 @@ api_httpd_opts(struct api *api, struct httpd_opts *opts)
 	opts->routes = api->routes;
 	opts->arg = api;
 	opts->after = after;
+	opts->hello = hello;
 	if (api->record.accesslog != NULL) {
 		opts->told = told;
 		opts->refused = refused;

@@ -17,6 +17,7 @@
 #include "api/tasks_each.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "face/link.h"
 
 void
 group_not_found(struct call *c)
@@ -136,7 +137,7 @@ made(struct call *c)
 	char location[sizeof("/v1/groups/") + UUID_TEXT_SIZE] = "/v1/groups/";
 
 	uuid_format(&c->each->group->id, location + sizeof("/v1/groups/") - 1);
-	httpreq_set_header(c->req, "Location", location);
+	link_location(c->req, c->api->settings, location);
 	reply_group(c, 201);
 }
 

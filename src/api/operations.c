@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "face/link.h"
 #include "store/controls.h"
 
 #define COUNT_MOST    100000
@@ -84,7 +85,7 @@ reply_operation(struct call *c, int status, const struct operation_row *o)
 	httpreq_set_header(c->req, "Cache-Control", "no-store");
 	if (status == 202) {
 		uuid_format(&o->id, location + sizeof("/v1/operations/") - 1);
-		httpreq_set_header(c->req, "Location", location);
+		link_location(c->req, c->api->settings, location);
 	}
 	call_reply(c, status);
 }

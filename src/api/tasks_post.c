@@ -19,6 +19,7 @@
 #include "api/task_json.h"
 #include "api/tasks_each.h"
 #include "base/mem.h"
+#include "face/link.h"
 #include "model/trace.h"
 
 static bool ask_names(struct call *c);
@@ -52,7 +53,7 @@ reply_task(struct call *c, int status, const struct task_row *t)
 
 	uuid_format(&t->id, location + sizeof("/v1/tasks/") - 1);
 	face_note_task(c->req, &t->id);
-	httpreq_set_header(c->req, "Location", location);
+	link_location(c->req, c->api->settings, location);
 	call_body(c, &w);
 	task_json(&w, t, true);
 	call_reply(c, status);

@@ -26,8 +26,8 @@
 #include "base/str.h"
 #include "broker/internal.h"
 #include "redis/rconn.h"
-#include "redis/rtls.h"
 #include "redis/sentinel.h"
+#include "tls/tlsclient.h"
 
 /*
  * Deprecated since Redis 6.2 in favour of BLMOVE and served by all versions; BLMOVE is
@@ -139,8 +139,11 @@ static int
 find_server(struct broker *b, struct err *err)
 {
 	const struct settings *s = b->settings;
-	const struct rtls_opts tls = {
-	    s->redis_ca_file, s->redis_certificate, s->redis_key};
+	const struct tlsclient_opts tls = {
+	    .ca_file = s->redis_ca_file,
+	    .certificate = s->redis_certificate,
+	    .key = s->redis_key,
+	};
 	struct sentinel_opts opts = {
 	    .hosts = s->redis_sentinels,
 	    .master = s->redis_sentinel_master,
@@ -152,7 +155,7 @@ find_server(struct broker *b, struct err *err)
 	    .arg = b,
 	};
 
-	if (b->url.tls && (b->tls = rtls_create(&tls, err)) == NULL)
+	if (b->url.tls && (b->tls = tlsclient_create(&tls, err)) == NULL)
 		return -1;
 	opts.tls = b->tls;
 	if (s->redis_sentinels[0] != '\0' &&
@@ -242,7 +245,7 @@ broker_free(struct broker *b)
 	}
 	inspect_free(b->inspect);
 	sentinel_free(b->sentinel);
-	rtls_free(b->tls);
+	tlsclient_free(b->tls);
 	loop_timer_free(b->judge_timer);
 	loop_defer_free(b->tidy);
 	proclist_free(b->held);

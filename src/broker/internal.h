@@ -11,7 +11,7 @@
 #include "redis/redisurl.h"
 
 struct rconn;
-struct rtls;
+struct tlsclient;
 struct sentinel;
 struct inspect;
 struct redisReply;
@@ -52,7 +52,7 @@ struct broker {
 	struct uuid database_id;
 	bool database_known;
 	struct redisurl url;
-	struct rtls *tls;	   /* NULL: none */
+	struct tlsclient *tls;	   /* NULL: none */
 	struct sentinel *sentinel; /* NULL: url says where Redis is */
 	struct inspect *inspect;   /* NULL: another worker of the node looks */
 	struct pools *pools;

@@ -18,7 +18,7 @@
 
 #include "base/str.h"
 #include "cli/answer.h"
-#include "cli/tlsclient.h"
+#include "tls/tlsclient.h"
 
 const struct cli_command *const cli_commands[] = {
     &cli_submit,
@@ -284,15 +284,16 @@ int
 cli_target(struct cli *cli, struct target *t, const char *url, const char *secret,
     struct err *err)
 {
-	const char *ca_file = args_text(&cli->args, "ca-file");
+	struct tlsclient_opts opts = {
+	    .ca_file = args_text(&cli->args, "ca-file"),
+	    .hint = "; --ca-file names an authority of your own",
+	};
 
-	if (ca_file == NULL)
-		ca_file = getenv("SHOAL_CA_FILE");
-	if (ca_file != NULL && ca_file[0] == '\0')
-		ca_file = NULL;
+	if (opts.ca_file == NULL)
+		opts.ca_file = getenv("SHOAL_CA_FILE");
 	/* the system's authorities are many: read only where they count */
 	if (cli->tls == NULL && str_starts(url, "https://") &&
-	    (cli->tls = tlsclient_create(ca_file, err)) == NULL)
+	    (cli->tls = tlsclient_create(&opts, err)) == NULL)
 		return -1;
 	return target_open(t, url, secret, cli->tls, err);
 }

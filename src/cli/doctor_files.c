@@ -151,7 +151,11 @@ look_at_config(const struct doctor *d, struct findings *found)
 		    strerror(errno));
 		goto out;
 	}
-	(void)fread(text, 1, CONFIG_MOST, f);
+	if (fread(text, 1, CONFIG_MOST, f) == 0 && ferror(f)) {
+		findings_add(found, FINDING_FAULT, "look at the disk that it is on",
+		    "%s cannot be read: %s", d->config, strerror(errno));
+		goto out;
+	}
 	key = secret_inside(d->settings, text);
 	snprintf(remedy, sizeof(remedy),
 	    "chmod 0640 %s, or put the secret into a file of its own: %s_file = PATH",

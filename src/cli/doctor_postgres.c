@@ -371,7 +371,7 @@ doctor_postgres(struct doctor *d, struct findings *found)
 		tell_unreachable(&err, found);
 		return;
 	}
-	if (inspect_database(se, s, d->master != 0, &facts, &err) == 0) {
+	if (inspect_database(se, s, d->master != 0 ? NULL : "", &facts, &err) == 0) {
 		budget_judge(&facts, found);
 		look_at_this_node(&facts, found);
 	} else {

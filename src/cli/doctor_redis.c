@@ -20,8 +20,8 @@
 #include "event/resolve.h"
 #include "redis/rconn.h"
 #include "redis/redisurl.h"
-#include "redis/rtls.h"
 #include "redis/sentinel.h"
+#include "tls/tlsclient.h"
 
 #define PATIENCE_MS 6000
 #define TEXT_MOST   (64u << 10)
@@ -31,7 +31,7 @@
 struct asked {
 	struct loop *loop;
 	struct resolver *resolver;
-	struct rtls *tls;	   /* NULL: none */
+	struct tlsclient *tls;	   /* NULL: none */
 	struct sentinel *sentinel; /* NULL: the url says where it is */
 	struct rconn *rc;
 	struct loop_timer *patience;
@@ -140,7 +140,7 @@ asked_fini(struct asked *a)
 	a->done = true;
 	sentinel_free(a->sentinel);
 	rconn_free(a->rc);
-	rtls_free(a->tls);
+	tlsclient_free(a->tls);
 	loop_timer_free(a->patience);
 	if (a->resolver != NULL)
 		resolver_free(a->resolver);
@@ -167,8 +167,11 @@ static int
 create(struct asked *a, const struct settings *s, const struct redisurl *url,
     struct err *err)
 {
-	const struct rtls_opts tls = {
-	    s->redis_ca_file, s->redis_certificate, s->redis_key};
+	const struct tlsclient_opts tls = {
+	    .ca_file = s->redis_ca_file,
+	    .certificate = s->redis_certificate,
+	    .key = s->redis_key,
+	};
 	bool asks = s->redis_sentinels[0] != '\0';
 	struct rconn_opts opts = {
 	    .name = "doctor",
@@ -199,7 +202,7 @@ create(struct asked *a, const struct settings *s, const struct redisurl *url,
 	a->patience = loop_timer_create(a->loop, on_patience, a);
 	if (a->patience == NULL)
 		return err_set(err, ERR_NOMEM, "a connection");
-	if (url->tls && (a->tls = rtls_create(&tls, err)) == NULL)
+	if (url->tls && (a->tls = tlsclient_create(&tls, err)) == NULL)
 		return -1;
 	opts.tls = so.tls = a->tls;
 	a->rc = rconn_create(a->loop, a->resolver, &opts, err);

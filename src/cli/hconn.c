@@ -15,7 +15,6 @@
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
-#include <event2/bufferevent_ssl.h>
 #include <event2/event.h>
 #include <event2/util.h>
 #include <netinet/in.h>
@@ -26,7 +25,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
-#include "cli/tlsclient.h"
+#include "tls/tlsclient.h"
 
 enum state { IDLE = 0, CONNECTING, WAITING, FAILING };
 
@@ -338,8 +337,7 @@ on_event(struct bufferevent *bev, short what, void *arg)
 		if (hc->tls == NULL)
 			err_errno(&err, reason, "cannot connect");
 		else
-			tlsclient_why(bufferevent_openssl_get_ssl(bev),
-			    bufferevent_get_openssl_error(bev), reason, &err);
+			tlsclient_why_bev(hc->tls, bev, reason, hc->host, &err);
 		fail(hc, &err);
 		break;
 	case WAITING:
@@ -358,34 +356,25 @@ on_event(struct bufferevent *bev, short what, void *arg)
 }
 
 static struct bufferevent *
-new_bufferevent(struct hconn *hc)
+new_bufferevent(struct hconn *hc, struct err *err)
 {
-	const int options = BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS;
 	struct bufferevent *bev;
-	struct ssl_st *ssl;
 
-	if (hc->tls == NULL)
-		return bufferevent_socket_new(loop_base(hc->loop), -1, options);
-	ssl = tlsclient_ssl(hc->tls, hc->host);
-	if (ssl == NULL)
-		return NULL;
-	bev = bufferevent_openssl_socket_new(
-	    loop_base(hc->loop), -1, ssl, BUFFEREVENT_SSL_CONNECTING, options);
-	if (bev == NULL) {
-		tlsclient_ssl_free(ssl);
-		return NULL;
-	}
-	/* an answer's length tells where it ends, so that nothing can be cut off */
-	bufferevent_openssl_set_allow_dirty_shutdown(bev, 1);
+	if (hc->tls != NULL)
+		return tlsclient_open(hc->tls, hc->loop, -1, hc->host, NULL, err);
+	bev = bufferevent_socket_new(
+	    loop_base(hc->loop), -1, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
+	if (bev == NULL)
+		err_set(err, ERR_NOMEM, "a connection");
 	return bev;
 }
 
 static int
 connect_to(struct hconn *hc, const struct addr *a, struct err *err)
 {
-	hc->bev = new_bufferevent(hc);
+	hc->bev = new_bufferevent(hc, err);
 	if (hc->bev == NULL)
-		return err_set(err, ERR_NOMEM, "a connection");
+		return -1;
 	bufferevent_setcb(hc->bev, on_read, NULL, on_event, hc);
 	if (bufferevent_enable(hc->bev, EV_READ | EV_WRITE) != 0 ||
 	    bufferevent_socket_connect(hc->bev, &a->sa, (int)a->len) != 0)

@@ -18,7 +18,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "cli/hconn.h"
-#include "cli/tlsclient.h"
+#include "tls/tlsclient.h"
 
 #define SILENCE_S 60
 #define HEAD_MOST HCONN_HEAD_MAX
@@ -126,15 +126,15 @@ agree_tls(struct wire *w, const struct target *t, struct err *err)
 {
 	int rc;
 
-	w->ssl = tlsclient_ssl(t->tls, t->url.host);
+	w->ssl = tlsclient_ssl(t->tls, t->url.host, NULL);
 	if (w->ssl == NULL || SSL_set_fd(w->ssl, w->fd) != 1)
 		return err_set(err, ERR_NOMEM, "a connection");
 	errno = 0;
 	rc = SSL_connect(w->ssl);
 	if (rc == 1)
 		return 0;
-	tlsclient_why(w->ssl, ERR_peek_last_error(), errno, err);
-	return err_wrap(err, "https://%s", t->url.authority);
+	return tlsclient_why(
+	    t->tls, w->ssl, ERR_peek_last_error(), errno, t->url.authority, err);
 }
 
 static int

@@ -480,7 +480,7 @@ dev_start(struct dev *d, struct err *err)
 		return -1;
 	if (devstore_create_database(&d->store, err) != 0 || make_settings(d, err) != 0)
 		return -1;
-	if (migrate_run(d->settings, err) != 0)
+	if (migrate_run(d->settings, "", err) != 0)
 		return err_wrap(err, "schema");
 	if (make_application(d, d->settings, err) != 0)
 		return err_wrap(err, "demo application");
@@ -499,10 +499,10 @@ static bool
 node_listens(const struct dev *d)
 {
 	struct addr a;
-	bool ok;
+	bool ok, tls;
 	int fd;
 
-	if (devtext_first_address(d->settings->listen_applications, &a) != 0)
+	if (devtext_first_address(d->settings->listen_applications, &a, &tls) != 0)
 		return true; /* nothing that we could ask */
 	fd = socket(a.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "model/listen.h"
 
 #define URL_SIZE 160
 
@@ -37,9 +38,10 @@ devtext_conf(const struct devstore *st, struct strbuf *out)
 }
 
 int
-devtext_first_address(const char *list, struct addr *a)
+devtext_first_address(const char *list, struct addr *a, bool *tls)
 {
-	char text[ADDR_TEXT_SIZE];
+	struct listen_item item;
+	char text[LISTEN_ITEM_SIZE];
 	size_t len = strcspn(list, ",");
 	struct sockaddr_in *in = (struct sockaddr_in *)(void *)&a->storage;
 	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)(void *)&a->storage;
@@ -48,8 +50,10 @@ devtext_first_address(const char *list, struct addr *a)
 		return -1;
 	memcpy(text, list, len);
 	text[len] = '\0';
-	if (addr_parse(str_trim(text), a, NULL) != 0)
+	if (listen_parse(str_trim(text), &item, NULL) != 0)
 		return -1;
+	*a = item.addr;
+	*tls = item.tls;
 	/* "any" is an address to listen on, not to connect to */
 	if (a->sa.sa_family == AF_INET && in->sin_addr.s_addr == htonl(INADDR_ANY))
 		in->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -63,11 +67,15 @@ url_of(const char *list, char buf[URL_SIZE])
 {
 	char text[ADDR_TEXT_SIZE];
 	struct addr a;
+	bool tls;
 
 	buf[0] = '\0';
-	if (devtext_first_address(list, &a) == 0)
+	if (devtext_first_address(list, &a, &tls) == 0)
 		snprintf(buf, URL_SIZE, "%s%s",
-		    a.sa.sa_family == AF_UNIX ? "" : "http://", addr_format(&a, text));
+		    a.sa.sa_family == AF_UNIX ? ""
+		    : tls		      ? "https://"
+					      : "http://",
+		    addr_format(&a, text));
 	return buf;
 }
 

@@ -25,8 +25,8 @@ void devtext_env(
 /* to be read once the node listens */
 void devtext_welcome(const struct settings *settings, const struct devdir *dir,
     const char *api_key, FILE *out);
-/* the first address of a listen setting, as something that can be connected to; -1:
- * none */
-int devtext_first_address(const char *list, struct addr *a) ATTR_CHECK;
+/* the first address of a listen setting, as something that can be connected to, and
+ * whether TLS is spoken there; -1: none */
+int devtext_first_address(const char *list, struct addr *a, bool *tls) ATTR_CHECK;
 
 #endif

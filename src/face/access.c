@@ -81,12 +81,8 @@ access_decide(const struct access *ac, const char *authorization, const char *pe
 enum access_verdict
 access_check(const struct access *ac, const struct httpreq *req)
 {
-	bool forwarded = httpreq_header(req, "Forwarded") != NULL ||
-			 httpreq_header(req, "X-Forwarded-For") != NULL ||
-			 httpreq_header(req, "Via") != NULL;
-
-	return access_decide(
-	    ac, httpreq_header(req, "Authorization"), httpreq_peer(req), forwarded);
+	return access_decide(ac, httpreq_header(req, "Authorization"),
+	    httpreq_peer(req), !httpreq_is_origin(req));
 }
 
 bool

@@ -3,8 +3,10 @@
  * access.h - who may see the inside of a node.
  *
  * access.token opens it from anywhere; without a token, the networks of access.networks
- * may.  A request that a proxy forwarded (Forwarded, X-Forwarded-For, Via) has the
- * proxy's address, not its client's, so for it only the token counts.
+ * may.  The address is the client's own, as http.trusted_proxies have told it.  Where
+ * somebody else may be behind it (Forwarded, X-Forwarded-For or Via from who is not
+ * trusted, or a trusted proxy that does not say for whom it speaks) only the token
+ * counts: a proxy on the same machine would open the node to everybody otherwise.
  */
 #ifndef FACE_ACCESS_H
 #define FACE_ACCESS_H

@@ -126,6 +126,21 @@ node_httpd_opts(const struct settings *s, struct httpd_opts *opts)
 	opts->write_ms = (int)s->http_write_timeout_ms;
 	opts->idle_ms = (int)s->http_idle_timeout_ms;
 	opts->allow_chunked = s->http_allow_chunked;
+	opts->hello_ms = (int)s->tls_handshake_timeout_ms;
+	opts->hsts_s = s->tls_hsts_ms / 1000;
+}
+
+void
+node_count_hello(struct score_slot *slot, enum httpd_hello what)
+{
+	static const enum score_counter counters[HTTPD_HELLO_COUNT] = {
+	    [HTTPD_HELLO_TLS] = SCORE_tls_handshakes_total,
+	    [HTTPD_HELLO_RESUMED] = SCORE_tls_resumed_total,
+	    [HTTPD_HELLO_FAILED] = SCORE_tls_failed_total,
+	    [HTTPD_HELLO_STRANGER] = SCORE_proxy_refused_total,
+	};
+
+	score_add(slot, counters[what], 1);
 }
 
 void

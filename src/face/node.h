@@ -27,9 +27,11 @@ void node_health_reply(struct httpreq *req, const struct scoreboard *b);
  */
 void node_ready_reply(struct httpreq *req, const struct scoreboard *b, bool detail);
 
-/* the bounds of [http], for either audience's listeners */
+/* the bounds of [http] and [tls], for either audience's listeners */
 void node_httpd_opts(const struct settings *s, struct httpd_opts *opts);
 /* one request was answered */
 void node_count(struct score_slot *slot, int status);
+/* one connection began with something else than a request */
+void node_count_hello(struct score_slot *slot, enum httpd_hello what);
 
 #endif

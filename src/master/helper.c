@@ -54,7 +54,7 @@ static int
 migrator_run(const struct helper_env *env, int control, struct err *err)
 {
 	(void)control;
-	return env->migrate(env->settings, err);
+	return env->migrate(env->settings, env->node, err);
 }
 
 static void

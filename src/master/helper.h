@@ -22,6 +22,7 @@ struct helper_env {
 	const struct settings *settings;
 	const struct process_user *user;
 	migrator_fn *migrate;
+	const char *node;	  /* its id, as text */
 	_Atomic int64_t *beat_ms; /* where it tells that it lives, if it lives on */
 	int door; /* the spawner's end of its generation's; -1: no spawner */
 	/* in the child: closes what is the master's alone, but for this door */

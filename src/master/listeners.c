@@ -24,6 +24,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "master/handover.h"
+#include "model/listen.h"
 
 struct bound {
 	TAILQ_ENTRY(bound) link;
@@ -129,8 +130,8 @@ bound_find(struct listeners *ls, enum audience audience, const char *text)
 }
 
 static int
-set_add(
-    struct listen_set *set, struct bound *b, enum audience audience, struct err *err)
+set_add(struct listen_set *set, struct bound *b, enum audience audience,
+    const struct listen_item *item, struct err *err)
 {
 	struct worker_listener *list;
 	struct bound **bound;
@@ -148,6 +149,9 @@ set_add(
 	set->bound = bound;
 	list[set->count].fd = b->fd;
 	list[set->count].audience = audience;
+	/* the generation's, not the socket's: a reload may change it */
+	list[set->count].tls = item->tls;
+	list[set->count].proxy = item->proxy;
 	bound[set->count++] = b;
 	b->audience = (int)audience;
 	b->users++;
@@ -158,22 +162,24 @@ static int
 acquire_one(struct listeners *ls, enum audience audience, const char *word, int backlog,
     struct listen_set *set, struct err *err)
 {
-	struct addr addr;
+	struct listen_item item;
 	char text[ADDR_TEXT_SIZE];
 	struct bound *b;
 
-	if (addr_parse(word, &addr, err) != 0)
+	if (listen_parse(word, &item, err) != 0)
 		return -1;
-	addr_format(&addr, text);
+	addr_format(&item.addr, text);
 	b = bound_find(ls, audience, text);
-	if (b == NULL && addr.sa.sa_family == AF_INET6 && !family_exists(AF_INET6)) {
+	if (b == NULL && item.addr.sa.sa_family == AF_INET6 &&
+	    !family_exists(AF_INET6)) {
 		log_warn(NULL, "this host has no ipv6, address left out",
 		    "audience=%s addr=%s", audience_name(audience), text);
 		return 0;
 	}
-	if (b == NULL && bound_open(ls, audience, &addr, text, backlog, &b, err) != 0)
+	if (b == NULL &&
+	    bound_open(ls, audience, &item.addr, text, backlog, &b, err) != 0)
 		return -1;
-	if (set_add(set, b, audience, err) != 0) {
+	if (set_add(set, b, audience, &item, err) != 0) {
 		if (b->users == 0 && !b->kept)
 			bound_close(ls, b);
 		return -1;

@@ -659,6 +659,7 @@ act_on_helpers(struct master *m)
 		    .settings = g != NULL ? g->settings : m->newest->settings,
 		    .user = &m->user,
 		    .migrate = m->opts.migrate,
+		    .node = m->board->node_text,
 		    .beat_ms = &m->board->helper_beats_ms[i],
 		    .door = g != NULL ? g->door[SPAWNER_INSIDE] : -1,
 		    .leave = leave_for_helper,

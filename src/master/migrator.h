@@ -13,10 +13,12 @@
 #include "model/settings.h"
 
 /*
- * Runs in a process of its own and may block.  0: the schema is what this program
- * needs. -1: ERR_IO: the database cannot be reached now, try again later; ERR_INVALID:
- * it will not help to try again (the schema is newer, the rights are missing).
+ * Runs in a process of its own and may block.  node: the id of the node that starts. 0:
+ * the schema is what this program needs. -1: ERR_IO: the database cannot be reached
+ * now, try again later; ERR_INVALID: it will not help to try again (the schema is
+ * newer, the rights are missing).
  */
-typedef int migrator_fn(const struct settings *settings, struct err *err);
+typedef int migrator_fn(
+    const struct settings *settings, const char *node, struct err *err);
 
 #endif

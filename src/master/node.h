@@ -37,12 +37,13 @@ struct generation {
 	uint32_t number;
 	struct settings *settings; /* owned, with those that differ in idle only */
 	struct listen_set listen;
-	int door[2];	  /* of its spawner (proc/spawner.h), for all its workers */
-	size_t spawner;	  /* its helper */
-	bool idle;	  /* its workers take no tasks */
-	int64_t since_ms; /* when it was made */
-	bool established; /* all its workers were ready at once */
-	bool retired;	  /* its workers were told to leave, and no more are started */
+	struct tlsbag *tls; /* owned; NULL: no certificates */
+	int door[2];	    /* of its spawner (proc/spawner.h), for all its workers */
+	size_t spawner;	    /* its helper */
+	bool idle;	    /* its workers take no tasks */
+	int64_t since_ms;   /* when it was made */
+	bool established;   /* all its workers were ready at once */
+	bool retired; /* its workers were told to leave, and no more are started */
 };
 
 TAILQ_HEAD(generation_list, generation);

@@ -16,11 +16,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "model/command.h"
 #include "proc/spawner.h"
+#include "tls/tlsbag.h"
+#include "tls/tlsctx.h"
 
 #define CHANGE_AGAIN_MS 1000
 
@@ -51,6 +54,7 @@ generation_free(struct master *m, struct generation *g)
 	close(g->door[0]);
 	close(g->door[1]);
 	listeners_release(m->listeners, &g->listen);
+	tlsbag_free(g->tls);
 	if (!settings_are_shared(m, g->settings))
 		settings_free(g->settings);
 	mem_free(g);
@@ -113,6 +117,24 @@ spawner_place(const struct master *m)
 	return place;
 }
 
+#define SECOND_US 1000000
+
+/* bytes and nothing else, but what a worker would refuse is refused now */
+static int
+take_certificates(struct generation *g, const struct settings *s, struct err *err)
+{
+	struct tls_opts opts;
+
+	if (!settings_tls(s, &opts))
+		return 0;
+	g->tls = tlsbag_load(&opts, err);
+	if (g->tls != NULL &&
+	    tlsctx_check(g->tls, clock_wall_us() / SECOND_US, err) == 0)
+		return 0;
+	tlsbag_free(g->tls);
+	return -1;
+}
+
 int
 generation_add(struct master *m, struct settings *settings, struct err *err)
 {
@@ -131,7 +153,13 @@ generation_add(struct master *m, struct settings *settings, struct err *err)
 	commands_free(commands);
 	if (commands == NULL || commands_check_files(settings, err) != 0 ||
 	    commands_check_groups(settings, err) != 0 ||
-	    spawner_door(g->door, err) != 0) {
+	    take_certificates(g, settings, err) != 0) {
+		mem_free(g);
+		rc = -1;
+		goto fail;
+	}
+	if (spawner_door(g->door, err) != 0) {
+		tlsbag_free(g->tls);
 		mem_free(g);
 		rc = -1;
 		goto fail;
@@ -139,6 +167,7 @@ generation_add(struct master *m, struct settings *settings, struct err *err)
 	if (listeners_acquire(m->listeners, settings, &g->listen, err) != 0) {
 		close(g->door[0]);
 		close(g->door[1]);
+		tlsbag_free(g->tls);
 		mem_free(g);
 		rc = -1;
 		goto fail;
@@ -154,6 +183,7 @@ generation_add(struct master *m, struct settings *settings, struct err *err)
 	TAILQ_INSERT_TAIL(&m->generations, g, link);
 	m->newest = g;
 	atomic_store(&m->board->generation, g->number);
+	atomic_store(&m->board->tls_warned_ms, 0);
 	return 0;
 fail:
 	if (!settings_are_shared(m, settings))

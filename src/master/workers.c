@@ -36,6 +36,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "proc/spawner.h"
+#include "tls/tlsbag.h"
 
 #define SETTLE_MS    2000
 #define STRAY_CHECKS 3	  /* keepers whose spawner died have so long to finish */
@@ -101,10 +102,14 @@ master_leave(struct master *m, const struct listen_set *keep, int door)
 			close(h->control_fd);
 		h->report_fd = h->control_fd = -1;
 	}
-	TAILQ_FOREACH (g, &m->generations, link)
+	TAILQ_FOREACH (g, &m->generations, link) {
 		for (int i = 0; i < 2; i++)
 			if (g->door[i] != door)
 				close(g->door[i]);
+		/* keys are its workers' business alone */
+		if (keep != &g->listen)
+			tlsbag_wipe(g->tls);
+	}
 	listeners_leave(m->listeners, keep);
 }
 
@@ -121,6 +126,7 @@ worker_process(struct master *m, size_t i, int control_fd)
 	    .door = g->door[SPAWNER_OUTSIDE],
 	    .listeners = g->listen.list,
 	    .listener_count = g->listen.count,
+	    .tls = g->tls,
 	};
 	struct err err = ERR_INIT;
 	char name[32];

@@ -51,6 +51,13 @@ enum score_state {
 	X(http_requests_total, "counter", "HTTP requests answered.")                   \
 	X(http_errors_total, "counter", "HTTP requests answered with a 5xx status.")   \
 	X(http_connections, "gauge", "HTTP connections open.")                         \
+	X(tls_handshakes_total, "counter",                                             \
+	    "TLS handshakes that began a session of their own.")                       \
+	X(tls_resumed_total, "counter", "TLS handshakes that resumed a session.")      \
+	X(tls_failed_total, "counter", "TLS handshakes that failed.")                  \
+	X(proxy_refused_total, "counter",                                              \
+	    "Connections closed at a listener for proxies: no PROXY header, or not "   \
+	    "from http.trusted_proxies.")                                              \
 	X(tasks_submitted_total, "counter", "Tasks committed.")                        \
 	X(tasks_claimed_total, "counter", "Attempts claimed.")                         \
 	X(tasks_succeeded_total, "counter", "Attempts that ended in success.")         \
@@ -179,7 +186,10 @@ struct scoreboard {
 	_Atomic uint32_t upgrade_failures;
 	_Atomic uint8_t draining;     /* the node is to stop: /health says 503 */
 	_Atomic uint8_t schema_ready; /* the migration helper is done */
-	_Atomic uint8_t mode;	      /* enum node_mode; master */
+	/* when a worker last warned of a certificate's end, monotonic; the master
+	 * resets it with each generation */
+	_Atomic int64_t tls_warned_ms;
+	_Atomic uint8_t mode; /* enum node_mode; master */
 	/* master: the level that was asked for at run time, plus 1; 0: as configured */
 	_Atomic uint8_t log_level;
 	/* helpers that live on: the last sign of life, monotonic */

@@ -18,8 +18,10 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "model/listen.h"
 #include "model/names.h"
 #include "model/rate.h"
+#include "tls/tlsbag.h"
 
 #define KIB    1024LL
 #define MIB    (1024 * KIB)
@@ -33,6 +35,9 @@ static const char *const handler_choices[] = {
     "builtin", "exec", "stream", "http", "pull", NULL};
 /* in the order of enum launch_seccomp */
 static const char *const seccomp_choices[] = {"none", "default", "no-network", NULL};
+static const char *const version_choices[] = {"1.2", "1.3", NULL};
+/* in the order of enum tls_clients */
+static const char *const client_choices[] = {"none", "optional", "required", NULL};
 static const char *const level_choices[] = {"error", "warn", "info", "debug", NULL};
 /* in the order of enum log_target and log_format */
 static const char *const target_choices[] = {
@@ -49,6 +54,7 @@ static const struct conf_section sections[] = {
     {"node", "This node's processes.", NULL},
     {"listen", "Where the node listens. Two listeners, two audiences.", NULL},
     {"http", "Bounds of HTTP connections and requests.", NULL},
+    {"tls", "TLS on the listeners that have the word tls.", NULL},
     {"access",
 	"Who may see the inside of a node: /ready in detail, /metrics and /api/status.",
 	NULL},
@@ -138,10 +144,10 @@ static const struct conf_key keys[] = {
 
 	{ .section = "listen", .name = "applications", .type = CONF_STRING, .offset = S(listen_applications),
 	  .def = "0.0.0.0:80, [::]:80", .flags = CONF_RELOAD,
-	  .help = "Addresses for applications (/v1), separated by commas." },
+	  .help = "Addresses for applications (/v1), separated by commas. Words behind an address say what is spoken there, in front of HTTP: tls is TLS, by [tls]; with proxy each connection must begin with a header of the PROXY protocol, version 1 or 2, and come from http.trusted_proxies (or through a unix socket)." },
 	{ .section = "listen", .name = "developers", .type = CONF_STRING, .offset = S(listen_developers),
 	  .def = "0.0.0.0:8080, [::]:8080", .flags = CONF_RELOAD,
-	  .help = "Addresses for developers and operators (/api, /metrics), separated by commas." },
+	  .help = "Addresses for developers and operators (/api, /metrics), with the same words." },
 	{ .section = "listen", .name = "backlog", .type = CONF_INT, .offset = S(listen_backlog),
 	  .def = "1024", .min = 16, .max = 65535, .unit = "connections",
 	  .help = "Connections that the kernel keeps waiting on each listener." },
@@ -176,6 +182,31 @@ static const struct conf_key keys[] = {
 	{ .section = "http", .name = "allow_chunked", .type = CONF_BOOL, .offset = S(http_allow_chunked),
 	  .def = "no", .flags = CONF_RELOAD,
 	  .help = "Whether requests may use Transfer-Encoding: chunked. Refused with 411 otherwise, which rules out request smuggling by it." },
+	{ .section = "http", .name = "trusted_proxies", .type = CONF_STRING, .offset = S(http_trusted_proxies), .def = "",
+	  .max = 4096, .flags = CONF_RELOAD,
+	  .help = "Networks of balancers and proxies whose word on their clients counts, separated by commas: X-Forwarded-For (read from its end, up to the first address that is not in here), X-Forwarded-Proto and X-Forwarded-Port, and PROXY headers. From anybody else they mean nothing. Whatever is sent from here without them is the proxy's own, and sees the inside of the node by token only." },
+
+	{ .section = "tls", .name = "certificates", .type = CONF_STRING, .offset = S(tls_certificates), .def = "",
+	  .max = 65536, .flags = CONF_RELOAD,
+	  .help = "Certificates, separated by commas; each is a PEM file with the server's own and its issuers, a PEM file with the key, and perhaps a file with an OCSP response (DER) to be stapled, separated by blanks. One file alone holds chain and key. Which one a client gets is decided by the name that it asks for, and is the first where none has it. Nobody but its owner and group may reach a key; it is read by the master, before workers become node.user." },
+	{ .section = "tls", .name = "min_version", .type = CONF_ENUM, .offset = S(tls_min_version), .def = "1.2",
+	  .choices = version_choices, .flags = CONF_RELOAD,
+	  .help = "The oldest version of TLS that is spoken." },
+	{ .section = "tls", .name = "client_certificates", .type = CONF_ENUM, .offset = S(tls_client_certificates), .def = "none",
+	  .choices = client_choices, .flags = CONF_RELOAD,
+	  .help = "Whether clients must show a certificate of client_ca: none does not ask, optional takes clients without one too, required does not. An API key is needed all the same." },
+	{ .section = "tls", .name = "client_ca", .type = CONF_STRING, .offset = S(tls_client_ca), .def = "",
+	  .max = 1000, .flags = CONF_RELOAD,
+	  .help = "A PEM file with the certificate authorities that clients' certificates must come from." },
+	{ .section = "tls", .name = "ticket_key_file", .type = CONF_STRING, .offset = S(tls_ticket_key_file), .def = "",
+	  .max = 1000, .flags = CONF_RELOAD,
+	  .help = "A file with the keys that session tickets are encrypted with, the same on all nodes, so that a client may resume its session on any: one key a line, the base64 of 80 or 48 random bytes (openssl rand 80 | base64 -w 0), 8 at most; the first encrypts, all decrypt. Or one key as it is. Put a new one in front each day. Empty: the workers of a node share a key that is drawn at its start and at each reload." },
+	{ .section = "tls", .name = "handshake_timeout", .type = CONF_DURATION, .offset = S(tls_handshake_timeout_ms), .def = "10s",
+	  .min = 100, .max = HOUR, .flags = CONF_RELOAD,
+	  .help = "From accepting a connection to the end of its PROXY header and its TLS handshake." },
+	{ .section = "tls", .name = "hsts", .type = CONF_DURATION, .offset = S(tls_hsts_ms), .def = "180d",
+	  .min = 0, .max = 3650 * DAY, .flags = CONF_RELOAD,
+	  .help = "For how long browsers shall use only https for this host name (Strict-Transport-Security). Sent on TLS connections, and where a trusted proxy says X-Forwarded-Proto: https. 0: not sent." },
 
 	{ .section = "access", .name = "token", .type = CONF_STRING, .offset = S(access_token),
 	  .def = "", .max = 256, .flags = CONF_RELOAD | CONF_SECRET,
@@ -673,6 +704,19 @@ settings_dump(const struct settings *s, struct strbuf *out)
 		conf_dump_section(&settings_schema, "queue:", q->queue, q, out);
 }
 
+bool
+settings_tls(const struct settings *s, struct tls_opts *opts)
+{
+	*opts = (struct tls_opts){
+	    .certificates = s->tls_certificates,
+	    .clients = (enum tls_clients)s->tls_client_certificates,
+	    .client_ca = s->tls_client_ca,
+	    .ticket_key_file = s->tls_ticket_key_file,
+	    .only_1_3 = s->tls_min_version == 1,
+	};
+	return s->tls_certificates[strspn(s->tls_certificates, " \t,")] != '\0';
+}
+
 int
 settings_worker_count(const struct settings *s)
 {
@@ -684,23 +728,37 @@ settings_worker_count(const struct settings *s)
 	return n < 1 ? 1 : n > 64 ? 64 : (int)n;
 }
 
+static int
+take_first(const struct listen_item *item, void *arg, struct err *err)
+{
+	(void)err;
+	*(struct listen_item *)arg = *item;
+	return -1; /* the others are not asked for */
+}
+
 char *
 settings_url(const struct settings *s, char buf[SETTINGS_URL_SIZE])
 {
 	size_t first = strcspn(s->listen_applications, ",");
 	const char *port = memrchr(s->listen_applications, ':', first);
+	struct listen_item item = {.tls = false};
 	int len;
 
+	/* an empty list, which settings_check does not let pass, has no first */
+	if (listen_each(s->listen_applications, take_first, &item, NULL) == 0)
+		item.tls = false;
 	if (s->cluster_url[0] != '\0')
 		len = snprintf(buf, SETTINGS_URL_SIZE, "%s", s->cluster_url);
 	else
-		len =
-		    snprintf(buf, SETTINGS_URL_SIZE, "http://%s", s->cluster_hostname);
+		len = snprintf(buf, SETTINGS_URL_SIZE, "%s://%s",
+		    item.tls ? "https" : "http", s->cluster_hostname);
 	/* (a listener at a path has no port) */
 	if (s->cluster_url[0] == '\0' && port != NULL) {
+		const char *usual = item.tls ? "443" : "80";
 		size_t digits = strspn(port + 1, "0123456789");
 
-		if (digits > 0 && strncmp(port + 1, "80", digits) != 0)
+		if (digits > 0 &&
+		    (digits != strlen(usual) || strncmp(port + 1, usual, digits) != 0))
 			len += snprintf(buf + len, SETTINGS_URL_SIZE - (size_t)len,
 			    ":%.*s", (int)digits, port + 1);
 	}

@@ -105,6 +105,14 @@ struct settings {
 	int64_t http_header_timeout_ms, http_body_timeout_ms, http_write_timeout_ms;
 	int64_t http_idle_timeout_ms;
 	bool http_allow_chunked;
+	char *http_trusted_proxies; /* networks */
+	/* [tls] */
+	char *tls_certificates; /* tls/tlsbag.h */
+	int tls_min_version;	/* 0: 1.2, 1: 1.3 */
+	char *tls_client_ca;
+	int tls_client_certificates; /* enum tls_clients */
+	char *tls_ticket_key_file;
+	int64_t tls_handshake_timeout_ms, tls_hsts_ms;
 	/* [access] who sees the node's inside: /ready in detail, /metrics, /api/status
 	 */
 	char *access_token;
@@ -174,6 +182,9 @@ int settings_check(const struct settings *s, struct err *err) ATTR_CHECK;
 /* "type:" families included; secrets masked */
 void settings_dump(const struct settings *s, struct strbuf *out);
 const char *handler_kind_name(enum handler_kind kind);
+struct tls_opts;
+/* what [tls] says of files, borrowed; false: there are no certificates */
+bool settings_tls(const struct settings *s, struct tls_opts *opts);
 /* a number from 0 to 1, as a decimal fraction; -1: it is none */
 double traces_share(const char *text);
 /* node_workers, or the number of processors when that is 0 */

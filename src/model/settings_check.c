@@ -21,14 +21,16 @@
 #include "http/reqhead.h"
 #include "http/weburl.h"
 #include "model/backoff.h"
+#include "model/listen.h"
 #include "model/names.h"
 #include "model/pools.h"
 #include "model/rate.h"
 #include "model/settings.h"
 #include "proc/child.h"
 #include "redis/redisurl.h"
-#include "redis/rtls.h"
 #include "redis/sentinel.h"
+#include "tls/tlsbag.h"
+#include "tls/tlsclient.h"
 
 #define KIB    1024LL
 #define MIB    (1024 * KIB)
@@ -54,29 +56,84 @@ check_url(const char *text, struct err *err)
 	return 0;
 }
 
-static int
-check_listen(const char *key, const char *list, struct err *err)
-{
-	char *copy = mem_strdup(list), *rest = copy, *word;
-	struct addr a;
-	int count = 0, rc = 0;
+/* what all listeners together are */
+struct listen_sum {
+	int count;
+	bool tls, proxy;
+};
 
-	if (copy == NULL)
-		return err_set(err, ERR_NOMEM, "%s", key);
-	while (rc == 0 && (word = strsep(&rest, ",")) != NULL) {
-		word = str_trim(word);
-		if (*word == '\0')
-			continue;
-		rc = addr_parse(word, &a, err);
-		count++;
-	}
-	mem_free(copy);
-	if (rc != 0)
+static int
+count_listener(const struct listen_item *item, void *arg, struct err *err)
+{
+	struct listen_sum *sum = arg;
+
+	(void)err;
+	sum->count++;
+	sum->tls |= item->tls;
+	/* (a unix socket is opened by whoever may) */
+	sum->proxy |= item->proxy && item->addr.sa.sa_family != AF_UNIX;
+	return 0;
+}
+
+static int
+check_listen(const char *key, const char *list, struct listen_sum *sum, struct err *err)
+{
+	sum->count = 0;
+	if (listen_each(list, count_listener, sum, err) != 0)
 		return err_wrap(err, "%s", key);
-	if (count == 0)
+	if (sum->count == 0)
 		return err_set(err, ERR_INVALID,
 		    "%s is empty: give at least one address such as 127.0.0.1:8000",
 		    key);
+	return 0;
+}
+
+static int
+check_networks(const char *key, const char *networks, size_t *count, struct err *err)
+{
+	struct cidr_list list;
+
+	if (cidr_list_parse(networks, &list, err) != 0)
+		return err_wrap(err, "%s", key);
+	*count = list.count;
+	cidr_list_fini(&list);
+	return 0;
+}
+
+/* the files themselves are looked at by who may read them: shoald -t, and the master */
+static int
+check_inbound(const struct settings *s, struct err *err)
+{
+	struct listen_sum sum = {.count = 0};
+	struct tls_opts tls;
+	size_t proxies = 0, ignored;
+
+	if (check_listen("listen.applications", s->listen_applications, &sum, err) !=
+		0 ||
+	    check_listen("listen.developers", s->listen_developers, &sum, err) != 0 ||
+	    check_networks("access.networks", s->access_networks, &ignored, err) != 0 ||
+	    check_networks(
+		"http.trusted_proxies", s->http_trusted_proxies, &proxies, err) != 0)
+		return -1;
+	if (sum.proxy && proxies == 0)
+		return err_set(err, ERR_INVALID,
+		    "a listener with the word proxy needs http.trusted_proxies: the "
+		    "addresses that its connections come from");
+	if (!settings_tls(s, &tls) && sum.tls)
+		return err_set(err, ERR_INVALID,
+		    "a listener with the word tls needs tls.certificates: a chain and "
+		    "a key");
+	if (tlsbag_check_list(s->tls_certificates, err) != 0)
+		return err_wrap(err, "tls.certificates");
+	if (s->tls_client_ca[0] != '\0' && s->tls_client_ca[0] != '/')
+		return err_set(
+		    err, ERR_INVALID, "tls.client_ca must be an absolute path");
+	if (s->tls_ticket_key_file[0] != '\0' && s->tls_ticket_key_file[0] != '/')
+		return err_set(
+		    err, ERR_INVALID, "tls.ticket_key_file must be an absolute path");
+	if (tls.clients != TLS_CLIENTS_NONE && s->tls_client_ca[0] == '\0')
+		return err_set(err, ERR_INVALID,
+		    "tls.client_certificates needs tls.client_ca: who has issued them");
 	return 0;
 }
 
@@ -432,8 +489,11 @@ check_pools(const struct settings *s, struct err *err)
 static int
 check_redis_tls(const struct settings *s, bool tls, struct err *err)
 {
-	const struct rtls_opts opts = {
-	    s->redis_ca_file, s->redis_certificate, s->redis_key};
+	const struct tlsclient_opts opts = {
+	    .ca_file = s->redis_ca_file,
+	    .certificate = s->redis_certificate,
+	    .key = s->redis_key,
+	};
 	const struct {
 		const char *name, *path;
 	} files[] = {
@@ -441,7 +501,7 @@ check_redis_tls(const struct settings *s, bool tls, struct err *err)
 	    {"certificate", s->redis_certificate},
 	    {"key", s->redis_key},
 	};
-	struct rtls *t;
+	struct tlsclient *t;
 
 	for (size_t i = 0; i < COUNT_OF(files); i++) {
 		if (files[i].path[0] == '\0')
@@ -457,10 +517,10 @@ check_redis_tls(const struct settings *s, bool tls, struct err *err)
 	}
 	if (!tls)
 		return 0;
-	t = rtls_create(&opts, err);
+	t = tlsclient_create(&opts, err);
 	if (t == NULL)
 		return err_wrap(err, "redis");
-	rtls_free(t);
+	tlsclient_free(t);
 	return 0;
 }
 
@@ -494,7 +554,6 @@ int
 settings_check(const struct settings *s, struct err *err)
 {
 	const struct type_settings *t;
-	struct cidr_list networks;
 	int64_t children = 0;
 
 	for (const char *p = s->cluster_name; *p != '\0'; p++) {
@@ -506,17 +565,13 @@ settings_check(const struct settings *s, struct err *err)
 			    "digit, '-', '_' or '.'",
 			    s->cluster_name);
 	}
-	if (check_listen("listen.applications", s->listen_applications, err) != 0 ||
-	    check_listen("listen.developers", s->listen_developers, err) != 0)
+	if (check_inbound(s, err) != 0)
 		return -1;
 	if (check_url(s->cluster_url, err) != 0)
 		return -1;
 	if (s->node_temporary[0] != '/')
 		return err_set(
 		    err, ERR_INVALID, "node.temporary must be an absolute path");
-	if (cidr_list_parse(s->access_networks, &networks, err) != 0)
-		return err_wrap(err, "access.networks");
-	cidr_list_fini(&networks);
 	if (s->tasks_max_payload_bytes + 64 * KIB > s->http_max_body_bytes)
 		return err_set(err, ERR_INVALID,
 		    "http.max_body must exceed tasks.max_payload by 64KiB, or no such "

@@ -58,6 +58,32 @@ metrics_lists(struct strbuf *out, const struct pools *pools,
 	}
 }
 
+/* names come from files of the operator's; a label must not end early all the same */
+static void
+label(struct strbuf *out, const char *text)
+{
+	for (; *text != '\0'; text++) {
+		if (*text == '"' || *text == '\\')
+			strbuf_putc(out, '\\');
+		if ((unsigned char)*text >= ' ')
+			strbuf_putc(out, *text);
+	}
+}
+
+void
+metrics_certificates(struct strbuf *out, const struct tlsctx *tls, int64_t now_s)
+{
+	head(out, "tls_certificate_seconds_left", "gauge",
+	    "How long a certificate is still good; below 0 it is over.");
+	for (size_t i = 0; i < tlsctx_count(tls); i++) {
+		strbuf_printf(out,
+		    "shoal_tls_certificate_seconds_left{number=\"%zu\",name=\"", i);
+		label(out, tlsctx_title(tls, i));
+		strbuf_printf(
+		    out, "\"} %" PRId64 "\n", tlsctx_seconds_left(tls, i, now_s));
+	}
+}
+
 void
 metrics_write(struct strbuf *out, const struct scoreboard *b)
 {

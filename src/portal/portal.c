@@ -8,6 +8,7 @@
  */
 #include "portal/portal.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "face/access.h"
 #include "face/node.h"
@@ -29,7 +30,8 @@ struct portal {
 	struct status *status;
 	struct nodes *nodes;
 	struct overview *overview;
-	struct record record; /* what is written of each request */
+	struct record record;	  /* what is written of each request */
+	const struct tlsctx *tls; /* borrowed; NULL: none */
 };
 
 static void
@@ -63,6 +65,8 @@ metrics(struct httpreq *req, void *arg)
 	strbuf_init(&out, METRICS_MAX);
 	metrics_write(&out, po->board);
 	metrics_lists(&out, engine_pools(po->engine), lists, count);
+	if (po->tls != NULL)
+		metrics_certificates(&out, po->tls, clock_wall_us() / 1000000);
 	httpreq_set_header(req, "Cache-Control", "no-store");
 	if (strbuf_failed(&out))
 		problem_unavailable(req, "overloaded", "The server is out of memory.");
@@ -139,6 +143,14 @@ after(struct httpreq *req, int http_status, int64_t duration_us, void *arg)
 }
 
 static void
+hello(enum httpd_hello what, void *arg)
+{
+	struct portal *po = arg;
+
+	node_count_hello(&po->board->slots[po->slot], what);
+}
+
+static void
 told(struct httpreq *req, const struct httpreq_facts *facts, void *arg)
 {
 	const struct portal *po = arg;
@@ -165,6 +177,7 @@ portal_create(struct loop *l, const struct portal_opts *opts, struct err *err)
 	}
 	po->settings = opts->settings;
 	po->board = opts->board;
+	po->tls = opts->tls;
 	po->slot = opts->slot;
 	po->record = (struct record){"developers", opts->accesslog, NULL};
 	po->access = access_create(
@@ -215,6 +228,7 @@ portal_httpd_opts(struct portal *po, struct httpd_opts *opts)
 	opts->routes = routes;
 	opts->arg = po;
 	opts->after = after;
+	opts->hello = hello;
 	if (po->record.accesslog != NULL) {
 		opts->told = told;
 		opts->refused = refused;

@@ -18,6 +18,7 @@
 #include "model/settings.h"
 
 struct portal;
+struct tlsctx;
 
 struct portal_opts {
 	const struct settings *settings; /* borrowed for life */
@@ -26,6 +27,7 @@ struct portal_opts {
 	int slot;
 	struct accesslog *accesslog; /* borrowed for life; NULL: off */
 	struct spans *spans;	     /* borrowed for life; NULL: off */
+	const struct tlsctx *tls;    /* borrowed for life; NULL: none */
 };
 
 struct portal *portal_create(

@@ -36,7 +36,8 @@ static const char sql_has_nodes[] =
 /* the node's id is the first six bytes of the owner's */
 static const char sql_nodes[] =
     "SELECT count(DISTINCT substr(replace(i.id::text, '-', ''), 1, 12))"
-    " FROM shoal.incarnation i WHERE i.state = 0";
+    " FROM shoal.incarnation i WHERE i.state = 0"
+    " AND substr(replace(i.id::text, '-', ''), 1, 12) <> $1";
 
 #define COLUMNS 9
 
@@ -63,10 +64,11 @@ take_row(int columns, const char *const values[], void *arg)
 }
 
 int
-inspect_database(struct session *se, const struct settings *s, bool this_node_counts,
+inspect_database(struct session *se, const struct settings *s, const char *node,
     struct budget_facts *facts, struct err *err)
 {
 	struct budget_facts f = {.nodes = 0};
+	const char *without = node != NULL ? node : "";
 	char text[32];
 	int64_t nodes = 0;
 
@@ -74,10 +76,10 @@ inspect_database(struct session *se, const struct settings *s, bool this_node_co
 	    session_value(se, sql_has_nodes, 0, NULL, text, sizeof(text), err) != 0)
 		return -1;
 	if (!str_eq(text, "0") &&
-	    (session_value(se, sql_nodes, 0, NULL, text, sizeof(text), err) != 0 ||
+	    (session_value(se, sql_nodes, 1, &without, text, sizeof(text), err) != 0 ||
 		str_to_i64(text, &nodes) != 0))
 		return -1;
-	f.nodes = nodes + (this_node_counts ? 0 : 1);
+	f.nodes = nodes + (node != NULL ? 1 : 0);
 	if (f.nodes < 1)
 		f.nodes = 1;
 	f.workers = settings_worker_count(s);
@@ -87,7 +89,7 @@ inspect_database(struct session *se, const struct settings *s, bool this_node_co
 }
 
 void
-inspect_and_log(struct session *se, const struct settings *s)
+inspect_and_log(struct session *se, const struct settings *s, const char *node)
 {
 	struct findings found = {.count = 0};
 	struct budget_facts facts;
@@ -97,7 +99,7 @@ inspect_and_log(struct session *se, const struct settings *s)
 	if (s->database_migrate_url[0] != '\0')
 		pgurl_judge("database.migrate_url", s->database_migrate_url, &found);
 	/* a role without rights to look is no reason not to run */
-	if (inspect_database(se, s, false, &facts, &err) == 0) {
+	if (inspect_database(se, s, node, &facts, &err) == 0) {
 		/* without fsync on this very machine: a developer's, who knows */
 		if (pgurl_way(s->database_url) == PGURL_LOCAL)
 			facts.fsync_off = false;

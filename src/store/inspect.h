@@ -14,15 +14,15 @@
 
 /*
  * What se says, and what the settings will do with it.  A database without our schema
- * counts as one node.  this_node_counts: a living node of ours is among those that the
- * database knows (false for one that is about to start).
+ * counts as one node.  node: the id of one that starts, and that the database may know
+ * already or not ("": it has none yet); NULL: ours is among those that live.
  */
-int inspect_database(struct session *se, const struct settings *s,
-    bool this_node_counts, struct budget_facts *facts, struct err *err) ATTR_CHECK;
+int inspect_database(struct session *se, const struct settings *s, const char *node,
+    struct budget_facts *facts, struct err *err) ATTR_CHECK;
 /*
  * What a starting node says of its stores, once, in the log: the budget, what is not
  * set up as it should be, and ways over a network without TLS.  Nothing here stops it.
  */
-void inspect_and_log(struct session *se, const struct settings *s);
+void inspect_and_log(struct session *se, const struct settings *s, const char *node);
 
 #endif

@@ -276,8 +276,9 @@ open_session(const struct settings *s, struct err *err)
 	return se;
 }
 
-int
-migrate_apply(const struct settings *s, FILE *out, struct err *err)
+/* out NULL: it is a node that starts, and says what it finds */
+static int
+bring_up(const struct settings *s, const char *node, FILE *out, struct err *err)
 {
 	struct session *se = open_session(s, err);
 	int rc, step = 0;
@@ -288,19 +289,25 @@ migrate_apply(const struct settings *s, FILE *out, struct err *err)
 	if (rc == 0 && out != NULL && (rc = current_step(se, &step, err)) == 0)
 		fprintf(out, "the schema is at step %d\n", step);
 	if (rc == 0 && out == NULL)
-		inspect_and_log(se, s);
+		inspect_and_log(se, s, node);
 	session_close(se);
 	return rc;
 }
 
 int
-migrate_run(const struct settings *s, struct err *err)
+migrate_apply(const struct settings *s, FILE *out, struct err *err)
+{
+	return bring_up(s, "", out, err);
+}
+
+int
+migrate_run(const struct settings *s, const char *node, struct err *err)
 {
 	struct session *se;
 	int current, rc;
 
 	if (s->database_migrate)
-		return migrate_apply(s, NULL, err);
+		return bring_up(s, node, NULL, err);
 	se = open_session(s, err);
 	if (se == NULL)
 		return -1;
@@ -313,7 +320,7 @@ migrate_run(const struct settings *s, struct err *err)
 	if (rc == 0)
 		rc = name_cluster(se, s, err);
 	if (rc == 0)
-		inspect_and_log(se, s);
+		inspect_and_log(se, s, node);
 	session_close(se);
 	return rc;
 }

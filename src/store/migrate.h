@@ -34,7 +34,8 @@ int migrate_look(struct session *se, int *step, struct err *err) ATTR_CHECK;
  * the database of another cluster.  With database.migrate off it only checks, and a
  * schema that is too old is ERR_INVALID.
  */
-int migrate_run(const struct settings *settings, struct err *err) ATTR_CHECK;
+int migrate_run(
+    const struct settings *settings, const char *node, struct err *err) ATTR_CHECK;
 /* what shoald --migrate does: applies whatever database.migrate says, and tells each
  * step on out */
 int migrate_apply(

@@ -33,6 +33,7 @@
 #include <unistd.h>
 
 #include "api/api.h"
+#include "base/cidr.h"
 #include "base/clock.h"
 #include "base/crash.h"
 #include "base/log.h"
@@ -50,9 +51,14 @@
 #include "proc/procutil.h"
 #include "telemetry/accesslog.h"
 #include "telemetry/spans.h"
+#include "tls/tlsctx.h"
 
 #define HEARTBEAT_MS	 500
 #define MEMORY_MS	 5000
+#define HOUR_MS		 3600000
+#define DAY_MS		 (24 * HOUR_MS)
+#define DAY_S		 86400
+#define ENDS_SOON_S	 (30 * DAY_S)
 #define LISTEN_MS	 1000
 #define LINGER_STORES_MS 2000 /* without a request: the stores are closed */
 #define WAKE_MS		 4000 /* then requests are answered without a database */
@@ -84,6 +90,9 @@ struct worker {
 	struct engine *engine;
 	struct api *api;
 	struct portal *portal;
+	struct cidr_list trusted;    /* proxies */
+	struct tlsctx *tls;	     /* NULL: no certificates */
+	int64_t certificates_at_ms;  /* when their ends were last looked at */
 	struct accesslog *accesslog; /* NULL: off */
 	struct spans *spans;	     /* NULL: off */
 	struct httpd *httpds[AUDIENCE_COUNT];
@@ -386,6 +395,32 @@ on_orders(evutil_socket_t fd, short what, void *arg)
 	alarm(ORPHAN_ALARM_S);
 }
 
+/* one worker of the node warns, once a day */
+static void
+look_at_certificates(const struct worker *w, int64_t now_ms)
+{
+	_Atomic int64_t *warned = &w->env->board->tls_warned_ms;
+	int64_t now_s = clock_wall_us() / 1000000, last_ms = atomic_load(warned);
+
+	if (last_ms != 0 && now_ms - last_ms < DAY_MS)
+		return;
+	for (size_t i = 0; i < tlsctx_count(w->tls); i++) {
+		int64_t left_s = tlsctx_seconds_left(w->tls, i, now_s);
+
+		if (left_s > ENDS_SOON_S)
+			continue;
+		if (last_ms != now_ms &&
+		    !atomic_compare_exchange_strong(warned, &last_ms, now_ms))
+			return;
+		last_ms = now_ms;
+		log_warn(NULL,
+		    left_s > 0 ? "a certificate ends soon: renew it and reload"
+			       : "a certificate has ended: renew it and reload",
+		    "name=%s days_left=%lld", tlsctx_title(w->tls, i),
+		    (long long)(left_s / DAY_S));
+	}
+}
+
 static void
 on_heartbeat(void *arg)
 {
@@ -396,6 +431,11 @@ on_heartbeat(void *arg)
 	atomic_store(&w->slot->heartbeat_ms, now_ms);
 	score_set(w->slot, SCORE_http_connections, open_connections(w));
 	log_flush();
+	if (w->tls != NULL &&
+	    (w->certificates_at_ms == 0 || now_ms - w->certificates_at_ms >= HOUR_MS)) {
+		w->certificates_at_ms = now_ms;
+		look_at_certificates(w, now_ms);
+	}
 	accesslog_flush(w->accesslog);
 	score_set(w->slot, SCORE_log_lines_dropped_total, log_dropped());
 	if (now_ms - w->memory_at_ms >= MEMORY_MS) {
@@ -415,8 +455,11 @@ arm_listeners(struct worker *w, struct err *err)
 	for (size_t i = 0; i < env->listener_count; i++) {
 		/* our own copy since the fork: closed with the httpd, or the address
 		 * stays taken */
-		if (httpd_listen(w->httpds[env->listeners[i].audience],
-			env->listeners[i].fd, err) != 0)
+		const struct worker_listener *l = &env->listeners[i];
+
+		if (httpd_listen_as(w->httpds[l->audience], l->fd,
+			(l->tls ? HTTPD_TLS : 0) | (l->proxy ? HTTPD_PROXY : 0),
+			err) != 0)
 			return -1;
 	}
 	return 0;
@@ -513,16 +556,32 @@ build_engine(struct worker *w, struct err *err)
 	return 0;
 }
 
+/* what both faces are told of those who connect */
+static void
+meet_clients(const struct worker *w, struct httpd_opts *opts)
+{
+	opts->trusted = &w->trusted;
+	opts->tls = w->tls;
+}
+
 static int
 build_faces(struct worker *w, struct err *err)
 {
 	const struct worker_env *env = w->env;
 	struct api_opts ao = {
 	    env->settings, w->engine, env->board, env->slot, w->accesslog, w->spans};
-	struct portal_opts po = {
-	    env->settings, w->engine, env->board, env->slot, w->accesslog, w->spans};
+	struct portal_opts po = {env->settings, w->engine, env->board, env->slot,
+	    w->accesslog, w->spans, NULL};
 	struct httpd_opts ho;
 
+	if (cidr_list_parse(env->settings->http_trusted_proxies, &w->trusted, err) != 0)
+		return err_wrap(err, "http.trusted_proxies");
+	if (env->tls != NULL) {
+		w->tls = tlsctx_create(env->tls, err);
+		if (w->tls == NULL)
+			return -1;
+	}
+	po.tls = w->tls;
 	w->api = api_create(w->loop, &ao, err);
 	if (w->api == NULL)
 		return -1;
@@ -530,8 +589,10 @@ build_faces(struct worker *w, struct err *err)
 	if (w->portal == NULL)
 		return -1;
 	api_httpd_opts(w->api, &ho);
+	meet_clients(w, &ho);
 	w->httpds[AUDIENCE_APPLICATIONS] = httpd_create(w->loop, &ho, err);
 	portal_httpd_opts(w->portal, &ho);
+	meet_clients(w, &ho);
 	w->httpds[AUDIENCE_DEVELOPERS] = httpd_create(w->loop, &ho, err);
 	for (int i = 0; i < AUDIENCE_COUNT; i++) {
 		if (w->httpds[i] == NULL)
@@ -579,6 +640,8 @@ take_down(struct worker *w)
 	engine_free(w->engine);
 	for (int i = 0; i < AUDIENCE_COUNT; i++)
 		httpd_free(w->httpds[i]);
+	tlsctx_free(w->tls);
+	cidr_list_fini(&w->trusted);
 	portal_free(w->portal);
 	api_free(w->api);
 	stream_free(w->stream);

@@ -21,6 +21,8 @@
 #include "model/scoreboard.h"
 #include "model/settings.h"
 
+struct tlsbag;
+
 enum audience { AUDIENCE_APPLICATIONS = 0, AUDIENCE_DEVELOPERS, AUDIENCE_COUNT };
 
 struct worker_listener {
@@ -31,6 +33,7 @@ struct worker_listener {
 	 */
 	int fd;
 	enum audience audience;
+	bool tls, proxy; /* model/listen.h */
 };
 
 struct worker_env {
@@ -42,6 +45,7 @@ struct worker_env {
 	int door; /* the spawner's (proc/spawner.h) */
 	const struct worker_listener *listeners;
 	size_t listener_count;
+	const struct tlsbag *tls; /* inherited too; NULL: no certificates */
 };
 
 /* bytes from the master */

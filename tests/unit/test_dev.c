@@ -188,16 +188,19 @@ an_address_to_listen_on_becomes_one_to_connect_to(void **state)
 	    {"0.0.0.0:80, [::]:80", "127.0.0.1:80"},
 	    {"[::]:8080", "[::1]:8080"},
 	    {"10.1.2.3:99,127.0.0.1:1", "10.1.2.3:99"},
+	    {"127.0.0.1:8443 tls proxy, *:1", "127.0.0.1:8443"},
 	};
 	char text[ADDR_TEXT_SIZE];
 	struct addr a;
+	bool tls;
 
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
-		assert_int_equal(devtext_first_address(cases[i].list, &a), 0);
+		assert_int_equal(devtext_first_address(cases[i].list, &a, &tls), 0);
+		assert_int_equal(tls, strstr(cases[i].list, " tls") != NULL);
 		assert_string_equal(addr_format(&a, text), cases[i].expected);
 	}
-	assert_int_equal(devtext_first_address("nowhere", &a), -1);
+	assert_int_equal(devtext_first_address("nowhere", &a, &tls), -1);
 }
 
 static void

@@ -21,8 +21,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "fake_redis.h"
-#include "redis/rtls.h"
 #include "redis/sentinel.h"
+#include "tls/tlsclient.h"
 
 #define PATIENCE_MS 8000
 
@@ -219,15 +219,15 @@ static void
 files_of_tls_are_refused_by_name(void **state)
 {
 	char dir[] = "/tmp/test_rtls.XXXXXX", path[64];
-	struct rtls_opts opts = {.ca_file = "/nowhere/ca.pem"};
+	struct tlsclient_opts opts = {.ca_file = "/nowhere/ca.pem"};
 	struct err err = ERR_INIT;
-	struct rtls *t;
+	struct tlsclient *t;
 	FILE *f;
 
 	(void)state;
 	assert_non_null(mkdtemp(dir));
 	snprintf(path, sizeof(path), "%s/file", dir);
-	assert_null(rtls_create(&opts, &err));
+	assert_null(tlsclient_create(&opts, &err));
 	assert_int_equal(err.code, ERR_INVALID);
 	assert_non_null(strstr(err.text, "/nowhere/ca.pem: No such file"));
 
@@ -236,28 +236,28 @@ files_of_tls_are_refused_by_name(void **state)
 	fputs("no certificate\n", f);
 	fclose(f);
 	opts.ca_file = path;
-	assert_null(rtls_create(&opts, &err));
+	assert_null(tlsclient_create(&opts, &err));
 	assert_non_null(strstr(err.text, path));
 
-	opts = (struct rtls_opts){.certificate = path};
-	assert_null(rtls_create(&opts, &err));
+	opts = (struct tlsclient_opts){.certificate = path};
+	assert_null(tlsclient_create(&opts, &err));
 	assert_non_null(strstr(err.text, "belong together"));
 	opts.key = path;
 	assert_int_equal(chmod(path, 0644), 0);
-	assert_null(rtls_create(&opts, &err));
+	assert_null(tlsclient_create(&opts, &err));
 	assert_non_null(strstr(err.text, "everybody may read"));
 	assert_int_equal(chmod(path, 0600), 0);
-	assert_null(rtls_create(&opts, &err));
+	assert_null(tlsclient_create(&opts, &err));
 	assert_non_null(strstr(err.text, "the certificate: "));
-	opts = (struct rtls_opts){.ca_file = dir};
-	assert_null(rtls_create(&opts, &err));
+	opts = (struct tlsclient_opts){.ca_file = dir};
+	assert_null(tlsclient_create(&opts, &err));
 	assert_non_null(strstr(err.text, "is not a file"));
 
 	/* those of the system are there, or none is: both is no error */
-	opts = (struct rtls_opts){.ca_file = ""};
-	t = rtls_create(&opts, &err);
+	opts = (struct tlsclient_opts){.ca_file = ""};
+	t = tlsclient_create(&opts, &err);
 	assert_non_null(t);
-	rtls_free(t);
+	tlsclient_free(t);
 	unlink(path);
 	rmdir(dir);
 }

@@ -58,11 +58,12 @@ class Haproxy(Server):
     """One port in front of the nodes' applications; keeps and shares connections to them.
 
     check: ask /health five times a second; without, nothing but requests reaches the nodes.
+    more: sections of its configuration, as they are.
     """
 
     name = "haproxy"
 
-    def __init__(self, directory, nodes, check=True):
+    def __init__(self, directory, nodes, check=True, more=""):
         self.program = find_haproxy()
         super().__init__(directory)
         self.user = None
@@ -74,7 +75,7 @@ class Haproxy(Server):
         )
         self.conf = os.path.join(directory, "haproxy.conf")
         with open(self.conf, "w") as f:
-            f.write(CONF.format(directory=directory, port=self.port, servers=servers))
+            f.write(CONF.format(directory=directory, port=self.port, servers=servers) + more)
 
     @property
     def url(self):

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * rtls.c - TLS to Redis and its sentinels; see rtls.h.
+ * tlsclient.c - TLS to servers; see tlsclient.h.
  *
  * The records are OpenSSL's, the events libevent's bufferevent_openssl, which verifies
  * nothing by itself: OpenSSL is told here which name and which authorities count, and
@@ -9,7 +9,7 @@
  * A key that others than its owner and group can read is refused, as everywhere in this
  * program.  A key with a passphrase is refused too: nobody is there to be asked.
  */
-#include "redis/rtls.h"
+#include "tls/tlsclient.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -26,11 +26,12 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-#define RTLS_STAMP 0x52544c53u
+#define TLSCLIENT_STAMP 0x52544c53u
 
-struct rtls {
+struct tlsclient {
 	unsigned stamp;
 	SSL_CTX *ctx;
+	const char *hint;
 };
 
 static bool
@@ -93,7 +94,7 @@ take_authorities(SSL_CTX *ctx, const char *ca_file, struct err *err)
 }
 
 static int
-take_certificate(SSL_CTX *ctx, const struct rtls_opts *opts, struct err *err)
+take_certificate(SSL_CTX *ctx, const struct tlsclient_opts *opts, struct err *err)
 {
 	if (is_given(opts->certificate) != is_given(opts->key))
 		return err_set(err, ERR_INVALID,
@@ -113,10 +114,10 @@ take_certificate(SSL_CTX *ctx, const struct rtls_opts *opts, struct err *err)
 	return 0;
 }
 
-struct rtls *
-rtls_create(const struct rtls_opts *opts, struct err *err)
+struct tlsclient *
+tlsclient_create(const struct tlsclient_opts *opts, struct err *err)
 {
-	struct rtls *t = mem_zero(sizeof(*t));
+	struct tlsclient *t = mem_zero(sizeof(*t));
 
 	ERR_clear_error();
 	if (t == NULL || (t->ctx = SSL_CTX_new(TLS_client_method())) == NULL) {
@@ -124,26 +125,29 @@ rtls_create(const struct rtls_opts *opts, struct err *err)
 		err_set(err, ERR_NOMEM, "TLS");
 		return NULL;
 	}
-	t->stamp = RTLS_STAMP;
+	t->stamp = TLSCLIENT_STAMP;
+	t->hint = opts->hint != NULL ? opts->hint : "";
 	SSL_CTX_set_min_proto_version(t->ctx, TLS1_2_VERSION);
-	SSL_CTX_set_options(t->ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+	/* what is read tells where it ends: a missing farewell loses nothing */
+	SSL_CTX_set_options(t->ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+					SSL_OP_IGNORE_UNEXPECTED_EOF);
 	/* an idle connection keeps no buffers */
 	SSL_CTX_set_mode(t->ctx, SSL_MODE_RELEASE_BUFFERS);
 	SSL_CTX_set_verify(t->ctx, SSL_VERIFY_PEER, NULL);
 	if (take_authorities(t->ctx, opts->ca_file, err) != 0 ||
 	    take_certificate(t->ctx, opts, err) != 0) {
-		rtls_free(t);
+		tlsclient_free(t);
 		return NULL;
 	}
 	return t;
 }
 
 void
-rtls_free(struct rtls *t)
+tlsclient_free(struct tlsclient *t)
 {
 	if (t == NULL)
 		return;
-	STAMP_CHECK(t, RTLS_STAMP);
+	STAMP_CHECK(t, TLSCLIENT_STAMP);
 	SSL_CTX_free(t->ctx);
 	t->stamp = 0;
 	mem_free(t);
@@ -181,43 +185,66 @@ expect(SSL *ssl, const char *host, const char *other)
 	return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host) == 1;
 }
 
-struct bufferevent *
-rtls_open(struct rtls *t, struct loop *l, int fd, const char *host, const char *other,
-    struct err *err)
+SSL *
+tlsclient_ssl(const struct tlsclient *t, const char *host, const char *other)
 {
-	struct bufferevent *bev = NULL;
 	SSL *ssl;
 
-	STAMP_CHECK(t, RTLS_STAMP);
+	STAMP_CHECK(t, TLSCLIENT_STAMP);
 	ERR_clear_error();
 	ssl = SSL_new(t->ctx);
 	if (ssl != NULL && expect(ssl, host, other))
+		return ssl;
+	SSL_free(ssl);
+	return NULL;
+}
+
+void
+tlsclient_ssl_free(SSL *ssl)
+{
+	SSL_free(ssl);
+}
+
+struct bufferevent *
+tlsclient_open(const struct tlsclient *t, struct loop *l, int fd, const char *host,
+    const char *other, struct err *err)
+{
+	SSL *ssl = tlsclient_ssl(t, host, other);
+	struct bufferevent *bev = NULL;
+
+	/* (ssl is given, also on failure) */
+	if (ssl != NULL)
 		bev = bufferevent_openssl_socket_new(loop_base(l), fd, ssl,
 		    BUFFEREVENT_SSL_CONNECTING,
 		    BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
 	if (bev == NULL) {
-		SSL_free(ssl);
-		close(fd);
+		if (fd != -1)
+			close(fd);
 		err_set(err, ERR_NOMEM, "TLS to %s", host);
 		return NULL;
 	}
-	/* Redis closes without a farewell */
+	/* what is read tells where it ends, so that nothing can be cut off unseen */
 	bufferevent_openssl_set_allow_dirty_shutdown(bev, 1);
 	return bev;
 }
 
 int
-rtls_why(struct bufferevent *bev, const char *peer, int errnum, struct err *err)
+tlsclient_why(const struct tlsclient *t, const SSL *ssl, unsigned long code, int errnum,
+    const char *peer, struct err *err)
 {
-	SSL *ssl = bufferevent_openssl_get_ssl(bev);
-	unsigned long code = bufferevent_get_openssl_error(bev);
 	long verified = SSL_get_verify_result(ssl);
 	const char *reason = code != 0 ? ERR_reason_error_string(code) : NULL;
 
+	STAMP_CHECK(t, TLSCLIENT_STAMP);
+	ERR_clear_error();
 	if (verified != X509_V_OK)
 		return err_set(err, ERR_CLOSED,
-		    "TLS to %s: the server's certificate is refused: %s", peer,
-		    X509_verify_cert_error_string(verified));
+		    "TLS to %s: the server's certificate is refused: %s%s", peer,
+		    X509_verify_cert_error_string(verified), t->hint);
+	if (code != 0 && (ERR_GET_REASON(code) == SSL_R_WRONG_VERSION_NUMBER ||
+			     ERR_GET_REASON(code) == SSL_R_HTTP_REQUEST))
+		return err_set(err, ERR_CLOSED,
+		    "TLS to %s: it does not speak TLS on that port", peer);
 	if (reason != NULL)
 		return err_set(err, ERR_CLOSED, "TLS to %s: %s", peer, reason);
 	if (errnum != 0)
@@ -226,8 +253,16 @@ rtls_why(struct bufferevent *bev, const char *peer, int errnum, struct err *err)
 	    err, ERR_CLOSED, "TLS to %s: it ended within the handshake", peer);
 }
 
+int
+tlsclient_why_bev(const struct tlsclient *t, struct bufferevent *bev, int errnum,
+    const char *peer, struct err *err)
+{
+	return tlsclient_why(t, bufferevent_openssl_get_ssl(bev),
+	    bufferevent_get_openssl_error(bev), errnum, peer, err);
+}
+
 size_t
-rtls_pending(struct bufferevent *bev)
+tlsclient_pending(struct bufferevent *bev)
 {
 	return (size_t)SSL_pending(bufferevent_openssl_get_ssl(bev));
 }
