@@ -218,11 +218,12 @@ scripted_worker(const struct worker_env *env)
 }
 
 static int
-scripted_migration(const struct settings *settings, struct err *err)
+scripted_migration(const struct settings *settings, const char *node, struct err *err)
 {
 	int n = atomic_fetch_add(&script->migrations, 1);
 
 	(void)settings;
+	(void)node;
 	if (atomic_load(&script->migrate_fails) == -1)
 		return err_set(err, ERR_INVALID, "the schema is from the future");
 	if (n < atomic_load(&script->migrate_fails))
