@@ -38,6 +38,7 @@ static size_t title_size;
 /* the moved strings, which unsetenv may take out of environ, stay reachable; volatile,
  * since nobody reads it but the leak checker */
 static char **volatile title_strings;
+static char **volatile title_environ; /* setenv may have made another of it */
 
 int
 proctitle_init(int argc, char **argv, struct err *err)
@@ -78,7 +79,7 @@ proctitle_init(int argc, char **argv, struct err *err)
 			end += size;
 		memset(environ[i], 0, size);
 	}
-	environ = moved;
+	environ = title_environ = moved;
 	title_strings = kept;
 	title_start = argv[0];
 	title_size = (size_t)(end - argv[0]);

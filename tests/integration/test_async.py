@@ -114,6 +114,8 @@ def test_an_end_that_comes_before_the_202_is_taken(start, server, db):
     server.answers["/ops"] = early("complete", {"result": "early"})
     task = client.run("ops", {})
     assert (task["state"], task["result"], task["attempt"]) == ("succeeded", "early", 1)
+    # (the endpoint hears of it last)
+    wait_for(lambda: task["id"] in said)
     assert [a.status_code for a in said[task["id"]]] == [200]
     # a failure rests by the type's rule, and the next attempt has a lease of its own
     server.answers["/ops"] = early("fail", {"code": "busy", "message": "not now", "retry": True})

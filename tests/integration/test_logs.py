@@ -83,7 +83,7 @@ def test_json_lines_name_node_worker_and_task_and_the_level_changes_at_once(clus
     # until a reload
     node.send(signal.SIGHUP)
     wait_for(lambda: sum(l["message"] == "node ready" for l in objects(node.log())) == 2, what="the reload")
-    wait_for(lambda: len(node.workers()) == 2, what="the old workers have left")
+    wait_for(lambda: len(node.worker_pids()) == 2, what="the old workers have left")
     before = len(objects(node.log()))
     for _ in range(4):
         client.run("shoal.noop")

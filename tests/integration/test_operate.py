@@ -166,6 +166,7 @@ def test_two_nodes_that_start_at_once_on_an_empty_database_both_serve(make_node,
 
 def test_a_newer_schema_is_refused_with_a_word_about_what_to_do(make_node, db, redis):
     db.rows("INSERT INTO shoal.schema_step (step, name, program) VALUES (9999, 'later', '99.0')")
+    db.rows("UPDATE shoal.schema_floor SET step = 9999 RETURNING 1")
     node = make_node(
         {"cluster.name": db.name, "database.url": db.url(), "redis.url": redis.url()}
     )

@@ -244,7 +244,8 @@ class Node:
         return self.status()["workers"]
 
     def worker_pids(self):
-        return [w["pid"] for w in self.workers() if w.get("pid")]
+        """of those that serve, and not only keep what is idle for clients of an older configuration"""
+        return [w["pid"] for w in self.workers() if w.get("pid") and w["state"] != "lingering"]
 
     def log(self):
         with open(self.log_path, errors="replace") as f:
