@@ -388,7 +388,8 @@ def test_a_task_that_kills_its_worker_is_poison_and_those_beside_it_succeed(
     assert len(poison.starts()) == crashes
     # the last time it ran alone
     last = max(s.at for s in poison.starts())
-    assert not [s for s in slow.starts() if last - 0.4 < s.at < last + 0.3]
+    # (which kills its worker after 0.1 s: others may start right then)
+    assert not [s for s in slow.starts() if last - 0.4 < s.at < last + 0.1]
     slow.check_fences()
     # and the worker takes others again
     assert client.run("shoal.noop")["state"] == "succeeded"
