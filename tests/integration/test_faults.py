@@ -222,7 +222,8 @@ def test_a_restarted_postgres_needs_nobody(cluster, make_db, private_postgres):
     (node,) = cluster(1, settings={"cluster.name": database.name}, database_url=database.url())
     client = Client(node.url, apps.make_key(database, "test"))
     for mode in ("fast", "immediate"):
-        id = client.submit("shoal.sleep", {"seconds": 1})["id"]
+        # (503 is an answer while the connection for submits is not back yet)
+        id = wait_for(lambda: client.submit("shoal.sleep", {"seconds": 1})["id"])
         private_postgres.restart(mode)
         wait_for(lambda: client.get(id)["state"] == "succeeded", at_most=40)
 
