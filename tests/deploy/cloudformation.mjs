@@ -208,7 +208,7 @@ want("disks are encrypted", launch.BlockDeviceMappings.every((b) => b.Ebs.Encryp
 // ---- the user data is a document of its own
 const data = launch.UserData["Fn::Base64"]["Fn::Sub"];
 const filled = data.replace(/\$\{([^!}]+)\}/g, (_, name) => ({ "AWS::StackName": "production", Hostname: "tasks.example.com",
-  "Database.Endpoint.Port": "5432", "Redis.PrimaryEndPoint.Port": "6379" })[name] ?? "a.example.com");
+  "Database.Endpoint.Port": "5432", NetworkCidr: "10.20.0.0/16", "Redis.PrimaryEndPoint.Port": "6379" })[name] ?? "a.example.com");
 const cloud = YAML.parse(filled);
 want("user data is a cloud-config", data.startsWith("#cloud-config\n") && Array.isArray(cloud.write_files));
 const file = (name) => cloud.write_files.find((f) => f.path === name)?.content ?? "";
