@@ -138,13 +138,18 @@ static int
 catch_signals(struct master *m, struct err *err)
 {
 	sigset_t set;
-	struct sigaction ignore = {.sa_handler = SIG_IGN};
+	const struct sigaction ignore = {.sa_handler = SIG_IGN};
+	const struct sigaction normal = {.sa_handler = SIG_DFL};
 
 	sigemptyset(&set);
 	for (size_t i = 0; i < COUNT_OF(signals); i++)
 		sigaddset(&set, signals[i].signo);
 	if (sigprocmask(SIG_BLOCK, &set, &m->mask_before) != 0)
 		return err_errno(err, errno, "signal mask");
+	/* one that is ignored, as INT is in what a script starts behind it, would be
+	 * lost before it can be read; and CHLD with it */
+	for (size_t i = 0; i < COUNT_OF(signals); i++)
+		(void)sigaction(signals[i].signo, &normal, NULL);
 	m->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	if (m->signal_fd == -1)
 		return err_errno(err, errno, "signalfd");

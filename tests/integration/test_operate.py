@@ -220,6 +220,18 @@ def test_a_redis_of_another_database_is_not_popped_while_tasks_still_run(
 # --------------------------------------------------------------------- workers
 
 
+def test_signals_that_were_ignored_by_who_started_it_are_obeyed(make_node, db, redis):
+    node = make_node({"cluster.name": db.name, "database.url": db.url(), "redis.url": redis.url()})
+    # as a shell script leaves INT in what it starts behind itself
+    node.wrap = ["env", "--ignore-signal=INT,HUP,CHLD"]
+    node.start()
+    killed = node.kill_worker()
+    wait_for(lambda: killed not in node.worker_pids() and node.is_connected(), what="a successor")
+    node.send(signal.SIGHUP)
+    node.wait_log("generation=2")
+    assert node.stop(signal.SIGINT) == 0
+
+
 def test_a_worker_that_dies_at_once_is_started_with_growing_pauses(cluster, key):
     (node,) = cluster(1, node__workers=1)
     pid, seen = None, 0
