@@ -66,9 +66,7 @@ END $$;
 -- As at the end of 0001; and no parallel workers for a walk over an index (from PostgreSQL 9.6 on).
 DO $$
 BEGIN
-	IF current_setting('server_version_num')::int >= 110000 THEN
-		ALTER FUNCTION shoal.prune(int[], uuid[], uuid, bigint, bigint, int) SET jit = off;
-	END IF;
+	PERFORM shoal.without_jit();
 	IF current_setting('server_version_num')::int >= 90600 THEN
 		ALTER FUNCTION shoal.prune(int[], uuid[], uuid, bigint, bigint, int)
 			SET max_parallel_workers_per_gather = 0;

@@ -798,15 +798,8 @@ END $$;
 
 -- see the ends of 0001 and 0003
 DO $$
-DECLARE
-	f regprocedure;
 BEGIN
-	IF current_setting('server_version_num')::int >= 110000 THEN
-		FOR f IN SELECT p.oid FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-		          WHERE n.nspname = 'shoal' LOOP
-			EXECUTE 'ALTER FUNCTION ' || f || ' SET jit = off';
-		END LOOP;
-	END IF;
+	PERFORM shoal.without_jit();
 	IF current_setting('server_version_num')::int >= 90600 THEN
 		ALTER FUNCTION shoal.prune(int[], uuid[], uuid, bigint, bigint, int)
 			SET max_parallel_workers_per_gather = 0;

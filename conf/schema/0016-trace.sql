@@ -100,14 +100,4 @@ BEGIN
 END $$;
 
 -- see the end of 0001
-DO $$
-DECLARE
-	f regprocedure;
-BEGIN
-	IF current_setting('server_version_num')::int >= 110000 THEN
-		FOR f IN SELECT p.oid FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-		          WHERE n.nspname = 'shoal' LOOP
-			EXECUTE 'ALTER FUNCTION ' || f || ' SET jit = off';
-		END LOOP;
-	END IF;
-END $$;
+DO $$ BEGIN PERFORM shoal.without_jit(); END $$;
