@@ -4,14 +4,12 @@
  *
  * It owns the listeners, the spawners' doors, the scoreboard, the workers, the helpers
  * and the control socket, and nothing else: no libevent, no PostgreSQL, no Redis, no
- * HTTP.  Signals are only noted when they are read; every decision is made in decide(),
- * once a turn, from top to bottom, and the arithmetic of one process's life is in
- * slot.c.
+ * HTTP.  Signals are only noted when they are read (signals.c); every decision is made
+ * in decide(), once a turn, from top to bottom, and the arithmetic of one process's
+ * life is in slot.c.
  *
  * The master never waits for anybody: every descriptor is non-blocking, every process
  * has a deadline, and what a worker says is looked at, not believed.
- *
- * New signal?  A row in the signals table, and where decide() acts on what it notes.
  */
 #include "config.h"
 #include "master/node.h"
@@ -22,7 +20,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -41,121 +38,6 @@
 #define CHECK_MS      1000
 #define END_MS	      1000 /* between an order to leave at once and KILL */
 #define WORKERS_MAX   64
-
-/* ---- signals -----------------------------------------------------------------------
- */
-
-static void
-note_term(struct requests *r)
-{
-	r->stop = r->stop >= STOP_TERM ? STOP_NOW : STOP_TERM;
-}
-
-static void
-note_int(struct requests *r)
-{
-	r->stop = r->stop >= STOP_TERM ? STOP_NOW : STOP_INT;
-}
-
-static void
-note_quit(struct requests *r)
-{
-	if (r->stop == STOP_NO)
-		r->stop = STOP_QUIT;
-}
-
-static void
-note_hup(struct requests *r)
-{
-	r->reload = true;
-}
-
-static void
-note_usr1(struct requests *r)
-{
-	r->reopen = true;
-}
-
-static void
-note_usr2(struct requests *r)
-{
-	r->upgrade = true;
-}
-
-static void
-note_ttin(struct requests *r)
-{
-	r->more_workers++;
-}
-
-static void
-note_ttou(struct requests *r)
-{
-	r->more_workers--;
-}
-
-static void
-note_nothing(struct requests *r)
-{
-	(void)r; /* CHLD: the turn that it starts is all that is needed */
-}
-
-static const struct signal_row {
-	int signo;
-	const char *name;
-	void (*note)(struct requests *r);
-} signals[] = {
-    {SIGTERM, "TERM", note_term},
-    {SIGINT, "INT", note_int},
-    {SIGQUIT, "QUIT", note_quit},
-    {SIGHUP, "HUP", note_hup},
-    {SIGUSR1, "USR1", note_usr1},
-    {SIGUSR2, "USR2", note_usr2},
-    {SIGTTIN, "TTIN", note_ttin},
-    {SIGTTOU, "TTOU", note_ttou},
-    {SIGCHLD, "CHLD", note_nothing},
-};
-
-static void
-read_signals(struct master *m)
-{
-	struct signalfd_siginfo info;
-
-	while (read(m->signal_fd, &info, sizeof(info)) == sizeof(info)) {
-		for (size_t i = 0; i < COUNT_OF(signals); i++) {
-			if (signals[i].signo != (int)info.ssi_signo)
-				continue;
-			if (signals[i].signo != SIGCHLD)
-				log_info(NULL, "signal received",
-				    "signal=%s from_pid=%u", signals[i].name,
-				    info.ssi_pid);
-			signals[i].note(&m->requests);
-		}
-	}
-}
-
-static int
-catch_signals(struct master *m, struct err *err)
-{
-	sigset_t set;
-	const struct sigaction ignore = {.sa_handler = SIG_IGN};
-	const struct sigaction normal = {.sa_handler = SIG_DFL};
-
-	sigemptyset(&set);
-	for (size_t i = 0; i < COUNT_OF(signals); i++)
-		sigaddset(&set, signals[i].signo);
-	if (sigprocmask(SIG_BLOCK, &set, &m->mask_before) != 0)
-		return err_errno(err, errno, "signal mask");
-	/* one that is ignored, as INT is in what a script starts behind it, would be
-	 * lost before it can be read; and CHLD with it */
-	for (size_t i = 0; i < COUNT_OF(signals); i++)
-		(void)sigaction(signals[i].signo, &normal, NULL);
-	m->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-	if (m->signal_fd == -1)
-		return err_errno(err, errno, "signalfd");
-	(void)sigaction(SIGPIPE, &ignore, NULL);
-	return 0;
-}
 
 /* ---- decisions ---------------------------------------------------------------------
  */
@@ -816,7 +698,7 @@ wait_for_news(struct master *m)
 	if (poll(fds, all, turn_timeout_ms(m)) == -1)
 		return; /* (after a mere timeout a client may have to be given up) */
 	if (fds[0].revents != 0)
-		read_signals(m);
+		signals_read(m);
 	for (size_t i = 0; i < n; i++)
 		if (fds[1 + CONTROL_FDS + i].revents != 0)
 			read_news(&m->workers[slot_of[i]]);
@@ -832,7 +714,7 @@ master_run(struct master *m, struct err *err)
 	if (s->node_pid_file[0] != '\0' && !m->before.waits &&
 	    pidfile_write(s->node_pid_file, &m->pid_fd, err) != 0)
 		return -1;
-	if (catch_signals(m, err) != 0)
+	if (signals_catch(m, err) != 0)
 		return -1;
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0)
 		return err_errno(err, errno, "becoming the subreaper");

@@ -217,6 +217,10 @@ void chown_logs(const struct master *m);
 /* a process (of g, NULL: a helper) said that trying again will not help */
 void master_give_up(struct master *m, const struct generation *g);
 
+/* ---- signals.c: what is asked for ---- */
+int signals_catch(struct master *m, struct err *err) ATTR_CHECK; /* from now on */
+void signals_read(struct master *m); /* notes what has come */
+
 /* ---- status.c ---- */
 bool master_status_answer(const char *command, struct strbuf *out, void *master);
 
