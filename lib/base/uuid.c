@@ -3,8 +3,9 @@
  * uuid.c - 128-bit ids as RFC 9562 writes them.
  *
  * Version 7 ids begin with the time, so that an index receives them at its right
- * end.  Nothing may rely on their order for correctness: the time is a guess,
- * and within one millisecond they are random.
+ * end.  Nothing may rely on their order for correctness: the time is a guess, and
+ * each process counts for itself.  But what one process makes in one millisecond
+ * goes up, so that tasks sent together are started in the order they were sent.
  */
 #include "base/uuid.h"
 
@@ -12,16 +13,27 @@
 
 #include "base/str.h"
 
+/* a counter in front of the random bits (RFC 9562, section 6.2, method 1); it begins
+ * in its lower half, which leaves 131,072 ids before it is drawn anew */
+#define COUNTER_BITS 18
+
 void
 uuid_v7(int64_t unix_ms, struct uuid *id)
 {
+	static int64_t counted_ms = -1;
+	static uint32_t counter;
 	int i;
 
+	if (unix_ms != counted_ms || ++counter >> COUNTER_BITS != 0) {
+		counted_ms = unix_ms;
+		counter = (uint32_t)random_below(1U << (COUNTER_BITS - 1));
+	}
 	random_bytes(id->b, sizeof(id->b));
 	for (i = 0; i < 6; i++)
 		id->b[i] = (uint8_t)((uint64_t)unix_ms >> (40 - 8 * i));
-	id->b[6] = (uint8_t)(0x70 | (id->b[6] & 0x0f));
-	id->b[8] = (uint8_t)(0x80 | (id->b[8] & 0x3f));
+	id->b[6] = (uint8_t)(0x70 | (counter >> 14));
+	id->b[7] = (uint8_t)(counter >> 6);
+	id->b[8] = (uint8_t)(0x80 | (counter & 0x3f));
 }
 
 char *

@@ -17,7 +17,8 @@ struct uuid {
 	uint8_t b[16]; /* network order: memcmp orders as the text does */
 };
 
-/* 48 bits of Unix milliseconds, version 7, 74 random bits (RFC 9562, section 5.7) */
+/* 48 bits of Unix milliseconds, version 7, a counter of 18 bits and 56 random ones
+ * (RFC 9562, sections 5.7 and 6.2); ids of one process and millisecond go up */
 void uuid_v7(int64_t unix_ms, struct uuid *id);
 /* the lower-case canonical form; returns buf */
 char *uuid_format(const struct uuid *id, char buf[UUID_TEXT_SIZE]);

@@ -209,7 +209,9 @@ def test_many_are_completed_in_one_request(app):
     assert [a["lease"] for a in answer] == [h["lease"] for h in held]
     assert answer[0]["code"] == "lease_lost" and answer[0]["state"] is None
     assert {a["state"] for a in answer[1:]} == {"succeeded"}
-    assert app.get(ids[7])["result"] == 7
+    # what came in one batch goes out in its order
+    assert [h["task"]["id"] for h in held] == ids
+    assert [app.get(i)["result"] for i in ids[1:]] == list(range(1, 30))
 
 
 # ---------------------------------------------------------------- expiry and loss

@@ -37,6 +37,24 @@ version_7_begins_with_the_time(void **state)
 }
 
 static void
+those_of_one_millisecond_go_up(void **state)
+{
+	struct uuid last, id;
+
+	(void)state;
+	for (int round = 0; round < 20; round++) {
+		uuid_v7(1700000000000 + round, &last);
+		for (int i = 0; i < 10000; i++) {
+			uuid_v7(1700000000000 + round, &id);
+			assert_true(uuid_cmp(&last, &id) < 0);
+			assert_int_equal(id.b[6] >> 4, 7);
+			assert_int_equal(id.b[8] >> 6, 2);
+			last = id;
+		}
+	}
+}
+
+static void
 text_form_is_read_in_any_case_and_only_whole(void **state)
 {
 	static const char good[] = "0192f3a4-b5c6-7d8e-9f01-23456789abcd";
@@ -129,6 +147,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(version_7_begins_with_the_time),
+	    cmocka_unit_test(those_of_one_millisecond_go_up),
 	    cmocka_unit_test(text_form_is_read_in_any_case_and_only_whole),
 	    cmocka_unit_test(forked_child_draws_other_bytes),
 	    cmocka_unit_test(random_bytes_come_in_every_length),
