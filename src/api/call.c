@@ -134,6 +134,25 @@ call_problem(struct call *c, const struct err *err, const char *detail)
 }
 
 void
+call_no_memory(struct call *c)
+{
+	struct err err = {ERR_NOMEM, ""};
+
+	call_problem(c, &err, NULL);
+}
+
+void *
+call_extra(struct call *c, size_t size)
+{
+	void *extra = mem_zero(size);
+
+	c->extra = extra;
+	if (extra == NULL)
+		call_no_memory(c);
+	return extra;
+}
+
+void
 call_read_failed(struct call *c, const struct pgerr *pe)
 {
 	bool ours = pe->class == PGERR_BUG || pe->class == PGERR_SCHEMA;
@@ -239,15 +258,22 @@ call_answered(struct api *api)
 }
 
 bool
-call_send(struct call *c, const struct pgstmt *stmt, pgconn_done_cb *cb)
+call_send_or(
+    struct call *c, const struct pgstmt *stmt, pgconn_done_cb *cb, const char *detail)
 {
 	struct err err = ERR_INIT;
 
 	if (store_exec(c->api->store, STORE_READ, stmt, &c->api->params, cb, c, &err) ==
 	    0)
 		return true;
-	call_problem(c, &err, NULL);
+	call_problem(c, &err, detail);
 	return false;
+}
+
+bool
+call_send(struct call *c, const struct pgstmt *stmt, pgconn_done_cb *cb)
+{
+	return call_send_or(c, stmt, cb, NULL);
 }
 
 void

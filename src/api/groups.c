@@ -156,15 +156,13 @@ post(struct api *api, struct httpreq *req, int app_id, bool add, bool close)
 	const char *id = httpreq_segment(req, 0);
 	struct group_request *g;
 	struct task_request *trs;
-	struct err err = ERR_INIT;
 	struct refusal why;
 
 	if (c == NULL)
 		return;
 	g = mem_zero(sizeof(*g));
 	if (g == NULL) {
-		err_set(&err, ERR_NOMEM, "group");
-		call_problem(c, &err, NULL);
+		call_no_memory(c);
 		return;
 	}
 	g->add = add;

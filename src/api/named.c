@@ -18,17 +18,13 @@ static struct call *
 begin(struct api *api, struct httpreq *req, int app_id, const struct named_kind *kind)
 {
 	struct call *c = call_begin(api, req, app_id);
-	struct err err = ERR_INIT;
 	struct named_call *n;
 
 	if (c == NULL)
 		return NULL;
-	c->extra = n = mem_zero(kind->size);
-	if (n == NULL) {
-		err_set(&err, ERR_NOMEM, "%s", kind->what);
-		call_problem(c, &err, NULL);
+	n = call_extra(c, kind->size);
+	if (n == NULL)
 		return NULL;
-	}
 	c->extra_size = kind->size;
 	n->kind = kind;
 	n->status = 200;
@@ -197,13 +193,7 @@ named_get(
 bool
 named_change(struct call *c, const struct pgstmt *stmt, pgconn_done_cb *cb)
 {
-	struct err err = ERR_INIT;
-
-	if (store_exec(c->api->store, STORE_READ, stmt, &c->api->params, cb, c, &err) ==
-	    0)
-		return true;
-	call_problem(c, &err, "The database is away; nothing was changed.");
-	return false;
+	return call_send_or(c, stmt, cb, "The database is away; nothing was changed.");
 }
 
 void

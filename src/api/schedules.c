@@ -36,14 +36,12 @@ struct call *
 schedule_begin(struct api *api, struct httpreq *req, int app_id)
 {
 	struct call *c = call_begin(api, req, app_id);
-	struct err err = ERR_INIT;
 
 	if (c == NULL)
 		return NULL;
 	c->schedule = mem_zero(sizeof(*c->schedule));
 	if (c->schedule == NULL) {
-		err_set(&err, ERR_NOMEM, "a schedule");
-		call_problem(c, &err, NULL);
+		call_no_memory(c);
 		return NULL;
 	}
 	strbuf_init(&c->schedule->spec,
@@ -258,8 +256,7 @@ schedules_put(struct api *api, struct httpreq *req, int app_id)
 		s->next_us = next_us(api, &s->request.rule);
 	schedule_spec(&s->request, &s->spec);
 	if (strbuf_failed(&s->spec)) {
-		err_set(&err, ERR_NOMEM, "a schedule's task");
-		call_problem(c, &err, NULL);
+		call_no_memory(c);
 		return;
 	}
 	call_ask(c, ask_put);

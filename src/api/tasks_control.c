@@ -200,7 +200,6 @@ ask_change(struct call *c)
 {
 	const struct control *ct = c->extra;
 	struct pgparam *p = &c->api->params;
-	struct err err = ERR_INIT;
 
 	if (ct->stmt == &controls_retry)
 		controls_retry_params(p, c->app_id, &c->id, ct->attempts,
@@ -209,11 +208,7 @@ ask_change(struct call *c)
 		controls_delete_params(p, c->app_id, &c->id);
 	else /* cancel and erase have the same */
 		controls_cancel_params(p, c->app_id, &c->id, ct->detail);
-	if (store_exec(c->api->store, STORE_READ, ct->stmt, p, on_changed, c, &err) ==
-	    0)
-		return true;
-	call_problem(c, &err, NULL);
-	return false;
+	return call_send(c, ct->stmt, on_changed);
 }
 
 /* ---------------------------------------------------------------- the request */
@@ -252,7 +247,6 @@ control(struct api *api, struct httpreq *req, int app_id, const struct pgstmt *s
 	static const char *const with_wait[] = {"wait", NULL}, *const none[] = {NULL};
 	struct call *c = call_begin(api, req, app_id);
 	const char *id = httpreq_segment(req, 0), *body;
-	struct err err = {ERR_NOMEM, ""};
 	bool posted = stmt == &controls_cancel || stmt == &controls_retry;
 	struct control_request cr;
 	struct control *ct;
@@ -276,7 +270,7 @@ control(struct api *api, struct httpreq *req, int app_id, const struct pgstmt *s
 	}
 	ct = make(c, &cr);
 	if (ct == NULL) {
-		call_problem(c, &err, NULL);
+		call_no_memory(c);
 		return;
 	}
 	ct->stmt = stmt;

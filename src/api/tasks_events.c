@@ -120,17 +120,10 @@ on_rows(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 static bool
 ask_rows(struct call *c)
 {
-	struct pgparam *p = &c->api->params;
-	struct err err = ERR_INIT;
-
 	/* one more than is shown tells whether there is more */
-	events_of_task_params(p, c->app_id, &c->id, c->after_sort, c->after_rank,
-	    c->after_seq, c->filter.limit + 1);
-	if (store_exec(
-		c->api->store, STORE_READ, &events_of_task, p, on_rows, c, &err) == 0)
-		return true;
-	call_problem(c, &err, NULL);
-	return false;
+	events_of_task_params(&c->api->params, c->app_id, &c->id, c->after_sort,
+	    c->after_rank, c->after_seq, c->filter.limit + 1);
+	return call_send(c, &events_of_task, on_rows);
 }
 
 void
