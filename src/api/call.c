@@ -114,6 +114,13 @@ call_reply(struct call *c, int status)
 }
 
 void
+call_reply_no_store(struct call *c, int status)
+{
+	httpreq_set_header(c->req, "Cache-Control", "no-store");
+	call_reply(c, status);
+}
+
+void
 call_refuse(struct call *c, const struct refusal *why)
 {
 	struct httpreq *req = c->req;

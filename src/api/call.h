@@ -116,6 +116,7 @@ struct call {
 struct call *call_begin(struct api *api, struct httpreq *req, int app_id);
 void call_drop(struct call *c);		     /* no answer: the client is gone */
 void call_reply(struct call *c, int status); /* with api->out as the body */
+void call_reply_no_store(struct call *c, int status); /* the same, for no cache */
 /* c ends without an answer: the request is the caller's now */
 struct httpreq *call_release(struct call *c) ATTR_CHECK;
 /* size zeroed bytes in c->extra; NULL: answered with 503 */
@@ -130,7 +131,8 @@ void call_change_failed(struct call *c, const struct pgerr *pe);
 /* 409 with the state that the task is in, as a member of the problem document too */
 void call_conflict(
     struct call *c, const char *code, enum task_state state, const char *detail);
-/* 404: no such group of this application */
+/* 404: no such task, or group, of this application */
+void task_not_found(struct call *c);
 void group_not_found(struct call *c);
 /* what the application's own type says where the task says nothing */
 void call_type_defaults(const struct call *c, struct task_request *tr);

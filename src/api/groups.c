@@ -8,14 +8,12 @@
  * or on_completion are made; on_failure is made at the first task that does not
  * succeed.
  */
-#include <stdio.h>
 #include <string.h>
 
 #include "api/call.h"
 #include "api/call_trace.h"
 #include "api/params.h"
 #include "api/tasks_each.h"
-#include "base/clock.h"
 #include "base/mem.h"
 #include "face/link.h"
 
@@ -257,8 +255,7 @@ on_row(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		group_row_get(rows, 0, &g);
 		call_body(c, &w);
 		group_json(&w, &c->id, &g);
-		httpreq_set_header(c->req, "Cache-Control", "no-store");
-		call_reply(c, 200);
+		call_reply_no_store(c, 200);
 	}
 	call_answered(api);
 }

@@ -120,8 +120,7 @@ on_tasks(const struct pgrows *rows, const struct lease_grant grants[], size_t co
 		call_no_memory(c);
 		return false;
 	}
-	httpreq_set_header(c->req, "Cache-Control", "no-store");
-	call_reply(c, 200);
+	call_reply_no_store(c, 200);
 	return true;
 }
 

@@ -9,7 +9,6 @@
 
 #include "api/auth.h"
 #include "api/params.h"
-#include "base/mem.h"
 #include "base/str.h"
 
 const char *const named_no_params[] = {NULL};
@@ -30,6 +29,16 @@ begin(struct api *api, struct httpreq *req, int app_id, const struct named_kind 
 	n->status = 200;
 	auth_public_id(req, n->by);
 	return c;
+}
+
+void
+named_page_params(struct pgparam *p, int app_id, const struct named_call *n)
+{
+	pgparam_int4(p, app_id);
+	pgparam_text(p, n->name);
+	pgparam_text(p, n->after);
+	/* one more than shown tells whether there is more */
+	pgparam_int4(p, n->limit + 1);
 }
 
 static int
@@ -138,8 +147,7 @@ on_rows(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 			call_body(c, &w);
 			(void)n->kind->write(&w, rows, 0, n);
 		}
-		httpreq_set_header(c->req, "Cache-Control", "no-store");
-		call_reply(c, n->status);
+		call_reply_no_store(c, n->status);
 		if (secret)
 			explicit_bzero(api->out.data, api->out.len);
 	}

@@ -16,8 +16,6 @@
 #include "api/call.h"
 #include "api/control_request.h"
 #include "api/params.h"
-#include "base/clock.h"
-#include "base/mem.h"
 #include "base/str.h"
 #include "face/link.h"
 #include "store/controls.h"
@@ -160,8 +158,7 @@ reply_count(struct call *c, bool all)
 	jsonw_key(&w, "exact");
 	jsonw_bool(&w, all);
 	jsonw_end(&w);
-	httpreq_set_header(c->req, "Cache-Control", "no-store");
-	call_reply(c, 200);
+	call_reply_no_store(c, 200);
 }
 
 static void
@@ -331,8 +328,7 @@ on_operations(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	jsonw_key(&w, "next_cursor");
 	jsonw_string(&w, more ? cursor : NULL);
 	jsonw_end(&w);
-	httpreq_set_header(c->req, "Cache-Control", "no-store");
-	call_reply(c, 200);
+	call_reply_no_store(c, 200);
 	call_answered(api);
 }
 

@@ -49,8 +49,10 @@ schedule_begin(struct api *api, struct httpreq *req, int app_id)
 	return c;
 }
 
-struct call *
-schedule_begin_named(struct api *api, struct httpreq *req, int app_id)
+/* without query parameters, for a path with a name, which no schedule has if it is none
+ */
+static struct call *
+begin_named(struct api *api, struct httpreq *req, int app_id)
 {
 	static const char *const known[] = {NULL};
 	const char *name = httpreq_segment(req, 0);
@@ -80,8 +82,9 @@ schedule_not_found(struct call *c)
 	call_refuse(c, &why);
 }
 
-void
-schedule_write_failed(struct call *c, const struct pgerr *pe)
+/* for statements that change: the outcome may be unknown */
+static void
+write_failed(struct call *c, const struct pgerr *pe)
 {
 	struct err err = ERR_INIT;
 
@@ -132,14 +135,14 @@ on_row(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		schedule_row_get(rows, 0, &s);
 		call_body(c, &w);
 		schedule_json(&w, &s);
-		httpreq_set_header(c->req, "Cache-Control", "no-store");
-		call_reply(c, c->schedule->made ? 201 : 200);
+		call_reply_no_store(c, c->schedule->made ? 201 : 200);
 	}
 	call_answered(api);
 }
 
-bool
-schedule_ask_row(struct call *c)
+/* reads the row named and answers with it */
+static bool
+ask_row(struct call *c)
 {
 	put_name(c);
 	return call_send(c, &sql_schedule, on_row);
@@ -148,10 +151,10 @@ schedule_ask_row(struct call *c)
 void
 schedules_get(struct api *api, struct httpreq *req, int app_id)
 {
-	struct call *c = schedule_begin_named(api, req, app_id);
+	struct call *c = begin_named(api, req, app_id);
 
 	if (c != NULL)
-		call_ask(c, schedule_ask_row);
+		call_ask(c, ask_row);
 }
 
 /* ---------------------------------------------------------------- put */
@@ -165,7 +168,7 @@ on_put(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	int64_t outcome = pe == NULL ? pgrows_int(rows, 0, 0) : 0;
 
 	if (pe != NULL) {
-		schedule_write_failed(c, pe);
+		write_failed(c, pe);
 	} else if (outcome == 2) {
 		(void)refuse(&why, 422, "too_many_schedules",
 		    "The application has %d schedules already; nothing was done.",
@@ -174,7 +177,7 @@ on_put(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	} else {
 		engine_schedules_changed(api->engine);
 		c->schedule->made = outcome == 0;
-		call_ask(c, schedule_ask_row);
+		call_ask(c, ask_row);
 	}
 	call_answered(api);
 }
@@ -272,7 +275,7 @@ on_deleted(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	struct jsonw w;
 
 	if (pe != NULL) {
-		schedule_write_failed(c, pe);
+		write_failed(c, pe);
 	} else if (!pgrows_bool(rows, 0, 0)) {
 		schedule_not_found(c);
 	} else {
@@ -292,7 +295,7 @@ ask_delete(struct call *c)
 void
 schedules_delete(struct api *api, struct httpreq *req, int app_id)
 {
-	struct call *c = schedule_begin_named(api, req, app_id);
+	struct call *c = begin_named(api, req, app_id);
 
 	if (c != NULL)
 		call_ask(c, ask_delete);
@@ -305,11 +308,11 @@ on_paused(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	struct api *api = c->api;
 
 	if (pe != NULL)
-		schedule_write_failed(c, pe);
+		write_failed(c, pe);
 	else if (!pgrows_bool(rows, 0, 0))
 		schedule_not_found(c);
 	else
-		call_ask(c, schedule_ask_row);
+		call_ask(c, ask_row);
 	call_answered(api);
 }
 
@@ -323,7 +326,7 @@ ask_pause(struct call *c)
 void
 schedules_pause(struct api *api, struct httpreq *req, int app_id)
 {
-	struct call *c = schedule_begin_named(api, req, app_id);
+	struct call *c = begin_named(api, req, app_id);
 
 	if (c != NULL)
 		call_ask(c, ask_pause);
@@ -339,10 +342,10 @@ on_resumed(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	struct refusal why;
 
 	if (pe != NULL) {
-		schedule_write_failed(c, pe);
+		write_failed(c, pe);
 	} else if (pgrows_bool(rows, 0, 0)) {
 		engine_schedules_changed(api->engine);
-		call_ask(c, schedule_ask_row);
+		call_ask(c, ask_row);
 	} else if (++c->schedule->tries < TRIES) {
 		call_ask(c, ask_to_resume); /* changed meanwhile */
 	} else {
@@ -400,7 +403,7 @@ on_row_to_resume(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		schedule_row_get(rows, 0, &s);
 		c->schedule->rev = s.rev;
 		if (!s.paused) {
-			call_ask(c, schedule_ask_row); /* as it is */
+			call_ask(c, ask_row); /* as it is */
 		} else if (schedule_row_rule(&s, &r, &err) != 0) {
 			schedule_broken(c, &err);
 		} else {
@@ -421,7 +424,7 @@ ask_to_resume(struct call *c)
 void
 schedules_resume(struct api *api, struct httpreq *req, int app_id)
 {
-	struct call *c = schedule_begin_named(api, req, app_id);
+	struct call *c = begin_named(api, req, app_id);
 
 	if (c != NULL)
 		call_ask(c, ask_to_resume);

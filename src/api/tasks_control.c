@@ -37,15 +37,6 @@ struct control {
 
 static bool ask_row(struct call *c);
 
-static void
-not_found(struct call *c)
-{
-	struct refusal why;
-
-	(void)refuse(&why, 404, "not_found", "There is no such task.");
-	call_refuse(c, &why);
-}
-
 /* ---------------------------------------------------------------- the answer */
 
 static void
@@ -86,7 +77,7 @@ on_row(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	if (pe != NULL) {
 		reply_short(c, ct->asked ? 202 : 200);
 	} else if (pgrows_count(rows) == 0) {
-		not_found(c); /* deleted meanwhile */
+		task_not_found(c); /* deleted meanwhile */
 	} else {
 		task_row_get(rows, 0, &t);
 		if (ct->asked && task_is_final(t.state) && t.state != TASK_CANCELLED) {
@@ -173,7 +164,7 @@ on_changed(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	if (pe != NULL) {
 		call_change_failed(c, pe);
 	} else if (pgrows_count(rows) == 0) {
-		not_found(c);
+		task_not_found(c);
 	} else {
 		control_row_get(ct->stmt, rows, &row);
 		ct->state = row.state;
@@ -265,7 +256,7 @@ control(struct api *api, struct httpreq *req, int app_id, const struct pgstmt *s
 		return;
 	}
 	if (uuid_parse(id, strlen(id), &c->id) != 0) {
-		not_found(c);
+		task_not_found(c);
 		return;
 	}
 	ct = make(c, &cr);

@@ -7,8 +7,6 @@
  */
 #include "api/tasks_each.h"
 
-#include <string.h>
-
 #include "api/admit.h"
 #include "api/call_trace.h"
 #include "api/task_spec.h"
