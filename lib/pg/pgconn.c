@@ -369,6 +369,7 @@ struct pgconn *
 pgconn_create(struct loop *l, struct resolver *rv, const struct pgconn_opts *opts,
     struct err *err)
 {
+	struct pgdial_opts dial;
 	struct pgconn *pc;
 
 	pc = mem_zero(sizeof(*pc));
@@ -406,8 +407,16 @@ pgconn_create(struct loop *l, struct resolver *rv, const struct pgconn_opts *opt
 	}
 	pc->ctx.kind = "pg";
 	pc->ctx.id = pc->name;
-	pc->dial = pgdial_create(l, rv, opts->name, opts->url, opts->password,
-	    opts->password_file, pc->connect_timeout_ms, dial_done, pc, err);
+	dial = (struct pgdial_opts){
+	    .name = opts->name,
+	    .url = opts->url,
+	    .password = opts->password,
+	    .password_file = opts->password_file,
+	    .timeout_ms = pc->connect_timeout_ms,
+	    .cb = dial_done,
+	    .arg = pc,
+	};
+	pc->dial = pgdial_create(l, rv, &dial, err);
 	if (pc->dial == NULL)
 		goto fail;
 	if (opts->moved_ms > 0 && ((pc->moved = moved_create(l, rv, opts->moved_ms,
