@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -309,14 +308,6 @@ seal_open(const struct sealkeys *keys, const char *context, const char *text,
 	*plain = out;
 	*len = n - NONCE - TAG;
 	return 0;
-}
-
-bool
-seal_is_current(const struct sealkeys *keys, const char *text)
-{
-	size_t len = strlen(keys->at[0].id);
-
-	return strncmp(text, keys->at[0].id, len) == 0 && text[len] == ':';
 }
 
 bool
