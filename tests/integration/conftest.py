@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import uuid
 
 import pytest
 
@@ -80,6 +81,21 @@ def redis(workdir):
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def standardwebhooks(workdir):
+    """Node.js, and where it finds the standard's own library."""
+    npm, node = shutil.which("npm"), shutil.which("node")
+    assert npm and node, "Node.js and npm are missing: scripts/install-deps test"
+    home = os.path.join(workdir, "standardwebhooks")
+    os.makedirs(home)
+    subprocess.run(
+        [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", home,
+         "standardwebhooks@1.0.0"],
+        check=True, timeout=300, stdout=subprocess.DEVNULL, cwd=home,
+    )
+    return node, home
+
+
 class _Counter:
     value = 0
 
@@ -96,14 +112,25 @@ def aftermath():
         yield stack
 
 
+@pytest.fixture(scope="session")
+def template(postgres):
+    """Migrated once; each test's database begins as a copy, which is made in a tenth of the time."""
+    database = stores.Database(postgres, "template")
+    migrate(database)
+    return database
+
+
 @pytest.fixture
-def make_db(postgres, aftermath):
+def make_db(postgres, template, aftermath):
     """make_db(server) is a fresh migrated database; dropped at the end."""
 
     def make(server=None):
-        database = stores.Database(server or postgres, "t%d" % _Counter.next())
+        database = stores.Database(server or postgres, "t%d" % _Counter.next(), None if server else template)
         aftermath.callback(lambda: database.server.is_running() and database.drop())
-        migrate(database)
+        if server:
+            migrate(database)
+        else:
+            database.rows("UPDATE shoal.cluster SET name = %s, database_id = %s", database.name, str(uuid.uuid4()))
         return database
 
     return make
