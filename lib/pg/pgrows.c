@@ -142,6 +142,12 @@ pgrows_text(const struct pgrows *r, int row, int col, size_t *len)
 	return bytes != NULL ? bytes : "";
 }
 
+const char *
+pgrows_text_or_null(const struct pgrows *r, int row, int col, size_t *len)
+{
+	return pgrows_is_null(r, row, col) ? NULL : pgrows_text(r, row, col, len);
+}
+
 void
 pgrows_uuid(const struct pgrows *r, int row, int col, struct uuid *id)
 {
