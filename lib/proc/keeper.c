@@ -243,18 +243,10 @@ static bool
 read_parent(const char *pid, struct process *p)
 {
 	char path[64], text[512], *end;
-	int fd;
-	ssize_t n;
 
 	snprintf(path, sizeof(path), "/proc/%.20s/stat", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd == -1)
+	if (file_read_small(path, text, sizeof(text)) <= 0)
 		return false;
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	if (n <= 0)
-		return false;
-	text[n] = '\0';
 	end = strrchr(text, ')');
 	if (end == NULL || strlen(end) < 5)
 		return false;
