@@ -158,8 +158,8 @@ def test_groups_are_an_application_s_own(client, node, db):
     ({"tasks": [], "on_success": {"payload": 1}}, "on_success"),
     ({"tasks": [], "on_success": {"type": "shoal.noop", "after": [NOBODY]}}, "on_success"),
 ])
-def test_bad_groups_are_refused(client, body, detail):
-    refused = client.request("POST", "/v1/groups", json=body)
+def test_bad_groups_are_refused(guest, body, detail):
+    refused = guest.request("POST", "/v1/groups", json=body)
     assert refused.status_code == 400
     assert refused.json()["detail"].startswith(detail)
 

@@ -182,10 +182,10 @@ def test_queues_are_listed_page_by_page_and_belong_to_their_application(db, clie
     ({"shed": 1.5}, "invalid_field"), ({"keep_finished": "5s"}, "invalid_field"),
     ({"max_length": 1000001}, "invalid_field"), ({"concurency": 1}, "unknown_field"), ({}, "missing_field"),
 ])
-def test_settings_that_cannot_be_are_refused(client, body, code):
-    answer = client.request("PUT", "/v1/queues/q", json=body)
+def test_settings_that_cannot_be_are_refused(guest, body, code):
+    answer = guest.request("PUT", "/v1/queues/q", json=body)
     assert answer.status_code == 400 and answer.json()["code"] == code
-    assert client.request("GET", "/v1/queues/q").status_code == 404
+    assert guest.request("GET", "/v1/queues/q").status_code == 404
 
 
 # ---------------------------------------------------------------- limits
