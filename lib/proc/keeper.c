@@ -555,8 +555,12 @@ keeper_main(struct keeper_job *job)
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	keep_descriptors(&k);
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0 ||
-	    prctl(PR_SET_PDEATHSIG, KEEPER_KILL) != 0 || getppid() != job->spawner)
-		keeper_end(&k, STEP_PARENT, ESRCH);
+	    prctl(PR_SET_PDEATHSIG, KEEPER_KILL) != 0)
+		keeper_end(&k, STEP_PARENT, errno);
+	/* its spawner died before it could hear of that: it has no outcome, as below */
+	k.silent = getppid() != job->spawner;
+	if (k.silent)
+		keeper_end(&k, STEP_NONE, 0);
 	sigfillset(&all);
 	(void)sigprocmask(SIG_SETMASK, &all, NULL);
 	start(&k);
