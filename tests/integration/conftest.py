@@ -157,7 +157,7 @@ def cluster(make_node, db, redis):
     """cluster(3, node__workers=1) starts three nodes on the same stores.
 
     database_url and redis_url stand for a wire or a private server.  ready: "stores" waits until every
-    worker is connected to both, "health" until they listen, None for nothing.
+    worker is connected to both, "health" until they listen, None for nothing, "never": not started.
     """
 
     def start(count=1, database_url=None, redis_url=None, ready="stores", settings=None, **changes):
@@ -169,6 +169,8 @@ def cluster(make_node, db, redis):
         values.update({k.replace("__", "."): v for k, v in changes.items()})
         values.update(settings or {})
         nodes = [make_node(dict(values)) for _ in range(count)]
+        if ready == "never":
+            return nodes
         for node in nodes:
             node.start(ready=False)
         for node in nodes:
