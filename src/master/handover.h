@@ -10,6 +10,7 @@
  *                  listen AUDIENCE OURS ADDRESS + its socket
  *                  control PATH                 + its socket
  *                  pid PATH
+ *                  redis                        its workers have Redis
  *                  end                          that was all
  *     new to old   ready [control] [pid]        its workers serve; what it takes over
  *                  failed REASON
@@ -62,6 +63,7 @@ struct inheritance {
 	char control_path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	char pid_path[512];
 	enum node_mode mode;
+	bool redis;
 };
 
 /*

@@ -368,17 +368,36 @@ count_serving(const struct master *m, const struct generation *g)
 	return n;
 }
 
-/* all of the newest are ready; and where the old ones have the database they have it
- * too: a configuration that leads to none must not take over from one that does */
-static bool
-may_establish(const struct master *m)
+int
+count_with_redis(const struct master *m, const struct generation *g)
 {
-	const struct generation *g = m->newest;
+	int n = 0;
+
+	for (size_t i = 0; i < SCORE_SLOTS; i++)
+		n += m->workers[i].gen == g && m->workers[i].slot.state == SLOT_READY &&
+		     atomic_load(&m->board->slots[i].redis_up) != 0;
+	return n;
+}
+
+/* why the newest generation may not take over yet; NULL: it may.  All of it are ready;
+ * and where the old ones have a store they have it too: a configuration that leads to
+ * none must not take over from one that does */
+static const char *
+obstacle(const struct master *m)
+{
+	const struct generation *g = m->newest, *old = m->serving;
 
 	if (count_ready(m, g) < m->wanted_workers)
-		return false;
-	return m->serving == NULL || count_serving(m, m->serving) == 0 ||
-	       count_serving(m, g) >= m->wanted_workers;
+		return "not all of them listen";
+	if (old != NULL && count_serving(m, old) > 0 &&
+	    count_serving(m, g) < m->wanted_workers)
+		return "not all of them have PostgreSQL, which the old ones have: look "
+		       "at what this configuration says in [database]";
+	if (old != NULL && count_with_redis(m, old) > 0 &&
+	    count_with_redis(m, g) < m->wanted_workers)
+		return "not all of them have Redis, which the old ones have: look at "
+		       "what this configuration says in [redis]";
+	return NULL;
 }
 
 /* workers that linger are bounded: of those over it nothing is kept for idle clients */
@@ -400,19 +419,22 @@ bound_lingering(struct master *m)
 static void
 retire_old(struct master *m)
 {
+	const char *why = NULL;
 	struct generation *g;
 
 	if (m->stop != STOP_NO)
 		return;
 	bound_lingering(m);
-	if (!m->newest->established && m->serving != NULL && m->newest != m->serving &&
+	if (!m->newest->established)
+		why = obstacle(m);
+	if (why != NULL && m->serving != NULL && m->newest != m->serving &&
 	    m->now_ms - m->newest->since_ms >=
 		2 * m->newest->settings->node_start_timeout_ms) {
-		log_error(NULL, "the new workers do not get ready", "generation=%u",
-		    m->newest->number);
+		log_error(NULL, "the new workers do not get ready",
+		    "generation=%u reason=\"%s\"", m->newest->number, why);
 		master_give_up(m, m->newest);
 	}
-	if (!m->newest->established && may_establish(m)) {
+	if (!m->newest->established && why == NULL) {
 		m->newest->established = true;
 		m->serving = m->newest;
 		log_info(NULL, "node ready", "node=%s generation=%u workers=%d",
@@ -772,6 +794,7 @@ take_sockets(struct master *m, struct inheritance *in, struct err *err)
 	atomic_store(&m->board->draining, in->mode == NODE_MODE_DRAIN);
 	m->before.channel = in->channel;
 	m->before.waits = in->channel != -1;
+	m->before.had_redis = in->redis;
 	m->before.pid = getppid();
 	(void)str_copy(m->before.pid_path, sizeof(m->before.pid_path), in->pid_path);
 	for (size_t i = 0; i < in->count; i++) {

@@ -100,6 +100,7 @@ struct predecessor {
 	bool waits;  /* the node is still its */
 	bool told;   /* that we are ready */
 	bool keeps_control;
+	bool had_redis; /* its workers had, so that ours are to have it */
 	pid_t pid;
 	char pid_path[sizeof(((struct inheritance *)0)->pid_path)];
 };
@@ -174,6 +175,7 @@ void master_set_mode(struct master *m, enum node_mode mode);
 
 /* workers of g that are ready, and have all that they need of the database */
 int count_serving(const struct master *m, const struct generation *g);
+int count_with_redis(const struct master *m, const struct generation *g);
 
 /* ---- upgrade.c: a new program in our place, or we in an old one's ---- */
 void obey_upgrade(struct master *m);
