@@ -3,6 +3,7 @@
 
     postgres, redis     one server each for the whole run
     db                  a fresh, migrated database on it, and an empty Redis
+    shared_db           one for a module whose tests only look
     cluster(n, **s)     n nodes on db and redis; settings with "__" for "."
     node, client        one node, and an application with a key on it
     wire(port)          a proxy that can cut, stall or slow a link to that port
@@ -123,6 +124,15 @@ def migrate(database):
 @pytest.fixture
 def db(make_db):
     return make_db()
+
+
+@pytest.fixture(scope="module")
+def shared_db(postgres):
+    """One for all of a module's tests that only look."""
+    database = stores.Database(postgres, "m%d" % _Counter.next())
+    migrate(database)
+    yield database
+    database.drop()
 
 
 @pytest.fixture
