@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -740,6 +741,8 @@ master_run(struct master *m, struct err *err)
 		return -1;
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0)
 		return err_errno(err, errno, "becoming the subreaper");
+	if (crash_watch(err) != 0)
+		return -1;
 	process_protect();
 	proctitle_set("shoald: master%s%s", m->opts.title != NULL ? ", " : "",
 	    m->opts.title != NULL ? m->opts.title : "");

@@ -5,6 +5,7 @@ import glob
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -279,8 +280,9 @@ def test_a_master_that_is_killed_leaves_one_or_none(cluster, key):
     children = set(process.children_of(node.pid))
     client.session.close()
     node.upgrade()
-    os.kill(node.replaced.pop().pid, signal.SIGKILL)
+    os.kill(node.replaced.pop().pid, signal.SIGSEGV)  # of which a master tells, too
     alone(node.pid, children)
+    assert re.search("master crash report signal=SIGSEGV", node.log()) and "crash report ends" in node.log()
     Client(node.url, key).cancel(task)
     # the new one, while what the old one runs is still there: all ends, and can be started again
     client = Client(node.url, key)
