@@ -16,6 +16,7 @@
  *                  failed REASON
  *     old to new   go MODE RELOAD               the node is yours; RELOAD 1: reload it
  *                  abort REASON                 leave: the node stays with us
+ *                  hint                         (later) who lingers has submitted
  *     new to old   hurry                        (later) keep nothing for idle clients
  *
  * The end of file without a word means that the other is dead.

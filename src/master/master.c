@@ -233,6 +233,19 @@ obey_reload(struct master *m)
 		m->requests.change = true;
 }
 
+/* who lingers is out of the cluster; in an upgrade those who are not are another's */
+static void
+obey_hint(struct master *m)
+{
+	if (!m->requests.hint)
+		return;
+	m->requests.hint = false;
+	if (m->upgrade.step != UPGRADE_DONE)
+		workers_hint(m);
+	else if (m->upgrade.channel != -1)
+		(void)handover_send(m->upgrade.channel, -1, NULL, "hint");
+}
+
 /* what PostgreSQL's orders ask for; each once */
 static void
 obey_order(struct master *m)
@@ -607,6 +620,7 @@ decide(struct master *m)
 	workers_bury(m);
 	upgrade_turn(m);
 	succession_turn(m);
+	obey_hint(m);
 	obey_order(m);
 	obey_stop(m);
 	obey_reopen(m);
@@ -677,16 +691,18 @@ turn_timeout_ms(const struct master *m)
 }
 
 /* a worker may write a byte to say that there is something to see; what, the scoreboard
- * tells */
+ * tells, but for a hint */
 static void
-read_news(struct worker *w)
+read_news(struct master *m, struct worker *w)
 {
 	char bytes[64];
 	ssize_t n;
 
-	do
+	do {
 		n = recv(w->order_fd, bytes, sizeof(bytes), MSG_DONTWAIT);
-	while (n == sizeof(bytes));
+		if (n > 0 && memchr(bytes, NEWS_HINT, (size_t)n) != NULL)
+			m->requests.hint = true;
+	} while (n == sizeof(bytes));
 	if (n == 0 || (n == -1 && errno != EAGAIN && errno != EINTR))
 		w->order_eof = true; /* its death comes by SIGCHLD */
 }
@@ -724,7 +740,7 @@ wait_for_news(struct master *m)
 		signals_read(m);
 	for (size_t i = 0; i < n; i++)
 		if (fds[1 + CONTROL_FDS + i].revents != 0)
-			read_news(&m->workers[slot_of[i]]);
+			read_news(m, &m->workers[slot_of[i]]);
 	control_turn(control, fds + 1, clock_mono_ms());
 }
 

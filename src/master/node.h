@@ -118,6 +118,7 @@ struct requests {
 	enum stop_mode stop; /* the most urgent so far */
 	bool reload, reopen; /* since the last turn */
 	bool upgrade;
+	bool hint;	  /* a worker that lingers has submitted: to the leader */
 	bool change;	  /* other workers of the same settings: the mode has changed */
 	int more_workers; /* TTIN minus TTOU since the last turn */
 };
@@ -197,6 +198,8 @@ void worker_leave(struct master *m, size_t i, enum worker_order order, const cha
 /* whom it was told to leave closes idle connections too */
 void worker_hurry(struct master *m, size_t i);
 void workers_order(struct master *m, enum worker_order order); /* to all that run */
+/* one that has Redis tells the leader to look; none has: claims go by PostgreSQL */
+void workers_hint(struct master *m);
 /* all that died: the spawner kills what they ran, their slots are told */
 void workers_reap(struct master *m);
 /* those whose commands are dead are buried */

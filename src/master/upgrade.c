@@ -384,6 +384,8 @@ succession_turn(struct master *m)
 			take_over(m, mode);
 		} else if (p->waits && str_starts(text, "abort "))
 			leave_it(m, text + 6);
+		else if (str_eq(text, "hint"))
+			m->requests.hint = true;
 	}
 	if (rc == 0)
 		return;

@@ -159,6 +159,23 @@ wake(void *arg)
 		httpd_wake(w->httpds[i]);
 }
 
+static void
+tell_master(const struct worker *w, enum worker_news news)
+{
+	char byte = (char)news;
+
+	/* it may be lost: the master looks by itself, and the feeder finds what is
+	 * there */
+	(void)send(w->env->control_fd, &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* submitted without Redis: whoever has it tells the leader */
+static void
+on_hint(void *arg)
+{
+	tell_master(arg, NEWS_HINT);
+}
+
 /* a request came to a worker that has given its stores away */
 static void
 on_asleep(void *arg)
@@ -170,7 +187,7 @@ on_asleep(void *arg)
 		return; /* they are being opened */
 	w->asleep = false;
 	log_debug(NULL, "a request came: the database is opened again", " ");
-	if (engine_reopen(w->engine, wake, w, &err) != 0)
+	if (engine_reopen(w->engine, wake, on_hint, w, &err) != 0)
 		log_error(NULL, "the database cannot be opened again", "reason=\"%s\"",
 		    err.text);
 	loop_timer_start_ms(w->wake_timer, WAKE_MS);
@@ -373,6 +390,10 @@ obey(struct worker *w, char order)
 	case WORKER_BURY:
 		engine_bury(w->engine);
 		break;
+	case WORKER_HINT:
+		log_debug(NULL, "a lingering worker has submitted", " ");
+		engine_hint(w->engine);
+		break;
 	case WORKER_LEVEL:
 		log_set_level(score_log_level(w->env->board, s->log_level));
 		break;
@@ -489,8 +510,7 @@ on_listen(void *arg)
 		return;
 	}
 	atomic_store(&w->slot->state, SCORE_READY);
-	/* any byte: the master looks now; without it, a little later */
-	(void)send(w->env->control_fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+	tell_master(w, NEWS_LOOK);
 	log_info(NULL, "worker ready", "pid=%d", (int)getpid());
 }
 

@@ -203,7 +203,8 @@ def test_an_idle_connection_outlives_reload_and_upgrade(cluster, nodedir, key):
         wait_for(lambda: count() == 2 and node.is_connected(), at_most=20, what="one worker more")
         kept = connect()
         assert all(k.submit()[:2] == (201, True) for k in kept)
-        closed, before = node.log().count("closes its stores"), set(node.worker_pids())
+        closed, told = (node.log().count(x) for x in ("closes its stores", "a lingering worker has submitted"))
+        before = set(node.worker_pids())
         if change == "reload":
             node.send(signal.SIGHUP)
             wait_for(lambda b=before: not b & set(node.worker_pids()) and node.is_connected(),
@@ -227,6 +228,8 @@ def test_an_idle_connection_outlives_reload_and_upgrade(cluster, nodedir, key):
             tasks.append(task["id"])
         client = Client(node.url, key)
         assert all(client.wait(id)["state"] == "succeeded" for id in tasks)
+        # which the leader was told of, by way of the master
+        assert node.log().count("a lingering worker has submitted") > told
         client.session.close()
         # and with them the last reason to stay is gone
         wait_for(lambda: node.status()["generations"] == 1 and settled(node), at_most=20,
