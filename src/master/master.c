@@ -397,7 +397,7 @@ count_with_redis(const struct master *m, const struct generation *g)
  * and where the old ones have a store they have it too: a configuration that leads to
  * none must not take over from one that does */
 static const char *
-obstacle(const struct master *m)
+missing(const struct master *m)
 {
 	const struct generation *g = m->newest, *old = m->serving;
 
@@ -440,7 +440,7 @@ retire_old(struct master *m)
 		return;
 	bound_lingering(m);
 	if (!m->newest->established)
-		why = obstacle(m);
+		why = missing(m);
 	if (why != NULL && m->serving != NULL && m->newest != m->serving &&
 	    m->now_ms - m->newest->since_ms >=
 		2 * m->newest->settings->node_start_timeout_ms) {

@@ -52,7 +52,7 @@ fault(void)
 /* the first descriptor that a report takes */
 static int parent_pipe;
 
-static volatile int *nowhere = (volatile int *)(uintptr_t)16;
+static volatile int *volatile nowhere = (volatile int *)(uintptr_t)16;
 
 /* runs fn in a process of its own that is watched; its log is in text after it */
 static int
