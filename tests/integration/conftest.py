@@ -3,6 +3,7 @@
 
     postgres, redis     one server each for the whole run
     db                  a fresh, migrated database on it, and an empty Redis
+    shared_db           one for a module whose tests only look
     cluster(n, **s)     n nodes on db and redis; settings with "__" for "."
     node, client        one node, and an application with a key on it
     standing, guest     one node for all tests of a module that leave it as it was, and an application there
@@ -159,6 +160,15 @@ def db(make_db):
     return make_db()
 
 
+@pytest.fixture(scope="module")
+def shared_db(postgres):
+    """One for all of a module's tests that only look."""
+    database = stores.Database(postgres, "m%d" % _Counter.next())
+    migrate(database)
+    yield database
+    database.drop()
+
+
 @pytest.fixture
 def nodedir(workdir):
     return tempfile.mkdtemp(prefix="n", dir=workdir)
@@ -223,7 +233,7 @@ def cluster(make_node, db, redis):
     """cluster(3, node__workers=1) starts three nodes on the same stores.
 
     database_url and redis_url stand for a wire or a private server.  ready: "stores" waits until every
-    worker is connected to both, "health" until they listen, None for nothing.
+    worker is connected to both, "health" until they listen, None for nothing, "never": not started.
     """
 
     def start(count=1, database_url=None, redis_url=None, ready="stores", settings=None, **changes):
@@ -235,6 +245,8 @@ def cluster(make_node, db, redis):
         values.update({k.replace("__", "."): v for k, v in changes.items()})
         values.update(settings or {})
         nodes = [make_node(dict(values)) for _ in range(count)]
+        if ready == "never":
+            return nodes
         for node in nodes:
             node.start(ready=False)
         for node in nodes:

@@ -133,6 +133,13 @@ class Node:
             )
         return self.start_wait(ready)
 
+    def start_daemon(self, ready="stores"):
+        """With -d: who starts it sees it bound, and it says by its process file which process it is."""
+        subprocess.run(self.program + ["-c", self.conf, "-d"], check=True, timeout=30,
+                       env=dict(program_env(), **self.env), cwd=self.directory)
+        self.proc = process.Adopted(wait_for(self.pid_of_file, what="its process file"))
+        return self.start_wait(ready)
+
     def start_wait(self, ready="stores"):
         if ready:
             wait_for(self.is_healthy, at_most=30, what="%s listens" % self.name)
