@@ -3,10 +3,10 @@
  * leases.c - workers outside of Shoal that wait for tasks; see leases.h.
  *
  * A line is dirty when it may get something.  The statement takes dirty lines in the
- * order in which they became so, with slots for those who wait; a row names its slot.
- * Its ids are drawn here, so that whatever becomes of the answer they can be undone: at
- * once when a client has hung up, and again and again, for a while, when nobody knows
- * whether the statement was executed.
+ * order in which they became so, those of one statement by who waits longest, with
+ * slots for those who wait; a row names its slot.  Its ids are drawn here, so that
+ * whatever becomes of the answer they can be undone (lease_undo.c).  Hints, and whose
+ * turn it is among workers, are in lease_hints.c.
  *
  * Why a lease is not first the worker's own, and handed over when its answer is
  * written: that needs a second statement, and between the answer and its commit a node
@@ -26,28 +26,32 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "engine/internal.h"
+#include "engine/leases_int.h"
 #include "store/leases.h"
 
 #define POLL_MS	      1000
+#define FIRST_POLL_MS 100
 #define LINES_MOST    64  /* in one statement */
 #define SLOTS_MOST    512 /* in one statement */
 #define SLOTS_OF_LINE 256
 #define BUSY_MIN_MS   3 /* another leases for that application just now */
 #define BUSY_MAX_MS   15
-#define HINTS_MOST    32 /* in one message; more: "look everywhere" */
-#define UNDO_ROWS     256
-#define UNDO_MOST     20000
-#define UNDO_TRIES    4
+/* another worker's turn: what it has left after so long is ours; longer where
+ * statements take long */
+#define TURN_MIN_MS 15
+#define TURN_MAX_MS 150
 
 TAILQ_HEAD(wait_list, lease_wait);
 TAILQ_HEAD(line_list, line);
 
 struct line {
 	TAILQ_ENTRY(line) dirty_link;
+	TAILQ_ENTRY(line) later_link;
 	TAILQ_ENTRY(line) app_link;
 	struct app *app;
 	struct wait_list waits; /* in the order of their coming */
-	bool dirty, sent;
+	bool dirty, later, sent;
+	uint64_t name; /* of the key, the same at all workers */
 	size_t wanted; /* of the statement under way: its slots; got: rows that came */
 	size_t got;
 	int queues[LEASE_MAX_QUEUES];
@@ -72,6 +76,7 @@ struct lease_wait {
 	lease_cb *cb;
 	void *arg;
 	int max;
+	uint64_t number; /* in the order of their coming, to all lines */
 	int64_t ttl_ms;
 	unsigned slots; /* of the statement under way */
 	bool over;	/* its time is up, and it waits for that statement */
@@ -85,16 +90,6 @@ struct slot {
 	int row;		 /* -1: nothing came for it */
 };
 
-struct undo {
-	struct uuid lease;
-	int tries;	/* that are left; 1: the last one */
-	int64_t due_ms; /* not before */
-};
-
-struct hint {
-	int app_id, queue_id;
-};
-
 struct by_key {
 	size_t count;
 	char id[APIKEY_PUBLIC + 1];
@@ -106,38 +101,32 @@ struct leases {
 	struct hmap *apps;
 	struct hmap *keys; /* how many of each key wait */
 	struct line_list dirty;
+	struct line_list later; /* dirty when it is time */
 	size_t count;
+	uint64_t last_number;
 	bool ending;
 	struct loop_defer *defer;
 	struct loop_timer *poll; /* runs while somebody waits */
 	struct loop_timer *again;
+	struct loop_timer *turn;
 	/* the statement under way */
 	bool open;
-	int batch; /* counts down: dispatch's batches count up */
+	int64_t sent_ms;
+	int64_t took_ms; /* those that brought something, on the average */
+	int batch;	 /* counts down: dispatch's batches count up */
 	struct line *asks[LINES_MOST];
 	size_t ask_count;
 	struct slot slots[SLOTS_MOST];
 	size_t slot_count;
 	struct pgparam params;
-	/* to be undone */
-	struct undo *undos;
-	size_t undo_count, undo_room;
-	size_t undoing; /* the first so many are in the statement under way */
-	struct loop_timer *undo_timer;
-	/* to be published */
-	struct hint hints[HINTS_MOST];
-	size_t hint_count;
-	bool hint_all;
-	struct loop_defer *hint_defer;
+	struct lease_undo *undo;
+	struct lease_hints *hints;
 };
-
-static const int64_t undo_steps_ms[UNDO_TRIES] = {0, 1000, 5000, 15000};
 
 static void send_next(void *arg);
 static void on_poll(void *arg);
 static void on_wait_over(void *arg);
-static void on_undo_time(void *arg);
-static void flush_hints(void *arg);
+static void on_turn(void *arg);
 
 struct leases *
 leases_create(struct engine *e, struct err *err)
@@ -150,6 +139,7 @@ leases_create(struct engine *e, struct err *err)
 	}
 	ls->engine = e;
 	TAILQ_INIT(&ls->dirty);
+	TAILQ_INIT(&ls->later);
 	pgparam_init(&ls->params);
 	ls->lines = hmap_create();
 	ls->apps = hmap_create();
@@ -157,11 +147,12 @@ leases_create(struct engine *e, struct err *err)
 	ls->defer = loop_defer_create(e->loop, send_next, ls);
 	ls->poll = loop_timer_create(e->loop, on_poll, ls);
 	ls->again = loop_timer_create(e->loop, send_next, ls);
-	ls->undo_timer = loop_timer_create(e->loop, on_undo_time, ls);
-	ls->hint_defer = loop_defer_create(e->loop, flush_hints, ls);
+	ls->turn = loop_timer_create(e->loop, on_turn, ls);
+	ls->undo = lease_undo_create(e);
+	ls->hints = lease_hints_create(e);
 	if (ls->lines == NULL || ls->apps == NULL || ls->keys == NULL ||
 	    ls->defer == NULL || ls->poll == NULL || ls->again == NULL ||
-	    ls->undo_timer == NULL || ls->hint_defer == NULL) {
+	    ls->turn == NULL || ls->undo == NULL || ls->hints == NULL) {
 		leases_free(ls);
 		err_set(err, ERR_NOMEM, "leases");
 		return NULL;
@@ -183,17 +174,17 @@ leases_free(struct leases *ls)
 	loop_defer_free(ls->defer);
 	loop_timer_free(ls->poll);
 	loop_timer_free(ls->again);
-	loop_timer_free(ls->undo_timer);
-	loop_defer_free(ls->hint_defer);
+	loop_timer_free(ls->turn);
+	lease_undo_free(ls->undo);
+	lease_hints_free(ls->hints);
 	pgparam_fini(&ls->params);
-	mem_free(ls->undos);
 	mem_free(ls);
 }
 
 bool
 leases_idle(const struct leases *ls)
 {
-	return !ls->open && ls->undo_count == 0;
+	return !ls->open && lease_undo_idle(ls->undo);
 }
 
 /* ---------------------------------------------------------------- lines */
@@ -209,6 +200,25 @@ set_dirty(struct leases *ls, struct line *line)
 		loop_defer_start(ls->defer);
 }
 
+static int64_t
+turn_ms(const struct leases *ls)
+{
+	int64_t ms = 3 * ls->took_ms;
+
+	return ms < TURN_MIN_MS ? TURN_MIN_MS : ms > TURN_MAX_MS ? TURN_MAX_MS : ms;
+}
+
+static void
+set_later(struct leases *ls, struct line *line)
+{
+	if (line->later)
+		return;
+	line->later = true;
+	TAILQ_INSERT_TAIL(&ls->later, line, later_link);
+	if (!loop_timer_pending(ls->turn))
+		loop_timer_start_ms(ls->turn, turn_ms(ls));
+}
+
 static void
 line_free_if_empty(struct leases *ls, struct line *line)
 {
@@ -218,6 +228,8 @@ line_free_if_empty(struct leases *ls, struct line *line)
 		return;
 	if (line->dirty)
 		TAILQ_REMOVE(&ls->dirty, line, dirty_link);
+	if (line->later)
+		TAILQ_REMOVE(&ls->later, line, later_link);
 	hmap_remove(ls->lines, line->key, line->key_len);
 	TAILQ_REMOVE(&app->lines, line, app_link);
 	if (TAILQ_EMPTY(&app->lines)) {
@@ -301,6 +313,7 @@ line_for(struct leases *ls, const struct lease_request *lr)
 	line->app = app_for(ls, lr->app_id);
 	line->key_len = key.len;
 	memcpy(line->key, key.data, key.len);
+	line->name = lease_hints_name(key.data, key.len);
 	if (line->app == NULL ||
 	    hmap_put(ls->lines, line->key, line->key_len, line, NULL) != 0) {
 		app_free_if_empty(ls, line->app);
@@ -379,6 +392,7 @@ wait_free(struct lease_wait *w)
 		}
 	}
 	TAILQ_REMOVE(&line->waits, w, link);
+	lease_hints_leave(ls->hints, line->name);
 	ls->count--;
 	score_set(ls->engine->slot, SCORE_lease_waiters, ls->count);
 	discount_key(ls, w->by);
@@ -439,7 +453,9 @@ leases_wait(struct leases *ls, const struct lease_request *lr, lease_cb *cb, voi
 	w->max = lr->max;
 	w->ttl_ms = lr->ttl_ms;
 	str_copy(w->by, sizeof(w->by), lr->key);
+	w->number = ++ls->last_number;
 	TAILQ_INSERT_TAIL(&line->waits, w, link);
+	lease_hints_enter(ls->hints, line->name);
 	ls->count++;
 	score_set(ls->engine->slot, SCORE_lease_waiters, ls->count);
 	/* (who drains claims nothing any more: nobody shall wait for it) */
@@ -447,9 +463,12 @@ leases_wait(struct leases *ls, const struct lease_request *lr, lease_cb *cb, voi
 		loop_timer_start_ms(w->timer, lr->wait_ms);
 	else
 		w->over = true; /* it looks once */
-	set_dirty(ls, line);
-	if (!loop_timer_pending(ls->poll))
-		loop_timer_start_ms(ls->poll, POLL_MS);
+	if (!w->over && lease_hints_is_scarce(ls->hints, line->name))
+		set_later(ls, line); /* it would take what is another's turn */
+	else
+		set_dirty(ls, line);
+	if (!loop_timer_pending(ls->poll)) /* others shall hear of us soon */
+		loop_timer_start_ms(ls->poll, FIRST_POLL_MS);
 	return w;
 nomem:
 	if (w != NULL) {
@@ -499,123 +518,12 @@ on_poll(void *arg)
 	struct line *line;
 	size_t cursor = 0;
 
-	if (ls->count == 0)
+	lease_hints_tell(ls->hints);
+	if (ls->count == 0 && !lease_hints_any(ls->hints))
 		return; /* the next one who waits starts it again */
 	loop_timer_start_ms(ls->poll, POLL_MS);
 	while ((line = hmap_next(ls->lines, &cursor)) != NULL)
 		set_dirty(ls, line);
-}
-
-/* ---------------------------------------------------------------- undo */
-
-static void
-undo(struct leases *ls, const struct uuid *lease, int tries)
-{
-	struct undo *more;
-
-	if (ls->undo_count == ls->undo_room) {
-		size_t room = ls->undo_room == 0 ? 256 : 2 * ls->undo_room;
-
-		more = ls->undo_count >= UNDO_MOST
-			   ? NULL
-			   : mem_resize(ls->undos, room, sizeof(*more));
-		if (more == NULL) {
-			log_warn(NULL,
-			    "a lease that nobody has is not undone: it "
-			    "runs out by itself",
-			    " ");
-			return;
-		}
-		ls->undos = more;
-		ls->undo_room = room;
-	}
-	ls->undos[ls->undo_count++] =
-	    (struct undo){*lease, tries, loop_now_ms(ls->engine->loop)};
-	if (ls->undoing == 0)
-		loop_timer_start_ms(ls->undo_timer, 0);
-}
-
-static void
-undo_later(struct leases *ls)
-{
-	int64_t first_ms = INT64_MAX, now_ms = loop_now_ms(ls->engine->loop);
-
-	for (size_t i = 0; i < ls->undo_count; i++) {
-		if (ls->undos[i].due_ms < first_ms)
-			first_ms = ls->undos[i].due_ms;
-	}
-	if (ls->undo_count > 0)
-		loop_timer_start_ms(
-		    ls->undo_timer, first_ms > now_ms ? first_ms - now_ms : 0);
-}
-
-static void
-on_undone(const struct pgrows *rows, const struct pgerr *pe, void *arg)
-{
-	struct leases *ls = arg;
-	int64_t now_ms = loop_now_ms(ls->engine->loop);
-	size_t kept = 0;
-
-	for (size_t i = 0; i < ls->undo_count; i++) {
-		struct undo u = ls->undos[i];
-
-		if (i < ls->undoing && pe == NULL) {
-			if (--u.tries == 0)
-				continue;
-			u.due_ms = now_ms + undo_steps_ms[UNDO_TRIES - u.tries];
-		} else if (i < ls->undoing) {
-			u.due_ms = now_ms + POLL_MS;
-		}
-		ls->undos[kept++] = u;
-	}
-	ls->undo_count = kept;
-	ls->undoing = 0;
-	if (pe == NULL)
-		score_add(ls->engine->slot, SCORE_leases_undone_total,
-		    (uint64_t)pgrows_count(rows));
-	else if (pe->class != PGERR_LOST)
-		log_warn(NULL, "leases could not be undone yet",
-		    "sqlstate=%s reason=\"%.200s\"", pe->sqlstate, pe->text);
-	for (int i = 0; pe == NULL && i < pgrows_count(rows); i++)
-		leases_hint(
-		    ls, (int)pgrows_int(rows, i, 0), (int)pgrows_int(rows, i, 1));
-	if (ls->engine->ending)
-		return;
-	undo_later(ls);
-	engine_check_drained(ls->engine);
-}
-
-static int
-by_due(const void *x, const void *y)
-{
-	const struct undo *a = x, *b = y;
-
-	return a->due_ms < b->due_ms ? -1 : a->due_ms > b->due_ms;
-}
-
-static void
-on_undo_time(void *arg)
-{
-	struct leases *ls = arg;
-	struct pgparam p;
-
-	if (ls->undoing > 0 || ls->undo_count == 0)
-		return;
-	qsort(ls->undos, ls->undo_count, sizeof(*ls->undos), by_due);
-	pgparam_init(&p);
-	pgparam_array(&p, PGTYPE_UUID);
-	while (ls->undoing < UNDO_ROWS && ls->undoing < ls->undo_count &&
-	       ls->undos[ls->undoing].due_ms <= loop_now_ms(ls->engine->loop))
-		pgparam_elem_uuid(&p, &ls->undos[ls->undoing++].lease);
-	pgparam_array_end(&p);
-	if (ls->undoing > 0 && store_exec(ls->engine->store, STORE_READ, &leases_undo,
-				   &p, on_undone, ls, NULL) != 0) {
-		ls->undoing = 0;
-		loop_timer_start_ms(ls->undo_timer, POLL_MS);
-	} else if (ls->undoing == 0) {
-		undo_later(ls);
-	}
-	pgparam_fini(&p);
 }
 
 /* ---------------------------------------------------------------- the statement */
@@ -657,21 +565,38 @@ fill_line(struct leases *ls, struct line *line)
 	line->got = 0;
 }
 
+static int
+by_first(const void *x, const void *y)
+{
+	const struct line *a = *(struct line *const *)x, *b = *(struct line *const *)y;
+	uint64_t m = TAILQ_FIRST(&a->waits)->number, n = TAILQ_FIRST(&b->waits)->number;
+
+	return m < n ? -1 : m > n;
+}
+
+/* lines may want the same tasks: who waits longest is in the first one */
 static void
 fill_lines(struct leases *ls)
 {
 	struct line *line;
+	size_t n = 0;
 
 	ls->ask_count = ls->slot_count = 0;
-	while ((line = TAILQ_FIRST(&ls->dirty)) != NULL && ls->ask_count < LINES_MOST &&
-	       ls->slot_count < SLOTS_MOST) {
+	while ((line = TAILQ_FIRST(&ls->dirty)) != NULL && n < LINES_MOST) {
 		TAILQ_REMOVE(&ls->dirty, line, dirty_link);
 		line->dirty = false;
-		if (TAILQ_EMPTY(&line->waits))
-			continue; /* (it is not there for long) */
-		line->sent = true;
-		ls->asks[ls->ask_count++] = line;
-		fill_line(ls, line);
+		if (!TAILQ_EMPTY(&line->waits)) /* (it is not there for long) */
+			ls->asks[n++] = line;
+	}
+	qsort(ls->asks, n, sizeof(*ls->asks), by_first);
+	for (size_t i = 0; i < n; i++) {
+		if (ls->slot_count == SLOTS_MOST) {
+			set_dirty(ls, ls->asks[i]);
+			continue;
+		}
+		ls->asks[i]->sent = true;
+		ls->ask_count++;
+		fill_line(ls, ls->asks[i]);
 	}
 }
 
@@ -811,7 +736,7 @@ grant(struct leases *ls, const struct pgrows *rows, size_t first)
 		return;
 	}
 	for (size_t i = 0; i < count; i++)
-		undo(ls, &grants[i].lease, 1);
+		lease_undo_add(ls->undo, &grants[i].lease, 1);
 }
 
 /* which line a slot belongs to: they follow each other */
@@ -828,6 +753,9 @@ line_of(struct leases *ls, size_t slot)
 static void
 take_rows(struct leases *ls, const struct pgrows *rows, bool *busy)
 {
+	int64_t left_before_us = engine_now_us(ls->engine) - 2000 * turn_ms(ls);
+	struct line *line;
+
 	for (int i = 0; i < pgrows_count(rows); i++) {
 		struct leased_row l;
 
@@ -836,8 +764,11 @@ take_rows(struct leases *ls, const struct pgrows *rows, bool *busy)
 			*busy = true;
 			continue;
 		}
+		line = line_of(ls, (size_t)l.slot - 1);
 		ls->slots[l.slot - 1].row = i;
-		line_of(ls, (size_t)l.slot - 1)->got++;
+		line->got++;
+		lease_hints_left_over(
+		    ls->hints, line->name, l.run_at_us < left_before_us);
 	}
 	for (size_t i = 0; i < ls->slot_count; i++) {
 		if (ls->slots[i].row < 0)
@@ -845,8 +776,21 @@ take_rows(struct leases *ls, const struct pgrows *rows, bool *busy)
 		if (ls->slots[i].wait != NULL)
 			grant(ls, rows, i);
 		else
-			undo(ls, &ls->slots[i].lease, 1); /* it hung up meanwhile */
+			lease_undo_add(ls->undo, &ls->slots[i].lease,
+			    1); /* it hung up meanwhile */
 	}
+}
+
+static void
+end_ask(struct leases *ls, struct line *line, bool busy)
+{
+	if (line->got < line->wanted)
+		lease_hints_left_over(ls->hints, line->name, false);
+	/* all slots were filled, or another had its turn: there may be more */
+	if (line->got == line->wanted || (busy && line->got == 0))
+		set_dirty(ls, line);
+	else
+		end_waits(line, NULL);
 }
 
 static void
@@ -857,17 +801,13 @@ on_leased(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	bool busy = false;
 
 	if (pe == NULL) {
+		if (pgrows_count(rows) > 0)
+			ls->took_ms = (3 * ls->took_ms + loop_now_ms(ls->engine->loop) -
+					  ls->sent_ms) /
+				      4;
 		take_rows(ls, rows, &busy);
-		for (size_t i = 0; i < ls->ask_count; i++) {
-			struct line *line = ls->asks[i];
-
-			/* all slots were filled, or another had its turn: there may be
-			 * more */
-			if (line->got == line->wanted || (busy && line->got == 0))
-				set_dirty(ls, line);
-			else
-				end_waits(line, NULL);
-		}
+		for (size_t i = 0; i < ls->ask_count; i++)
+			end_ask(ls, ls->asks[i], busy);
 	} else if (pe->class == PGERR_RETRY) {
 		busy = true;
 		for (size_t i = 0; i < ls->ask_count; i++)
@@ -877,7 +817,7 @@ on_leased(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		    "class=%s sqlstate=%s reason=\"%.200s\"",
 		    pgerr_class_name(pe->class), pe->sqlstate, pe->text);
 		for (size_t i = 0; pe->class == PGERR_LOST && i < ls->slot_count; i++)
-			undo(ls, &ls->slots[i].lease, UNDO_TRIES);
+			lease_undo_add(ls->undo, &ls->slots[i].lease, LEASE_UNDO_TRIES);
 		err_set(&err,
 		    pe->class == PGERR_BUG || pe->class == PGERR_SCHEMA ? ERR_BUG
 									: ERR_IO,
@@ -907,6 +847,7 @@ send_next(void *arg)
 	if (ls->ask_count == 0)
 		return;
 	ls->open = true;
+	ls->sent_ms = loop_now_ms(ls->engine->loop);
 	ls->batch--;
 	fill_params(ls);
 	if (store_exec(ls->engine->store, STORE_READ, &leases_take, &ls->params,
@@ -928,9 +869,30 @@ has_queue(const struct line *line, int queue_id)
 		   by_int) != NULL;
 }
 
-/* app 0: whatever application; queue 0: any of its queues */
 static void
-wake(struct leases *ls, int app_id, int queue_id)
+on_turn(void *arg)
+{
+	struct leases *ls = arg;
+	struct line *line;
+
+	while ((line = TAILQ_FIRST(&ls->later)) != NULL) {
+		TAILQ_REMOVE(&ls->later, line, later_link);
+		line->later = false;
+		set_dirty(ls, line);
+	}
+}
+
+static void
+wake_line(struct leases *ls, struct line *line, const uint32_t *lot)
+{
+	if (lot == NULL || lease_hints_is_ours(ls->hints, line->name, *lot))
+		set_dirty(ls, line);
+	else
+		set_later(ls, line);
+}
+
+void
+leases_wake(struct leases *ls, int app_id, int queue_id, const uint32_t *lot)
 {
 	struct line *line;
 	struct app *app;
@@ -939,7 +901,7 @@ wake(struct leases *ls, int app_id, int queue_id)
 	if (app_id == 0) {
 		while ((line = hmap_next(ls->lines, &cursor)) != NULL) {
 			if (queue_id == 0 || has_queue(line, queue_id))
-				set_dirty(ls, line);
+				wake_line(ls, line, lot);
 		}
 		return;
 	}
@@ -948,84 +910,30 @@ wake(struct leases *ls, int app_id, int queue_id)
 		return;
 	TAILQ_FOREACH (line, &app->lines, app_link) {
 		if (queue_id == 0 || has_queue(line, queue_id))
-			set_dirty(ls, line);
+			wake_line(ls, line, lot);
 	}
 }
 
 void
 leases_queue_changed(struct leases *ls, int queue_id)
 {
-	wake(ls, 0, queue_id);
+	leases_wake(ls, 0, queue_id, NULL);
 }
 
 void
 leases_hint(struct leases *ls, int app_id, int queue_id)
 {
-	struct hint *h = ls->hints;
-
-	wake(ls, app_id, queue_id);
-	if (ls->hint_all || ls->engine->ending)
-		return;
-	for (size_t i = 0; i < ls->hint_count; i++, h++) {
-		if (h->app_id == app_id && h->queue_id == queue_id)
-			return;
-	}
-	if (ls->hint_count == HINTS_MOST) {
-		ls->hint_all = true;
-	} else {
-		ls->hints[ls->hint_count++] = (struct hint){app_id, queue_id};
-		loop_defer_start(ls->hint_defer);
-	}
-}
-
-/* "pull <who says it> <application>:<queue> ..."; 0:0 is everything */
-static void
-flush_hints(void *arg)
-{
-	struct leases *ls = arg;
-	char owner[OWNER_TEXT_SIZE];
-	struct strbuf text;
-
-	if (ls->hint_all) {
-		ls->hints[0] = (struct hint){0, 0};
-		ls->hint_count = 1;
-	}
-	strbuf_init(&text, OWNER_TEXT_SIZE + HINTS_MOST * 32 + 8);
-	strbuf_printf(&text, "pull %s", owner_text(&ls->engine->owner, owner));
-	for (size_t i = 0; i < ls->hint_count; i++)
-		strbuf_printf(
-		    &text, " %d:%d", ls->hints[i].app_id, ls->hints[i].queue_id);
-	ls->hint_count = 0;
-	ls->hint_all = false;
-	if (!strbuf_failed(&text)) /* else each second */
-		broker_publish(ls->engine->broker, text.data);
-	strbuf_fini(&text);
+	lease_hints_add(ls->hints, app_id, queue_id);
 }
 
 void
 leases_told(struct leases *ls, const char *text, size_t len)
 {
-	char owner[OWNER_TEXT_SIZE], *copy, *rest, *word, *colon;
-	int64_t app_id, queue_id;
+	char *copy;
 
-	if (ls->count == 0 || (copy = mem_dup(text, len)) == NULL)
+	if ((ls->count == 0 && !lease_hints_any(ls->hints)) ||
+	    (copy = mem_dup(text, len)) == NULL)
 		return;
-	rest = copy;
-	(void)strsep(&rest, " "); /* "pull" */
-	word = strsep(&rest, " ");
-	if (word == NULL || str_eq(word, owner_text(&ls->engine->owner, owner))) {
-		mem_free(copy); /* our own: we have looked */
-		return;
-	}
-	while ((word = strsep(&rest, " ")) != NULL) {
-		colon = strchr(word, ':');
-		if (colon == NULL)
-			continue;
-		*colon = '\0';
-		if (str_to_i64(word, &app_id) == 0 && app_id >= 0 &&
-		    app_id <= INT32_MAX && str_to_i64(colon + 1, &queue_id) == 0 &&
-		    queue_id >= 0 && queue_id <= INT32_MAX)
-			wake(ls, (int)app_id, (int)queue_id);
-	}
+	lease_hints_told(ls->hints, copy);
 	mem_free(copy);
 }
