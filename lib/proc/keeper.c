@@ -385,8 +385,10 @@ kill_round(void)
 	}
 }
 
-void
-keeper_kill_all(void (*reaped)(pid_t pid, int status, void *arg), void *arg)
+/* kills all children of this process and all that comes after them; returns when
+ * waitpid knows none.  Told of each that it reaps. */
+static void
+kill_all(void (*reaped)(pid_t pid, int status, void *arg), void *arg)
 {
 	sigset_t chld;
 	int status;
@@ -586,7 +588,7 @@ keeper_main(struct keeper_job *job)
 			/* none of them can fork any more; they are reaped below */
 			if (job->group != NULL)
 				cgroup_kill(job->group);
-			keeper_kill_all(reaped, &k);
+			kill_all(reaped, &k);
 			keeper_end(&k, STEP_NONE, 0);
 		case SIGTERM:
 		case SIGINT:
