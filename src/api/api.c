@@ -178,7 +178,7 @@ door(struct httpreq *req, void *arg)
 		by_token(api, req, bearer);
 		return;
 	}
-	switch (auth_check(api->auth, req, &facts)) {
+	switch (auth_check(api->auth, req, bearer, &facts)) {
 	case AUTH_KNOWN:
 		go_on(req, &facts, api);
 		break;

@@ -306,28 +306,28 @@ auth_bearer(const struct httpreq *req)
 }
 
 enum auth_answer
-auth_check(struct auth *au, struct httpreq *req, struct key_facts *facts)
+auth_check(
+    struct auth *au, struct httpreq *req, const char *bearer, struct key_facts *facts)
 {
-	const char *header = auth_bearer(req);
 	struct apikey key;
 	size_t len;
 
-	if (header == NULL) {
+	if (bearer == NULL) {
 		auth_refuse(req,
 		    httpreq_header(req, "Authorization") == NULL
 			? "An API key is needed, as Authorization: Bearer KEY."
 			: "The Authorization header is not of the form Bearer KEY.");
 		return AUTH_REFUSED;
 	}
-	len = strlen(header);
+	len = strlen(bearer);
 	/* the whole form is looked at only when the key is not known */
-	if (!apikey_digest(header, len, key.hash)) {
+	if (!apikey_digest(bearer, len, key.hash)) {
 		bad_key(req);
 		return AUTH_REFUSED;
 	}
 	switch (keycache_look(au->cache, key.hash, loop_now_ms(au->loop), facts)) {
 	case KEY_GOOD_ASK:
-		if (apikey_parse(header, len, &key))
+		if (apikey_parse(bearer, len, &key))
 			(void)ask_for(au, &key);
 		return AUTH_KNOWN;
 	case KEY_GOOD:
@@ -338,7 +338,7 @@ auth_check(struct auth *au, struct httpreq *req, struct key_facts *facts)
 	case KEY_UNKNOWN:
 		break;
 	}
-	if (!apikey_parse(header, len, &key)) {
+	if (!apikey_parse(bearer, len, &key)) {
 		bad_key(req);
 		return AUTH_REFUSED;
 	}

@@ -33,8 +33,9 @@ enum auth_answer {
 	AUTH_KEPT,	/* the callback comes, or auth answers 401 or 503 itself */
 	AUTH_REFUSED,	/* answered: req is gone */
 };
-enum auth_answer auth_check(
-    struct auth *au, struct httpreq *req, struct key_facts *facts) ATTR_CHECK;
+/* bearer: auth_bearer's, of this request */
+enum auth_answer auth_check(struct auth *au, struct httpreq *req, const char *bearer,
+    struct key_facts *facts) ATTR_CHECK;
 
 /* what stands behind "Bearer", whatever it is; NULL: nothing of that form */
 const char *auth_bearer(const struct httpreq *req);

@@ -38,7 +38,11 @@ record_span(
     const struct record *r, struct httpreq *req, int status, int64_t duration_us)
 {
 	struct face_notes *n = face_notes(req);
-	const struct span_request_end end = {
+	struct span_request_end end;
+
+	if (r->spans == NULL || !span_request_is_traced(&n->span))
+		return;
+	end = (struct span_request_end){
 	    .method = httpreq_method_name(req),
 	    .route = httpreq_route(req),
 	    .request = httpreq_name(req),
@@ -47,9 +51,7 @@ record_span(
 	    .application = n->application,
 	    .task = task_of(req),
 	};
-
-	if (r->spans != NULL && span_request_is_traced(&n->span))
-		spans_add_request(r->spans, &n->span, &end);
+	spans_add_request(r->spans, &n->span, &end);
 }
 
 void

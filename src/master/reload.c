@@ -277,7 +277,9 @@ master_reload(struct master *m)
 		return;
 	}
 	m->wanted_workers = settings_worker_count(m->newest->settings);
-	atomic_store(&m->board->log_level, 0); /* the file's word counts again */
+	/* the file's word counts again, for those who leave as well */
+	if (atomic_exchange(&m->board->log_level, 0) != 0)
+		workers_order(m, WORKER_LEVEL);
 	log_set_level((enum log_level)m->newest->settings->log_level);
 	chown_logs(m);
 	log_info(NULL, "new configuration, starting its workers",
