@@ -5,7 +5,7 @@ import base64
 import json
 import os
 import re
-import shutil
+import signal
 import subprocess
 import time
 
@@ -284,6 +284,15 @@ def test_ends_by_recovery_lost_leases_and_callbacks_are_told(app, receiver, db):
     app.node.kill_worker()
     assert app.wait(recovered)["state"] == "cancelled"
     assert receiver.told(recovered)["type"] == "task.cancelled"
+    # its worker crashes for the third time, with nothing beside it
+    poison = app.submit("shoal.sleep", {"seconds": 60})["id"]
+    app.wait_state(poison, "running", at_most=30)
+    db.rows("UPDATE shoal.task SET crashes = 2 WHERE id = %s", poison)
+    wait_for(lambda: db.value("SELECT count(*) FROM shoal.task WHERE state = 2") == 1, what="it runs alone")
+    app.node.kill_worker(sig=signal.SIGILL)
+    assert app.wait(poison)["error"]["code"] == "poison"
+    told = receiver.told(poison)
+    assert (told["type"], told["data"]["error"]["code"], told["data"]["attempt"]) == ("task.failed", "poison", 1)
     # its fifth lease is lost
     lost = app.submit("outside")["id"]
     wait_for(lambda: app.call("POST", "/v1/leases", json={"queues": ["default"], "wait": 2})["leases"])
@@ -356,17 +365,8 @@ def test_a_webhook_that_is_gone_or_fails_for_days_is_disabled(app, receiver, db)
     disabled("no delivery has succeeded since")
 
 
-def test_receivers_verify_by_the_document_and_by_the_standard(app, receiver, workdir):
-    npm, node = shutil.which("npm"), shutil.which("node")
-    assert npm and node, "Node.js and npm are missing: scripts/install-deps test"
-    home = os.path.join(workdir, "standardwebhooks")
-    if not os.path.exists(home):
-        os.makedirs(home)
-        subprocess.run(
-            [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", home,
-             "standardwebhooks@1.0.0"],
-            check=True, timeout=300, stdout=subprocess.DEVNULL, cwd=home,
-        )
+def test_receivers_verify_by_the_document_and_by_the_standard(app, receiver, standardwebhooks):
+    node, home = standardwebhooks
     app.call("POST", "/v1/webhooks/hook/test", expect=202)
     wait_for(lambda: receiver.requests)
     (request,) = receiver.requests
