@@ -40,9 +40,6 @@ struct keeper_job {
 /* in the new process, all signals blocked */
 ATTR_NORETURN void keeper_main(struct keeper_job *job);
 
-/* kills all children of this process and all that comes after them; returns when
- * waitpid knows none.  Told of each that it reaps. */
-void keeper_kill_all(void (*reaped)(pid_t pid, int status, void *arg), void *arg);
 /* direct children of this process: how many, at most max of them in pids */
 size_t keeper_children(pid_t *pids, size_t max);
 

@@ -9,7 +9,6 @@
 #include "redis/sentinel.h"
 
 #include <hiredis/hiredis.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"

@@ -12,7 +12,6 @@
  */
 #include "cli/hconn.h"
 
-#include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>

@@ -347,8 +347,8 @@ def test_a_page_of_the_stream_reads_a_page(db):
     ("?queue=no+no", {}, "invalid_parameter"),
     ("?limit=1", {}, "unknown_parameter"),
 ])
-def test_a_bad_stream_is_refused(client, query, headers, code):
-    answer = client.request("GET", "/v1/events" + query, headers=headers)
+def test_a_bad_stream_is_refused(guest, query, headers, code):
+    answer = guest.request("GET", "/v1/events" + query, headers=headers)
     assert answer.status_code == 400
     assert answer.json()["code"] == code
 

@@ -20,6 +20,7 @@
 #include "base/attr.h"
 #include "base/crash.h"
 #include "base/log.h"
+#include "slurp.h"
 
 static char path[64];
 static char text[200000];
@@ -27,12 +28,7 @@ static char text[200000];
 static size_t
 count(const char *what)
 {
-	const char *at = text;
-	size_t found = 0;
-
-	for (; (at = strstr(at, what)) != NULL; at++)
-		found++;
-	return found;
+	return count_in(text, what);
 }
 
 static size_t
@@ -61,9 +57,8 @@ die_by(void (*fn)(void))
 {
 	static const struct rlimit none = {0, 0};
 	struct err err = ERR_INIT;
-	int status, fd;
+	int status;
 	pid_t pid;
-	ssize_t n;
 
 	snprintf(path, sizeof(path), "test-crash-%ld", (long)getpid());
 	unlink(path);
@@ -85,12 +80,7 @@ die_by(void (*fn)(void))
 		_exit(3);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
-	fd = open(path, O_RDONLY);
-	assert_true(fd >= 0);
-	n = read(fd, text, sizeof(text) - 1);
-	assert_true(n >= 0);
-	text[n] = '\0';
-	close(fd);
+	(void)slurp_into(path, text, sizeof(text));
 	unlink(path);
 	return status;
 }
