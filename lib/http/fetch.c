@@ -78,6 +78,7 @@ struct fetch_run {
 	struct strbuf in;
 	size_t max_in;
 	size_t head_bytes; /* of all its heads, with those before the last */
+	bool head_ended;   /* the last of them */
 	bool cut, begun;
 	int64_t fed_ms; /* when something of the answer came last */
 	/* headers of the answer that are kept: Retry-After, and what was asked for */
@@ -327,7 +328,7 @@ fail_later(struct fetch_run *r, enum fetch_fault fault, const char *detail)
 static enum fetch_fault
 fault_of(struct fetch_run *r, CURLcode code)
 {
-	curl_off_t connected_us = 0;
+	curl_off_t connected_us = 0, sent_us = 0;
 
 	switch (code) {
 	case CURLE_COULDNT_RESOLVE_HOST:
@@ -344,6 +345,9 @@ fault_of(struct fetch_run *r, CURLcode code)
 	case CURLE_SSL_INVALIDCERTSTATUS:
 		return FETCH_TLS;
 	case CURLE_OUT_OF_MEMORY:
+		/* of a line of the answer that is too long for it too */
+		curl_easy_getinfo(r->easy, CURLINFO_PRETRANSFER_TIME_T, &sent_us);
+		return sent_us > 0 ? FETCH_BROKEN : FETCH_FAILED;
 	case CURLE_FAILED_INIT:
 	case CURLE_SSL_CACERT_BADFILE:
 		return FETCH_FAILED;
@@ -359,8 +363,10 @@ end_run(struct fetch_run *r, CURLcode code)
 
 	curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &status);
 	if (code == CURLE_WRITE_ERROR && r->cut)
-		code = CURLE_OK; /* we stopped it: the status is known */
-	if (code == CURLE_OK)
+		code = CURLE_OK;		/* we stopped it: the status is known */
+	if (code == CURLE_OK && !r->head_ended) /* libcurl takes it for a whole one */
+		fail(r, FETCH_BROKEN, "the answer ended within its headers");
+	else if (code == CURLE_OK)
 		r->fault = FETCH_ANSWERED; /* one of several addresses was none */
 	else if (r->fault == FETCH_ANSWERED)
 		fail(r, fault_of(r, code),
@@ -447,6 +453,9 @@ on_header(char *bytes, size_t size, size_t count, void *arg)
 	if (len >= 5 && strncasecmp(bytes, "HTTP/", 5) == 0) {
 		/* a new head: the one before was a 1xx */
 		memset(r->kept, 0, sizeof(r->kept));
+		r->head_ended = false;
+	} else if (len > 0 && (bytes[0] == '\r' || bytes[0] == '\n')) {
+		r->head_ended = true;
 	} else {
 		for (size_t i = 0; i < COUNT_OF(r->keep); i++)
 			keep_header(r->keep[i], bytes, len, r->kept[i]);

@@ -150,8 +150,8 @@ has_word(const char *text, const char *word)
 	return false;
 }
 
-static int
-check_home(unsigned controllers, const char *home, struct err *err)
+int
+cgroup_check(unsigned controllers, const char *home, struct err *err)
 {
 	static const char *const written[] = {
 	    "", "cgroup.procs", "cgroup.subtree_control"};
@@ -187,7 +187,7 @@ cgroup_home(unsigned controllers, char path[CGROUP_PATH], struct err *err)
 {
 	if (find_home(path, err) != 0)
 		return -1;
-	return check_home(controllers, path, err);
+	return cgroup_check(controllers, path, err);
 }
 
 static pid_t
@@ -266,13 +266,11 @@ remove_old(const char *home)
 }
 
 int
-cgroup_prepare(unsigned controllers, pid_t kin, char home[CGROUP_PATH], struct err *err)
+cgroup_divide(unsigned controllers, pid_t kin, const char *home, struct err *err)
 {
 	char node[CGROUP_PATH], enable[64] = "";
 	struct timespec pause = {.tv_nsec = 10 * 1000000L};
 
-	if (cgroup_home(controllers, home, err) != 0)
-		return -1;
 	remove_old(home);
 	for (size_t i = 0; i < COUNT_OF(controllers_known); i++) {
 		if ((controllers & controllers_known[i].bit) != 0)
@@ -304,10 +302,18 @@ cgroup_prepare(unsigned controllers, pid_t kin, char home[CGROUP_PATH], struct e
 	    home);
 }
 
+int
+cgroup_prepare(unsigned controllers, pid_t kin, char home[CGROUP_PATH], struct err *err)
+{
+	if (cgroup_home(controllers, home, err) != 0)
+		return -1;
+	return cgroup_divide(controllers, kin, home, err);
+}
+
 /* ---------------------------------------------------------------- one command's */
 
-static int
-set_limits(const char *path, const struct cgroup_limits *l)
+int
+cgroup_limit(const char *path, const struct cgroup_limits *l)
 {
 	char text[64];
 
@@ -336,7 +342,7 @@ cgroup_make(const char *home, const char *name, const struct cgroup_limits *l,
 
 	if (!join(path, home, name) || mkdir(path, 0755) != 0)
 		return -1;
-	if (set_limits(path, l) == 0)
+	if (cgroup_limit(path, l) == 0)
 		return 0;
 	saved = errno;
 	(void)rmdir(path);

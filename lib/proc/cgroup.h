@@ -41,6 +41,14 @@ int cgroup_home(
 int cgroup_prepare(unsigned controllers, pid_t kin, char path[CGROUP_PATH],
     struct err *err) ATTR_CHECK;
 
+/* the steps of these, for any directory with the kernel's files: may we divide it so,
+ * ... */
+int cgroup_check(unsigned controllers, const char *home, struct err *err) ATTR_CHECK;
+int cgroup_divide(
+    unsigned controllers, pid_t kin, const char *home, struct err *err) ATTR_CHECK;
+/* ... and these limits for what is in it; 0, or -1 and errno */
+int cgroup_limit(const char *path, const struct cgroup_limits *l) ATTR_CHECK;
+
 /* a new one in home; 0, or -1 and errno, and then there is none */
 int cgroup_make(const char *home, const char *name, const struct cgroup_limits *l,
     char path[CGROUP_PATH]);

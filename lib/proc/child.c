@@ -334,12 +334,6 @@ child_kill(struct child *c, int64_t grace_ms)
 	child_term(c, grace_ms > 0 ? grace_ms : 0);
 }
 
-pid_t
-child_pid(const struct child *c)
-{
-	return c->result.pid;
-}
-
 static void
 child_died(struct child *c, const struct launch_event *event)
 {

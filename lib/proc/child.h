@@ -81,8 +81,6 @@ size_t children_count(const struct children *cs); /* those whose end was not tol
 
 struct child *child_spawn(struct children *cs, const struct child_spec *spec,
     child_cb *cb, void *arg, struct err *err) ATTR_CHECK;
-/* also the process group; 0: it was not started yet */
-pid_t child_pid(const struct child *c);
 /*
  * TERM to the group now, KILL to the tree after grace_ms (0: at once) or when an
  * earlier TERM's grace ends, whichever is first; cb still comes

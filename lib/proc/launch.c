@@ -445,15 +445,10 @@ put_words(char *to, char *const *list)
 	return to;
 }
 
-/* the descriptors are the message's from here on */
-static struct out *
-request_create(const struct launch_spec *spec, uint64_t id, struct err *err)
+/* without its words and descriptors */
+static struct wire_launch
+request_head(const struct launch_spec *spec, uint64_t id)
 {
-	struct words argv = measure(spec->argv), env = measure(spec->env),
-		     reads = measure(spec->allow_read),
-		     writes = measure(spec->allow_write);
-	size_t cwd = spec->cwd != NULL ? strlen(spec->cwd) + 1 : 0;
-	size_t bytes = argv.bytes + env.bytes + reads.bytes + writes.bytes + cwd;
 	struct wire_launch head = {
 	    .kind = WIRE_LAUNCH,
 	    .id = id,
@@ -465,11 +460,33 @@ request_create(const struct launch_spec *spec, uint64_t id, struct err *err)
 	    .group_memory = spec->group.memory_bytes,
 	    .group_processes = spec->group.processes,
 	    .group_cpu = spec->group.cpu_percent,
-	    .argv_count = (uint32_t)argv.count,
-	    .env_count = (uint32_t)env.count,
-	    .read_count = (uint32_t)reads.count,
-	    .write_count = (uint32_t)writes.count,
 	};
+
+	if (spec->private_directory)
+		head.flags |= WIRE_PRIVATE_DIRECTORY;
+	if (spec->cwd != NULL)
+		head.flags |= WIRE_CWD;
+	if (spec->allow_read != NULL || spec->allow_write != NULL)
+		head.flags |= WIRE_LANDLOCK;
+	if (spec->grouped)
+		head.flags |= WIRE_GROUPED;
+	for (size_t i = 0; i < spec->limit_count; i++) {
+		head.limits[i].resource = spec->limits[i].resource;
+		head.limits[i].value = spec->limits[i].value;
+	}
+	return head;
+}
+
+/* the descriptors are the message's from here on */
+static struct out *
+request_create(const struct launch_spec *spec, uint64_t id, struct err *err)
+{
+	struct words argv = measure(spec->argv), env = measure(spec->env),
+		     reads = measure(spec->allow_read),
+		     writes = measure(spec->allow_write);
+	size_t cwd = spec->cwd != NULL ? strlen(spec->cwd) + 1 : 0;
+	size_t bytes = argv.bytes + env.bytes + reads.bytes + writes.bytes + cwd;
+	struct wire_launch head;
 	struct out *o;
 	char *to;
 
@@ -487,18 +504,11 @@ request_create(const struct launch_spec *spec, uint64_t id, struct err *err)
 		err_set(err, ERR_NOMEM, "a request of %zu bytes", bytes);
 		return NULL;
 	}
-	if (spec->private_directory)
-		head.flags |= WIRE_PRIVATE_DIRECTORY;
-	if (cwd != 0)
-		head.flags |= WIRE_CWD;
-	if (spec->allow_read != NULL || spec->allow_write != NULL)
-		head.flags |= WIRE_LANDLOCK;
-	if (spec->grouped)
-		head.flags |= WIRE_GROUPED;
-	for (size_t i = 0; i < spec->limit_count; i++) {
-		head.limits[i].resource = spec->limits[i].resource;
-		head.limits[i].value = spec->limits[i].value;
-	}
+	head = request_head(spec, id);
+	head.argv_count = (uint32_t)argv.count;
+	head.env_count = (uint32_t)env.count;
+	head.read_count = (uint32_t)reads.count;
+	head.write_count = (uint32_t)writes.count;
 	o->fd_count = 0;
 	for (int i = 0; i < LAUNCH_FDS; i++) {
 		if (spec->fds[i] == -1)

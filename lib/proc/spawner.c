@@ -9,11 +9,11 @@
  *
  * A tree is an entry from the fork of its keeper to the keeper's end:
  *
- *     KEPT     its keeper lives, and tells the launcher what happens
- *     LEFT     its keeper was killed before it had told the end.  The command died with
- *              it; what else it had started came to us as strays.  When no stray is
- * left we tell the end ourselves CLEANED  a last process removes what such a keeper
- * should have removed
+ *     KEPT      its keeper lives, and tells the launcher what happens
+ *     LEFT      its keeper was killed before it had told the end: the command died
+ *               with it, and what else that had started came to us as strays;
+ *               when none is left we tell the end ourselves
+ *     CLEANED   a last process removes what such a keeper should have removed
  *
  * Every child that is no keeper is a stray and is killed.
  *

@@ -147,7 +147,8 @@ ctl_heard(struct engine *e, const char *text, size_t len)
 		beat_look(e->beat);
 	else if (is_word(text, len, "types"))
 		registry_changed(e->registry);
-	else if (len > 5 && memcmp(text, "pull ", 5) == 0)
+	else if ((len > 5 && memcmp(text, "pull ", 5) == 0) ||
+		 (len > 6 && memcmp(text, "waits ", 6) == 0))
 		leases_told(e->leases, text, len);
 	else if (len > 9 && memcmp(text, "endpoint ", 9) == 0)
 		endpoints_told(e->endpoints, text, len);

@@ -2,142 +2,36 @@
 /*
  * leases.c - workers outside of Shoal that wait for tasks; see leases.h.
  *
- * A line is dirty when it may get something.  The statement takes dirty lines in the
- * order in which they became so, with slots for those who wait; a row names its slot.
- * Its ids are drawn here, so that whatever becomes of the answer they can be undone: at
- * once when a client has hung up, and again and again, for a while, when nobody knows
- * whether the statement was executed.
- *
- * Why a lease is not first the worker's own, and handed over when its answer is
- * written: that needs a second statement, and between the answer and its commit a node
- * that dies takes the task from a client that has it and works.  As it is, a node that
- * dies in the fraction of a millisecond between the commit and the write leaves a task
- * that rests until its lease runs out; nothing runs twice.
+ * A line is dirty when it may get something: at a hint, when its turn has come, when
+ * somebody begins to wait, and each second.  lease_take.c asks for what is dirty, in
+ * the order in which it became so.
  */
 #include "engine/leases.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 
 #include "base/hmap.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "engine/internal.h"
-#include "store/leases.h"
+#include "engine/leases_int.h"
 
 #define POLL_MS	      1000
-#define LINES_MOST    64  /* in one statement */
-#define SLOTS_MOST    512 /* in one statement */
-#define SLOTS_OF_LINE 256
-#define BUSY_MIN_MS   3 /* another leases for that application just now */
-#define BUSY_MAX_MS   15
-#define HINTS_MOST    32 /* in one message; more: "look everywhere" */
-#define UNDO_ROWS     256
-#define UNDO_MOST     20000
-#define UNDO_TRIES    4
-
-TAILQ_HEAD(wait_list, lease_wait);
-TAILQ_HEAD(line_list, line);
-
-struct line {
-	TAILQ_ENTRY(line) dirty_link;
-	TAILQ_ENTRY(line) app_link;
-	struct app *app;
-	struct wait_list waits; /* in the order of their coming */
-	bool dirty, sent;
-	size_t wanted; /* of the statement under way: its slots; got: rows that came */
-	size_t got;
-	int queues[LEASE_MAX_QUEUES];
-	size_t queue_count;
-	size_t type_count;
-	size_t key_len;
-	char
-	    key[]; /* application, queues, names of types: all that makes it one line */
-};
-
-/* lines of one application */
-struct app {
-	int id;
-	struct line_list lines;
-};
-
-struct lease_wait {
-	TAILQ_ENTRY(lease_wait) link;
-	struct leases *set;
-	struct line *line;
-	struct loop_timer *timer;
-	lease_cb *cb;
-	void *arg;
-	int max;
-	int64_t ttl_ms;
-	unsigned slots; /* of the statement under way */
-	bool over;	/* its time is up, and it waits for that statement */
-	char *worker;	/* owned; NULL: none */
-	char by[APIKEY_PUBLIC + 1];
-};
-
-struct slot {
-	struct uuid lease;
-	struct lease_wait *wait; /* NULL: it is gone */
-	int row;		 /* -1: nothing came for it */
-};
-
-struct undo {
-	struct uuid lease;
-	int tries;	/* that are left; 1: the last one */
-	int64_t due_ms; /* not before */
-};
-
-struct hint {
-	int app_id, queue_id;
-};
+#define FIRST_POLL_MS 100
+/* another worker's turn: what it has left after so long is ours; longer where
+ * statements take long */
+#define TURN_MIN_MS 15
+#define TURN_MAX_MS 150
 
 struct by_key {
 	size_t count;
 	char id[APIKEY_PUBLIC + 1];
 };
 
-struct leases {
-	struct engine *engine;
-	struct hmap *lines; /* by their key */
-	struct hmap *apps;
-	struct hmap *keys; /* how many of each key wait */
-	struct line_list dirty;
-	size_t count;
-	bool ending;
-	struct loop_defer *defer;
-	struct loop_timer *poll; /* runs while somebody waits */
-	struct loop_timer *again;
-	/* the statement under way */
-	bool open;
-	int batch; /* counts down: dispatch's batches count up */
-	struct line *asks[LINES_MOST];
-	size_t ask_count;
-	struct slot slots[SLOTS_MOST];
-	size_t slot_count;
-	struct pgparam params;
-	/* to be undone */
-	struct undo *undos;
-	size_t undo_count, undo_room;
-	size_t undoing; /* the first so many are in the statement under way */
-	struct loop_timer *undo_timer;
-	/* to be published */
-	struct hint hints[HINTS_MOST];
-	size_t hint_count;
-	bool hint_all;
-	struct loop_defer *hint_defer;
-};
-
-static const int64_t undo_steps_ms[UNDO_TRIES] = {0, 1000, 5000, 15000};
-
-static void send_next(void *arg);
 static void on_poll(void *arg);
 static void on_wait_over(void *arg);
-static void on_undo_time(void *arg);
-static void flush_hints(void *arg);
+static void on_turn(void *arg);
 
 struct leases *
 leases_create(struct engine *e, struct err *err)
@@ -150,18 +44,20 @@ leases_create(struct engine *e, struct err *err)
 	}
 	ls->engine = e;
 	TAILQ_INIT(&ls->dirty);
+	TAILQ_INIT(&ls->later);
 	pgparam_init(&ls->params);
 	ls->lines = hmap_create();
 	ls->apps = hmap_create();
 	ls->keys = hmap_create();
-	ls->defer = loop_defer_create(e->loop, send_next, ls);
+	ls->defer = loop_defer_create(e->loop, lease_take_next, ls);
 	ls->poll = loop_timer_create(e->loop, on_poll, ls);
-	ls->again = loop_timer_create(e->loop, send_next, ls);
-	ls->undo_timer = loop_timer_create(e->loop, on_undo_time, ls);
-	ls->hint_defer = loop_defer_create(e->loop, flush_hints, ls);
+	ls->again = loop_timer_create(e->loop, lease_take_next, ls);
+	ls->turn = loop_timer_create(e->loop, on_turn, ls);
+	ls->undo = lease_undo_create(e);
+	ls->hints = lease_hints_create(e);
 	if (ls->lines == NULL || ls->apps == NULL || ls->keys == NULL ||
 	    ls->defer == NULL || ls->poll == NULL || ls->again == NULL ||
-	    ls->undo_timer == NULL || ls->hint_defer == NULL) {
+	    ls->turn == NULL || ls->undo == NULL || ls->hints == NULL) {
 		leases_free(ls);
 		err_set(err, ERR_NOMEM, "leases");
 		return NULL;
@@ -183,23 +79,23 @@ leases_free(struct leases *ls)
 	loop_defer_free(ls->defer);
 	loop_timer_free(ls->poll);
 	loop_timer_free(ls->again);
-	loop_timer_free(ls->undo_timer);
-	loop_defer_free(ls->hint_defer);
+	loop_timer_free(ls->turn);
+	lease_undo_free(ls->undo);
+	lease_hints_free(ls->hints);
 	pgparam_fini(&ls->params);
-	mem_free(ls->undos);
 	mem_free(ls);
 }
 
 bool
 leases_idle(const struct leases *ls)
 {
-	return !ls->open && ls->undo_count == 0;
+	return !ls->open && lease_undo_idle(ls->undo);
 }
 
 /* ---------------------------------------------------------------- lines */
 
-static void
-set_dirty(struct leases *ls, struct line *line)
+void
+lease_line_due(struct leases *ls, struct line *line)
 {
 	if (!line->dirty) {
 		line->dirty = true;
@@ -209,8 +105,27 @@ set_dirty(struct leases *ls, struct line *line)
 		loop_defer_start(ls->defer);
 }
 
+int64_t
+leases_turn_ms(const struct leases *ls)
+{
+	int64_t ms = 3 * ls->took_ms;
+
+	return ms < TURN_MIN_MS ? TURN_MIN_MS : ms > TURN_MAX_MS ? TURN_MAX_MS : ms;
+}
+
 static void
-line_free_if_empty(struct leases *ls, struct line *line)
+set_later(struct leases *ls, struct line *line)
+{
+	if (line->later)
+		return;
+	line->later = true;
+	TAILQ_INSERT_TAIL(&ls->later, line, later_link);
+	if (!loop_timer_pending(ls->turn))
+		loop_timer_start_ms(ls->turn, leases_turn_ms(ls));
+}
+
+void
+lease_line_put(struct leases *ls, struct line *line)
 {
 	struct app *app = line->app;
 
@@ -218,6 +133,8 @@ line_free_if_empty(struct leases *ls, struct line *line)
 		return;
 	if (line->dirty)
 		TAILQ_REMOVE(&ls->dirty, line, dirty_link);
+	if (line->later)
+		TAILQ_REMOVE(&ls->later, line, later_link);
 	hmap_remove(ls->lines, line->key, line->key_len);
 	TAILQ_REMOVE(&app->lines, line, app_link);
 	if (TAILQ_EMPTY(&app->lines)) {
@@ -301,6 +218,7 @@ line_for(struct leases *ls, const struct lease_request *lr)
 	line->app = app_for(ls, lr->app_id);
 	line->key_len = key.len;
 	memcpy(line->key, key.data, key.len);
+	line->name = lease_hints_name(key.data, key.len);
 	if (line->app == NULL ||
 	    hmap_put(ls->lines, line->key, line->key_len, line, NULL) != 0) {
 		app_free_if_empty(ls, line->app);
@@ -319,8 +237,8 @@ out:
 }
 
 /* the names of its types lie behind the queues in the key, each ended by a NUL */
-static const char *
-line_types(const struct line *line)
+const char *
+lease_line_types(const struct line *line)
 {
 	return line->key + sizeof(int) + sizeof(size_t) +
 	       line->queue_count * sizeof(int);
@@ -372,26 +290,22 @@ wait_free(struct lease_wait *w)
 	struct leases *ls = w->set;
 	struct line *line = w->line;
 
-	for (size_t i = 0; w->slots > 0 && i < ls->slot_count; i++) {
-		if (ls->slots[i].wait == w) {
-			ls->slots[i].wait = NULL;
-			w->slots--;
-		}
-	}
+	lease_take_forget(ls, w);
 	TAILQ_REMOVE(&line->waits, w, link);
+	lease_hints_leave(ls->hints, line->name);
 	ls->count--;
 	score_set(ls->engine->slot, SCORE_lease_waiters, ls->count);
 	discount_key(ls, w->by);
-	line_free_if_empty(ls, line);
+	lease_line_put(ls, line);
 	loop_timer_free(w->timer);
 	mem_free(w->worker);
 	mem_free(w);
 }
 
 /* gone before the call: the callback may add another */
-static bool
-tell(struct lease_wait *w, const struct pgrows *rows, const struct lease_grant grants[],
-    size_t count, const struct err *err)
+bool
+lease_tell(struct lease_wait *w, const struct pgrows *rows,
+    const struct lease_grant grants[], size_t count, const struct err *err)
 {
 	lease_cb *cb = w->cb;
 	void *arg = w->arg;
@@ -400,10 +314,10 @@ tell(struct lease_wait *w, const struct pgrows *rows, const struct lease_grant g
 	return cb(rows, grants, count, err, arg);
 }
 
-static void
-tell_none(struct lease_wait *w, const struct err *err)
+void
+lease_tell_none(struct lease_wait *w, const struct err *err)
 {
-	(void)tell(w, NULL, NULL, 0, err);
+	(void)lease_tell(w, NULL, NULL, 0, err);
 }
 
 struct lease_wait *
@@ -429,7 +343,7 @@ leases_wait(struct leases *ls, const struct lease_request *lr, lease_cb *cb, voi
 	    (line = line_for(ls, lr)) == NULL)
 		goto nomem;
 	if (count_key(ls, lr->key) != 0) {
-		line_free_if_empty(ls, line);
+		lease_line_put(ls, line);
 		goto nomem;
 	}
 	w->set = ls;
@@ -439,7 +353,9 @@ leases_wait(struct leases *ls, const struct lease_request *lr, lease_cb *cb, voi
 	w->max = lr->max;
 	w->ttl_ms = lr->ttl_ms;
 	str_copy(w->by, sizeof(w->by), lr->key);
+	w->number = ++ls->last_number;
 	TAILQ_INSERT_TAIL(&line->waits, w, link);
+	lease_hints_enter(ls->hints, line->name);
 	ls->count++;
 	score_set(ls->engine->slot, SCORE_lease_waiters, ls->count);
 	/* (who drains claims nothing any more: nobody shall wait for it) */
@@ -447,9 +363,12 @@ leases_wait(struct leases *ls, const struct lease_request *lr, lease_cb *cb, voi
 		loop_timer_start_ms(w->timer, lr->wait_ms);
 	else
 		w->over = true; /* it looks once */
-	set_dirty(ls, line);
-	if (!loop_timer_pending(ls->poll))
-		loop_timer_start_ms(ls->poll, POLL_MS);
+	if (!w->over && lease_hints_is_scarce(ls->hints, line->name))
+		set_later(ls, line); /* it would take what is another's turn */
+	else
+		lease_line_due(ls, line);
+	if (!loop_timer_pending(ls->poll)) /* others shall hear of us soon */
+		loop_timer_start_ms(ls->poll, FIRST_POLL_MS);
 	return w;
 nomem:
 	if (w != NULL) {
@@ -475,7 +394,7 @@ on_wait_over(void *arg)
 	if (w->slots > 0)
 		w->over = true; /* something may be on its way */
 	else
-		tell_none(w, NULL);
+		lease_tell_none(w, NULL);
 }
 
 void
@@ -487,7 +406,7 @@ leases_end_all(struct leases *ls)
 	while ((line = hmap_next(ls->lines, &cursor)) != NULL) {
 		if (TAILQ_EMPTY(&line->waits))
 			continue; /* only its statement is under way */
-		tell_none(TAILQ_FIRST(&line->waits), NULL);
+		lease_tell_none(TAILQ_FIRST(&line->waits), NULL);
 		cursor = 0; /* the map may have changed */
 	}
 }
@@ -499,424 +418,12 @@ on_poll(void *arg)
 	struct line *line;
 	size_t cursor = 0;
 
-	if (ls->count == 0)
+	lease_hints_tell(ls->hints);
+	if (ls->count == 0 && !lease_hints_any(ls->hints))
 		return; /* the next one who waits starts it again */
 	loop_timer_start_ms(ls->poll, POLL_MS);
 	while ((line = hmap_next(ls->lines, &cursor)) != NULL)
-		set_dirty(ls, line);
-}
-
-/* ---------------------------------------------------------------- undo */
-
-static void
-undo(struct leases *ls, const struct uuid *lease, int tries)
-{
-	struct undo *more;
-
-	if (ls->undo_count == ls->undo_room) {
-		size_t room = ls->undo_room == 0 ? 256 : 2 * ls->undo_room;
-
-		more = ls->undo_count >= UNDO_MOST
-			   ? NULL
-			   : mem_resize(ls->undos, room, sizeof(*more));
-		if (more == NULL) {
-			log_warn(NULL,
-			    "a lease that nobody has is not undone: it "
-			    "runs out by itself",
-			    " ");
-			return;
-		}
-		ls->undos = more;
-		ls->undo_room = room;
-	}
-	ls->undos[ls->undo_count++] =
-	    (struct undo){*lease, tries, loop_now_ms(ls->engine->loop)};
-	if (ls->undoing == 0)
-		loop_timer_start_ms(ls->undo_timer, 0);
-}
-
-static void
-undo_later(struct leases *ls)
-{
-	int64_t first_ms = INT64_MAX, now_ms = loop_now_ms(ls->engine->loop);
-
-	for (size_t i = 0; i < ls->undo_count; i++) {
-		if (ls->undos[i].due_ms < first_ms)
-			first_ms = ls->undos[i].due_ms;
-	}
-	if (ls->undo_count > 0)
-		loop_timer_start_ms(
-		    ls->undo_timer, first_ms > now_ms ? first_ms - now_ms : 0);
-}
-
-static void
-on_undone(const struct pgrows *rows, const struct pgerr *pe, void *arg)
-{
-	struct leases *ls = arg;
-	int64_t now_ms = loop_now_ms(ls->engine->loop);
-	size_t kept = 0;
-
-	for (size_t i = 0; i < ls->undo_count; i++) {
-		struct undo u = ls->undos[i];
-
-		if (i < ls->undoing && pe == NULL) {
-			if (--u.tries == 0)
-				continue;
-			u.due_ms = now_ms + undo_steps_ms[UNDO_TRIES - u.tries];
-		} else if (i < ls->undoing) {
-			u.due_ms = now_ms + POLL_MS;
-		}
-		ls->undos[kept++] = u;
-	}
-	ls->undo_count = kept;
-	ls->undoing = 0;
-	if (pe == NULL)
-		score_add(ls->engine->slot, SCORE_leases_undone_total,
-		    (uint64_t)pgrows_count(rows));
-	else if (pe->class != PGERR_LOST)
-		log_warn(NULL, "leases could not be undone yet",
-		    "sqlstate=%s reason=\"%.200s\"", pe->sqlstate, pe->text);
-	for (int i = 0; pe == NULL && i < pgrows_count(rows); i++)
-		leases_hint(
-		    ls, (int)pgrows_int(rows, i, 0), (int)pgrows_int(rows, i, 1));
-	if (ls->engine->ending)
-		return;
-	undo_later(ls);
-	engine_check_drained(ls->engine);
-}
-
-static int
-by_due(const void *x, const void *y)
-{
-	const struct undo *a = x, *b = y;
-
-	return a->due_ms < b->due_ms ? -1 : a->due_ms > b->due_ms;
-}
-
-static void
-on_undo_time(void *arg)
-{
-	struct leases *ls = arg;
-	struct pgparam p;
-
-	if (ls->undoing > 0 || ls->undo_count == 0)
-		return;
-	qsort(ls->undos, ls->undo_count, sizeof(*ls->undos), by_due);
-	pgparam_init(&p);
-	pgparam_array(&p, PGTYPE_UUID);
-	while (ls->undoing < UNDO_ROWS && ls->undoing < ls->undo_count &&
-	       ls->undos[ls->undoing].due_ms <= loop_now_ms(ls->engine->loop))
-		pgparam_elem_uuid(&p, &ls->undos[ls->undoing++].lease);
-	pgparam_array_end(&p);
-	if (ls->undoing > 0 && store_exec(ls->engine->store, STORE_READ, &leases_undo,
-				   &p, on_undone, ls, NULL) != 0) {
-		ls->undoing = 0;
-		loop_timer_start_ms(ls->undo_timer, POLL_MS);
-	} else if (ls->undoing == 0) {
-		undo_later(ls);
-	}
-	pgparam_fini(&p);
-}
-
-/* ---------------------------------------------------------------- the statement */
-
-static void
-add_slot(struct leases *ls, struct lease_wait *w)
-{
-	struct slot *s = &ls->slots[ls->slot_count++];
-
-	lease_make(&s->lease);
-	s->wait = w;
-	s->row = -1;
-	w->slots++;
-}
-
-/* each who waits gets one slot, in order, then each a second one, while there is room
- */
-static void
-fill_line(struct leases *ls, struct line *line)
-{
-	size_t most = ls->slot_count + SLOTS_OF_LINE, first = ls->slot_count;
-	struct lease_wait *w;
-	bool any = true;
-
-	if (most > SLOTS_MOST)
-		most = SLOTS_MOST;
-	for (int round = 0; any && ls->slot_count < most; round++) {
-		any = false;
-		TAILQ_FOREACH (w, &line->waits, link) {
-			if (ls->slot_count == most)
-				break;
-			if (round < w->max) {
-				add_slot(ls, w);
-				any = true;
-			}
-		}
-	}
-	line->wanted = ls->slot_count - first;
-	line->got = 0;
-}
-
-static void
-fill_lines(struct leases *ls)
-{
-	struct line *line;
-
-	ls->ask_count = ls->slot_count = 0;
-	while ((line = TAILQ_FIRST(&ls->dirty)) != NULL && ls->ask_count < LINES_MOST &&
-	       ls->slot_count < SLOTS_MOST) {
-		TAILQ_REMOVE(&ls->dirty, line, dirty_link);
-		line->dirty = false;
-		if (TAILQ_EMPTY(&line->waits))
-			continue; /* (it is not there for long) */
-		line->sent = true;
-		ls->asks[ls->ask_count++] = line;
-		fill_line(ls, line);
-	}
-}
-
-/* the parameters of leases_take, in their order */
-static void
-fill_params(struct leases *ls)
-{
-	struct pgparam *p = &ls->params;
-	size_t n = ls->ask_count;
-
-	pgparam_reset(p);
-	pgparam_uuid(p, &ls->engine->owner);
-	pgparam_int4(p, ls->batch);
-	pgparam_array(p, PGTYPE_INT4);
-	for (size_t i = 0; i < n; i++)
-		pgparam_elem_int4(p, ls->asks[i]->app->id);
-	pgparam_array_end(p);
-	pgparam_array(p, PGTYPE_INT4);
-	for (size_t i = 0; i < n; i++)
-		pgparam_elem_int4(p, (int32_t)ls->asks[i]->wanted);
-	pgparam_array_end(p);
-	pgparam_array(p, PGTYPE_INT4);
-	for (size_t i = 0; i < n; i++) {
-		for (size_t k = 0; k < ls->asks[i]->queue_count; k++)
-			pgparam_elem_int4(p, ls->asks[i]->queues[k]);
-	}
-	pgparam_array_end(p);
-	pgparam_array(p, PGTYPE_INT4);
-	for (size_t i = 0; i < n; i++) {
-		for (size_t k = 0; k < ls->asks[i]->queue_count; k++)
-			pgparam_elem_int4(p, (int32_t)i + 1);
-	}
-	pgparam_array_end(p);
-	pgparam_array(p, PGTYPE_TEXT);
-	for (size_t i = 0; i < n; i++) {
-		const char *name = line_types(ls->asks[i]);
-
-		for (size_t k = 0; k < ls->asks[i]->type_count; k++) {
-			pgparam_elem_text(p, name, strlen(name));
-			name += strlen(name) + 1;
-		}
-	}
-	pgparam_array_end(p);
-	pgparam_array(p, PGTYPE_INT4);
-	for (size_t i = 0; i < n; i++) {
-		for (size_t k = 0; k < ls->asks[i]->type_count; k++)
-			pgparam_elem_int4(p, (int32_t)i + 1);
-	}
-	pgparam_array_end(p);
-	pgparam_array(p, PGTYPE_UUID);
-	for (size_t i = 0; i < ls->slot_count; i++)
-		pgparam_elem_uuid(p, &ls->slots[i].lease);
-	pgparam_array_end(p);
-	pgparam_array(p, PGTYPE_INT4);
-	for (size_t i = 0; i < ls->slot_count; i++)
-		pgparam_elem_int4(p, (int32_t)ls->slots[i].wait->ttl_ms);
-	pgparam_array_end(p);
-	pgparam_array(p, PGTYPE_TEXT);
-	for (size_t i = 0; i < ls->slot_count; i++) {
-		const char *worker = ls->slots[i].wait->worker;
-
-		if (worker != NULL)
-			pgparam_elem_text(p, worker, strlen(worker));
-		else
-			pgparam_elem_null(p);
-	}
-	pgparam_array_end(p);
-}
-
-/* the statement has ended: lines that were in it, and those in them, stand free again
- */
-static void
-close_lines(struct leases *ls)
-{
-	for (size_t i = 0; i < ls->slot_count; i++) {
-		if (ls->slots[i].wait != NULL)
-			ls->slots[i].wait->slots = 0;
-		ls->slots[i].wait = NULL;
-	}
-	ls->slot_count = 0;
-	for (size_t i = 0; i < ls->ask_count; i++) {
-		ls->asks[i]->sent = false;
-		line_free_if_empty(ls, ls->asks[i]);
-	}
-	ls->ask_count = 0;
-}
-
-/* err: all that wait in the line hear of it, and try another node; NULL: those whose
- * time is up have had their look */
-static void
-end_waits(struct line *line, const struct err *err)
-{
-	struct lease_wait *w, *next;
-
-	for (w = TAILQ_FIRST(&line->waits); w != NULL; w = next) {
-		next = TAILQ_NEXT(w, link);
-		if (err != NULL || w->over)
-			tell_none(w, err);
-	}
-}
-
-static void
-fail_waits(struct leases *ls, const struct err *err)
-{
-	/* (a line that is sent stays, with nobody in it too) */
-	for (size_t i = 0; i < ls->ask_count; i++)
-		end_waits(ls->asks[i], err);
-}
-
-/* what came for one who waits, from its first slot on; it is told */
-static void
-grant(struct leases *ls, const struct pgrows *rows, size_t first)
-{
-	struct lease_grant grants[LEASE_MAX_TASKS];
-	struct lease_wait *w = ls->slots[first].wait;
-	char owner[OWNER_TEXT_SIZE];
-	size_t count = 0;
-
-	owner_text(&ls->engine->owner, owner);
-	for (size_t i = first; i < ls->slot_count && count < LEASE_MAX_TASKS; i++) {
-		struct slot *s = &ls->slots[i];
-		struct leased_row l;
-
-		if (s->wait != w || s->row < 0)
-			continue;
-		leased_row_get(rows, s->row, &l);
-		grants[count].row = s->row;
-		grants[count].lease = s->lease;
-		/* no two leases share it: each statement has a number of its own */
-		snprintf(grants[count].fence, sizeof(grants[count].fence), "%d-%s-%d",
-		    l.attempt, owner, ls->batch);
-		s->row = -1;
-		count++;
-	}
-	if (tell(w, rows, grants, count, NULL)) {
-		score_add(ls->engine->slot, SCORE_leases_given_total, count);
-		return;
-	}
-	for (size_t i = 0; i < count; i++)
-		undo(ls, &grants[i].lease, 1);
-}
-
-/* which line a slot belongs to: they follow each other */
-static struct line *
-line_of(struct leases *ls, size_t slot)
-{
-	size_t ask = 0;
-
-	while (slot >= ls->asks[ask]->wanted)
-		slot -= ls->asks[ask++]->wanted;
-	return ls->asks[ask];
-}
-
-static void
-take_rows(struct leases *ls, const struct pgrows *rows, bool *busy)
-{
-	for (int i = 0; i < pgrows_count(rows); i++) {
-		struct leased_row l;
-
-		leased_row_get(rows, i, &l);
-		if (l.slot == 0) {
-			*busy = true;
-			continue;
-		}
-		ls->slots[l.slot - 1].row = i;
-		line_of(ls, (size_t)l.slot - 1)->got++;
-	}
-	for (size_t i = 0; i < ls->slot_count; i++) {
-		if (ls->slots[i].row < 0)
-			continue;
-		if (ls->slots[i].wait != NULL)
-			grant(ls, rows, i);
-		else
-			undo(ls, &ls->slots[i].lease, 1); /* it hung up meanwhile */
-	}
-}
-
-static void
-on_leased(const struct pgrows *rows, const struct pgerr *pe, void *arg)
-{
-	struct leases *ls = arg;
-	struct err err = ERR_INIT;
-	bool busy = false;
-
-	if (pe == NULL) {
-		take_rows(ls, rows, &busy);
-		for (size_t i = 0; i < ls->ask_count; i++) {
-			struct line *line = ls->asks[i];
-
-			/* all slots were filled, or another had its turn: there may be
-			 * more */
-			if (line->got == line->wanted || (busy && line->got == 0))
-				set_dirty(ls, line);
-			else
-				end_waits(line, NULL);
-		}
-	} else if (pe->class == PGERR_RETRY) {
-		busy = true;
-		for (size_t i = 0; i < ls->ask_count; i++)
-			set_dirty(ls, ls->asks[i]);
-	} else {
-		log_warn(NULL, "tasks could not be leased",
-		    "class=%s sqlstate=%s reason=\"%.200s\"",
-		    pgerr_class_name(pe->class), pe->sqlstate, pe->text);
-		for (size_t i = 0; pe->class == PGERR_LOST && i < ls->slot_count; i++)
-			undo(ls, &ls->slots[i].lease, UNDO_TRIES);
-		err_set(&err,
-		    pe->class == PGERR_BUG || pe->class == PGERR_SCHEMA ? ERR_BUG
-									: ERR_IO,
-		    "the database is away; nothing was leased");
-		fail_waits(ls, &err);
-	}
-	ls->open = false;
-	close_lines(ls);
-	if (busy)
-		loop_timer_start_ms(ls->again,
-		    BUSY_MIN_MS + (int64_t)random_below(BUSY_MAX_MS - BUSY_MIN_MS));
-	else if (!TAILQ_EMPTY(&ls->dirty))
-		loop_defer_start(ls->defer);
-	if (!ls->engine->ending)
-		engine_check_drained(ls->engine);
-}
-
-static void
-send_next(void *arg)
-{
-	struct leases *ls = arg;
-	struct err err = ERR_INIT;
-
-	if (ls->open || ls->ending || TAILQ_EMPTY(&ls->dirty) || !ls->engine->serving)
-		return;
-	fill_lines(ls);
-	if (ls->ask_count == 0)
-		return;
-	ls->open = true;
-	ls->batch--;
-	fill_params(ls);
-	if (store_exec(ls->engine->store, STORE_READ, &leases_take, &ls->params,
-		on_leased, ls, &err) == 0)
-		return;
-	ls->open = false;
-	fail_waits(ls, &err);
-	close_lines(ls);
-	if (!TAILQ_EMPTY(&ls->dirty))
-		loop_defer_start(ls->defer);
+		lease_line_due(ls, line);
 }
 
 /* ---------------------------------------------------------------- hints */
@@ -928,9 +435,30 @@ has_queue(const struct line *line, int queue_id)
 		   by_int) != NULL;
 }
 
-/* app 0: whatever application; queue 0: any of its queues */
 static void
-wake(struct leases *ls, int app_id, int queue_id)
+on_turn(void *arg)
+{
+	struct leases *ls = arg;
+	struct line *line;
+
+	while ((line = TAILQ_FIRST(&ls->later)) != NULL) {
+		TAILQ_REMOVE(&ls->later, line, later_link);
+		line->later = false;
+		lease_line_due(ls, line);
+	}
+}
+
+static void
+wake_line(struct leases *ls, struct line *line, const uint32_t *lot)
+{
+	if (lot == NULL || lease_hints_is_ours(ls->hints, line->name, *lot))
+		lease_line_due(ls, line);
+	else
+		set_later(ls, line);
+}
+
+void
+leases_wake(struct leases *ls, int app_id, int queue_id, const uint32_t *lot)
 {
 	struct line *line;
 	struct app *app;
@@ -939,7 +467,7 @@ wake(struct leases *ls, int app_id, int queue_id)
 	if (app_id == 0) {
 		while ((line = hmap_next(ls->lines, &cursor)) != NULL) {
 			if (queue_id == 0 || has_queue(line, queue_id))
-				set_dirty(ls, line);
+				wake_line(ls, line, lot);
 		}
 		return;
 	}
@@ -948,84 +476,30 @@ wake(struct leases *ls, int app_id, int queue_id)
 		return;
 	TAILQ_FOREACH (line, &app->lines, app_link) {
 		if (queue_id == 0 || has_queue(line, queue_id))
-			set_dirty(ls, line);
+			wake_line(ls, line, lot);
 	}
 }
 
 void
 leases_queue_changed(struct leases *ls, int queue_id)
 {
-	wake(ls, 0, queue_id);
+	leases_wake(ls, 0, queue_id, NULL);
 }
 
 void
 leases_hint(struct leases *ls, int app_id, int queue_id)
 {
-	struct hint *h = ls->hints;
-
-	wake(ls, app_id, queue_id);
-	if (ls->hint_all || ls->engine->ending)
-		return;
-	for (size_t i = 0; i < ls->hint_count; i++, h++) {
-		if (h->app_id == app_id && h->queue_id == queue_id)
-			return;
-	}
-	if (ls->hint_count == HINTS_MOST) {
-		ls->hint_all = true;
-	} else {
-		ls->hints[ls->hint_count++] = (struct hint){app_id, queue_id};
-		loop_defer_start(ls->hint_defer);
-	}
-}
-
-/* "pull <who says it> <application>:<queue> ..."; 0:0 is everything */
-static void
-flush_hints(void *arg)
-{
-	struct leases *ls = arg;
-	char owner[OWNER_TEXT_SIZE];
-	struct strbuf text;
-
-	if (ls->hint_all) {
-		ls->hints[0] = (struct hint){0, 0};
-		ls->hint_count = 1;
-	}
-	strbuf_init(&text, OWNER_TEXT_SIZE + HINTS_MOST * 32 + 8);
-	strbuf_printf(&text, "pull %s", owner_text(&ls->engine->owner, owner));
-	for (size_t i = 0; i < ls->hint_count; i++)
-		strbuf_printf(
-		    &text, " %d:%d", ls->hints[i].app_id, ls->hints[i].queue_id);
-	ls->hint_count = 0;
-	ls->hint_all = false;
-	if (!strbuf_failed(&text)) /* else each second */
-		broker_publish(ls->engine->broker, text.data);
-	strbuf_fini(&text);
+	lease_hints_add(ls->hints, app_id, queue_id);
 }
 
 void
 leases_told(struct leases *ls, const char *text, size_t len)
 {
-	char owner[OWNER_TEXT_SIZE], *copy, *rest, *word, *colon;
-	int64_t app_id, queue_id;
+	char *copy;
 
-	if (ls->count == 0 || (copy = mem_dup(text, len)) == NULL)
+	if ((ls->count == 0 && !lease_hints_any(ls->hints)) ||
+	    (copy = mem_dup(text, len)) == NULL)
 		return;
-	rest = copy;
-	(void)strsep(&rest, " "); /* "pull" */
-	word = strsep(&rest, " ");
-	if (word == NULL || str_eq(word, owner_text(&ls->engine->owner, owner))) {
-		mem_free(copy); /* our own: we have looked */
-		return;
-	}
-	while ((word = strsep(&rest, " ")) != NULL) {
-		colon = strchr(word, ':');
-		if (colon == NULL)
-			continue;
-		*colon = '\0';
-		if (str_to_i64(word, &app_id) == 0 && app_id >= 0 &&
-		    app_id <= INT32_MAX && str_to_i64(colon + 1, &queue_id) == 0 &&
-		    queue_id >= 0 && queue_id <= INT32_MAX)
-			wake(ls, (int)app_id, (int)queue_id);
-	}
+	lease_hints_told(ls->hints, copy);
 	mem_free(copy);
 }

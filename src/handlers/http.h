@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * http.h - tasks run by servers that the operator listed: each attempt is one POST.
+ * http.h - tasks run by servers that the operator or an application listed: each
+ * attempt is one POST.
  *
- * The URL is the type's, never a request's.  The body is the payload, and beside the
- * type's own headers go
+ * The URL is the type's or the endpoint's, never a request's.  The body is the payload,
+ * and beside the headers that it has of its own go
  *
  *     content-type        application/json
  *     webhook-id          the task's id, the same in all attempts
  *     webhook-timestamp   seconds since 1970, by PostgreSQL's clock
- *     webhook-signature   by the type's secrets (Standard Webhooks), if it has any
+ *     webhook-signature   by its secrets (Standard Webhooks), if it has any
  *     shoal-task-id  shoal-type  shoal-attempt  shoal-fence
  *     shoal-deadline      when the attempt will be ended (RFC 3339)
  *     shoal-lease  shoal-lease-url  shoal-lease-token
@@ -18,14 +19,14 @@
  * with "Shoal-Async: 1": the attempt goes on outside, under that lease, and its end is
  * told to POST /v1/leases/... (docs/http-handlers.md).  408,
  * 425, 429, 5xx and faults of the network: tried again, not before Retry-After if the
- * answer has one.  410: failed, and the endpoint is left alone for GONE_MS.  Any other
- * status: failed for good.  The answer's first 4 KiB are the message.
+ * answer has one.  410: failed, and the endpoint is left alone for GONE_MS, or disabled
+ * if it is an application's.  Any other status: failed for good.  The answer's first
+ * 4 KiB are the message.
  *
- * An endpoint is a type's URL.  One that fails again and again is left alone by its
- * breaker (breaker.h): meanwhile the type has no places here, so that its tasks stay
- * queued, and what this worker has of it is given back at no cost.  At one server
- * (scheme, host and port) go at most egress.per_destination requests of this worker at
- * a time; the others wait.
+ * An endpoint that fails again and again is left alone by its breaker (breaker.h):
+ * meanwhile the type has no places here, so that its tasks stay queued, and what this
+ * worker has of it is given back at no cost.  At one server (scheme, host and port) go
+ * at most egress.per_destination requests of this worker at a time; the others wait.
  */
 #ifndef HANDLERS_HTTP_H
 #define HANDLERS_HTTP_H

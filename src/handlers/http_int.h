@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * http_int.h - what http.c and routes.c share.
+ * http_int.h - what http.c, http_answer.c and routes.c share.
  *
  *     route          one endpoint, with its breaker: a type's of the operator, or an
  *                    application's
@@ -113,5 +113,17 @@ void route_fault(struct route *r);
 void route_trip(struct route *r, int64_t pause_ms);
 /* what waits for it is given back: others may have more luck */
 void http_give_back(struct route *r);
+
+/* http_answer.c */
+#define HTTP_RETRY_LEAST_MS  1000LL
+#define HTTP_UNREAD_PAUSE_MS 5000 /* an endpoint that cannot be read */
+/* headers of an answer that we ask for */
+enum { KEPT_ASYNC = 0, KEPT_TTL };
+/* the call is over: its attempt ends by what came, and its route learns of it */
+void http_judge(struct call *c, struct attempt *a, const struct fetch_answer *an);
+void http_fail(struct attempt *a, enum attempt_outcome outcome, const char *code,
+    const char *text);
+/* bytes of an answer that may become a result */
+size_t http_body_most(const struct http *h, const struct attempt *a, bool delivery);
 
 #endif

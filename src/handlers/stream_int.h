@@ -131,7 +131,6 @@ void kid_cancel(struct kid *k, struct run *r, int64_t grace_ms);
 /* ends it without a word; its runs are forgotten, and their attempts know nothing of
  * them any more */
 void kid_free(struct kid *k);
-size_t stream_line_max(const struct stream *s); /* of a line from a child */
 
 /* ---- stream.c */
 

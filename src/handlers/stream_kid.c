@@ -44,8 +44,9 @@
 #define ENV_MOST       64
 #define REPORT_LINE    ATTEMPT_LOG_BYTES
 
-size_t
-stream_line_max(const struct stream *s)
+/* of a line from a child */
+static size_t
+line_max(const struct stream *s)
 {
 	return (size_t)s->settings->tasks_max_result_bytes + ENVELOPE;
 }
@@ -601,7 +602,7 @@ on_talk(struct talk *t, const struct talk_event *e, void *arg)
 		break;
 	case TALK_TOO_LONG:
 		end(k, KID_BROKEN, "it wrote a line of more than %zu bytes",
-		    stream_line_max(stream_of(k)));
+		    line_max(stream_of(k)));
 		break;
 	case TALK_FLUSHED:
 		pool_changed(k->pool);
@@ -759,7 +760,7 @@ launch_it(struct kid *k, struct err *err)
 	struct stream *s = stream_of(k);
 	char *env[ENV_MOST + 1];
 	struct talk_opts opts = {
-	    .line_max = stream_line_max(s),
+	    .line_max = line_max(s),
 	    .unsent_max = UNSENT_FULL + TASK_ROOM + CONTROL_ROOM +
 			  (size_t)s->settings->tasks_max_payload_bytes,
 	};
@@ -809,7 +810,7 @@ kid_start(struct seat *seat, struct err *err)
 	s->kids++;
 	score_set(s->slot, SCORE_children, (uint64_t)s->kids);
 	strbuf_reset(&s->scratch);
-	stream_put_hello(&s->scratch, p->settings->type, s->worker, stream_line_max(s));
+	stream_put_hello(&s->scratch, p->settings->type, s->worker, line_max(s));
 	(void)tell(k); /* cannot fail; if it did, no hello comes back */
 	wind(k);
 	return 0;

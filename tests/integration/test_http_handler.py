@@ -2,6 +2,7 @@
 """Tasks as requests: what an endpoint says decides, and no endpoint can do harm to others."""
 
 import base64
+import contextlib
 import email.utils
 import gzip
 import hashlib
@@ -331,6 +332,140 @@ def test_answers_without_end_and_compressed_ones_are_bounded(start, endpoint):
     assert tasks["body"]["error"]["code"] == "result_too_large"
     # what was compressed stays so: the result is as large as what was sent
     assert tasks["bomb"]["state"] == "succeeded" and len(tasks["bomb"]["result"]) <= len(bomb)
+
+
+class Wire:
+    """Writes bytes of the test's as they are; behind an answer it closes the connection, unless told otherwise."""
+
+    def __init__(self):
+        self.scripts = {}  # path: bytes, or a function of (connection, number of the request on it)
+        self.requests = []  # path, number of its connection
+        self.connections = 0
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.url = "http://127.0.0.1:%d" % self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self.serve, args=(connection, self.connections), daemon=True).start()
+
+    def serve(self, connection, number):
+        with connection, contextlib.suppress(OSError), connection.makefile("rb") as stream:
+            count = 0
+            while line := stream.readline():
+                path, count, length = line.split()[1].decode(), count + 1, 0
+                self.requests.append((path, number))
+                script = self.scripts[path]
+                while (header := stream.readline()) not in (b"\r\n", b""):
+                    if header.lower().startswith(b"content-length:"):
+                        length = int(header.split(b":")[1])
+                if callable(script) and script(connection, count):
+                    stream.read(length)
+                    continue
+                stream.read(length)
+                if not callable(script):
+                    connection.sendall(script)
+                return
+
+    def close(self):
+        self.listener.close()
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def refusal(status, more=b""):
+    return b"HTTP/1.1 %s No\r\n%sContent-Length: 0\r\n\r\n" % (status, more)
+
+
+def test_answers_that_are_none_and_odd_ones(start, endpoint, aftermath, db):
+    """What a server can do to a connection; each answer is told once, by its meaning or as no answer."""
+    wire = Wire()
+    aftermath.callback(wire.close)
+
+    def early(connection, _):
+        connection.sendall(refusal(b"422"))  # nothing of the body was read
+        return True
+
+    def keep(connection, _):
+        connection.sendall(OK + b"6")
+        return True
+
+    def close_the_used(connection, count):
+        if count == 1:
+            connection.sendall(OK + b"7")
+        return False
+
+    answered = {
+        "interim": (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + OK + b"1", 1),
+        "toend": (b"HTTP/1.1 200 OK\r\n\r\n[2]", [2]),  # no length: the end of the connection is the end
+        "old": (b"HTTP/1.0 200 OK\r\n\r\n[3]", [3]),
+        "longer": (OK + b"4" + OK + b"5", 4),  # what is behind the body is nobody's answer
+        "nobody": (b"HTTP/1.1 204 None\r\n\r\n", None),
+        "chunks": (CHUNKED + b"1\r\n[\r\n2;a=b\r\n5]\r\n0\r\nX-Trailer: 1\r\n\r\n", [5]),
+    }
+    refused = {
+        "early": (early, "http_422"),
+        **{"s%d" % n: (refusal(b"%d" % n), "http_%d" % n) for n in (300, 401, 403, 409)},
+    }
+    again = {
+        "s599": (refusal(b"599"), "http_599"),
+        "s600": (refusal(b"600"), "http_600"),
+        "shorter": (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n[1]", "broken_answer"),
+        "cutchunk": (CHUNKED + b"5\r\n[1", "broken_answer"),
+        "cutchunks": (CHUNKED + b"3\r\n[1]\r\n", "broken_answer"),
+        "nochunk": (CHUNKED + b"many\r\n[1]\r\n0\r\n\r\n", "broken_answer"),
+        "cuthead": (b"HTTP/1.1 200 OK\r\nContent-Le", "broken_answer"),
+        "s099": (refusal(b"099"), "broken_answer"),
+        "s99": (refusal(b"99"), "broken_answer"),
+        "http09": (b"[1]\r\n", "broken_answer"),
+        "nothing": (b"", "broken_answer"),
+        "onlyinterim": (b"HTTP/1.1 100 Continue\r\n\r\n", "broken_answer"),
+        "headers": (b"HTTP/1.1 200 OK\r\n" + b"X-More: x\r\n" * 10000 + b"\r\n", "broken_answer"),
+        "header": (b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * (1 << 20) + b"\r\n\r\n", "broken_answer"),
+    }
+    waits = {
+        "negative": (refusal(b"503", b"Retry-After: -5\r\n"), (30, 61)),  # as if it said nothing
+        "past": (refusal(b"429", b"Retry-After: Sun, 06 Nov 1994 08:49:37 GMT\r\n"), (-60, 2)),
+        "huge": (refusal(b"429", b"Retry-After: 99999999999999999999\r\n"), (30, 61)),
+    }
+    wire.scripts = {"/" + name: case[0] for name, case in {**answered, **refused, **again, **waits}.items()}
+    wire.scripts.update({"/keep": keep, "/used": close_the_used})
+    types = {path[1:]: wire.url + path for path in wire.scripts}
+    settings = {"egress.ports": wire.url.rpartition(":")[2], "egress.per_destination": 64}
+    settings.update({"type:%s.backoff" % name: "fixed delay=1min" for name in waits})
+    client = start(types, settings)
+    ids = {name: client.submit(name, "x" * 200000 if name == "early" else None, max_attempts=2)["id"]
+           for name in {**answered, **refused, **again, **waits}}
+    expected = {name: ("succeeded", result, 1) for name, (_, result) in answered.items()}
+    expected.update((name, ("failed", code, 1)) for name, (_, code) in refused.items())
+    expected.update((name, ("failed", code, 2)) for name, (_, code) in again.items())
+    found = {}
+    for name in expected:
+        task = client.wait(ids[name])
+        told = task["error"]["code"] if task["error"] else task["result"]
+        found[name] = (task["state"], told, task["attempt"])
+    assert found == expected
+    for name, (_, (least, most)) in waits.items():
+        client.wait_state(ids[name], "scheduled", "queued", "running", "failed")
+        if name != "past":
+            assert least <= seconds_left(db, ids[name]) <= most, name
+    # it comes again after a second, and fails
+    assert client.wait(ids["past"])["attempt"] == 2
+    assert metric(client, "egress_faults_total") == 2 * sum(code == "broken_answer" for _, code in again.values())
+
+    # A connection is kept, and the server closes it as it reads the next request: that costs no attempt.
+    assert client.run("keep")["result"] == 6
+    task = client.run("used")
+    assert (task["state"], task["result"], task["attempt"]) == ("succeeded", 7, 1), wire.requests[-3:]
+    used = [number for path, number in wire.requests if path == "/used"]
+    assert used[0] == [number for path, number in wire.requests if path == "/keep"][-1] and len(used) == 2
 
 
 def test_addresses_inside_are_out_of_reach_by_default(start, endpoint, db):

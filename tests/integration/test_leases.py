@@ -59,11 +59,18 @@ class Waiting:
 
     def __init__(self, client, **body):
         host, port = client.url[len("http://"):].split(":")
+        self.key = client.key
         self.socket = socket.create_connection((host, int(port)))
-        text = json.dumps(dict({"queues": ["default"], "wait": 30}, **body))
+        self.lease(**body)
+
+    def lease(self, **body):
+        self.post("/v1/leases", dict({"queues": ["default"], "wait": 30}, **body))
+
+    def post(self, path, body):
+        text = json.dumps(body)
         self.socket.sendall((
-            "POST /v1/leases HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n"
-            "Content-Length: %d\r\n\r\n%s" % (client.key, len(text), text)).encode())
+            "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n"
+            "Content-Length: %d\r\n\r\n%s" % (path, self.key, len(text), text)).encode())
         self.bytes = b""
 
     def answer(self):
@@ -76,7 +83,7 @@ class Waiting:
         for line in head.split(b"\r\n"):
             if line.lower().startswith(b"content-length:") and len(body) >= int(line.split(b":")[1]):
                 assert head.startswith(b"HTTP/1.1 200"), head
-                return json.loads(body)["leases"]
+                return json.loads(body).get("leases", [])
         return None
 
     def close(self):
@@ -404,6 +411,71 @@ def test_a_thousand_workers_wait_on_one_node(app):
     wait_for(all_answered, 30)
     assert sorted(got) == sorted(ids)
     for w in waiting:
+        w.close()
+
+
+class Worker(Waiting):
+    """Leases a task, completes it, and asks again, on one connection."""
+
+    def __init__(self, client):
+        self.got = self.passed_by = self.most_passed_by = 0
+        super().__init__(client)
+
+    def go_on(self):
+        """True: it was given a task."""
+        held = self.answer()
+        if held is None:
+            return False
+        if held:
+            self.got += 1
+            self.passed_by = 0
+            self.post("/v1/leases/%s/complete" % held[0]["lease"], {})
+        else:
+            self.lease()
+        return bool(held)
+
+
+def test_those_who_wait_at_different_nodes_share_what_trickles_in(cluster, key):
+    """One connection submits, so that one worker process knows of each task before all others."""
+    count, rate = 300, 60
+    nodes = cluster(2, node__workers=2)
+    here = Client(nodes[0].url, key)
+    make_type(here)
+    workers = [Worker(Client(nodes[n % 2].url, key)) for n in range(24)]
+    wait_for(lambda: waiting_now(*nodes) == len(workers), 20)
+    stop = threading.Event()
+
+    def submit():
+        mine, began = Client(nodes[0].url, key), time.monotonic()
+        for n in range(count):
+            if stop.wait(max(0, began + n / rate - time.monotonic())):
+                return
+            mine.submit(TYPE)
+
+    thread = threading.Thread(target=submit)
+    thread.start()
+    try:
+        by_socket = {w.socket: w for w in workers}
+        while sum(w.got for w in workers) < count:
+            ready = select.select(list(by_socket), [], [], 20)[0]
+            assert ready, "nobody gets anything any more"
+            for worker in [by_socket[s] for s in ready]:
+                if worker.go_on():
+                    for other in workers:
+                        if other is not worker:
+                            other.passed_by += 1
+                            other.most_passed_by = max(other.passed_by, other.most_passed_by)
+    finally:
+        stop.set()
+        thread.join()
+    got, passed_by = sorted(w.got for w in workers), max(w.most_passed_by for w in workers)
+    of_nodes = [sum(w.got for w in workers[n::2]) for n in range(2)]
+    print("each had %d to %d of %d, the nodes' %s; at most %d went to others meanwhile" % (
+        got[0], got[-1], count, of_nodes, passed_by))
+    assert got[0] >= count / len(workers) / 4
+    assert min(of_nodes) >= count / 3
+    assert passed_by <= count / 2
+    for w in workers:
         w.close()
 
 

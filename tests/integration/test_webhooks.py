@@ -5,6 +5,7 @@ import base64
 import json
 import os
 import re
+import signal
 import subprocess
 import time
 
@@ -283,6 +284,15 @@ def test_ends_by_recovery_lost_leases_and_callbacks_are_told(app, receiver, db):
     app.node.kill_worker()
     assert app.wait(recovered)["state"] == "cancelled"
     assert receiver.told(recovered)["type"] == "task.cancelled"
+    # its worker crashes for the third time, with nothing beside it
+    poison = app.submit("shoal.sleep", {"seconds": 60})["id"]
+    app.wait_state(poison, "running", at_most=30)
+    db.rows("UPDATE shoal.task SET crashes = 2 WHERE id = %s", poison)
+    wait_for(lambda: db.value("SELECT count(*) FROM shoal.task WHERE state = 2") == 1, what="it runs alone")
+    app.node.kill_worker(sig=signal.SIGILL)
+    assert app.wait(poison)["error"]["code"] == "poison"
+    told = receiver.told(poison)
+    assert (told["type"], told["data"]["error"]["code"], told["data"]["attempt"]) == ("task.failed", "poison", 1)
     # its fifth lease is lost
     lost = app.submit("outside")["id"]
     wait_for(lambda: app.call("POST", "/v1/leases", json={"queues": ["default"], "wait": 2})["leases"])

@@ -138,6 +138,91 @@ who_gets_nothing_waits_on_until_a_hint_or_the_second(void **state)
 	assert_int_equal(c.got, 1);
 }
 
+/* the name under which the only line is told, as the last message says it */
+static void
+line_told(char name[17])
+{
+	const char *told;
+
+	fakes.published[0] = '\0';
+	UNTIL((told = strstr(fakes.published, " waits ")) != NULL &&
+	      strchr(told, ':') != NULL);
+	snprintf(name, 17, "%.16s", strchr(told, ':') - 16);
+	while (waiting(&leases_take) > 0)
+		answer_tasks(0); /* it has looked too */
+}
+
+static void
+hear_that_one_waits_elsewhere(const char *name)
+{
+	char text[128];
+
+	snprintf(text, sizeof(text), "waits another %s:100", name);
+	fakes.events->ctl(text, strlen(text), fakes.events_arg);
+	turn();
+}
+
+static void
+it_is_the_turn_of_one_worker_and_then_of_all(void **state)
+{
+	struct client c, late;
+	char name[17];
+	int first;
+
+	(void)state;
+	ask(&c, 7, 1, 60000);
+	turn();
+	answer_tasks(0);
+	line_told(name);
+	/* one waits there and one here: of two lots far apart one is ours */
+	hear_that_one_waits_elsewhere(name);
+	hear("another", "1 1:7");
+	first = (int)waiting(&leases_take);
+	if (first > 0)
+		answer_tasks(0);
+	hear("another", "4294967295 1:7");
+	assert_int_equal((int)waiting(&leases_take), 1 - first);
+	if (first == 0)
+		answer_tasks(0);
+	/* that of the other one comes to us a moment later, if it is still there */
+	UNTIL(waiting(&leases_take) == 1);
+	answer_tasks(0);
+	/* whoever begins to wait takes nothing out of its turn, but for a last look */
+	ask(&late, 7, 1, 60000);
+	turn();
+	assert_int_equal(waiting(&leases_take), 0);
+	UNTIL(waiting(&leases_take) == 1);
+	/* who waits longest comes first */
+	answer_tasks(1);
+	assert_int_equal(c.got, 1);
+	assert_int_equal(late.got, 0);
+	leases_end_all(test_engine->leases);
+}
+
+static void
+lines_go_by_who_waits_longest(void **state)
+{
+	struct client c[2];
+
+	(void)state;
+	ask(&c[0], 7, 1, 60000);
+	ask(&c[1], 8, 1, 60000);
+	turn();
+	assert_int_equal(array_int(&leases_take, COL_QUEUES, 0), 7);
+	answer_tasks(1);
+	assert_int_equal(c[0].got, 1);
+	ask(&c[0], 7, 1, 60000);
+	turn();
+	answer_tasks(0);
+	hear("another", "1 1:0");
+	assert_int_equal(array_count(&leases_take, COL_SLOTS), 2);
+	assert_int_equal(array_int(&leases_take, COL_QUEUES, 0), 8);
+	answer_tasks(1);
+	assert_int_equal(c[1].got, 1);
+	assert_int_equal(c[0].got, 0);
+	leases_end_all(test_engine->leases);
+}
+
 static void
 what_nobody_is_there_to_take_is_undone(void **state)
 {
@@ -249,6 +334,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    TEST(each_who_waits_gets_one_before_anybody_gets_two),
 	    TEST(who_gets_nothing_waits_on_until_a_hint_or_the_second),
+	    TEST(it_is_the_turn_of_one_worker_and_then_of_all),
+	    TEST(lines_go_by_who_waits_longest),
 	    TEST(what_nobody_is_there_to_take_is_undone),
 	    TEST(a_lost_statement_is_undone_again_and_again),
 	    TEST(another_has_its_turn_and_then_we),

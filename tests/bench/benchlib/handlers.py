@@ -85,12 +85,13 @@ class Kind:
     """One type.  victims: what one of its runs kills, each the name of a method kill_NAME(cluster, work).
 
     work.more() lets clients submit more tasks, work.held() says whether a frozen process has some.  lasting: its
-    processes outlast a task, and may have none in hand.
+    processes outlast a task, and may have none in hand.  commands: the spawner starts them, and they end with it.
     """
 
     name = None
     victims = ()
     lasting = True
+    commands = False
 
     @property
     def type(self):
@@ -118,6 +119,7 @@ class Commands(Kind):
     """What the spawner starts."""
 
     program = None
+    commands = True
 
     @staticmethod
     def spawners(cluster):
