@@ -229,7 +229,7 @@ def test_an_idle_connection_outlives_reload_and_upgrade(cluster, nodedir, key):
         client = Client(node.url, key)
         assert all(client.wait(id)["state"] == "succeeded" for id in tasks)
         # which the leader was told of, by way of the master
-        assert node.log().count("a lingering worker has submitted") > told
+        wait_for(lambda n=told: node.log().count("a lingering worker has submitted") > n, what="a hint")
         client.session.close()
         # and with them the last reason to stay is gone
         wait_for(lambda: node.status()["generations"] == 1 and settled(node), at_most=20,
@@ -239,9 +239,9 @@ def test_an_idle_connection_outlives_reload_and_upgrade(cluster, nodedir, key):
     assert not os.path.exists(path) and not os.path.exists(node.settings["node.pid_file"])
 
 
-def test_a_master_that_is_killed_leaves_one_or_none(cluster, key):
+def test_a_master_that_is_killed_leaves_one_or_none(cluster, redis, key):
     """In the middle of an upgrade, at either side of it, either of the two."""
-    node = cluster(1, node__workers="1", node__start_timeout="20s")[0]
+    node = cluster(1, node__workers="1", node__start_timeout="60s")[0]
     client = Client(node.url, key)
 
     def upgrading():
@@ -263,7 +263,8 @@ def test_a_master_that_is_killed_leaves_one_or_none(cluster, key):
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert beside.returncode != 0 and b"a node runs already: process %d" % pid in beside.stdout
 
-    # the new one, before it serves: nothing has changed
+    # the new one, before it serves, as it cannot by this file: nothing has changed
+    node.write_conf(redis__url=redis.url(port=process.free_port()))
     new, _ = upgrading()
     os.kill(new, signal.SIGKILL)
     node.wait_log(FAILED)
@@ -276,6 +277,9 @@ def test_a_master_that_is_killed_leaves_one_or_none(cluster, key):
     node.proc = process.Adopted(new)
     node.wait_log("the old master is dead")
     old.wait(10)
+    wait_for(lambda: node.pid_of_file() == new, what="it has the node")
+    node.write_conf(redis__url=redis.url())
+    node.send(signal.SIGHUP)
     alone(new, children - {new})
     # the old one, when the new one has the node
     task = client.submit("shoal.sleep", {"seconds": 30})["id"]

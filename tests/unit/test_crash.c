@@ -39,16 +39,17 @@ tell_two(void)
 	return 2;
 }
 
+/* (volatile itself, or the compiler sees that nothing is there) */
+static volatile int *volatile nowhere = (volatile int *)(uintptr_t)16;
+
 static size_t
 fault(void)
 {
-	return (size_t) * (volatile int *)(uintptr_t)8;
+	return (size_t)*nowhere;
 }
 
 /* the first descriptor that a report takes */
 static int parent_pipe;
-
-static volatile int *volatile nowhere = (volatile int *)(uintptr_t)16;
 
 /* runs fn in a process of its own that is watched; its log is in text after it */
 static int
