@@ -8,7 +8,6 @@
 #define ATTR_CHECK	       __attribute__((warn_unused_result))
 #define ATTR_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #define ATTR_NORETURN	       __attribute__((noreturn))
-#define ATTR_UNUSED	       __attribute__((unused))
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define CONTAINER_OF(ptr, type, member)                                                \

@@ -204,8 +204,11 @@ read_all(const char *path, size_t max, char **bytes, size_t *len, struct err *er
 	return 0;
 }
 
-int
-conf_read_secret(const char *path, char **secret, size_t *size, struct err *err)
+/*
+ * The one line of a secret's file, into a new block (mem_free_secret with *size).
+ */
+static int
+read_secret(const char *path, char **secret, size_t *size, struct err *err)
 {
 	char *line;
 	size_t len, all;
@@ -235,7 +238,7 @@ conf_refresh_secret(const char *path, char **kept, struct err *err)
 	char *now;
 	size_t size;
 
-	if (conf_read_secret(path, &now, &size, err) != 0)
+	if (read_secret(path, &now, &size, err) != 0)
 		return -1;
 	if (*kept != NULL)
 		mem_free_secret(*kept, strlen(*kept));
@@ -305,7 +308,7 @@ parse_setting(const struct conf_key *key, bool from_file, const char *text,
 
 	if (!from_file)
 		return confkey_parse(key, text, value, err);
-	if (conf_read_secret(text, &secret, &size, err) != 0)
+	if (read_secret(text, &secret, &size, err) != 0)
 		return -1;
 	rc = confkey_parse(key, secret, value, err);
 	mem_free_secret(secret, size);

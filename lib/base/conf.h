@@ -103,12 +103,6 @@ int conf_load_env(const struct conf_schema *cs, void *settings, char *const env[
  * before '=') */
 int conf_set_option(const struct conf_schema *cs, void *settings, const char *option,
     struct err *err) ATTR_CHECK;
-/*
- * The one line of a secret's file, into a new block (mem_free_secret with *size).  For
- * those who look again, since a password may be rotated while we run.
- */
-int conf_read_secret(
-    const char *path, char **secret, size_t *size, struct err *err) ATTR_CHECK;
 /* the same for one that is kept (owned, or NULL): it stays as it is when the file
  * cannot be read */
 int conf_refresh_secret(const char *path, char **kept, struct err *err) ATTR_CHECK;

@@ -20,7 +20,6 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "base/str.h"
 
 #define SECTION_MAX 49 /* inih's MAX_SECTION less the NUL */
 

@@ -48,6 +48,7 @@ static struct {
 	int count; /* taken now */
 	volatile int at;
 	int pipe[2];
+	void *stack;
 	uintptr_t base;
 	char build_id[2 * BUILD_ID + 1];
 	crash_more_fn *more;
@@ -268,6 +269,7 @@ crash_watch(struct err *err)
 	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (stack.ss_sp == MAP_FAILED)
 		return err_errno(err, errno, "stack for crash reports");
+	crash.stack = stack.ss_sp;
 	if (sigaltstack(&stack, NULL) != 0)
 		return err_errno(err, errno, "stack for crash reports");
 	sigemptyset(&sa.sa_mask);
@@ -277,4 +279,19 @@ crash_watch(struct err *err)
 	}
 	crash.watching = 1;
 	return 0;
+}
+
+void
+crash_forget(void)
+{
+	const stack_t none = {.ss_flags = SS_DISABLE};
+
+	if (crash.watching == 0)
+		return;
+	(void)sigaltstack(&none, NULL);
+	(void)munmap(crash.stack, STACK_BYTES);
+	close(crash.pipe[0]);
+	close(crash.pipe[1]);
+	crash.stack = NULL;
+	crash.watching = 0;
 }

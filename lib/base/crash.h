@@ -29,6 +29,9 @@
 
 /* once in a process, after its fork and its log's identity */
 int crash_watch(struct err *err) ATTR_CHECK;
+/* in a process that was forked from one that is watched, whose handlers are gone: it
+ * may be watched itself */
+void crash_forget(void);
 
 /* one more that runs: its place, from 1 on; CRASH_NONE: the table is full */
 int crash_hold(const struct uuid *task, int attempt, int application);

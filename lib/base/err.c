@@ -15,19 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const code_names[ERR_CODE_COUNT] = {
-    [ERR_NONE] = "none",
-    [ERR_INVALID] = "invalid",
-    [ERR_NOT_FOUND] = "not_found",
-    [ERR_CONFLICT] = "conflict",
-    [ERR_TIMEOUT] = "timeout",
-    [ERR_CLOSED] = "closed",
-    [ERR_IO] = "io",
-    [ERR_NOMEM] = "no_memory",
-    [ERR_LIMIT] = "limit",
-    [ERR_BUG] = "bug",
-};
-
 int
 err_set(struct err *err, enum err_code code, const char *fmt, ...)
 {
@@ -87,14 +74,6 @@ err_clear(struct err *err)
 		return;
 	err->code = ERR_NONE;
 	err->text[0] = '\0';
-}
-
-const char *
-err_code_name(enum err_code code)
-{
-	if (code < 0 || code >= ERR_CODE_COUNT)
-		return "unknown";
-	return code_names[code];
 }
 
 void

@@ -47,7 +47,5 @@ int err_errno(struct err *err, int errnum, const char *fmt, ...) ATTR_PRINTF(3, 
 /* puts "context: " in front of what is there; the code stays */
 int err_wrap(struct err *err, const char *fmt, ...) ATTR_PRINTF(2, 3);
 void err_clear(struct err *err);
-/* a static word such as "invalid" */
-const char *err_code_name(enum err_code code);
 
 #endif

@@ -16,7 +16,6 @@
 
 #include <assert.h>
 #include <endian.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 

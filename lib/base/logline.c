@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/attr.h"
 #include "base/clock.h"
 #include "base/str.h"
 
@@ -528,15 +527,6 @@ json_string(struct out *o, const char *text, size_t len)
 	memcpy(o->to + o->len++, "\"", 1);
 	if (o->len > o->size)
 		o->full = true;
-}
-
-size_t
-logline_json_string(char *to, size_t size, const char *from, size_t len)
-{
-	struct out o = {.to = to, .size = size - CUT_LEN - 2};
-
-	json_string(&o, from, len);
-	return o.len;
 }
 
 /* a key that does not fit with a little of its value is left out */

@@ -70,8 +70,4 @@ size_t logline_journal(
 size_t logline_syslog(const struct logline *l, const char *ident, long pid, bool json,
     char *to, size_t size);
 
-/* one string as JSON has it, quotes included, for others that write such lines; what
- * does not fit ends in "..." ; returns the bytes */
-size_t logline_json_string(char *to, size_t size, const char *from, size_t len);
-
 #endif

@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,6 +17,7 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
+#include "base/base64.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/uuid.h"
@@ -39,29 +39,6 @@ struct sealkeys {
 	size_t count;
 	struct sealkey at[SEAL_KEYS_MOST];
 };
-
-/* ---------------------------------------------------------------- base64 */
-
-/* exactly this: the digits, the padding, nothing else; -1 otherwise */
-static int
-decode(const char *text, unsigned char *to, size_t size, size_t *len)
-{
-	static const char alphabet[] =
-	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	size_t all = strlen(text), digits = strspn(text, alphabet),
-	       padding = strspn(text + digits, "=");
-	int n;
-
-	/* (OpenSSL writes whole groups, and overlooks what it does not expect) */
-	if (all % 4 != 0 || padding > 2 || digits + padding != all ||
-	    all / 4 * 3 > size)
-		return -1;
-	n = EVP_DecodeBlock(to, (const unsigned char *)text, (int)all);
-	if (n < (int)padding)
-		return -1;
-	*len = (size_t)n - padding;
-	return 0;
-}
 
 static bool
 hmac(const unsigned char *key, size_t key_len, const void *bytes, size_t len,
@@ -109,7 +86,8 @@ read_line(struct sealkeys *keys, char *line, int number, struct err *err)
 	if (*code != '\0')
 		*code++ = '\0';
 	code = str_trim(code);
-	if (!is_id(id) || decode(code, bytes, sizeof(bytes), &len) != 0 || len != KEY) {
+	if (!is_id(id) || base64_decode(code, bytes, sizeof(bytes), &len) != 0 ||
+	    len != KEY) {
 		explicit_bzero(bytes, sizeof(bytes));
 		return err_set(err, ERR_INVALID,
 		    "line %d: a key is \"<id> <base64 of 32 bytes>\", its id at most "
@@ -288,7 +266,7 @@ seal_open(const struct sealkeys *keys, const char *context, const char *text,
 	char *out;
 
 	if (text[id_len] != ':' ||
-	    decode(text + id_len + 1, sealed, sizeof(sealed), &n) != 0 ||
+	    base64_decode(text + id_len + 1, sealed, sizeof(sealed), &n) != 0 ||
 	    n < NONCE + TAG || n > NONCE + SEAL_PLAIN_MOST + TAG)
 		return err_set(err, ERR_INVALID, "this is no sealed secret");
 	key = find(keys, text, id_len);
@@ -309,14 +287,6 @@ seal_open(const struct sealkeys *keys, const char *context, const char *text,
 	*plain = out;
 	*len = n - NONCE - TAG;
 	return 0;
-}
-
-bool
-seal_is_current(const struct sealkeys *keys, const char *text)
-{
-	size_t len = strlen(keys->at[0].id);
-
-	return strncmp(text, keys->at[0].id, len) == 0 && text[len] == ':';
 }
 
 bool

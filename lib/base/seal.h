@@ -5,7 +5,7 @@
  * AES-256-GCM under keys of a file: one key a line, "<id> <base64 of 32 bytes>"; empty
  * lines and those that begin with '#' are left alone.  The first key seals, all of them
  * open: so a key is replaced by a new line above it, and the old line goes when nothing
- * is sealed with it any more (seal_is_current).
+ * is sealed with it any more.
  *
  * A sealed text is "<id>:<base64>".  It is bound to a context, a text that says whose
  * it is: copied to another place it does not open.
@@ -46,8 +46,6 @@ int seal_put(const struct sealkeys *keys, const char *context, const void *plain
  */
 int seal_open(const struct sealkeys *keys, const char *context, const char *text,
     char **plain, size_t *len, struct err *err) ATTR_CHECK;
-/* it was sealed with the key that seals now */
-bool seal_is_current(const struct sealkeys *keys, const char *text);
 
 /*
  * HMAC-SHA-256 of bytes under a key that is derived from the n-th of the file, 0 being

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * loop.c - one event base, its timers, deferred calls and signals.
+ * loop.c - one event base, its timers and deferred calls.
  *
  * The base uses libevent's precise clock (a timerfd beside epoll): with the coarse one
  * a timer of half a millisecond may be late by a whole kernel tick, and batches are
@@ -32,10 +32,9 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-#define LOOP_STAMP   0x4c4f4f50u
-#define TIMER_STAMP  0x54494d52u
-#define DEFER_STAMP  0x44464552u
-#define SIGNAL_STAMP 0x5349474eu
+#define LOOP_STAMP  0x4c4f4f50u
+#define TIMER_STAMP 0x54494d52u
+#define DEFER_STAMP 0x44464552u
 
 /* about 34 years: beyond any use, and far from overflow in a struct timeval */
 #define DELAY_MAX_US (INT64_C(1) << 50)
@@ -52,7 +51,7 @@ struct loop {
 	bool stopping;	     /* loop_stop was called, loop_run has not returned yet */
 	struct timeval turn; /* the base's cached wall clock when now_ms was read */
 	int64_t now_ms;
-	unsigned children; /* timers, defers and signals not freed yet */
+	unsigned children; /* timers and defers not freed yet */
 };
 
 struct loop_timer {
@@ -69,14 +68,6 @@ struct loop_defer {
 	struct defer_list *list; /* the one it is on, NULL: not started */
 	TAILQ_ENTRY(loop_defer) link;
 	loop_cb *cb;
-	void *arg;
-};
-
-struct loop_signal {
-	unsigned stamp;
-	struct loop *loop; /* borrowed */
-	struct event event;
-	loop_signal_cb *cb;
 	void *arg;
 };
 
@@ -249,53 +240,6 @@ loop_timer_pending(const struct loop_timer *t)
 	return event_pending(&t->event, EV_TIMEOUT, NULL) != 0;
 }
 
-/* ---- signals ------------------------------------------------------------- */
-
-static void
-signal_seen(evutil_socket_t signo, short what, void *arg)
-{
-	struct loop_signal *s = arg;
-
-	(void)what;
-	STAMP_CHECK(s, SIGNAL_STAMP);
-	s->cb((int)signo, s->arg);
-}
-
-struct loop_signal *
-loop_signal_create(struct loop *l, int signo, loop_signal_cb *cb, void *arg)
-{
-	struct loop_signal *s;
-
-	STAMP_CHECK(l, LOOP_STAMP);
-	s = mem_zero(sizeof(*s));
-	if (s == NULL)
-		return NULL;
-	s->stamp = SIGNAL_STAMP;
-	s->loop = l;
-	s->cb = cb;
-	s->arg = arg;
-	if (event_assign(&s->event, l->base, signo, EV_SIGNAL | EV_PERSIST, signal_seen,
-		s) != 0 ||
-	    event_add(&s->event, NULL) != 0) {
-		mem_free(s);
-		return NULL;
-	}
-	l->children++;
-	return s;
-}
-
-void
-loop_signal_free(struct loop_signal *s)
-{
-	if (s == NULL)
-		return;
-	STAMP_CHECK(s, SIGNAL_STAMP);
-	event_del(&s->event);
-	s->loop->children--;
-	s->stamp = 0;
-	mem_free(s);
-}
-
 /* ---- the loop ------------------------------------------------------------ */
 
 /* libevent would write to standard error, past our log's format and limits */
@@ -369,8 +313,8 @@ loop_free(struct loop *l)
 		event_base_loop(l->base, EVLOOP_NONBLOCK);
 	}
 	if (l->children > 0) {
-		fprintf(stderr, "loop: freed with %u timers, defers or signals left\n",
-		    l->children);
+		fprintf(
+		    stderr, "loop: freed with %u timers or defers left\n", l->children);
 		abort();
 	}
 	if (l->defer_event != NULL)

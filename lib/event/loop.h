@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * loop.h - one event base, its timers, deferred calls and signals.
+ * loop.h - one event base, its timers and deferred calls.
  *
  * A loop is made after the fork, one a process.  Callbacks run from loop_run only,
  * never from inside the function that registered them.
@@ -18,15 +18,13 @@ struct event_base;
 struct loop;
 struct loop_timer;
 struct loop_defer;
-struct loop_signal;
 
 typedef void loop_cb(void *arg);
-typedef void loop_signal_cb(int signo, void *arg);
 
 /* from now on the process ignores SIGPIPE, and libevent speaks through our log */
 struct loop *loop_create(struct err *err) ATTR_CHECK;
 /*
- * All timers, defers, signals and whatever else was built on the base must be freed
+ * All timers, defers and whatever else was built on the base must be freed
  * before. Lets libevent finish what it postponed (freed bufferevents, cancelled
  * questions).
  */
@@ -54,9 +52,5 @@ struct loop_defer *loop_defer_create(struct loop *l, loop_cb *cb, void *arg) ATT
 void loop_defer_free(struct loop_defer *d);
 void loop_defer_start(struct loop_defer *d);
 void loop_defer_stop(struct loop_defer *d);
-
-struct loop_signal *loop_signal_create(
-    struct loop *l, int signo, loop_signal_cb *cb, void *arg) ATTR_CHECK;
-void loop_signal_free(struct loop_signal *s);
 
 #endif

@@ -20,7 +20,6 @@
 #include <arpa/inet.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/conf.h"
@@ -491,10 +490,17 @@ too_late(void *arg)
 
 /* ---- life ----------------------------------------------------------------- */
 
+static bool
+copy_given(char **to, const char *text)
+{
+	if (text != NULL && text[0] != '\0')
+		*to = mem_strdup(text);
+	return text == NULL || text[0] == '\0' || *to != NULL;
+}
+
 struct pgdial *
-pgdial_create(struct loop *l, struct resolver *rv, const char *name, const char *url,
-    const char *password, const char *password_file, int timeout_ms, pgdial_cb *cb,
-    void *arg, struct err *err)
+pgdial_create(struct loop *l, struct resolver *rv, const struct pgdial_opts *opts,
+    struct err *err)
 {
 	struct pgdial *d;
 	struct strbuf app;
@@ -508,31 +514,24 @@ pgdial_create(struct loop *l, struct resolver *rv, const char *name, const char 
 	d->stamp = DIAL_STAMP;
 	d->loop = l;
 	d->rv = rv;
-	d->cb = cb;
-	d->arg = arg;
-	d->timeout_ms = timeout_ms;
+	d->cb = opts->cb;
+	d->arg = opts->arg;
+	d->timeout_ms = opts->timeout_ms;
 	/* so that event_del is always allowed */
 	if (event_assign(&d->event, loop_base(l), -1, 0, socket_ready, d) != 0)
 		goto nomem;
 	d->deadline = loop_timer_create(l, too_late, d);
 	d->begin = loop_defer_create(l, ask_names, d);
 	strbuf_init(&app, 64);
-	strbuf_printf(&app, "shoal %s", name);
+	strbuf_printf(&app, "shoal %s", opts->name);
 	d->app_name = strbuf_take(&app, NULL);
 	strbuf_fini(&app);
 	if (d->deadline == NULL || d->begin == NULL || d->app_name == NULL)
 		goto nomem;
-	if (password != NULL && password[0] != '\0') {
-		d->password = mem_strdup(password);
-		if (d->password == NULL)
-			goto nomem;
-	}
-	if (password_file != NULL && password_file[0] != '\0') {
-		d->password_file = mem_strdup(password_file);
-		if (d->password_file == NULL)
-			goto nomem;
-	}
-	d->info = PQconninfoParse(url, &why);
+	if (!copy_given(&d->password, opts->password) ||
+	    !copy_given(&d->password_file, opts->password_file))
+		goto nomem;
+	d->info = PQconninfoParse(opts->url, &why);
 	if (d->info == NULL) {
 		/* libpq's text may quote the url, and with it a password */
 		err_set(

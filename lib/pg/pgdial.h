@@ -23,14 +23,23 @@ struct pgdial;
 /* exactly once for a start, from the loop: conn (taken: PQfinish it) or err */
 typedef void pgdial_cb(PGconn *conn, const struct err *err, void *arg);
 
-/*
- * name, url and the passwords are copied.  password_file (NULL or "": none) is read
- * again at each start; what it holds then is the password.  ERR_INVALID: the url is no
- * conninfo string or URI, or asks for what we refuse (a service file).
- */
-struct pgdial *pgdial_create(struct loop *l, struct resolver *rv, const char *name,
-    const char *url, const char *password, const char *password_file, int timeout_ms,
-    pgdial_cb *cb, void *arg, struct err *err) ATTR_CHECK;
+/* all texts are copied */
+struct pgdial_opts {
+	const char *name;
+	const char *url;
+	const char *password; /* NULL or "": that of the url */
+	/* read again at each start; what it holds then is the password; NULL or "":
+	 * none */
+	const char *password_file;
+	int timeout_ms;
+	pgdial_cb *cb;
+	void *arg;
+};
+
+/* ERR_INVALID: the url is no conninfo string or URI, or asks for what we refuse (a
+ * service file) */
+struct pgdial *pgdial_create(struct loop *l, struct resolver *rv,
+    const struct pgdial_opts *opts, struct err *err) ATTR_CHECK;
 void pgdial_free(struct pgdial *d);  /* NULL is fine; allowed in the callback */
 void pgdial_start(struct pgdial *d); /* not while one is under way */
 void pgdial_stop(struct pgdial *d);  /* no callback after this */

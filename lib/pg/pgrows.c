@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/attr.h"
 #include "base/log.h"
 #include "base/str.h"
 
@@ -141,6 +140,12 @@ pgrows_text(const struct pgrows *r, int row, int col, size_t *len)
 	if (len != NULL)
 		*len = n;
 	return bytes != NULL ? bytes : "";
+}
+
+const char *
+pgrows_text_or_null(const struct pgrows *r, int row, int col, size_t *len)
+{
+	return pgrows_is_null(r, row, col) ? NULL : pgrows_text(r, row, col, len);
 }
 
 void

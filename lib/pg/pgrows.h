@@ -27,6 +27,8 @@ int64_t pgrows_int(const struct pgrows *r, int row, int col);
 int64_t pgrows_time_us(const struct pgrows *r, int row, int col);
 /* text or bytea: borrowed from the result, NUL-terminated; len may be NULL */
 const char *pgrows_text(const struct pgrows *r, int row, int col, size_t *len);
+/* the same, and NULL for a null, which leaves *len alone */
+const char *pgrows_text_or_null(const struct pgrows *r, int row, int col, size_t *len);
 void pgrows_uuid(const struct pgrows *r, int row, int col, struct uuid *id);
 /* rows that an INSERT, UPDATE or DELETE touched */
 int64_t pgrows_affected(const struct pgrows *r);

@@ -20,6 +20,7 @@
 
 #include "base/attr.h"
 #include "base/str.h"
+#include "proc/procutil.h"
 
 #define NODE	     "shoal.node"
 #define PREFIX	     "shoal."
@@ -54,23 +55,6 @@ join(char to[CGROUP_PATH], const char *path, const char *name)
 		return true;
 	errno = ENAMETOOLONG;
 	return false;
-}
-
-/* all of a small file, NUL-terminated; -1 and errno */
-static ssize_t
-read_all(const char *path, char *to, size_t size)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	size_t len = 0;
-	ssize_t n = -1;
-
-	if (fd == -1)
-		return -1;
-	while (len + 1 < size && (n = read(fd, to + len, size - 1 - len)) > 0)
-		len += (size_t)n;
-	to[len] = '\0';
-	close(fd);
-	return n < 0 ? -1 : (ssize_t)len;
 }
 
 static int
@@ -128,7 +112,7 @@ find_home(char home[CGROUP_PATH], struct err *err)
 	if (find_mount(mount, root) != 0)
 		return err_set(err, ERR_INVALID,
 		    "this machine has no control groups of version 2 mounted");
-	if (read_all("/proc/self/cgroup", text, sizeof(text)) < 0)
+	if (file_read_small("/proc/self/cgroup", text, sizeof(text)) < 0)
 		return err_errno(err, errno, "/proc/self/cgroup");
 	while (own == NULL && (line = strsep(&rest, "\n")) != NULL) {
 		if (str_starts(line, "0::"))
@@ -174,7 +158,7 @@ cgroup_check(unsigned controllers, const char *home, struct err *err)
 	char path[CGROUP_PATH], text[1024];
 
 	if (!join(path, home, "cgroup.controllers") ||
-	    read_all(path, text, sizeof(text)) < 0)
+	    file_read_small(path, text, sizeof(text)) < 0)
 		return err_errno(err, errno, "%s", path);
 	for (size_t i = 0; i < COUNT_OF(controllers_known); i++) {
 		if ((controllers & controllers_known[i].bit) != 0 &&
@@ -212,7 +196,7 @@ parent_of(pid_t pid)
 	char path[64], text[512], *end;
 
 	snprintf(path, sizeof(path), "/proc/%ld/stat", (long)pid);
-	if (read_all(path, text, sizeof(text)) < 0)
+	if (file_read_small(path, text, sizeof(text)) < 0)
 		return 0;
 	end = strrchr(text, ')');
 	return end != NULL && strlen(end) > 4 ? (pid_t)strtol(end + 4, NULL, 10) : 0;
@@ -241,7 +225,7 @@ move_kin(const char *home, pid_t kin, struct err *err)
 	text = malloc(TEXT_MOST);
 	if (text == NULL)
 		return err_set(err, ERR_NOMEM, "processes of a control group");
-	if (read_all(path, text, TEXT_MOST) < 0)
+	if (file_read_small(path, text, TEXT_MOST) < 0)
 		rc = err_errno(err, errno, "%s", path);
 	for (rest = text; rc == 0 && (line = strsep(&rest, "\n")) != NULL;) {
 		pid_t pid = (pid_t)strtol(line, NULL, 10);

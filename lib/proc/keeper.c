@@ -19,7 +19,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -244,18 +243,10 @@ static bool
 read_parent(const char *pid, struct process *p)
 {
 	char path[64], text[512], *end;
-	int fd;
-	ssize_t n;
 
 	snprintf(path, sizeof(path), "/proc/%.20s/stat", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd == -1)
+	if (file_read_small(path, text, sizeof(text)) <= 0)
 		return false;
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	if (n <= 0)
-		return false;
-	text[n] = '\0';
 	end = strrchr(text, ')');
 	if (end == NULL || strlen(end) < 5)
 		return false;
@@ -564,8 +555,12 @@ keeper_main(struct keeper_job *job)
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	keep_descriptors(&k);
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0 ||
-	    prctl(PR_SET_PDEATHSIG, KEEPER_KILL) != 0 || getppid() != job->spawner)
-		keeper_end(&k, STEP_PARENT, ESRCH);
+	    prctl(PR_SET_PDEATHSIG, KEEPER_KILL) != 0)
+		keeper_end(&k, STEP_PARENT, errno);
+	/* its spawner died before it could hear of that: it has no outcome, as below */
+	k.silent = getppid() != job->spawner;
+	if (k.silent)
+		keeper_end(&k, STEP_NONE, 0);
 	sigfillset(&all);
 	(void)sigprocmask(SIG_SETMASK, &all, NULL);
 	start(&k);

@@ -15,7 +15,6 @@
 #include "proc/launch.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/queue.h>

@@ -14,12 +14,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <limits.h>
 #include <pwd.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -405,23 +403,31 @@ nofile_raise(size_t max)
 	return rl.rlim_cur;
 }
 
+ssize_t
+file_read_small(const char *path, char *to, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	size_t len = 0;
+	ssize_t n = -1;
+
+	if (fd == -1)
+		return -1;
+	while (len + 1 < size && (n = read(fd, to + len, size - 1 - len)) > 0)
+		len += (size_t)n;
+	to[len] = '\0';
+	close(fd);
+	return n < 0 ? -1 : (ssize_t)len;
+}
+
 /* pages; false: they cannot be read */
 static bool
 read_statm(const char *path, unsigned long long *resident, unsigned long long *shared)
 {
 	char text[128];
 	unsigned long long size;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
 
-	if (fd == -1)
-		return false;
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	if (n <= 0)
-		return false;
-	text[n] = '\0';
-	return sscanf(text, "%llu %llu %llu", &size, resident, shared) == 3;
+	return file_read_small(path, text, sizeof(text)) > 0 &&
+	       sscanf(text, "%llu %llu %llu", &size, resident, shared) == 3;
 }
 
 size_t
@@ -451,18 +457,10 @@ process_cpu_ms(pid_t pid)
 {
 	unsigned long long user, sys;
 	char path[64], text[1024], *at;
-	ssize_t n;
-	int fd;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd == -1)
+	if (file_read_small(path, text, sizeof(text)) <= 0)
 		return 0;
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	if (n <= 0)
-		return 0;
-	text[n] = '\0';
 	/* the name may hold blanks and brackets; the fields begin behind the last one
 	 */
 	at = strrchr(text, ')');

@@ -50,6 +50,9 @@ int fd_set_nonblock(int fd, struct err *err) ATTR_CHECK;
 int pipe_cloexec(int fds[2], struct err *err) ATTR_CHECK;
 /* closes every descriptor from first on; async-signal-safe */
 void fd_close_from(int first);
+/* what a small file holds, NUL-terminated: its length; -1 and errno.  Async-signal-safe
+ */
+ssize_t file_read_small(const char *path, char *to, size_t size) ATTR_CHECK;
 /* raises the soft RLIMIT_NOFILE to the hard one, at most max; returns what is in force
  */
 size_t nofile_raise(size_t max);

@@ -33,12 +33,11 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/mem.h"
 #include "proc/keeper.h"
+#include "proc/launchread.h"
 #include "proc/launchwire.h"
 #include "proc/privdir.h"
 #include "proc/procutil.h"
@@ -162,46 +161,6 @@ conn_add(int fd)
 	close(fd);
 }
 
-/* the next message, at most size bytes, and its descriptors; 0: end of file; -1: none
- */
-static ssize_t
-take(int fd, void *to, size_t size, int fds[LAUNCH_FDS], size_t *fd_count)
-{
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(LAUNCH_FDS * sizeof(int))];
-	} control;
-	struct iovec iov = {.iov_base = to, .iov_len = size};
-	struct msghdr msg = {
-	    .msg_iov = &iov,
-	    .msg_iovlen = 1,
-	    .msg_control = control.bytes,
-	    .msg_controllen = sizeof(control.bytes),
-	};
-	ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-
-	*fd_count = 0;
-	if (n == -1)
-		return -1;
-	for (struct cmsghdr *h = CMSG_FIRSTHDR(&msg); h != NULL;
-	     h = CMSG_NXTHDR(&msg, h)) {
-		size_t count = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-		if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (size_t i = 0; i < count; i++) {
-			int got;
-
-			memcpy(&got, CMSG_DATA(h) + i * sizeof(int), sizeof(got));
-			if (*fd_count < LAUNCH_FDS)
-				fds[(*fd_count)++] = got;
-			else
-				close(got);
-		}
-	}
-	return n;
-}
-
 static void
 close_all(const int *fds, size_t count)
 {
@@ -218,7 +177,8 @@ read_door(void)
 	size_t count;
 	ssize_t n;
 
-	while ((n = take(sp.opts->door, &hello, sizeof(hello), fds, &count)) > 0) {
+	while ((n = launchread_take(
+		    sp.opts->door, &hello, sizeof(hello), fds, &count)) > 0) {
 		if (n == sizeof(hello) && hello.kind == WIRE_HELLO && count == 1)
 			conn_add(fds[0]);
 		else
@@ -264,97 +224,6 @@ group_path(const struct tree *t, char path[CGROUP_PATH])
 	snprintf(path, CGROUP_PATH, "%s/%s", sp.opts->group_home,
 	    group_name(t->group, name));
 	return path;
-}
-
-/* the word list of a message; pointers into the buffer */
-struct words {
-	const char *list[WIRE_WORDS + 8];
-	size_t used;
-	const char *at, *end;
-};
-
-static const char *
-next_word(struct words *w)
-{
-	const char *word = w->at;
-	const char *nul = memchr(word, '\0', (size_t)(w->end - word));
-
-	if (nul == NULL)
-		return NULL;
-	w->at = nul + 1;
-	return word;
-}
-
-/* count words and a NULL, and room for spare ones more; NULL: there are not so many */
-static const char **
-word_array(struct words *w, size_t count, size_t spare)
-{
-	const char **array = w->list + w->used;
-
-	if (count > WIRE_WORDS || w->used + count + 1 + spare > COUNT_OF(w->list))
-		return NULL;
-	for (size_t i = 0; i < count; i++) {
-		array[i] = next_word(w);
-		if (array[i] == NULL)
-			return NULL;
-	}
-	array[count] = NULL;
-	w->used += count + 1 + spare;
-	return array;
-}
-
-/* the message becomes a job; false: it is not well-formed */
-static bool
-parse(size_t len, const int *fds, size_t fd_count, struct words *w,
-    struct keeper_job *job)
-{
-	const struct wire_launch *m = (const struct wire_launch *)sp.buffer;
-	struct launch_spec *spec = &job->spec;
-	const char **argv, **reads, **writes;
-	size_t next_fd = 0;
-
-	if (m->limit_count > LAUNCH_LIMITS || m->seccomp >= LAUNCH_SECCOMP_COUNT ||
-	    m->argv_count == 0)
-		return false;
-	*w = (struct words){.at = sp.buffer + sizeof(*m), .end = sp.buffer + len};
-	if ((m->flags & WIRE_CWD) != 0 && (spec->cwd = next_word(w)) == NULL)
-		return false;
-	argv = word_array(w, m->argv_count, 0);
-	job->env = argv != NULL ? word_array(w, m->env_count, KEEPER_ENV_SPARE) : NULL;
-	reads = job->env != NULL ? word_array(w, m->read_count, 0) : NULL;
-	writes = reads != NULL ? word_array(w, m->write_count, 0) : NULL;
-	if (writes == NULL || m->read_count + m->write_count > LAUNCH_PATHS)
-		return false;
-	job->env_count = m->env_count;
-	spec->argv = (char *const *)argv;
-	spec->env = (char *const *)job->env;
-	if ((m->flags & WIRE_LANDLOCK) != 0) {
-		spec->allow_read = (char *const *)reads;
-		spec->allow_write = (char *const *)writes;
-	}
-	spec->private_directory = (m->flags & WIRE_PRIVATE_DIRECTORY) != 0;
-	spec->grouped = (m->flags & WIRE_GROUPED) != 0;
-	spec->group.memory_bytes = m->group_memory;
-	spec->group.processes = m->group_processes;
-	spec->group.cpu_percent = m->group_cpu;
-	spec->uid = (uid_t)m->uid;
-	spec->gid = (gid_t)m->gid;
-	spec->nice = m->nice;
-	spec->seccomp = (enum launch_seccomp)m->seccomp;
-	spec->limit_count = m->limit_count;
-	for (size_t i = 0; i < m->limit_count; i++) {
-		spec->limits[i].resource = (int)m->limits[i].resource;
-		spec->limits[i].value = m->limits[i].value;
-	}
-	for (int i = 0; i < LAUNCH_FDS; i++) {
-		spec->fds[i] = -1;
-		if ((m->fds & (1u << i)) == 0)
-			continue;
-		if (next_fd == fd_count)
-			return false;
-		spec->fds[i] = fds[next_fd++];
-	}
-	return next_fd == fd_count;
 }
 
 static bool
@@ -454,7 +323,7 @@ start(struct conn *c, struct keeper_job *job, enum wire_step *step)
 static void
 on_launch(struct conn *c, size_t len, const int *fds, size_t fd_count)
 {
-	static struct words words; /* forked with us: the keeper reads it on */
+	static struct launch_words words; /* forked with us: the keeper reads it on */
 	struct keeper_job job = {.answer = c->fd, .spawner = getpid()};
 	struct wire_launch head;
 	enum wire_step step = STEP_REQUEST;
@@ -462,7 +331,8 @@ on_launch(struct conn *c, size_t len, const int *fds, size_t fd_count)
 
 	memcpy(&head, sp.buffer, sizeof(head));
 	job.id = head.id;
-	if (parse(len, fds, fd_count, &words, &job))
+	if (launchread_parse((const struct wire_launch *)sp.buffer, len, fds, fd_count,
+		&words, &job))
 		errnum = start(c, &job, &step);
 	if (errnum != 0)
 		tell_end(c, head.id, step, errnum, 0);
@@ -502,7 +372,8 @@ read_conn(struct conn *c)
 	for (int i = 0; i < REQUESTS_A_TURN; i++) {
 		int fds[LAUNCH_FDS];
 		size_t fd_count;
-		ssize_t n = take(c->fd, sp.buffer, sizeof(sp.buffer), fds, &fd_count);
+		ssize_t n = launchread_take(
+		    c->fd, sp.buffer, sizeof(sp.buffer), fds, &fd_count);
 		uint32_t kind = 0;
 
 		if (n == -1 && (errno == EAGAIN || errno == EINTR))

@@ -12,7 +12,6 @@
  */
 #include "redis/rwire.h"
 
-#include <stdint.h>
 #include <string.h>
 
 #include <event2/buffer.h>

@@ -9,7 +9,6 @@
 #include "redis/sentinel.h"
 
 #include <hiredis/hiredis.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -80,12 +79,30 @@ take_answer(struct sentinel *s, const char *host, const char *port_text)
 	s->found(s->host, s->port, s->arg);
 }
 
+/* it has answered, and not with an address */
+static void
+tell_stranger(const struct sentinel *s, const struct redisReply *reply)
+{
+	const char *answer = "no such primary", *mend = "redis.sentinel_master";
+	char text[120];
+
+	if (reply->type == REDIS_REPLY_ERROR)
+		answer = reply->str;
+	if (str_starts(answer, "NOPERM") || str_starts(answer, "NOAUTH"))
+		mend = "redis.sentinel_username and redis.sentinel_password";
+	str_printable(text, sizeof(text), answer, strlen(answer));
+	log_warn(&s->log, "a sentinel does not tell where the primary is",
+	    "name=%s from=%s answer=\"%s\" remedy=\"mend %s\"", s->master,
+	    rconn_peer(s->rc), text, mend);
+}
+
 static void
 on_answer(
     struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
 {
 	struct sentinel *s = arg;
 
+	(void)rc;
 	STAMP_CHECK(s, SENTINEL_STAMP);
 	s->asking = false;
 	if (err != NULL)
@@ -97,16 +114,8 @@ on_answer(
 		return;
 	}
 	if (!s->stranger_told) {
-		char text[120];
-
 		s->stranger_told = true;
-		str_printable(text, sizeof(text),
-		    reply->type == REDIS_REPLY_ERROR ? reply->str : "no such primary",
-		    reply->type == REDIS_REPLY_ERROR ? (size_t)reply->len : 15);
-		log_warn(&s->log,
-		    "a sentinel does not tell where the primary is: mend "
-		    "redis.sentinel_master",
-		    "name=%s from=%s answer=\"%s\"", s->master, rconn_peer(rc), text);
+		tell_stranger(s, reply);
 	}
 	next_sentinel(s);
 }

@@ -292,6 +292,12 @@ tlsctx_title(const struct tlsctx *tc, size_t i)
 	return tlscert_title(&tc->certs[i]);
 }
 
+const char *
+tlsctx_staple_fault(const struct tlsctx *tc, size_t i)
+{
+	return tc->certs[i].ocsp_why;
+}
+
 int64_t
 tlsctx_seconds_left(const struct tlsctx *tc, size_t i, int64_t now_s)
 {

@@ -36,6 +36,8 @@ SSL *tlsctx_accept(struct tlsctx *tc);
 size_t tlsctx_count(const struct tlsctx *tc);
 const char *tlsctx_title(const struct tlsctx *tc, size_t i);
 int64_t tlsctx_seconds_left(const struct tlsctx *tc, size_t i, int64_t now_s);
+/* why its OCSP response is left out; "": it is not, or there is none */
+const char *tlsctx_staple_fault(const struct tlsctx *tc, size_t i);
 /* which one is chosen for that name; 0, the first, also for strangers and NULL */
 size_t tlsctx_choose(const struct tlsctx *tc, const char *name);
 

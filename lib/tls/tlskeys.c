@@ -10,6 +10,7 @@
 #include <openssl/rand.h>
 #include <openssl/ssl.h>
 
+#include "base/base64.h"
 #include "base/mem.h"
 #include "base/str.h"
 
@@ -19,27 +20,6 @@ static bool
 is_length(size_t len)
 {
 	return len == TLSKEY_SHORT || len == TLSKEY_LONG;
-}
-
-/* exactly this: digits, then padding; -1 otherwise */
-static int
-decode(const char *text, uint8_t *to, size_t size, size_t *len)
-{
-	static const char alphabet[] =
-	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	size_t all = strlen(text), digits = strspn(text, alphabet),
-	       padding = strspn(text + digits, "=");
-	int n;
-
-	/* (OpenSSL writes whole groups, and overlooks what it does not expect) */
-	if (all % 4 != 0 || padding > 2 || digits + padding != all ||
-	    all / 4 * 3 > size)
-		return -1;
-	n = EVP_DecodeBlock(to, (const unsigned char *)text, (int)all);
-	if (n < (int)padding)
-		return -1;
-	*len = (size_t)n - padding;
-	return 0;
 }
 
 static int
@@ -67,7 +47,7 @@ take_line(struct tlskeys *keys, char *line, int number, struct err *err)
 	line = str_trim(line);
 	if (*line == '\0' || *line == '#')
 		return 0;
-	if (decode(line, bytes, sizeof(bytes), &len) != 0 || !is_length(len))
+	if (base64_decode(line, bytes, sizeof(bytes), &len) != 0 || !is_length(len))
 		rc = err_set(err, ERR_INVALID,
 		    "a key is the base64 of %d or %d bytes on one line: openssl rand "
 		    "%d | base64 -w 0",

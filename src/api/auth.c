@@ -17,7 +17,6 @@
 
 #include "api/keycache.h"
 #include "base/hmap.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "face/problem.h"

@@ -114,6 +114,13 @@ call_reply(struct call *c, int status)
 }
 
 void
+call_reply_no_store(struct call *c, int status)
+{
+	httpreq_set_header(c->req, "Cache-Control", "no-store");
+	call_reply(c, status);
+}
+
+void
 call_refuse(struct call *c, const struct refusal *why)
 {
 	struct httpreq *req = c->req;
@@ -131,6 +138,25 @@ call_problem(struct call *c, const struct err *err, const char *detail)
 	STAMP_CHECK(c, CALL_STAMP);
 	call_end(c);
 	problem_reply(req, err, detail);
+}
+
+void
+call_no_memory(struct call *c)
+{
+	struct err err = {ERR_NOMEM, ""};
+
+	call_problem(c, &err, NULL);
+}
+
+void *
+call_extra(struct call *c, size_t size)
+{
+	void *extra = mem_zero(size);
+
+	c->extra = extra;
+	if (extra == NULL)
+		call_no_memory(c);
+	return extra;
 }
 
 void
@@ -239,15 +265,22 @@ call_answered(struct api *api)
 }
 
 bool
-call_send(struct call *c, const struct pgstmt *stmt, pgconn_done_cb *cb)
+call_send_or(
+    struct call *c, const struct pgstmt *stmt, pgconn_done_cb *cb, const char *detail)
 {
 	struct err err = ERR_INIT;
 
 	if (store_exec(c->api->store, STORE_READ, stmt, &c->api->params, cb, c, &err) ==
 	    0)
 		return true;
-	call_problem(c, &err, NULL);
+	call_problem(c, &err, detail);
 	return false;
+}
+
+bool
+call_send(struct call *c, const struct pgstmt *stmt, pgconn_done_cb *cb)
+{
+	return call_send_or(c, stmt, cb, NULL);
 }
 
 void

@@ -116,10 +116,14 @@ struct call {
 struct call *call_begin(struct api *api, struct httpreq *req, int app_id);
 void call_drop(struct call *c);		     /* no answer: the client is gone */
 void call_reply(struct call *c, int status); /* with api->out as the body */
+void call_reply_no_store(struct call *c, int status); /* the same, for no cache */
 /* c ends without an answer: the request is the caller's now */
 struct httpreq *call_release(struct call *c) ATTR_CHECK;
+/* size zeroed bytes in c->extra; NULL: answered with 503 */
+void *call_extra(struct call *c, size_t size) ATTR_CHECK;
 void call_refuse(struct call *c, const struct refusal *why);
 void call_problem(struct call *c, const struct err *err, const char *detail);
+void call_no_memory(struct call *c); /* 503 */
 void call_read_failed(
     struct call *c, const struct pgerr *pe); /* a statement that changes nothing */
 /* a statement that changes something: lost, nobody knows whether it did */
@@ -127,7 +131,8 @@ void call_change_failed(struct call *c, const struct pgerr *pe);
 /* 409 with the state that the task is in, as a member of the problem document too */
 void call_conflict(
     struct call *c, const char *code, enum task_state state, const char *detail);
-/* 404: no such group of this application */
+/* 404: no such task, or group, of this application */
+void task_not_found(struct call *c);
 void group_not_found(struct call *c);
 /* what the application's own type says where the task says nothing */
 void call_type_defaults(const struct call *c, struct task_request *tr);
@@ -141,7 +146,10 @@ void call_body(struct call *c, struct jsonw *w);
 void call_ask(struct call *c, call_question *question);
 void call_answered(struct api *api);
 /* For questions: sends stmt with what is in api->params.  True: cb comes; false: c was
- * answered with 503 */
+ * answered with 503, which says detail */
+bool call_send_or(struct call *c, const struct pgstmt *stmt, pgconn_done_cb *cb,
+    const char *detail) ATTR_CHECK;
+/* the same, and the 503 says what fits all */
 bool call_send(
     struct call *c, const struct pgstmt *stmt, pgconn_done_cb *cb) ATTR_CHECK;
 /* a request for what has the id in its path, without query parameters: fills c->id and

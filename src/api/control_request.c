@@ -13,7 +13,6 @@
 
 #include "api/body.h"
 #include "base/clock.h"
-#include "base/str.h"
 
 #define MAX_DEPTH 8
 

@@ -9,7 +9,6 @@
  */
 #include "engine/endpoints.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include <openssl/evp.h>
@@ -71,16 +70,6 @@ write_endpoint(
 	return e->name;
 }
 
-static void
-put_list(struct pgparam *p, int app_id, const struct named_call *n)
-{
-	pgparam_int4(p, app_id);
-	pgparam_text(p, n->name);
-	pgparam_text(p, n->after);
-	/* one more than shown tells whether there is more */
-	pgparam_int4(p, n->limit + 1);
-}
-
 static const struct named_kind endpoint_kind = {
     .what = "endpoint",
     .member = "endpoints",
@@ -88,7 +77,7 @@ static const struct named_kind endpoint_kind = {
     .page = 50,
     .page_most = 100,
     .rows = &endpoints_list,
-    .params = put_list,
+    .params = named_page_params,
     .write = write_endpoint,
     .unsure = "Read it; a secret that was not shown is replaced by rotate.",
 };

@@ -141,15 +141,10 @@ static bool
 ask_follow(struct call *c)
 {
 	struct pgparam *p = &c->api->params;
-	struct err err = ERR_INIT;
 
 	pgparam_reset(p);
 	pgparam_int4(p, c->app_id);
-	if (store_exec(
-		c->api->store, STORE_READ, &events_follow, p, on_follow, c, &err) == 0)
-		return true;
-	call_problem(c, &err, NULL);
-	return false;
+	return call_send(c, &events_follow, on_follow);
 }
 
 void

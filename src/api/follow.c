@@ -20,7 +20,6 @@
  */
 #include "api/follow.h"
 
-#include <string.h>
 #include <sys/queue.h>
 
 #include "api/event_json.h"

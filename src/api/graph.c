@@ -8,7 +8,6 @@
 
 #include "base/hmap.h"
 #include "base/mem.h"
-#include "model/task.h"
 
 #define OUTSIDE ((size_t)-1) /* a parent that is not of this request */
 

@@ -8,14 +8,12 @@
  * or on_completion are made; on_failure is made at the first task that does not
  * succeed.
  */
-#include <stdio.h>
 #include <string.h>
 
 #include "api/call.h"
 #include "api/call_trace.h"
 #include "api/params.h"
 #include "api/tasks_each.h"
-#include "base/clock.h"
 #include "base/mem.h"
 #include "face/link.h"
 
@@ -156,15 +154,13 @@ post(struct api *api, struct httpreq *req, int app_id, bool add, bool close)
 	const char *id = httpreq_segment(req, 0);
 	struct group_request *g;
 	struct task_request *trs;
-	struct err err = ERR_INIT;
 	struct refusal why;
 
 	if (c == NULL)
 		return;
 	g = mem_zero(sizeof(*g));
 	if (g == NULL) {
-		err_set(&err, ERR_NOMEM, "group");
-		call_problem(c, &err, NULL);
+		call_no_memory(c);
 		return;
 	}
 	g->add = add;
@@ -259,8 +255,7 @@ on_row(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		group_row_get(rows, 0, &g);
 		call_body(c, &w);
 		group_json(&w, &c->id, &g);
-		httpreq_set_header(c->req, "Cache-Control", "no-store");
-		call_reply(c, 200);
+		call_reply_no_store(c, 200);
 	}
 	call_answered(api);
 }

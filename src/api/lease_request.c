@@ -12,48 +12,6 @@
 
 #define MAX_DEPTH 32
 
-/* ---------------------------------------------------------------- scopes */
-
-void
-scope_read(const char *scopes, struct scope *s)
-{
-	char *rest = s->buf, *word;
-
-	s->count = 0;
-	s->all = scopes == NULL;
-	if (s->all)
-		return;
-	/* what does not fit gives less, never more */
-	str_copy(s->buf, sizeof(s->buf), scopes);
-	while ((word = strsep(&rest, " ")) != NULL) {
-		if (str_eq(word, "work"))
-			s->all = true;
-		else if (str_starts(word, "work:") && s->count < SCOPES_MOST)
-			s->names[s->count++] = word + 5;
-	}
-}
-
-bool
-scope_has(const struct scope *s, const char *queue)
-{
-	for (size_t i = 0; !s->all && i < s->count; i++) {
-		if (str_eq(s->names[i], queue))
-			return true;
-	}
-	return s->all;
-}
-
-int
-scope_check(const char *word, size_t len, struct err *err)
-{
-	if (len == 4 && memcmp(word, "work", 4) == 0)
-		return 0;
-	if (len > 5 && memcmp(word, "work:", 5) == 0)
-		return name_check("queue", word + 5, len - 5, err);
-	return err_set(err, ERR_INVALID,
-	    "a scope is work, for all queues, or work: and the name of one");
-}
-
 /* ---------------------------------------------------------------- reading */
 
 static int

@@ -17,6 +17,7 @@
 #include "model/backoff.h"
 #include "model/lease_name.h"
 #include "model/names.h"
+#include "model/scope.h"
 #include "model/task.h"
 
 #define LEASE_WORKER_MAX   100
@@ -27,23 +28,6 @@
 #define LEASE_LOG_MAX	   (16 * 1024)
 #define LEASE_PROGRESS_MAX 4096
 #define LEASE_RETRY_MAX_MS (30LL * 86400 * 1000)
-
-/*
- * What a key may do: words with spaces between, NULL: everything.  "work" is all
- * queues, "work:mail" one.  names gets those of single queues, borrowed from buf.
- */
-#define SCOPES_MOST  32
-#define SCOPES_BYTES 4096
-struct scope {
-	bool all;
-	size_t count;
-	const char *names[SCOPES_MOST];
-	char buf[SCOPES_BYTES];
-};
-void scope_read(const char *scopes, struct scope *s);
-bool scope_has(const struct scope *s, const char *queue);
-/* for who makes keys: "work" or "work:" and a queue's name */
-int scope_check(const char *word, size_t len, struct err *err) ATTR_CHECK;
 
 /* POST /v1/leases */
 struct lease_ask {

@@ -9,7 +9,6 @@
 
 #include "api/auth.h"
 #include "api/params.h"
-#include "base/mem.h"
 #include "base/str.h"
 
 const char *const named_no_params[] = {NULL};
@@ -18,22 +17,28 @@ static struct call *
 begin(struct api *api, struct httpreq *req, int app_id, const struct named_kind *kind)
 {
 	struct call *c = call_begin(api, req, app_id);
-	struct err err = ERR_INIT;
 	struct named_call *n;
 
 	if (c == NULL)
 		return NULL;
-	c->extra = n = mem_zero(kind->size);
-	if (n == NULL) {
-		err_set(&err, ERR_NOMEM, "%s", kind->what);
-		call_problem(c, &err, NULL);
+	n = call_extra(c, kind->size);
+	if (n == NULL)
 		return NULL;
-	}
 	c->extra_size = kind->size;
 	n->kind = kind;
 	n->status = 200;
 	auth_public_id(req, n->by);
 	return c;
+}
+
+void
+named_page_params(struct pgparam *p, int app_id, const struct named_call *n)
+{
+	pgparam_int4(p, app_id);
+	pgparam_text(p, n->name);
+	pgparam_text(p, n->after);
+	/* one more than shown tells whether there is more */
+	pgparam_int4(p, n->limit + 1);
 }
 
 static int
@@ -142,8 +147,7 @@ on_rows(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 			call_body(c, &w);
 			(void)n->kind->write(&w, rows, 0, n);
 		}
-		httpreq_set_header(c->req, "Cache-Control", "no-store");
-		call_reply(c, n->status);
+		call_reply_no_store(c, n->status);
 		if (secret)
 			explicit_bzero(api->out.data, api->out.len);
 	}
@@ -197,13 +201,7 @@ named_get(
 bool
 named_change(struct call *c, const struct pgstmt *stmt, pgconn_done_cb *cb)
 {
-	struct err err = ERR_INIT;
-
-	if (store_exec(c->api->store, STORE_READ, stmt, &c->api->params, cb, c, &err) ==
-	    0)
-		return true;
-	call_problem(c, &err, "The database is away; nothing was changed.");
-	return false;
+	return call_send_or(c, stmt, cb, "The database is away; nothing was changed.");
 }
 
 void

@@ -40,6 +40,9 @@ struct named_call {
 	char by[APIKEY_PUBLIC + 1]; /* who asks */
 };
 
+/* params of most lists with pages */
+void named_page_params(struct pgparam *p, int app_id, const struct named_call *n);
+
 /* whole handlers */
 void named_get_list(
     struct api *api, struct httpreq *req, int app_id, const struct named_kind *kind);

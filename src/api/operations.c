@@ -16,8 +16,6 @@
 #include "api/call.h"
 #include "api/control_request.h"
 #include "api/params.h"
-#include "base/clock.h"
-#include "base/mem.h"
 #include "base/str.h"
 #include "face/link.h"
 #include "store/controls.h"
@@ -160,8 +158,7 @@ reply_count(struct call *c, bool all)
 	jsonw_key(&w, "exact");
 	jsonw_bool(&w, all);
 	jsonw_end(&w);
-	httpreq_set_header(c->req, "Cache-Control", "no-store");
-	call_reply(c, 200);
+	call_reply_no_store(c, 200);
 }
 
 static void
@@ -192,14 +189,9 @@ static bool
 ask_count(struct call *c)
 {
 	const struct operating *og = c->extra;
-	struct err err = ERR_INIT;
 
 	controls_count_params(&c->api->params, c->app_id, &og->request.filter, &og->at);
-	if (store_exec(c->api->store, STORE_READ, &controls_count, &c->api->params,
-		on_count, c, &err) == 0)
-		return true;
-	call_problem(c, &err, NULL);
-	return false;
+	return call_send(c, &controls_count, on_count);
 }
 
 /* ---------------------------------------------------------------- a new one */
@@ -257,18 +249,14 @@ ask_new(struct call *c)
 {
 	const struct operating *og = c->extra;
 	struct api *api = c->api;
-	struct err err = {ERR_NOMEM, ""};
 
-	if (write_detail(c) == 0) {
-		controls_operate_params(&api->params, c->app_id, &c->id,
-		    &og->request.filter, og->request.filter_json.at,
-		    og->request.filter_json.len, og->detail);
-		if (store_exec(api->store, STORE_READ, &controls_operate, &api->params,
-			on_made, c, &err) == 0)
-			return true;
+	if (write_detail(c) != 0) {
+		call_no_memory(c);
+		return false;
 	}
-	call_problem(c, &err, NULL);
-	return false;
+	controls_operate_params(&api->params, c->app_id, &c->id, &og->request.filter,
+	    og->request.filter_json.at, og->request.filter_json.len, og->detail);
+	return call_send(c, &controls_operate, on_made);
 }
 
 void
@@ -278,18 +266,15 @@ operations_post(struct api *api, struct httpreq *req, int app_id)
 	struct call *c = call_begin(api, req, app_id);
 	struct operating *og;
 	struct uuid end;
-	struct err err = {ERR_NOMEM, ""};
 	struct refusal why;
 	const char *body;
 	size_t len;
 
 	if (c == NULL)
 		return;
-	c->extra = og = mem_zero(sizeof(*og));
-	if (og == NULL) {
-		call_problem(c, &err, NULL);
+	og = call_extra(c, sizeof(*og));
+	if (og == NULL)
 		return;
-	}
 	body = httpreq_body(req, &len);
 	if (params_post_headers(req, &why) != 0 ||
 	    params_known(req, known, &why) != 0 ||
@@ -343,8 +328,7 @@ on_operations(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	jsonw_key(&w, "next_cursor");
 	jsonw_string(&w, more ? cursor : NULL);
 	jsonw_end(&w);
-	httpreq_set_header(c->req, "Cache-Control", "no-store");
-	call_reply(c, 200);
+	call_reply_no_store(c, 200);
 	call_answered(api);
 }
 

@@ -8,7 +8,6 @@
 #include "api/queue_request.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "api/body.h"

@@ -5,7 +5,6 @@
  * A change is committed first and read again for the answer; in between all workers are
  * told.  All of it may be repeated: a second time changes nothing.
  */
-#include <string.h>
 
 #include "api/named.h"
 #include "api/queue_request.h"

@@ -36,14 +36,12 @@ struct call *
 schedule_begin(struct api *api, struct httpreq *req, int app_id)
 {
 	struct call *c = call_begin(api, req, app_id);
-	struct err err = ERR_INIT;
 
 	if (c == NULL)
 		return NULL;
 	c->schedule = mem_zero(sizeof(*c->schedule));
 	if (c->schedule == NULL) {
-		err_set(&err, ERR_NOMEM, "a schedule");
-		call_problem(c, &err, NULL);
+		call_no_memory(c);
 		return NULL;
 	}
 	strbuf_init(&c->schedule->spec,
@@ -51,8 +49,10 @@ schedule_begin(struct api *api, struct httpreq *req, int app_id)
 	return c;
 }
 
-struct call *
-schedule_begin_named(struct api *api, struct httpreq *req, int app_id)
+/* without query parameters, for a path with a name, which no schedule has if it is none
+ */
+static struct call *
+begin_named(struct api *api, struct httpreq *req, int app_id)
 {
 	static const char *const known[] = {NULL};
 	const char *name = httpreq_segment(req, 0);
@@ -82,8 +82,9 @@ schedule_not_found(struct call *c)
 	call_refuse(c, &why);
 }
 
-void
-schedule_write_failed(struct call *c, const struct pgerr *pe)
+/* for statements that change: the outcome may be unknown */
+static void
+write_failed(struct call *c, const struct pgerr *pe)
 {
 	struct err err = ERR_INIT;
 
@@ -134,14 +135,14 @@ on_row(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		schedule_row_get(rows, 0, &s);
 		call_body(c, &w);
 		schedule_json(&w, &s);
-		httpreq_set_header(c->req, "Cache-Control", "no-store");
-		call_reply(c, c->schedule->made ? 201 : 200);
+		call_reply_no_store(c, c->schedule->made ? 201 : 200);
 	}
 	call_answered(api);
 }
 
-bool
-schedule_ask_row(struct call *c)
+/* reads the row named and answers with it */
+static bool
+ask_row(struct call *c)
 {
 	put_name(c);
 	return call_send(c, &sql_schedule, on_row);
@@ -150,10 +151,10 @@ schedule_ask_row(struct call *c)
 void
 schedules_get(struct api *api, struct httpreq *req, int app_id)
 {
-	struct call *c = schedule_begin_named(api, req, app_id);
+	struct call *c = begin_named(api, req, app_id);
 
 	if (c != NULL)
-		call_ask(c, schedule_ask_row);
+		call_ask(c, ask_row);
 }
 
 /* ---------------------------------------------------------------- put */
@@ -167,7 +168,7 @@ on_put(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	int64_t outcome = pe == NULL ? pgrows_int(rows, 0, 0) : 0;
 
 	if (pe != NULL) {
-		schedule_write_failed(c, pe);
+		write_failed(c, pe);
 	} else if (outcome == 2) {
 		(void)refuse(&why, 422, "too_many_schedules",
 		    "The application has %d schedules already; nothing was done.",
@@ -176,7 +177,7 @@ on_put(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	} else {
 		engine_schedules_changed(api->engine);
 		c->schedule->made = outcome == 0;
-		call_ask(c, schedule_ask_row);
+		call_ask(c, ask_row);
 	}
 	call_answered(api);
 }
@@ -258,8 +259,7 @@ schedules_put(struct api *api, struct httpreq *req, int app_id)
 		s->next_us = next_us(api, &s->request.rule);
 	schedule_spec(&s->request, &s->spec);
 	if (strbuf_failed(&s->spec)) {
-		err_set(&err, ERR_NOMEM, "a schedule's task");
-		call_problem(c, &err, NULL);
+		call_no_memory(c);
 		return;
 	}
 	call_ask(c, ask_put);
@@ -275,7 +275,7 @@ on_deleted(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	struct jsonw w;
 
 	if (pe != NULL) {
-		schedule_write_failed(c, pe);
+		write_failed(c, pe);
 	} else if (!pgrows_bool(rows, 0, 0)) {
 		schedule_not_found(c);
 	} else {
@@ -295,7 +295,7 @@ ask_delete(struct call *c)
 void
 schedules_delete(struct api *api, struct httpreq *req, int app_id)
 {
-	struct call *c = schedule_begin_named(api, req, app_id);
+	struct call *c = begin_named(api, req, app_id);
 
 	if (c != NULL)
 		call_ask(c, ask_delete);
@@ -308,11 +308,11 @@ on_paused(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	struct api *api = c->api;
 
 	if (pe != NULL)
-		schedule_write_failed(c, pe);
+		write_failed(c, pe);
 	else if (!pgrows_bool(rows, 0, 0))
 		schedule_not_found(c);
 	else
-		call_ask(c, schedule_ask_row);
+		call_ask(c, ask_row);
 	call_answered(api);
 }
 
@@ -326,7 +326,7 @@ ask_pause(struct call *c)
 void
 schedules_pause(struct api *api, struct httpreq *req, int app_id)
 {
-	struct call *c = schedule_begin_named(api, req, app_id);
+	struct call *c = begin_named(api, req, app_id);
 
 	if (c != NULL)
 		call_ask(c, ask_pause);
@@ -342,10 +342,10 @@ on_resumed(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	struct refusal why;
 
 	if (pe != NULL) {
-		schedule_write_failed(c, pe);
+		write_failed(c, pe);
 	} else if (pgrows_bool(rows, 0, 0)) {
 		engine_schedules_changed(api->engine);
-		call_ask(c, schedule_ask_row);
+		call_ask(c, ask_row);
 	} else if (++c->schedule->tries < TRIES) {
 		call_ask(c, ask_to_resume); /* changed meanwhile */
 	} else {
@@ -403,7 +403,7 @@ on_row_to_resume(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		schedule_row_get(rows, 0, &s);
 		c->schedule->rev = s.rev;
 		if (!s.paused) {
-			call_ask(c, schedule_ask_row); /* as it is */
+			call_ask(c, ask_row); /* as it is */
 		} else if (schedule_row_rule(&s, &r, &err) != 0) {
 			schedule_broken(c, &err);
 		} else {
@@ -424,7 +424,7 @@ ask_to_resume(struct call *c)
 void
 schedules_resume(struct api *api, struct httpreq *req, int app_id)
 {
-	struct call *c = schedule_begin_named(api, req, app_id);
+	struct call *c = begin_named(api, req, app_id);
 
 	if (c != NULL)
 		call_ask(c, ask_to_resume);

@@ -24,17 +24,10 @@ struct schedule_call {
 void schedule_call_free(struct schedule_call *s); /* NULL is fine */
 /* a call with its schedule; NULL: answered already */
 struct call *schedule_begin(struct api *api, struct httpreq *req, int app_id);
-/* the same, without query parameters, for a path with a name, which no schedule has if
- * it is none */
-struct call *schedule_begin_named(struct api *api, struct httpreq *req, int app_id);
 void schedule_not_found(struct call *c);
-/* reads the row named and answers with it */
-call_question schedule_ask_row;
 int schedule_row_rule(
     const struct schedule_row *s, struct rule *r, struct err *err) ATTR_CHECK;
 void schedule_broken(
     struct call *c, const struct err *err); /* its rule is not sound here */
-/* for statements that change: the outcome may be unknown */
-void schedule_write_failed(struct call *c, const struct pgerr *pe);
 
 #endif

@@ -87,8 +87,7 @@ on_rows(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		schedule_not_found(c);
 	} else {
 		write_page(c, rows);
-		httpreq_set_header(c->req, "Cache-Control", "no-store");
-		call_reply(c, 200);
+		call_reply_no_store(c, 200);
 	}
 	call_answered(api);
 }

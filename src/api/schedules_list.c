@@ -59,8 +59,7 @@ on_rows(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		str_hex(cursor, s.name, strlen(s.name));
 	jsonw_string(&w, count > c->schedule->limit ? cursor : NULL);
 	jsonw_end(&w);
-	httpreq_set_header(c->req, "Cache-Control", "no-store");
-	call_reply(c, 200);
+	call_reply_no_store(c, 200);
 	call_answered(api);
 }
 

@@ -22,8 +22,7 @@ reply(struct call *c, const char *cron, const char *zone, const struct rule *r)
 
 	call_body(c, &w);
 	schedule_preview_json(&w, cron, zone, r, sr->from_us, sr->count);
-	httpreq_set_header(c->req, "Cache-Control", "no-store");
-	call_reply(c, 200);
+	call_reply_no_store(c, 200);
 }
 
 static void

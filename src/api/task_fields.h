@@ -26,8 +26,6 @@ struct field {
 	field_reader *read;
 };
 
-/* "tasks[17].type", or "type" alone */
-const char *field_path(const struct place *at, const char *name, char buf[120]);
 int field_refuse(const struct place *at, const char *name, const struct jspan *value,
     const char *rule);
 /* seconds with a fraction, or an ISO 8601 duration */

@@ -7,8 +7,6 @@
  */
 #include "api/task_json.h"
 
-#include "base/clock.h"
-
 static void
 key_raw(struct jsonw *w, const char *key, const struct task_text *json)
 {

@@ -40,7 +40,8 @@ refuse(struct refusal *why, int status, const char *code, const char *fmt, ...)
 	return -1;
 }
 
-const char *
+/* "tasks[17].type", or "type" alone */
+static const char *
 field_path(const struct place *at, const char *name, char buf[120])
 {
 	if (at->index < 0)

@@ -294,7 +294,6 @@ tasks_post_batch(struct api *api, struct httpreq *req, int app_id)
 {
 	static const char *const known[] = {NULL};
 	struct call *c = call_begin(api, req, app_id);
-	struct err err = ERR_INIT;
 	struct refusal why;
 	const char *body;
 	size_t len;
@@ -310,8 +309,7 @@ tasks_post_batch(struct api *api, struct httpreq *req, int app_id)
 	}
 	c->items = mem_array(c->count, sizeof(*c->items));
 	if (c->items == NULL) {
-		err_set(&err, ERR_NOMEM, "batch");
-		call_problem(c, &err, NULL);
+		call_no_memory(c);
 		return;
 	}
 	call_ask(c, ask_names);

@@ -37,15 +37,6 @@ struct control {
 
 static bool ask_row(struct call *c);
 
-static void
-not_found(struct call *c)
-{
-	struct refusal why;
-
-	(void)refuse(&why, 404, "not_found", "There is no such task.");
-	call_refuse(c, &why);
-}
-
 /* ---------------------------------------------------------------- the answer */
 
 static void
@@ -86,7 +77,7 @@ on_row(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	if (pe != NULL) {
 		reply_short(c, ct->asked ? 202 : 200);
 	} else if (pgrows_count(rows) == 0) {
-		not_found(c); /* deleted meanwhile */
+		task_not_found(c); /* deleted meanwhile */
 	} else {
 		task_row_get(rows, 0, &t);
 		if (ct->asked && task_is_final(t.state) && t.state != TASK_CANCELLED) {
@@ -173,7 +164,7 @@ on_changed(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	if (pe != NULL) {
 		call_change_failed(c, pe);
 	} else if (pgrows_count(rows) == 0) {
-		not_found(c);
+		task_not_found(c);
 	} else {
 		control_row_get(ct->stmt, rows, &row);
 		ct->state = row.state;
@@ -200,7 +191,6 @@ ask_change(struct call *c)
 {
 	const struct control *ct = c->extra;
 	struct pgparam *p = &c->api->params;
-	struct err err = ERR_INIT;
 
 	if (ct->stmt == &controls_retry)
 		controls_retry_params(p, c->app_id, &c->id, ct->attempts,
@@ -209,11 +199,7 @@ ask_change(struct call *c)
 		controls_delete_params(p, c->app_id, &c->id);
 	else /* cancel and erase have the same */
 		controls_cancel_params(p, c->app_id, &c->id, ct->detail);
-	if (store_exec(c->api->store, STORE_READ, ct->stmt, p, on_changed, c, &err) ==
-	    0)
-		return true;
-	call_problem(c, &err, NULL);
-	return false;
+	return call_send(c, ct->stmt, on_changed);
 }
 
 /* ---------------------------------------------------------------- the request */
@@ -252,7 +238,6 @@ control(struct api *api, struct httpreq *req, int app_id, const struct pgstmt *s
 	static const char *const with_wait[] = {"wait", NULL}, *const none[] = {NULL};
 	struct call *c = call_begin(api, req, app_id);
 	const char *id = httpreq_segment(req, 0), *body;
-	struct err err = {ERR_NOMEM, ""};
 	bool posted = stmt == &controls_cancel || stmt == &controls_retry;
 	struct control_request cr;
 	struct control *ct;
@@ -271,12 +256,12 @@ control(struct api *api, struct httpreq *req, int app_id, const struct pgstmt *s
 		return;
 	}
 	if (uuid_parse(id, strlen(id), &c->id) != 0) {
-		not_found(c);
+		task_not_found(c);
 		return;
 	}
 	ct = make(c, &cr);
 	if (ct == NULL) {
-		call_problem(c, &err, NULL);
+		call_no_memory(c);
 		return;
 	}
 	ct->stmt = stmt;

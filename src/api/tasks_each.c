@@ -7,8 +7,6 @@
  */
 #include "api/tasks_each.h"
 
-#include <string.h>
-
 #include "api/admit.h"
 #include "api/call_trace.h"
 #include "api/task_spec.h"
@@ -50,14 +48,12 @@ tasks_each_parse(struct call *c)
 	struct task_request *trs = mem_array(c->count, sizeof(*trs));
 	const char *body = httpreq_body(c->req, NULL);
 	int64_t now_us = engine_now_us(c->api->engine);
-	struct err err = ERR_INIT;
 	struct refusal why;
 	struct jspan element;
 	struct jwalk walk;
 
 	if (trs == NULL) {
-		err_set(&err, ERR_NOMEM, "tasks");
-		call_problem(c, &err, NULL);
+		call_no_memory(c);
 		return NULL;
 	}
 	jwalk_start(&walk, &c->tasks);
@@ -311,8 +307,7 @@ submit(struct call *c)
 	if (!admit(c, c->items, e->count))
 		return;
 	if (list_bounded(c) != 0) {
-		err_set(&err, ERR_NOMEM, "tasks");
-		call_problem(c, &err, NULL);
+		call_no_memory(c);
 		return;
 	}
 	if (write_all(c, &why) != 0) {
@@ -334,15 +329,13 @@ tasks_each(struct call *c, struct task_request *trs, size_t count,
     struct group_request *group, void (*reply)(struct call *c))
 {
 	struct each_call *e = mem_zero(sizeof(*e));
-	struct err err = ERR_INIT;
 	struct refusal why;
 
 	if (e == NULL || trs == NULL) {
 		mem_free(e);
 		mem_free(trs);
 		mem_free(group);
-		err_set(&err, ERR_NOMEM, "tasks");
-		call_problem(c, &err, NULL);
+		call_no_memory(c);
 		return;
 	}
 	mem_free(c->items); /* of a batch that turned out to be none of the ordinary */

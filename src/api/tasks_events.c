@@ -91,15 +91,6 @@ write_page(struct call *c, const struct pgrows *rows)
 }
 
 static void
-not_found(struct call *c)
-{
-	struct refusal why;
-
-	(void)refuse(&why, 404, "not_found", "There is no such task.");
-	call_refuse(c, &why);
-}
-
-static void
 on_rows(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 {
 	struct call *c = arg;
@@ -108,11 +99,10 @@ on_rows(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	if (pe != NULL) {
 		call_read_failed(c, pe);
 	} else if (pgrows_count(rows) == 0) {
-		not_found(c);
+		task_not_found(c);
 	} else {
 		write_page(c, rows);
-		httpreq_set_header(c->req, "Cache-Control", "no-store");
-		call_reply(c, 200);
+		call_reply_no_store(c, 200);
 	}
 	call_answered(api);
 }
@@ -120,17 +110,10 @@ on_rows(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 static bool
 ask_rows(struct call *c)
 {
-	struct pgparam *p = &c->api->params;
-	struct err err = ERR_INIT;
-
 	/* one more than is shown tells whether there is more */
-	events_of_task_params(p, c->app_id, &c->id, c->after_sort, c->after_rank,
-	    c->after_seq, c->filter.limit + 1);
-	if (store_exec(
-		c->api->store, STORE_READ, &events_of_task, p, on_rows, c, &err) == 0)
-		return true;
-	call_problem(c, &err, NULL);
-	return false;
+	events_of_task_params(&c->api->params, c->app_id, &c->id, c->after_sort,
+	    c->after_rank, c->after_seq, c->filter.limit + 1);
+	return call_send(c, &events_of_task, on_rows);
 }
 
 void
@@ -145,7 +128,7 @@ tasks_events(struct api *api, struct httpreq *req, int app_id)
 	if (read_page(req, c, &why) != 0)
 		call_refuse(c, &why);
 	else if (uuid_parse(id, strlen(id), &c->id) != 0)
-		not_found(c);
+		task_not_found(c);
 	else
 		call_ask(c, ask_rows);
 }

@@ -11,8 +11,8 @@
 #include "api/params.h"
 #include "api/task_json.h"
 
-static void
-not_found(struct call *c)
+void
+task_not_found(struct call *c)
 {
 	struct refusal why;
 
@@ -31,13 +31,12 @@ on_row(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	if (pe != NULL) {
 		call_read_failed(c, pe);
 	} else if (pgrows_count(rows) == 0) {
-		not_found(c);
+		task_not_found(c);
 	} else {
 		task_row_get(rows, 0, &t);
 		call_body(c, &w);
 		task_json(&w, &t, true);
-		httpreq_set_header(c->req, "Cache-Control", "no-store");
-		call_reply(c, 200);
+		call_reply_no_store(c, 200);
 	}
 	call_answered(api);
 }
@@ -72,7 +71,7 @@ tasks_get(struct api *api, struct httpreq *req, int app_id)
 		return;
 	}
 	if (uuid_parse(id, strlen(id), &c->id) != 0) {
-		not_found(c);
+		task_not_found(c);
 		return;
 	}
 	if (call_wait_left_ms(c) == 0)

@@ -136,8 +136,7 @@ on_rows(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 		call_read_failed(c, pe);
 	} else {
 		write_page(c, rows, &c->filter);
-		httpreq_set_header(c->req, "Cache-Control", "no-store");
-		call_reply(c, 200);
+		call_reply_no_store(c, 200);
 	}
 	call_answered(api);
 }

@@ -4,20 +4,9 @@
  *
  * Text, as it came from the handler; a task that has written nothing has an empty one.
  */
-#include <string.h>
 
 #include "api/call.h"
-#include "api/params.h"
 #include "store/events.h"
-
-static void
-not_found(struct call *c)
-{
-	struct refusal why;
-
-	(void)refuse(&why, 404, "not_found", "There is no such task.");
-	call_refuse(c, &why);
-}
 
 static void
 on_row(const struct pgrows *rows, const struct pgerr *pe, void *arg)
@@ -31,7 +20,7 @@ on_row(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	if (pe != NULL) {
 		call_read_failed(c, pe);
 	} else if (pgrows_count(rows) == 0) {
-		not_found(c);
+		task_not_found(c);
 	} else {
 		text = pgrows_text(rows, 0, 0, &len);
 		req = call_release(c);
@@ -53,5 +42,5 @@ ask_row(struct call *c)
 void
 tasks_log(struct api *api, struct httpreq *req, int app_id)
 {
-	call_ask_id(api, req, app_id, ask_row, not_found);
+	call_ask_id(api, req, app_id, ask_row, task_not_found);
 }

@@ -196,14 +196,8 @@ on_other_row(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 static bool
 ask_other_row(struct call *c)
 {
-	struct err err = ERR_INIT;
-
 	reads_task_params(&c->api->params, c->app_id, &c->item.id);
-	if (store_exec(c->api->store, STORE_READ, &reads_task, &c->api->params,
-		on_other_row, c, &err) == 0)
-		return true;
-	call_problem(c, &err, NULL);
-	return false;
+	return call_send(c, &reads_task, on_other_row);
 }
 
 static void

@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "api/call.h"
-#include "api/params.h"
 #include "base/clock.h"
 #include "base/units.h"
 #include "store/queues.h"
@@ -655,15 +654,6 @@ write_why(struct call *c, const struct why_row *r)
 }
 
 static void
-not_found(struct call *c)
-{
-	struct refusal why;
-
-	(void)refuse(&why, 404, "not_found", "There is no such task.");
-	call_refuse(c, &why);
-}
-
-static void
 on_row(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 {
 	struct call *c = arg;
@@ -673,12 +663,11 @@ on_row(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	if (pe != NULL) {
 		call_read_failed(c, pe);
 	} else if (pgrows_count(rows) == 0) {
-		not_found(c);
+		task_not_found(c);
 	} else {
 		why_row_get(rows, 0, &r);
 		write_why(c, &r);
-		httpreq_set_header(c->req, "Cache-Control", "no-store");
-		call_reply(c, 200);
+		call_reply_no_store(c, 200);
 	}
 	call_answered(api);
 }
@@ -693,5 +682,5 @@ ask_row(struct call *c)
 void
 tasks_why(struct api *api, struct httpreq *req, int app_id)
 {
-	call_ask_id(api, req, app_id, ask_row, not_found);
+	call_ask_id(api, req, app_id, ask_row, task_not_found);
 }

@@ -74,16 +74,6 @@ write_type(
 	return t->name;
 }
 
-static void
-put_list(struct pgparam *p, int app_id, const struct named_call *n)
-{
-	pgparam_int4(p, app_id);
-	pgparam_text(p, n->name);
-	pgparam_text(p, n->after);
-	/* one more than shown tells whether there is more */
-	pgparam_int4(p, n->limit + 1);
-}
-
 static const struct named_kind type_kind = {
     .what = "task type",
     .member = "types",
@@ -91,7 +81,7 @@ static const struct named_kind type_kind = {
     .page = 100,
     .page_most = 200,
     .rows = &types_list,
-    .params = put_list,
+    .params = named_page_params,
     .write = write_type,
     .unsure = "Repeating is safe.",
 };

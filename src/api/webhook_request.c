@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "api/body.h"
-#include "base/str.h"
 
 #define MAX_DEPTH 4
 

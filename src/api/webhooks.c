@@ -11,7 +11,6 @@
 #include "api/named.h"
 #include "api/params.h"
 #include "api/webhook_request.h"
-#include "base/str.h"
 
 #define LIMIT_DEFAULT 50
 #define LIMIT_MAX     100
@@ -375,8 +374,7 @@ on_deliveries(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 	jsonw_member_string(
 	    &w, "next_cursor", count > wc->shown ? uuid_format(&d.id, cursor) : NULL);
 	jsonw_end(&w);
-	httpreq_set_header(c->req, "Cache-Control", "no-store");
-	call_reply(c, 200);
+	call_reply_no_store(c, 200);
 	call_answered(api);
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * broker.c - Redis as Shoal uses it: pops, pushes, acknowledgements, channels; see
- * broker.h.
+ * broker.c - the connections to Redis: made, judged, lost together; see broker.h.
  *
  * A blocking pop holds its connection hostage, so each list that is served has one of
  * its own, and commands have another: no list is heard of later than another.  A health
@@ -12,13 +11,13 @@
  * After each reconnect the worker's own processing list is read: an id whose pop was
  * answered into a dead connection is there, and is handed up as if just popped.
  *
- * The blocking pop command is named in one place, below.
+ * What goes over them is in lists.c (ids), news.c (what workers tell each other) and
+ * look.c (what leaders look at).
  */
 #include "broker/broker.h"
 
 #include <hiredis/hiredis.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -29,30 +28,14 @@
 #include "redis/sentinel.h"
 #include "tls/tlsclient.h"
 
-/*
- * Deprecated since Redis 6.2 in favour of BLMOVE and served by all versions; BLMOVE is
- * missing before 6.2.  The timeout must be a whole number for servers before 6.0.
- */
-#define POP_WAIT	     "BRPOPLPUSH"
-#define POP_NOW		     "RPOPLPUSH"
-#define POP_WAIT_S	     "5"
-#define POP_WAIT_DEADLINE_MS 8000
-
 #define PING_MS	       1000
 #define JUDGE_AGAIN_MS 1000
-#define PLACES_TTL_S   "30"
-#define PROC_TTL_S     "86400" /* of our own list, should nobody ever bury us */
-
-#define REFUSED_TELL_MS 5000
-#define WHY_TELL_MS	60000 /* the same reason */
-#define WHY_OTHER_MS	3000
-#define SISTER_LOST	"the sister connection was lost"
+#define WHY_TELL_MS    60000 /* the same reason */
+#define WHY_OTHER_MS   3000
+#define SISTER_LOST    "the sister connection was lost"
 
 static void on_state(struct rconn *rc, bool up, const struct err *err, void *arg);
-static void on_message(struct rconn *rc, const char *channel, size_t channel_len,
-    const char *text, size_t len, void *arg);
 static void judge(void *arg);
-static void tidy(void *arg);
 
 void
 broker_key(
@@ -71,22 +54,6 @@ broker_list_key(const struct broker *b, int list, char buf[KEY_MAX])
 	pools_list_name(b->pools, list, name);
 	broker_key(b, buf, name, "");
 	return buf;
-}
-
-static struct served_list *
-served(const struct broker *b, int list)
-{
-	for (size_t i = 0; i < b->served_count; i++) {
-		if (b->served[i].list == list)
-			return (struct served_list *)&b->served[i];
-	}
-	return NULL;
-}
-
-static struct rconn *
-pop_lane(const struct broker *b, const struct served_list *sl)
-{
-	return b->lanes[LANE_POP + (size_t)(sl - b->served)];
 }
 
 static struct rconn *
@@ -113,7 +80,7 @@ open_lane(struct broker *b, size_t lane, struct err *err)
 	    .ping_ms = lane >= LANE_POP ? 0 : PING_MS,
 	    .max_waiting = 50000,
 	    .state_cb = on_state,
-	    .message_cb = on_message,
+	    .message_cb = broker_on_message,
 	    .arg = b,
 	};
 
@@ -209,7 +176,7 @@ broker_create(struct loop *l, struct resolver *rv, const struct broker_opts *opt
 	    (b->inspect = inspect_create(b, opts->board, err)) == NULL)
 		goto fail;
 	b->judge_timer = loop_timer_create(l, judge, b);
-	b->tidy = loop_defer_create(l, tidy, b);
+	b->tidy = loop_defer_create(l, broker_tidy, b);
 	b->held = proclist_create();
 	if (b->judge_timer == NULL || b->tidy == NULL || b->held == NULL) {
 		err_set(err, ERR_NOMEM, "broker");
@@ -285,8 +252,8 @@ may_pop(const struct broker *b)
 }
 
 /* sends a command that nobody waits for; what is lost is repaired by the feeder */
-static void
-tell_of(struct broker *b, rconn_reply_cb *cb, void *arg, int argc,
+void
+broker_tell_of(struct broker *b, rconn_reply_cb *cb, void *arg, int argc,
     const char *const argv[], const size_t lens[])
 {
 	struct err err = ERR_INIT;
@@ -298,11 +265,11 @@ tell_of(struct broker *b, rconn_reply_cb *cb, void *arg, int argc,
 		    argv[0], err.text);
 }
 
-static void
-tell(struct broker *b, rconn_reply_cb *cb, int argc, const char *const argv[],
+void
+broker_tell(struct broker *b, rconn_reply_cb *cb, int argc, const char *const argv[],
     const size_t lens[])
 {
-	tell_of(b, cb, b, argc, argv, lens);
+	broker_tell_of(b, cb, b, argc, argv, lens);
 }
 
 static void
@@ -312,14 +279,6 @@ set_up(struct broker *b, bool up, const struct err *err)
 		return;
 	b->up = up;
 	b->events->state(up, err, b->arg);
-}
-
-/* an id is in our processing list */
-static void
-take(struct broker *b, const struct elem *e)
-{
-	proclist_popped(b->held, e);
-	b->events->popped(e, b->arg);
 }
 
 static void
@@ -339,7 +298,7 @@ on_own_list(
 
 		if (r->type == REDIS_REPLY_STRING &&
 		    elem_parse(b->pools, r->str, (size_t)r->len, &e) == 0)
-			take(b, &e);
+			broker_take(b, &e);
 	}
 }
 
@@ -393,7 +352,7 @@ on_epoch(
 
 		set_up(b, true, NULL);
 		b->events->epoch(epoch, b->arg);
-		tell(b, on_own_list, 4, argv, NULL);
+		broker_tell(b, on_own_list, 4, argv, NULL);
 	}
 }
 
@@ -472,164 +431,7 @@ broker_close(struct broker *b, const char *reason)
 	}
 }
 
-/* ---------------------------------------------------------------- pops */
-
-/* a Redis without memory refuses hundreds a second: told once in a while */
-static void
-log_refused(struct broker *b, const char *what, const char *reason)
-{
-	int64_t now_ms = loop_now_ms(b->loop);
-
-	if (b->refused_told_ms != 0 && now_ms - b->refused_told_ms < REFUSED_TELL_MS)
-		return;
-	b->refused_told_ms = now_ms;
-	log_warn(NULL, "redis refuses commands", "command=%s reason=\"%.100s\"", what,
-	    reason);
-}
-
-/* garbage is removed from where the pop has put it; returns whether an id came */
-static bool
-take_popped(struct served_list *sl, const struct redisReply *reply)
-{
-	struct broker *b = sl->broker;
-	struct elem e;
-	char shown[80];
-
-	if (reply->type == REDIS_REPLY_ERROR) {
-		log_refused(b, "pop", reply->str);
-		if (strncmp(reply->str, "WRONGTYPE", 9) == 0) {
-			/* our own keys, made unusable by someone: their ids are
-			 * repairable */
-			const char *argv[] = {"DEL", sl->key, b->k_proc};
-
-			tell(b, NULL, 3, argv, NULL);
-		}
-		b->events->refused(b->arg);
-		return false;
-	}
-	if (reply->type != REDIS_REPLY_STRING)
-		return false;
-	if (elem_parse(b->pools, reply->str, (size_t)reply->len, &e) != 0 ||
-	    e.list != sl->list) {
-		const char *argv[] = {"LREM", b->k_proc, "1", reply->str};
-		size_t lens[] = {4, strlen(b->k_proc), 1, (size_t)reply->len};
-
-		str_printable(shown, sizeof(shown), reply->str, (size_t)reply->len);
-		log_warn(NULL, "garbage in the dispatch list dropped", "value=\"%s\"",
-		    shown);
-		tell(b, NULL, 4, argv, lens);
-		return true;
-	}
-	take(b, &e);
-	return true;
-}
-
-static void
-on_wait(
-    struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
-{
-	struct served_list *sl = arg;
-	struct broker *b = sl->broker;
-
-	(void)rc;
-	sl->waiting = false;
-	if (err == NULL)
-		take_popped(sl, reply);
-	b->events->wait_ended(sl->list, b->arg);
-}
-
-int
-broker_pop_wait(struct broker *b, int list, struct err *err)
-{
-	struct served_list *sl = served(b, list);
-
-	if (!b->up || b->stopped || sl == NULL)
-		return err_set(err, ERR_CLOSED, "redis is away");
-	if (sl->waiting)
-		return err_set(err, ERR_CONFLICT, "a pop is under way");
-	if (rconn_command_within(pop_lane(b, sl), POP_WAIT_DEADLINE_MS, on_wait, sl,
-		err, 4, (const char *[]){POP_WAIT, sl->key, b->k_proc, POP_WAIT_S},
-		NULL) != 0)
-		return -1;
-	sl->waiting = true;
-	return 0;
-}
-
-bool
-broker_is_idle(const struct broker *b, int list)
-{
-	const struct served_list *sl = served(b, list);
-
-	return sl != NULL && !sl->waiting && sl->more_open == 0;
-}
-
-bool
-broker_is_waiting(const struct broker *b, int list)
-{
-	const struct served_list *sl = served(b, list);
-
-	return sl != NULL && sl->waiting;
-}
-
-static void
-more_reply(struct served_list *sl)
-{
-	struct broker *b = sl->broker;
-
-	if (--sl->more_open == 0)
-		b->events->more_ended(
-		    sl->list, sl->more_got, b->lists[sl->list].length, b->arg);
-}
-
-static void
-on_more(
-    struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
-{
-	struct served_list *sl = arg;
-
-	(void)rc;
-	if (err == NULL && take_popped(sl, reply))
-		sl->more_got++;
-	more_reply(sl);
-}
-
-static void
-on_more_length(
-    struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
-{
-	struct served_list *sl = arg;
-
-	(void)rc;
-	sl->broker->lists[sl->list].length =
-	    err == NULL && reply->type == REDIS_REPLY_INTEGER ? reply->integer : 0;
-	more_reply(sl);
-}
-
-int
-broker_pop_more(struct broker *b, int list, int count, struct err *err)
-{
-	struct rconn *rc = b->lanes[LANE_COMMAND];
-	struct served_list *sl = served(b, list);
-	const char *pop[] = {POP_NOW, NULL, b->k_proc};
-	const char *length[] = {"LLEN", NULL};
-
-	if (!b->up || b->stopped || sl == NULL)
-		return err_set(err, ERR_CLOSED, "redis is away");
-	if (sl->more_open > 0)
-		return err_set(err, ERR_CONFLICT, "a pop is under way");
-	pop[1] = length[1] = sl->key;
-	sl->more_got = 0;
-	for (int i = 0; i < count; i++) {
-		if (rconn_command(rc, on_more, sl, err, 3, pop, NULL) != 0)
-			break;
-		sl->more_open++;
-	}
-	if (sl->more_open == 0)
-		return -1;
-	if (rconn_command(rc, on_more_length, sl, NULL, 2, length, NULL) == 0)
-		sl->more_open++;
-	return 0;
-}
+/* ---------------------------------------------------------------- leaving */
 
 void
 broker_stop_popping(struct broker *b)
@@ -648,235 +450,13 @@ broker_stop_popping(struct broker *b)
 	judge(b);
 }
 
-/* ---------------------------------------------------------------- pushes and
- * acknowledgements */
-
-static void
-on_length(
-    struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
-{
-	struct list_state *l = arg;
-	struct broker *b = l->broker;
-
-	(void)rc;
-	if (err != NULL)
-		return;
-	if (reply->type == REDIS_REPLY_INTEGER) {
-		l->length = reply->integer;
-	} else if (reply->type == REDIS_REPLY_ERROR) {
-		log_refused(b, "push", reply->str);
-		if (strncmp(reply->str, "WRONGTYPE", 9) == 0) {
-			/* our own key, made unusable by someone: its ids are repairable
-			 */
-			char key[KEY_MAX];
-			const char *argv[] = {
-			    "DEL", broker_list_key(b, (int)(l - b->lists), key)};
-
-			tell(b, NULL, 2, argv, NULL);
-		}
-	}
-}
-
-/* so many from here on go to one list, and into one command */
-static size_t
-run_length(const struct elem *elems, size_t count)
-{
-	size_t n = 1;
-
-	while (n < count && n < PUSH_MOST && elems[n].list == elems[0].list)
-		n++;
-	return n;
-}
-
-static void
-push(struct broker *b, const char *command, const struct elem *elems, size_t count)
-{
-	char texts[PUSH_MOST][ELEM_TEXT_SIZE], key[KEY_MAX];
-	const char *argv[PUSH_MOST + 2];
-	size_t lens[PUSH_MOST + 2], n;
-
-	while (b->up && count > 0) {
-		n = run_length(elems, count);
-		argv[0] = command;
-		lens[0] = strlen(command);
-		argv[1] = broker_list_key(b, elems[0].list, key);
-		lens[1] = strlen(argv[1]);
-		for (size_t i = 0; i < n; i++) {
-			lens[i + 2] = elem_format(b->pools, &elems[i], texts[i]);
-			argv[i + 2] = texts[i];
-		}
-		tell_of(b, on_length, &b->lists[elems[0].list], (int)n + 2, argv, lens);
-		elems += n;
-		count -= n;
-	}
-}
-
-void
-broker_push(struct broker *b, const struct elem *elems, size_t count)
-{
-	push(b, "LPUSH", elems, count);
-}
-
-void
-broker_push_first(struct broker *b, const struct elem *elems, size_t count)
-{
-	push(b, "RPUSH", elems, count);
-}
-
-static void
-remove_held(struct broker *b, const struct elem *e)
-{
-	char text[ELEM_TEXT_SIZE];
-	const char *argv[] = {"LREM", b->k_proc, "-1", text};
-
-	elem_format(b->pools, e, text);
-	tell(b, NULL, 4, argv, NULL);
-}
-
-/* what was acknowledged in this turn: the oldest in one command, the others one by one
- */
-static void
-tidy(void *arg)
-{
-	struct broker *b = arg;
-	size_t oldest = proclist_trim(b->held);
-	char last[24];
-	const char *argv[] = {"LTRIM", b->k_proc, "0", last};
-	struct elem e;
-
-	if (oldest > 0) {
-		snprintf(last, sizeof(last), "-%zu", oldest + 1);
-		tell(b, NULL, 4, argv, NULL);
-	}
-	while (proclist_stray(b->held, &e))
-		remove_held(b, &e);
-}
-
-void
-broker_ack(struct broker *b, const struct elem *e)
-{
-	if (proclist_ack(b->held, e))
-		loop_defer_start(b->tidy);
-	else
-		remove_held(b, e);
-}
-
-void
-broker_drop(struct broker *b, const struct elem *e)
-{
-	char text[ELEM_TEXT_SIZE], key[KEY_MAX];
-	const char *argv[] = {"LREM", broker_list_key(b, e->list, key), "0", text};
-
-	elem_format(b->pools, e, text);
-	tell(b, NULL, 4, argv, NULL);
-}
-
-void
-broker_give_back(struct broker *b, const struct elem *e)
-{
-	/* pushed first: if we die between the two there are two ids, and a claim sorts
-	 * that out */
-	broker_push(b, e, 1);
-	broker_ack(b, e);
-}
-
-void
-broker_publish(struct broker *b, const char *text)
-{
-	const char *argv[] = {"PUBLISH", b->k_ctl, text};
-
-	tell(b, NULL, 3, argv, NULL);
-}
-
-void
-broker_publish_hint(struct broker *b, int list)
-{
-	char text[LIST_NAME_SIZE + 8] = "feed";
-	const char *argv[] = {"PUBLISH", b->k_feed, text};
-
-	if (list >= 0) {
-		text[4] = ' ';
-		pools_list_name(b->pools, list, text + 5);
-	}
-	tell(b, NULL, 3, argv, NULL);
-}
-
-void
-broker_publish_requeue(struct broker *b)
-{
-	const char *argv[] = {"PUBLISH", b->k_feed, "requeue"};
-
-	tell(b, NULL, 3, argv, NULL);
-}
-
-void
-broker_hear_hints(struct broker *b)
-{
-	struct err err = ERR_INIT;
-
-	if (b->hears_hints)
-		return;
-	b->hears_hints = rconn_subscribe(b->lanes[LANE_CHANNELS], b->k_feed, &err) == 0;
-	if (!b->hears_hints) /* the next time that we lead; passes come all the same */
-		log_debug(NULL, "hints are not heard", "reason=\"%s\"", err.text);
-}
-
-void
-broker_publish_done(
-    struct broker *b, const struct uuid *waiter, int app_id, const struct uuid *id)
-{
-	static const struct uuid everyone;
-	char channel[KEY_MAX], name[OWNER_TEXT_SIZE], text[80], id_text[UUID_TEXT_SIZE];
-	const char *argv[] = {"PUBLISH", channel, text};
-
-	uuid_format(id, id_text);
-	if (uuid_eq(waiter, &everyone)) {
-		snprintf(text, sizeof(text), "done %d/%s", app_id, id_text);
-		broker_publish(b, text);
-		return;
-	}
-	broker_key(b, channel, "done:", owner_text(waiter, name));
-	snprintf(text, sizeof(text), "%d/%s", app_id, id_text);
-	tell(b, NULL, 3, argv, NULL);
-}
-
-void
-broker_set_places(struct broker *b, const char *text)
-{
-	const char *set[] = {"HSET", b->k_places, b->owner_name, text};
-	const char *ttl[] = {"EXPIRE", b->k_places, PLACES_TTL_S};
-	const char *proc_ttl[] = {"EXPIRE", b->k_proc, PROC_TTL_S};
-
-	tell(b, NULL, 3, proc_ttl, NULL); /* comes with each renewal of the places */
-	tell(b, NULL, 4, set, NULL);
-	tell(b, NULL, 3, ttl, NULL);
-}
-
-void
-broker_drop_places(struct broker *b, const struct uuid *owner)
-{
-	char name[OWNER_TEXT_SIZE];
-	const char *argv[] = {"HDEL", b->k_places, owner_text(owner, name)};
-
-	tell(b, NULL, 3, argv, NULL);
-}
-
-void
-broker_renew_places(struct broker *b)
-{
-	const char *argv[] = {"DEL", b->k_places};
-
-	tell(b, NULL, 2, argv, NULL);
-	broker_publish(b, "places");
-}
-
 void
 broker_forget(struct broker *b)
 {
 	const char *argv[] = {"DEL", b->k_proc};
 
 	broker_drop_places(b, &b->owner);
-	tell(b, NULL, 2, argv, NULL);
+	broker_tell(b, NULL, 2, argv, NULL);
 }
 
 void
@@ -894,47 +474,5 @@ broker_release(struct broker *b)
 
 		b->lanes[i] = NULL;
 		rconn_free(rc);
-	}
-}
-
-/* ---------------------------------------------------------------- messages */
-
-/* "<app>/<id>" */
-static int
-parse_done(const char *text, size_t len, int *app_id, struct uuid *id)
-{
-	const char *slash = memchr(text, '/', len);
-	int64_t n;
-	char number[12];
-
-	if (slash == NULL || (size_t)(slash - text) >= sizeof(number))
-		return -1;
-	memcpy(number, text, (size_t)(slash - text));
-	number[slash - text] = '\0';
-	if (str_to_i64(number, &n) != 0 || n < 1 || n > INT32_MAX)
-		return -1;
-	*app_id = (int)n;
-	return uuid_parse(slash + 1, len - (size_t)(slash + 1 - text), id);
-}
-
-static void
-on_message(struct rconn *rc, const char *channel, size_t channel_len, const char *text,
-    size_t len, void *arg)
-{
-	struct broker *b = arg;
-	struct uuid id;
-	int app_id;
-	bool ours = channel_len == strlen(b->k_done) &&
-		    memcmp(channel, b->k_done, channel_len) == 0;
-
-	(void)rc;
-	if (ours) {
-		if (parse_done(text, len, &app_id, &id) == 0)
-			b->events->done(app_id, &id, b->arg);
-	} else if (len > 5 && memcmp(text, "done ", 5) == 0) {
-		if (parse_done(text + 5, len - 5, &app_id, &id) == 0)
-			b->events->done(app_id, &id, b->arg);
-	} else {
-		b->events->ctl(text, len, b->arg);
 	}
 }

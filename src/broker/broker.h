@@ -15,7 +15,7 @@
  *     dispatch:<pool>       list      ids waiting, pushed left, popped right
  *     commands:<pool>       list      the same of those that run a command
  *     proc:<incarnation>    list      ids that a worker holds
- *     places                hash      incarnation -> free places (engine/places.h), TTL
+ *     places                hash      incarnation -> free places; TTL
  *     leader                string    who leads, for people; TTL
  *     ctl                   channel   hints to all workers
  *     feed                  channel   hints to the leader: "feed", "requeue"

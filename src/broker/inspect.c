@@ -10,7 +10,6 @@
 #include <hiredis/hiredis.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "broker/internal.h"

@@ -8,13 +8,12 @@
 #include "broker/broker.h"
 #include "broker/proclist.h"
 #include "model/task.h"
+#include "redis/rconn.h"
 #include "redis/redisurl.h"
 
-struct rconn;
 struct tlsclient;
 struct sentinel;
 struct inspect;
-struct redisReply;
 
 #define KEY_MAX	  192
 #define PUSH_MOST 500 /* ids in one command */
@@ -86,6 +85,20 @@ const char *broker_list_key(const struct broker *b, int list, char buf[KEY_MAX])
 /* epoch 0: missing; foreign: of another database */
 void broker_read_epoch(const struct broker *b, const struct redisReply *reply,
     int64_t *epoch, bool *foreign);
+
+/* sends a command that nobody waits for; what is lost is repaired by the feeder */
+void broker_tell(struct broker *b, rconn_reply_cb *cb, int argc,
+    const char *const argv[], const size_t lens[]);
+void broker_tell_of(struct broker *b, rconn_reply_cb *cb, void *arg, int argc,
+    const char *const argv[], const size_t lens[]);
+
+/* lists.c: an id is in our processing list */
+void broker_take(struct broker *b, const struct elem *e);
+void broker_tidy(void *arg);
+
+/* news.c */
+void broker_on_message(struct rconn *rc, const char *channel, size_t channel_len,
+    const char *text, size_t len, void *arg);
 
 /* inspect.c: board is borrowed */
 struct inspect *inspect_create(

@@ -7,8 +7,6 @@
  */
 #include "broker/proclist.h"
 
-#include <string.h>
-
 #include "base/mem.h"
 
 enum mark { HELD = 0, DONE, GONE };

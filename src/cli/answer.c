@@ -83,6 +83,30 @@ answer_int(struct json_object *object, const char *name)
 	return json_object_get_int64(answer_member(object, name));
 }
 
+bool
+answer_is_true(struct json_object *object, const char *name)
+{
+	return json_object_get_boolean(answer_member(object, name));
+}
+
+size_t
+answer_count(struct json_object *list)
+{
+	return json_object_is_type(list, json_type_array)
+		   ? json_object_array_length(list)
+		   : 0;
+}
+
+void
+answer_each(
+    struct json_object *object, const char *name, void (*show)(struct json_object *))
+{
+	struct json_object *list = answer_member(object, name);
+
+	for (size_t i = 0; i < answer_count(list); i++)
+		show(json_object_array_get_idx(list, i));
+}
+
 void
 answer_put_text(FILE *out, const char *text)
 {
@@ -156,13 +180,7 @@ answer_print_task(FILE *out, struct json_object *task)
 static void
 put_column(FILE *out, struct json_object *task, const char *name, int width)
 {
-	char shown[160];
-	const char *text = answer_text(task, name);
-
-	if (text == NULL)
-		text = "-";
-	str_printable(shown, sizeof(shown), text, strlen(text));
-	fprintf(out, "%-*s ", width, shown);
+	answer_put_column(out, answer_text(task, name), width);
 }
 
 void

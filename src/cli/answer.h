@@ -22,7 +22,13 @@ struct json_object *answer_parse(
  * kind; borrowed */
 const char *answer_text(struct json_object *object, const char *name);
 int64_t answer_int(struct json_object *object, const char *name);
+bool answer_is_true(struct json_object *object, const char *name);
 struct json_object *answer_member(struct json_object *object, const char *name);
+/* the length of a list; 0 for anything else */
+size_t answer_count(struct json_object *list);
+/* shows each row of a list that is a member */
+void answer_each(
+    struct json_object *object, const char *name, void (*show)(struct json_object *));
 
 /* a task's fields, one a line */
 void answer_print_task(FILE *out, struct json_object *task);

@@ -17,12 +17,10 @@
 #define CURSOR_BYTES 512
 
 int
-ask(struct cli *cli, const char *method, const struct strbuf *path,
-    const struct strbuf *body, ask_show *show)
+ask_answer(struct cli *cli, const char *method, const struct strbuf *path,
+    const struct strbuf *body, struct client_answer *answer)
 {
-	struct client_answer answer;
 	struct err err = ERR_INIT;
-	struct json_object *doc = NULL;
 	int rc;
 
 	if (strbuf_failed(path) || (body != NULL && strbuf_failed(body)))
@@ -31,11 +29,27 @@ ask(struct cli *cli, const char *method, const struct strbuf *path,
 		return rc;
 	if (client_call(cli->client, method, path->data,
 		body != NULL ? body->data : NULL, body != NULL ? body->len : 0, ASK_MS,
-		&answer, &err) != 0)
+		answer, &err) != 0)
 		return cli_error(cli, &err);
-	if (answer.status < 200 || answer.status > 299) {
-		rc = cli_problem(cli, &answer);
-	} else if (cli->json) {
+	if (answer->status >= 200 && answer->status <= 299)
+		return 0;
+	rc = cli_problem(cli, answer);
+	client_answer_fini(answer);
+	return rc;
+}
+
+int
+ask(struct cli *cli, const char *method, const struct strbuf *path,
+    const struct strbuf *body, ask_show *show)
+{
+	struct client_answer answer;
+	struct err err = ERR_INIT;
+	struct json_object *doc = NULL;
+	int rc;
+
+	if ((rc = ask_answer(cli, method, path, body, &answer)) != 0)
+		return rc;
+	if (cli->json) {
 		if (answer.len > 0)
 			cli_put_json(answer.body, answer.len);
 	} else if (show != NULL) {
@@ -54,6 +68,8 @@ void
 ask_put_path(struct strbuf *path, const char *base, const char *name, const char *rest)
 {
 	strbuf_puts(path, base);
+	if (name == NULL)
+		return;
 	url_encode(path, name);
 	strbuf_puts(path, rest);
 }
@@ -69,6 +85,16 @@ ask_name(struct cli *cli, const char *method, const char *base, const char *name
 	ask_put_path(&path, base, name, rest);
 	rc = ask(cli, method, &path, body, show);
 	strbuf_fini(&path);
+	return rc;
+}
+
+int
+ask_delete(struct cli *cli, const char *base, const char *name)
+{
+	int rc = ask_name(cli, "DELETE", base, name, "", NULL, NULL);
+
+	if (rc == CLI_OK && !cli->json)
+		puts("deleted");
 	return rc;
 }
 
@@ -104,8 +130,8 @@ ask_page(struct cli *cli, const struct strbuf *page, ask_show *show, char *curso
 }
 
 int
-ask_pages(
-    struct cli *cli, const struct strbuf *path, void (*head)(void), ask_show *show)
+ask_pages(struct cli *cli, const char *base, const char *name, const char *rest,
+    void (*head)(void), ask_show *show)
 {
 	char cursor[CURSOR_BYTES] = "";
 	struct strbuf page;
@@ -113,18 +139,18 @@ ask_pages(
 
 	if ((rc = cli_connect(cli)) != 0)
 		return rc;
-	if (head != NULL && !cli->json)
+	if (!cli->json)
 		head();
 	strbuf_init(&page, PATH_BYTES);
 	do {
 		strbuf_reset(&page);
-		if (!strbuf_failed(path))
-			strbuf_printf(&page, "%s?limit=%d", path->data, ASK_PAGE_MOST);
+		ask_put_path(&page, base, name, rest);
+		strbuf_printf(&page, "?limit=%d", ASK_PAGE_MOST);
 		if (cursor[0] != '\0') {
 			strbuf_puts(&page, "&cursor=");
 			url_encode(&page, cursor);
 		}
-		if (strbuf_failed(path) || strbuf_failed(&page))
+		if (strbuf_failed(&page))
 			rc = cli_usage(cli, "the name is too long");
 		else
 			rc = ask_page(cli, &page, show, cursor, sizeof(cursor));

@@ -19,18 +19,22 @@ struct json_object;
 
 typedef void ask_show(struct json_object *doc);
 
+/* 0: the answer, a success, is the caller's to client_answer_fini; body NULL: none */
+int ask_answer(struct cli *cli, const char *method, const struct strbuf *path,
+    const struct strbuf *body, struct client_answer *answer) ATTR_CHECK;
 /* body NULL: none; show NULL: the answer has nothing to show */
 int ask(struct cli *cli, const char *method, const struct strbuf *path,
     const struct strbuf *body, ask_show *show);
-/* base, the name as a segment of the path, and what follows */
+/* base, the name as a segment of the path, and what follows; name NULL: base alone */
 void ask_put_path(
     struct strbuf *path, const char *base, const char *name, const char *rest);
 /* the same, asked */
 int ask_name(struct cli *cli, const char *method, const char *base, const char *name,
     const char *rest, const struct strbuf *body, ask_show *show);
-/* all pages of a list, each shown by itself under one head, or none; path has no
- * query */
-int ask_pages(
-    struct cli *cli, const struct strbuf *path, void (*head)(void), ask_show *show);
+/* DELETE of what has that name, and says so */
+int ask_delete(struct cli *cli, const char *base, const char *name);
+/* all pages of the list at that path, each shown by itself under one head */
+int ask_pages(struct cli *cli, const char *base, const char *name, const char *rest,
+    void (*head)(void), ask_show *show);
 
 #endif

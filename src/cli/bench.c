@@ -27,7 +27,6 @@
 #include "cli/bench.h"
 
 #include <json-c/json.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 

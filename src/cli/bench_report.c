@@ -10,7 +10,6 @@
 #include <stdio.h>
 
 #include "base/jsonw.h"
-#include "base/mem.h"
 #include "base/strbuf.h"
 #include "cli/cli.h"
 

@@ -4,10 +4,8 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/mem.h"
-#include "base/str.h"
 #include "cli/bench.h"
 #include "cli/bench_report.h"
 #include "cli/bench_request.h"

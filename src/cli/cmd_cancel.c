@@ -12,10 +12,10 @@
 #include "base/jsonw.h"
 #include "base/strbuf.h"
 #include "cli/answer.h"
+#include "cli/ask.h"
 #include "cli/cli.h"
 #include "cli/wait.h"
 
-#define REQUEST_MS    30000
 #define WAIT_MAX_MS   (365LL * 86400 * 1000)
 #define BODY_MAX      (64UL * 1024)
 #define STILL_RUNNING 202
@@ -33,9 +33,7 @@ build(const struct cli *cli, int64_t wait_s, struct strbuf *path, struct strbuf 
 	struct jsonw w;
 
 	strbuf_reset(path);
-	strbuf_puts(path, "/v1/tasks/");
-	url_encode(path, cli->args.operands[0]);
-	strbuf_puts(path, "/cancel");
+	ask_put_path(path, "/v1/tasks/", cli->args.operands[0], "/cancel");
 	if (wait_s > 0)
 		strbuf_printf(path, "?wait=%lld", (long long)wait_s);
 	strbuf_reset(body);
@@ -71,7 +69,7 @@ tell(const struct cli *cli, const struct client_answer *answer, bool waited)
 
 /* one request; again is set while the task runs and there is time left */
 static int
-ask(struct cli *cli, int64_t until_ms, struct strbuf *path, struct strbuf *body,
+ask_once(struct cli *cli, int64_t until_ms, struct strbuf *path, struct strbuf *body,
     bool *again)
 {
 	bool wait = args_has(&cli->args, "wait");
@@ -89,7 +87,7 @@ ask(struct cli *cli, int64_t until_ms, struct strbuf *path, struct strbuf *body,
 	if (strbuf_failed(path) || strbuf_failed(body))
 		return cli_usage(cli, "the id or the reason is too long");
 	if (client_call(cli->client, "POST", path->data, body->data, body->len,
-		(int)wait_s * 1000 + REQUEST_MS, &answer, &err) != 0)
+		(int)wait_s * 1000 + ASK_MS, &answer, &err) != 0)
 		return cli_error(cli, &err);
 	if (answer.status == STILL_RUNNING && wait && clock_mono_ms() < until_ms) {
 		*again = true;
@@ -120,7 +118,7 @@ run(struct cli *cli)
 	strbuf_init(&body, BODY_MAX);
 	wait_ms += clock_mono_ms();
 	do
-		rc = ask(cli, wait_ms, &path, &body, &again);
+		rc = ask_once(cli, wait_ms, &path, &body, &again);
 	while (again);
 	strbuf_fini(&path);
 	strbuf_fini(&body);

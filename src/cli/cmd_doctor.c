@@ -76,23 +76,33 @@ show_text(const struct cli *cli, const char *part, const struct finding *f)
 }
 
 static void
+put(struct report *r, const char *part, const struct finding *f)
+{
+	r->counts[f->weight]++;
+	if (!r->cli->json) {
+		show_text(r->cli, part, f);
+		return;
+	}
+	jsonw_object(&r->w);
+	jsonw_member_string(&r->w, "part", part);
+	jsonw_member_string(&r->w, "weight", finding_weight_name(f->weight));
+	jsonw_member_string(&r->w, "text", f->text);
+	jsonw_member_string(&r->w, "remedy", f->remedy[0] != '\0' ? f->remedy : NULL);
+	jsonw_end(&r->w);
+}
+
+static void
 tell(struct report *r, const char *part, const struct findings *found)
 {
-	for (size_t i = 0; i < found->count; i++) {
-		const struct finding *f = &found->list[i];
+	struct finding more = {.weight = FINDING_FINE};
 
-		r->counts[f->weight]++;
-		if (!r->cli->json) {
-			show_text(r->cli, part, f);
-			continue;
-		}
-		jsonw_object(&r->w);
-		jsonw_member_string(&r->w, "part", part);
-		jsonw_member_string(&r->w, "weight", finding_weight_name(f->weight));
-		jsonw_member_string(&r->w, "text", f->text);
-		jsonw_member_string(
-		    &r->w, "remedy", f->remedy[0] != '\0' ? f->remedy : NULL);
-		jsonw_end(&r->w);
+	for (size_t i = 0; i < found->count; i++)
+		put(r, part, &found->list[i]);
+	if (found->left_out > 0) {
+		snprintf(more.text, sizeof(more.text),
+		    "%zu more are not shown, none of them heavier than those that are",
+		    found->left_out);
+		put(r, part, &more);
 	}
 	if (!r->cli->json)
 		(void)fflush(stdout); /* the next part may take seconds */

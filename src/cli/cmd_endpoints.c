@@ -4,10 +4,8 @@
  */
 #include <json-c/json.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/jscan.h"
 #include "base/jsonw.h"
 #include "base/str.h"
 #include "base/strbuf.h"
@@ -15,8 +13,11 @@
 #include "cli/answer.h"
 #include "cli/ask.h"
 #include "cli/cli.h"
+#include "cli/input.h"
+#include "cli/verb.h"
 
-#define BODY_MAX (64 * 1024)
+#define ENDPOINTS "/v1/endpoints/"
+#define BODY_MAX  (64 * 1024)
 
 /* ---------------------------------------------------------------- output */
 
@@ -32,7 +33,7 @@ print_endpoint(struct json_object *e)
 {
 	const char *secret = answer_text(e, "secret"),
 		   *reason = answer_text(e, "disabled_reason");
-	bool disabled = json_object_get_boolean(answer_member(e, "disabled"));
+	bool disabled = answer_is_true(e, "disabled");
 
 	if (secret != NULL) {
 		fprintf(stderr, "Its secret, which is shown this once:\n");
@@ -55,44 +56,29 @@ show_one(struct json_object *e)
 
 /* ---------------------------------------------------------------- requests */
 
-static int
-call_endpoint(struct cli *cli, const char *method, const char *name, const char *verb,
-    const struct strbuf *body)
-{
-	return ask_name(cli, method, "/v1/endpoints/", name, verb, body, show_one);
-}
-
-static int delete (struct cli *cli, const char *name)
-{
-	int rc = ask_name(cli, "DELETE", "/v1/endpoints/", name, "", NULL, NULL);
-
-	if (rc == CLI_OK && !cli->json)
-		puts("deleted");
-	return rc;
-}
-
 static void
 show_page(struct json_object *page)
 {
-	struct json_object *rows = answer_member(page, "endpoints");
-
-	for (size_t i = 0; json_object_is_type(rows, json_type_array) &&
-			   i < json_object_array_length(rows);
-	     i++)
-		print_endpoint(json_object_array_get_idx(rows, i));
+	answer_each(page, "endpoints", print_endpoint);
 }
 
 static int
-list(struct cli *cli)
+list(struct cli *cli, const char *name)
 {
-	struct strbuf path;
-	int rc;
+	(void)name;
+	return ask_pages(cli, "/v1/endpoints", NULL, NULL, print_head, show_page);
+}
 
-	strbuf_init(&path, 64);
-	strbuf_puts(&path, "/v1/endpoints");
-	rc = ask_pages(cli, &path, print_head, show_page);
-	strbuf_fini(&path);
-	return rc;
+static int
+get(struct cli *cli, const char *name)
+{
+	return ask_name(cli, "GET", ENDPOINTS, name, "", NULL, show_one);
+}
+
+static int
+del(struct cli *cli, const char *name)
+{
+	return ask_delete(cli, ENDPOINTS, name);
 }
 
 /* "key=value" as a member; header:NAME=value goes into headers */
@@ -100,15 +86,13 @@ static int
 put_setting(
     const struct cli *cli, struct jsonw *w, struct jsonw *headers, const char *word)
 {
-	const char *value = strchr(word, '=');
+	char name[SETTING_MAX];
+	const char *value = input_setting(word, name);
 	struct err err = ERR_INIT;
-	char name[100];
 	int64_t ms;
 
-	if (value == NULL || value == word || (size_t)(value - word) >= sizeof(name))
+	if (value == NULL)
 		return cli_usage(cli, "'%s' is not SETTING=VALUE", word);
-	memcpy(name, word, (size_t)(value - word));
-	name[value++ - word] = '\0';
 	if (str_starts(name, "header:")) {
 		jsonw_member_string(headers, name + strlen("header:"), value);
 		return 0;
@@ -132,7 +116,7 @@ put_setting(
 
 /* all words behind the endpoint's name, as the body of this request */
 static int
-send_settings(struct cli *cli, const char *method, const char *verb)
+send_settings(struct cli *cli, const char *method, const char *name, const char *verb)
 {
 	struct strbuf body, heads;
 	struct jsonw w, headers;
@@ -152,40 +136,42 @@ send_settings(struct cli *cli, const char *method, const char *verb)
 		jsonw_raw(&w, heads.data, heads.len);
 	}
 	jsonw_end(&w);
-	if (rc == 0 && (strbuf_failed(&body) || strbuf_failed(&heads)))
-		rc = cli_usage(cli, "the settings are too long");
+	if (rc == 0 && strbuf_failed(&heads))
+		rc = cli_usage(cli, "the headers are too long");
 	if (rc == 0)
-		rc = call_endpoint(cli, method, cli->args.operands[1], verb, &body);
+		rc = ask_name(cli, method, ENDPOINTS, name, verb, &body, show_one);
 	strbuf_fini(&body);
 	strbuf_fini(&heads);
 	return rc;
 }
 
 static int
+set(struct cli *cli, const char *name)
+{
+	return send_settings(cli, "PUT", name, "");
+}
+
+static int
+rotate(struct cli *cli, const char *name)
+{
+	return send_settings(cli, "POST", name, "/rotate");
+}
+
+static const struct verb verbs[] = {
+    {"list", 0, 1, list},
+    {"get", 2, 2, get},
+    {"set", 3, 24, set},
+    {"rotate", 2, 3, rotate},
+    {"delete", 2, 2, del},
+};
+
+static int
 run(struct cli *cli)
 {
-	const char *verb = cli->args.operand_count > 0 ? cli->args.operands[0] : "list";
 	int rc;
+	const struct verb *v = verb_choose(cli, verbs, COUNT_OF(verbs), &rc);
 
-	if (str_eq(verb, "list"))
-		return (rc = cli_operands(cli, 0, 1)) != 0 ? rc : list(cli);
-	if (str_eq(verb, "get"))
-		return (rc = cli_operands(cli, 2, 2)) != 0
-			   ? rc
-			   : call_endpoint(cli, "GET", cli->args.operands[1], "", NULL);
-	if (str_eq(verb, "set"))
-		return (rc = cli_operands(cli, 3, 24)) != 0
-			   ? rc
-			   : send_settings(cli, "PUT", "");
-	if (str_eq(verb, "rotate"))
-		return (rc = cli_operands(cli, 2, 3)) != 0
-			   ? rc
-			   : send_settings(cli, "POST", "/rotate");
-	if (str_eq(verb, "delete"))
-		return (rc = cli_operands(cli, 2, 2)) != 0
-			   ? rc
-			   : delete (cli, cli->args.operands[1]);
-	return cli_usage(cli, "list, get, set, rotate or delete, not '%s'", verb);
+	return v != NULL ? verb_run(cli, v) : rc;
 }
 
 const struct cli_command cli_endpoints = {

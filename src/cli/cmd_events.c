@@ -15,10 +15,10 @@
 #include "base/str.h"
 #include "base/strbuf.h"
 #include "cli/answer.h"
+#include "cli/ask.h"
 #include "cli/cli.h"
 #include "cli/sconn.h"
 
-#define REQUEST_MS 30000
 #define PAUSE_MS   1000
 #define SHOWN_MOST 65536
 
@@ -101,11 +101,7 @@ ends_a_task(const char *kind)
 static void
 show_events(const struct cli *cli, struct json_object *events, struct shown *sh)
 {
-	size_t count = json_object_is_type(events, json_type_array)
-			   ? json_object_array_length(events)
-			   : 0;
-
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; i < answer_count(events); i++) {
 		struct json_object *event = json_object_array_get_idx(events, i);
 		const char *id = answer_text(event, "id"),
 			   *kind = answer_text(event, "kind");
@@ -133,8 +129,7 @@ show_page(const struct cli *cli, const char *path, struct shown *sh, char *curso
 	const char *next;
 	int rc = CLI_OK;
 
-	if (client_call(cli->client, "GET", path, NULL, 0, REQUEST_MS, &answer, &err) !=
-	    0)
+	if (client_call(cli->client, "GET", path, NULL, 0, ASK_MS, &answer, &err) != 0)
 		return cli_error(cli, &err);
 	page =
 	    answer.status == 200 ? answer_parse(answer.body, answer.len, &err) : NULL;

@@ -12,13 +12,11 @@
 #include "cli/answer.h"
 #include "cli/cli.h"
 #include "cli/database.h"
-#include "model/names.h"
+#include "model/scope.h"
 #include "store/admin.h"
 
 #define OUTPUT_MAX     (64UL * 1024 * 1024)
 #define EXPIRES_MAX_MS (3650LL * 86400 * 1000)
-#define SCOPES_BYTES   4096
-#define SCOPES_MOST    32
 
 static const struct args_option options[] = {
     {'l', "label", ARGS_VALUE, "TEXT", "create: what the key is for."},
@@ -60,36 +58,12 @@ put_created(const struct cli *cli, const char *app, const struct apikey *key)
 	strbuf_fini(&out);
 }
 
-/* the same rule as src/api/lease_request.c, which is of another row; NULL: it is kept
- */
-static const char *
-bad_scope(const char *list)
-{
-	char copy[SCOPES_BYTES], *rest = copy, *word;
-	size_t count = 0;
-	struct err err;
-
-	if (!str_copy(copy, sizeof(copy), list))
-		return "it is too long";
-	while ((word = strsep(&rest, ",")) != NULL) {
-		if (++count > SCOPES_MOST)
-			return "32 are the most";
-		if (str_eq(word, "work"))
-			continue;
-		if (!str_starts(word, "work:") ||
-		    name_check("queue", word + 5, strlen(word + 5), &err) != 0)
-			return "a scope is work, for all queues, or work: and the name "
-			       "of one";
-	}
-	return NULL;
-}
-
 static int
 create(const struct cli *cli, struct session *se)
 {
 	const char *label = args_text(&cli->args, "label"),
 		   *app = cli->args.operands[1],
-		   *scope = args_text(&cli->args, "scope"), *wrong;
+		   *scope = args_text(&cli->args, "scope");
 	int64_t expires_ms = 0;
 	struct err err = ERR_INIT;
 	struct apikey key;
@@ -99,8 +73,8 @@ create(const struct cli *cli, struct session *se)
 		return cli_usage(cli, "%s", err.text);
 	if (args_has(&cli->args, "expires") && expires_ms < 1000)
 		return cli_usage(cli, "--expires: less than a second");
-	if (scope != NULL && (wrong = bad_scope(scope)) != NULL)
-		return cli_usage(cli, "--scope: %s", wrong);
+	if (scope != NULL && scope_check(scope, &err) != 0)
+		return cli_usage(cli, "--scope: %s", err.text);
 	if (admin_key_create(se, app, label != NULL ? label : "", expires_ms / 1000,
 		scope, &key, &err) != 0)
 		return cli_error(cli, &err);

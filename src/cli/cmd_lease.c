@@ -8,7 +8,6 @@
 #include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/jsonw.h"
 #include "base/str.h"
@@ -55,27 +54,18 @@ print_lease(struct json_object *lease)
 	putchar('\n');
 }
 
-static size_t
-count_of(struct json_object *doc)
-{
-	struct json_object *list = answer_member(doc, "leases");
-
-	return json_object_is_type(list, json_type_array)
-		   ? json_object_array_length(list)
-		   : 0;
-}
-
 static void
 show_leases(struct json_object *doc)
 {
 	struct json_object *list = answer_member(doc, "leases");
+	size_t count = answer_count(list);
 
-	for (size_t i = 0; i < count_of(doc); i++) {
+	for (size_t i = 0; i < count; i++) {
 		if (i > 0)
 			putchar('\n');
 		print_lease(json_object_array_get_idx(list, i));
 	}
-	if (count_of(doc) == 0)
+	if (count == 0)
 		fputs("shoal: lease: no task is waiting there\n", stderr);
 }
 
@@ -102,7 +92,7 @@ take(struct cli *cli)
 {
 	struct lease_ask_opts o;
 	struct err err = ERR_INIT;
-	struct strbuf body, path;
+	struct strbuf body;
 	int64_t rounds = 0;
 	int rc;
 
@@ -121,11 +111,8 @@ take(struct cli *cli)
 		return cli_usage(
 		    cli, "--count goes with --run; --max is for one answer");
 	strbuf_init(&body, BODY_MAX);
-	strbuf_init(&path, 64);
 	lease_ask_body(&cli->args, &o, &body);
-	strbuf_puts(&path, "/v1/leases");
-	rc = ask(cli, "POST", &path, &body, show_leases);
-	strbuf_fini(&path);
+	rc = ask_name(cli, "POST", "/v1/leases", NULL, NULL, &body, show_leases);
 	strbuf_fini(&body);
 	return rc;
 }

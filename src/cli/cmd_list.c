@@ -4,14 +4,13 @@
  */
 #include <json-c/json.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/strbuf.h"
 #include "cli/answer.h"
+#include "cli/ask.h"
 #include "cli/cli.h"
 
-#define PAGE_MAX   100 /* the node's own bound */
-#define REQUEST_MS 30000
+#define PAGE_MAX 100 /* the node's own bound */
 
 static const struct args_option options[] = {
     {'s', "state", ARGS_VALUE, "STATE",
@@ -63,9 +62,7 @@ show_page(const struct cli *cli, const struct client_answer *answer, int64_t *sh
 	if (page == NULL)
 		return cli_error(cli, &err);
 	tasks = answer_member(page, "tasks");
-	count = json_object_is_type(tasks, json_type_array)
-		    ? json_object_array_length(tasks)
-		    : 0;
+	count = answer_count(tasks);
 	if (cli->json)
 		cli_put_json(answer->body, answer->len);
 	else if (cursor[0] == '\0')
@@ -101,8 +98,8 @@ list(struct cli *cli, int64_t limit)
 		    &cli->args, left < PAGE_MAX ? left : PAGE_MAX, cursor, &path);
 		if (strbuf_failed(&path)) {
 			rc = cli_usage(cli, "the filters are too long");
-		} else if (client_call(cli->client, "GET", path.data, NULL, 0,
-			       REQUEST_MS, &answer, &err) != 0) {
+		} else if (client_call(cli->client, "GET", path.data, NULL, 0, ASK_MS,
+			       &answer, &err) != 0) {
 			rc = cli_error(cli, &err);
 		} else {
 			rc = show_page(cli, &answer, &shown, cursor, sizeof(cursor));

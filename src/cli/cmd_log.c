@@ -9,9 +9,8 @@
 
 #include "base/str.h"
 #include "base/strbuf.h"
+#include "cli/ask.h"
 #include "cli/cli.h"
-
-#define REQUEST_MS 30000
 
 static void
 put_lines(const char *text, size_t len)
@@ -38,35 +37,19 @@ put_lines(const char *text, size_t len)
 }
 
 static int
-show(const struct cli *cli, const struct client_answer *answer)
-{
-	if (answer->status != 200)
-		return cli_problem(cli, answer);
-	put_lines(answer->body, answer->len);
-	return CLI_OK;
-}
-
-static int
 run(struct cli *cli)
 {
 	struct client_answer answer;
-	struct err err = ERR_INIT;
 	struct strbuf path;
 	int rc;
 
-	if ((rc = cli_operands(cli, 1, 1)) != 0 || (rc = cli_connect(cli)) != 0)
+	if ((rc = cli_operands(cli, 1, 1)) != 0)
 		return rc;
 	strbuf_init(&path, 4096);
-	strbuf_puts(&path, "/v1/tasks/");
-	url_encode(&path, cli->args.operands[0]);
-	strbuf_puts(&path, "/log");
-	if (strbuf_failed(&path)) {
-		rc = cli_usage(cli, "the id is too long");
-	} else if (client_call(cli->client, "GET", path.data, NULL, 0, REQUEST_MS,
-		       &answer, &err) != 0) {
-		rc = cli_error(cli, &err);
-	} else {
-		rc = show(cli, &answer);
+	ask_put_path(&path, "/v1/tasks/", cli->args.operands[0], "/log");
+	rc = ask_answer(cli, "GET", &path, NULL, &answer);
+	if (rc == 0) {
+		put_lines(answer.body, answer.len);
 		client_answer_fini(&answer);
 	}
 	strbuf_fini(&path);

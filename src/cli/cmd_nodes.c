@@ -4,7 +4,6 @@
  */
 #include <json-c/json.h>
 #include <stdio.h>
-#include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -21,22 +20,6 @@
 #define LOOK_MS	     500
 
 /* ---------------------------------------------------------------- output */
-
-static bool
-is_true(struct json_object *object, const char *name)
-{
-	struct json_object *value = answer_member(object, name);
-
-	return value != NULL && json_object_get_boolean(value);
-}
-
-static size_t
-length(struct json_object *list)
-{
-	return json_object_is_type(list, json_type_array)
-		   ? json_object_array_length(list)
-		   : 0;
-}
 
 static void
 put_uptime(struct json_object *node)
@@ -57,7 +40,7 @@ put_pools(struct json_object *node)
 {
 	struct json_object *pools = answer_member(node, "pools");
 
-	for (size_t i = 0; i < length(pools); i++) {
+	for (size_t i = 0; i < answer_count(pools); i++) {
 		if (i > 0)
 			putchar(',');
 		answer_put_text(stdout,
@@ -89,13 +72,14 @@ print_node(struct json_object *node)
 	answer_put_column(stdout, answer_text(node, "state"), 11);
 	putchar(' ');
 	put_uptime(node);
-	printf("%7zu %12s %6s ", length(answer_member(node, "workers")), running, beat);
+	printf("%7zu %12s %6s ", answer_count(answer_member(node, "workers")), running,
+	    beat);
 	answer_put_column(stdout, answer_text(node, "version"), 10);
 	putchar(' ');
 	answer_put_column(stdout, answer_text(node, "hostname"), 14);
 	putchar(' ');
 	put_pools(node);
-	if (is_true(node, "leads"))
+	if (answer_is_true(node, "leads"))
 		fputs(" (leads)", stdout);
 	putchar('\n');
 	if (order == NULL || answer_text(order, "reason") == NULL)
@@ -109,11 +93,8 @@ print_node(struct json_object *node)
 static void
 show_nodes(struct json_object *doc)
 {
-	struct json_object *nodes = answer_member(doc, "nodes");
-
 	print_head();
-	for (size_t i = 0; i < length(nodes); i++)
-		print_node(json_object_array_get_idx(nodes, i));
+	answer_each(doc, "nodes", print_node);
 }
 
 /* ---------------------------------------------------------------- orders */
@@ -159,7 +140,7 @@ look(const struct cli *cli, const char *node, int64_t *running)
 	nodes = answer_member(doc, "nodes");
 	if (nodes != NULL)
 		how = DONE; /* it has left, unless it is in the list */
-	for (size_t i = 0; i < length(nodes); i++) {
+	for (size_t i = 0; i < answer_count(nodes); i++) {
 		struct json_object *one = json_object_array_get_idx(nodes, i);
 		const char *id = answer_text(one, "id"),
 			   *state = answer_text(one, "state");
@@ -216,7 +197,6 @@ static int
 run_nodes(struct cli *cli)
 {
 	const char *verb = cli->args.operand_count > 0 ? cli->args.operands[0] : "list";
-	struct strbuf path;
 	int rc;
 
 	if (str_eq(verb, "resume"))
@@ -227,11 +207,7 @@ run_nodes(struct cli *cli)
 		return cli_usage(cli, "list or resume, not '%s'", verb);
 	if ((rc = cli_operands(cli, 0, 1)) != 0)
 		return rc;
-	strbuf_init(&path, 64);
-	strbuf_puts(&path, "/api/nodes");
-	rc = ask(cli, "GET", &path, NULL, show_nodes);
-	strbuf_fini(&path);
-	return rc;
+	return ask_name(cli, "GET", "/api/nodes", NULL, NULL, NULL, show_nodes);
 }
 
 static int

@@ -9,7 +9,6 @@
  */
 #include <json-c/json.h>
 #include <stdio.h>
-#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -17,9 +16,9 @@
 #include "base/str.h"
 #include "base/strbuf.h"
 #include "cli/answer.h"
+#include "cli/ask.h"
 #include "cli/cli.h"
 
-#define REQUEST_MS   30000
 #define BODY_MAX     (64UL * 1024)
 #define LOOK_MS	     500
 #define ATTEMPTS_MAX 1000
@@ -121,7 +120,7 @@ call(struct cli *cli, const char *method, const char *path, const struct strbuf 
 
 	answer->body = NULL;
 	if (client_call(cli->client, method, path, body != NULL ? body->data : NULL,
-		body != NULL ? body->len : 0, REQUEST_MS, answer, &err) != 0)
+		body != NULL ? body->len : 0, ASK_MS, answer, &err) != 0)
 		*rc = cli_error(cli, &err);
 	else if (answer->status != status)
 		*rc = cli_problem(cli, answer);
@@ -147,7 +146,7 @@ ask_first(struct cli *cli, int64_t attempts, struct strbuf *body)
 	doc = call(cli, "POST", "/v1/operations", body, 200, &answer, &rc);
 	if (doc != NULL) {
 		count = answer_int(doc, "count");
-		exact = json_object_get_boolean(answer_member(doc, "exact"));
+		exact = answer_is_true(doc, "exact");
 		fprintf(stderr, "%s%lld tasks to %s.\n", exact ? "" : "At least ",
 		    (long long)count, cli->args.operands[0]);
 		json_object_put(doc);
@@ -269,7 +268,7 @@ static int
 list(struct cli *cli)
 {
 	struct client_answer answer;
-	struct json_object *page, *all;
+	struct json_object *page;
 	char path[64];
 	int rc = CLI_OK;
 
@@ -280,13 +279,9 @@ list(struct cli *cli)
 	if (page != NULL && cli->json) {
 		cli_put_json(answer.body, answer.len);
 	} else if (page != NULL) {
-		all = answer_member(page, "operations");
 		printf("%-36s %-7s %-8s %15s %s\n", "ID", "ACTION", "STATE",
 		    "DONE/MATCHED", "CREATED");
-		for (size_t i = 0; json_object_is_type(all, json_type_array) &&
-				   i < json_object_array_length(all);
-		     i++)
-			put_row(json_object_array_get_idx(all, i));
+		answer_each(page, "operations", put_row);
 	}
 	json_object_put(page);
 	client_answer_fini(&answer);
@@ -306,10 +301,8 @@ show(struct cli *cli, bool stop)
 	strbuf_init(&path, 4096);
 	strbuf_init(&none, 16);
 	strbuf_puts(&none, "");
-	strbuf_puts(&path, "/v1/operations/");
-	url_encode(&path, cli->args.operands[1]);
-	if (stop)
-		strbuf_puts(&path, "/stop");
+	ask_put_path(
+	    &path, "/v1/operations/", cli->args.operands[1], stop ? "/stop" : "");
 	if (strbuf_failed(&path)) {
 		rc = cli_usage(cli, "the id is too long");
 	} else {

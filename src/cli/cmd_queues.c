@@ -5,7 +5,6 @@
  */
 #include <json-c/json.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/jscan.h"
@@ -15,7 +14,10 @@
 #include "cli/answer.h"
 #include "cli/ask.h"
 #include "cli/cli.h"
+#include "cli/input.h"
+#include "cli/verb.h"
 
+#define QUEUES	 "/v1/queues/"
 #define BODY_MAX (64 * 1024)
 
 /* settings whose values are numbers; of all others they are texts */
@@ -61,9 +63,8 @@ print_settings(struct json_object *queue)
 static void
 print_queue(struct json_object *queue)
 {
-	struct json_object *paused = answer_member(queue, "paused"),
-			   *age = answer_member(queue, "oldest_age");
-	bool is_paused = paused != NULL && json_object_get_boolean(paused);
+	struct json_object *age = answer_member(queue, "oldest_age");
+	bool is_paused = answer_is_true(queue, "paused");
 	char oldest[32] = "-";
 
 	if (age != NULL && !json_object_is_type(age, json_type_null))
@@ -101,7 +102,7 @@ static int
 call_queue(struct cli *cli, const char *method, const char *name, const char *verb,
     const struct strbuf *body)
 {
-	return ask_name(cli, method, "/v1/queues/", name, verb, body, show_one);
+	return ask_name(cli, method, QUEUES, name, verb, body, show_one);
 }
 
 static bool
@@ -116,23 +117,23 @@ is_number(const char *key)
 
 /* "key=value" as a member; "key=" and "key=none" take the setting away */
 static int
-put_setting(const struct cli *cli, struct jsonw *w, char *word)
+put_setting(const struct cli *cli, struct jsonw *w, const char *word)
 {
-	char *value = strchr(word, '=');
+	char name[SETTING_MAX];
+	const char *value = input_setting(word, name);
 	struct jscan_limits limits = {.max_depth = 1};
 	struct err err = ERR_INIT;
 	struct jspan span;
 
-	if (value == NULL || value == word)
+	if (value == NULL)
 		return cli_usage(cli, "'%s' is not SETTING=VALUE", word);
-	*value++ = '\0';
-	jsonw_key(w, word);
+	jsonw_key(w, name);
 	if (value[0] == '\0' || str_eq(value, "none")) {
 		jsonw_null(w);
-	} else if (is_number(word)) {
+	} else if (is_number(name)) {
 		if (jscan_check(value, strlen(value), &limits, &span, &err) != 0 ||
 		    span.kind != JSON_NUMBER)
-			return cli_usage(cli, "%s: '%s' is not a number", word, value);
+			return cli_usage(cli, "%s: '%s' is not a number", name, value);
 		jsonw_raw(w, value, strlen(value));
 	} else {
 		jsonw_string(w, value);
@@ -141,7 +142,7 @@ put_setting(const struct cli *cli, struct jsonw *w, char *word)
 }
 
 static int
-set(struct cli *cli)
+set(struct cli *cli, const char *name)
 {
 	struct strbuf body;
 	struct jsonw w;
@@ -150,21 +151,11 @@ set(struct cli *cli)
 	strbuf_init(&body, BODY_MAX);
 	jsonw_init(&w, &body);
 	jsonw_object(&w);
-	for (int i = 2; i < cli->args.operand_count && rc == 0; i++) {
-		char *word = strdup(cli->args.operands[i]);
-
-		if (word == NULL) {
-			rc = CLI_FAILED;
-			break;
-		}
-		rc = put_setting(cli, &w, word);
-		free(word);
-	}
+	for (int i = 2; i < cli->args.operand_count && rc == 0; i++)
+		rc = put_setting(cli, &w, cli->args.operands[i]);
 	jsonw_end(&w);
-	if (rc == 0 && strbuf_failed(&body))
-		rc = cli_usage(cli, "the settings are too long");
 	if (rc == 0)
-		rc = call_queue(cli, "PUT", cli->args.operands[1], "", &body);
+		rc = call_queue(cli, "PUT", name, "", &body);
 	strbuf_fini(&body);
 	return rc;
 }
@@ -174,45 +165,37 @@ set(struct cli *cli)
 static void
 show_page(struct json_object *page)
 {
-	struct json_object *rows = answer_member(page, "queues");
-
-	for (size_t i = 0; json_object_is_type(rows, json_type_array) &&
-			   i < json_object_array_length(rows);
-	     i++)
-		print_queue(json_object_array_get_idx(rows, i));
+	answer_each(page, "queues", print_queue);
 }
 
 static int
-list(struct cli *cli)
+list(struct cli *cli, const char *name)
 {
-	struct strbuf path;
-	int rc;
+	(void)name;
+	return ask_pages(cli, "/v1/queues", NULL, NULL, print_head, show_page);
+}
 
-	strbuf_init(&path, 64);
-	strbuf_puts(&path, "/v1/queues");
-	rc = ask_pages(cli, &path, print_head, show_page);
-	strbuf_fini(&path);
-	return rc;
+static int
+get(struct cli *cli, const char *name)
+{
+	return call_queue(cli, "GET", name, "", NULL);
 }
 
 /* ---------------------------------------------------------------- commands */
 
+static const struct verb verbs[] = {
+    {"list", 0, 1, list},
+    {"get", 2, 2, get},
+    {"set", 3, 32, set},
+};
+
 static int
 run_queues(struct cli *cli)
 {
-	const char *verb = cli->args.operand_count > 0 ? cli->args.operands[0] : "list";
 	int rc;
+	const struct verb *v = verb_choose(cli, verbs, COUNT_OF(verbs), &rc);
 
-	if (str_eq(verb, "list"))
-		return (rc = cli_operands(cli, 0, 1)) != 0 ? rc : list(cli);
-	if (str_eq(verb, "get")) {
-		if ((rc = cli_operands(cli, 2, 2)) != 0)
-			return rc;
-		return call_queue(cli, "GET", cli->args.operands[1], "", NULL);
-	}
-	if (str_eq(verb, "set"))
-		return (rc = cli_operands(cli, 3, 32)) != 0 ? rc : set(cli);
-	return cli_usage(cli, "list, get or set, not '%s'", verb);
+	return v != NULL ? verb_run(cli, v) : rc;
 }
 
 static int
@@ -230,10 +213,7 @@ run_pause(struct cli *cli)
 	jsonw_key(&w, "reason");
 	jsonw_string(&w, cli->args.operand_count > 1 ? cli->args.operands[1] : NULL);
 	jsonw_end(&w);
-	if (strbuf_failed(&body))
-		rc = cli_usage(cli, "the reason is too long");
-	else
-		rc = call_queue(cli, "POST", cli->args.operands[0], "/pause", &body);
+	rc = call_queue(cli, "POST", cli->args.operands[0], "/pause", &body);
 	strbuf_fini(&body);
 	return rc;
 }

@@ -8,10 +8,10 @@
 #include "base/jsonw.h"
 #include "base/strbuf.h"
 #include "cli/answer.h"
+#include "cli/ask.h"
 #include "cli/cli.h"
 #include "cli/wait.h"
 
-#define REQUEST_MS   30000
 #define WAIT_MAX_MS  (365LL * 86400 * 1000)
 #define BODY_MAX     (64UL * 1024)
 #define ATTEMPTS_MAX 1000
@@ -80,14 +80,12 @@ run(struct cli *cli)
 		return rc;
 	strbuf_init(&path, 4096);
 	strbuf_init(&body, BODY_MAX);
-	strbuf_puts(&path, "/v1/tasks/");
-	url_encode(&path, cli->args.operands[0]);
-	strbuf_puts(&path, "/retry");
+	ask_put_path(&path, "/v1/tasks/", cli->args.operands[0], "/retry");
 	build_body(cli, attempts, &body);
 	if (strbuf_failed(&path) || strbuf_failed(&body)) {
 		rc = cli_usage(cli, "the id or the reason is too long");
 	} else if (client_call(cli->client, "POST", path.data, body.data, body.len,
-		       REQUEST_MS, &answer, &err) != 0) {
+		       ASK_MS, &answer, &err) != 0) {
 		if (err.code == ERR_CLOSED || err.code == ERR_TIMEOUT)
 			err_wrap(&err, "the task may or may not run again");
 		rc = cli_error(cli, &err);

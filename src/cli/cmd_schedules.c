@@ -15,6 +15,7 @@
 #include "cli/ask.h"
 #include "cli/cli.h"
 #include "cli/input.h"
+#include "cli/verb.h"
 #include "model/task.h"
 
 #define SCHEDULES "/v1/schedules/"
@@ -68,65 +69,59 @@ show_next(struct json_object *schedule)
 	if (next != NULL)
 		answer_put_text(stdout, next);
 	else
-		fputs(json_object_get_boolean(answer_member(schedule, "paused"))
-			  ? "paused"
-			  : "never",
-		    stdout);
+		fputs(answer_is_true(schedule, "paused") ? "paused" : "never", stdout);
+	putchar('\n');
+}
+
+static void
+show_previewed(struct json_object *fire)
+{
+	put_column(fire, "at", 27);
+	put_column(fire, "local", 25);
+	put_column(fire, "named", 19);
+	put_column(fire, "decision", 1);
 	putchar('\n');
 }
 
 static void
 show_preview(struct json_object *doc)
 {
-	struct json_object *fires = answer_member(doc, "fires"), *f;
-
 	printf("%-27s %-25s %-19s %s\n", "AT", "LOCAL", "THE RULE SAYS", "DECISION");
-	for (size_t i = 0; json_object_is_type(fires, json_type_array) &&
-			   i < json_object_array_length(fires);
-	     i++) {
-		f = json_object_array_get_idx(fires, i);
-		put_column(f, "at", 27);
-		put_column(f, "local", 25);
-		put_column(f, "named", 19);
-		put_column(f, "decision", 1);
-		putchar('\n');
-	}
+	answer_each(doc, "fires", show_previewed);
+}
+
+static void
+show_schedule(struct json_object *schedule)
+{
+	put_column(schedule, "name", 24);
+	put_column(schedule, "cron", 20);
+	put_column(schedule, "zone", 20);
+	put_column(schedule, "type", 20);
+	printf("%8lld ",
+	    (long long)answer_int(answer_member(schedule, "counts"), "fired"));
+	show_next(schedule);
 }
 
 static void
 show_page(struct json_object *page)
 {
-	struct json_object *rows = answer_member(page, "schedules"), *s;
+	answer_each(page, "schedules", show_schedule);
+}
 
-	for (size_t i = 0; json_object_is_type(rows, json_type_array) &&
-			   i < json_object_array_length(rows);
-	     i++) {
-		s = json_object_array_get_idx(rows, i);
-		put_column(s, "name", 24);
-		put_column(s, "cron", 20);
-		put_column(s, "zone", 20);
-		put_column(s, "type", 20);
-		printf("%8lld ",
-		    (long long)answer_int(answer_member(s, "counts"), "fired"));
-		show_next(s);
-	}
+static void
+show_fire(struct json_object *fire)
+{
+	put_column(fire, "at", 27);
+	put_column(fire, "outcome", 8);
+	put_column(fire, "task", 36);
+	put_column(fire, "message", 1);
+	putchar('\n');
 }
 
 static void
 show_fires(struct json_object *page)
 {
-	struct json_object *rows = answer_member(page, "fires"), *f;
-
-	for (size_t i = 0; json_object_is_type(rows, json_type_array) &&
-			   i < json_object_array_length(rows);
-	     i++) {
-		f = json_object_array_get_idx(rows, i);
-		put_column(f, "at", 27);
-		put_column(f, "outcome", 8);
-		put_column(f, "task", 36);
-		put_column(f, "message", 1);
-		putchar('\n');
-	}
+	answer_each(page, "fires", show_fire);
 }
 
 /* ---------------------------------------------------------------- list */
@@ -147,28 +142,14 @@ print_fires_head(void)
 static int
 list(struct cli *cli, const char *name)
 {
-	struct strbuf base;
-	int rc;
-
 	(void)name;
-	strbuf_init(&base, 64);
-	strbuf_puts(&base, "/v1/schedules");
-	rc = ask_pages(cli, &base, print_head, show_page);
-	strbuf_fini(&base);
-	return rc;
+	return ask_pages(cli, "/v1/schedules", NULL, NULL, print_head, show_page);
 }
 
 static int
 fires(struct cli *cli, const char *name)
 {
-	struct strbuf base;
-	int rc;
-
-	strbuf_init(&base, 2048);
-	ask_put_path(&base, SCHEDULES, name, "/fires");
-	rc = ask_pages(cli, &base, print_fires_head, show_fires);
-	strbuf_fini(&base);
-	return rc;
+	return ask_pages(cli, SCHEDULES, name, "/fires", print_fires_head, show_fires);
 }
 
 /* ---------------------------------------------------------------- set */
@@ -266,19 +247,16 @@ build(const struct args *a, struct strbuf *input, struct strbuf *body, struct er
 static int
 set(struct cli *cli, const char *name)
 {
-	struct strbuf input, body, path;
+	struct strbuf input, body;
 	struct err err = ERR_INIT;
 	int rc;
 
 	strbuf_init(&input, INPUT_MAX);
 	strbuf_init(&body, INPUT_MAX + 65536);
-	strbuf_init(&path, 4096);
-	ask_put_path(&path, SCHEDULES, name, "");
 	if (build(&cli->args, &input, &body, &err) != 0)
 		rc = cli_usage(cli, "%s", err.text);
 	else
-		rc = ask(cli, "PUT", &path, &body, show_next);
-	strbuf_fini(&path);
+		rc = ask_name(cli, "PUT", SCHEDULES, name, "", &body, show_next);
 	strbuf_fini(&body);
 	strbuf_fini(&input);
 	return rc;
@@ -316,13 +294,11 @@ preview_rule(struct cli *cli, int64_t count)
 {
 	const struct args *a = &cli->args;
 	static const char *const texts[] = {"cron", "from", NULL};
-	struct strbuf body, path;
+	struct strbuf body;
 	struct jsonw w;
 	int rc;
 
 	strbuf_init(&body, 65536);
-	strbuf_init(&path, 4096);
-	strbuf_puts(&path, "/v1/schedules/preview");
 	jsonw_init(&w, &body);
 	jsonw_object(&w);
 	put_texts(a, texts, &w);
@@ -330,8 +306,8 @@ preview_rule(struct cli *cli, int64_t count)
 	jsonw_key(&w, "count");
 	jsonw_int(&w, count);
 	jsonw_end(&w);
-	rc = ask(cli, "POST", &path, &body, show_preview);
-	strbuf_fini(&path);
+	rc =
+	    ask_name(cli, "POST", SCHEDULES "preview", NULL, NULL, &body, show_preview);
 	strbuf_fini(&body);
 	return rc;
 }
@@ -364,11 +340,7 @@ preview(struct cli *cli, const char *name)
 	return rc;
 }
 
-static const struct {
-	const char *name;
-	int min, max;				       /* operands, the verb included */
-	int (*run)(struct cli *cli, const char *name); /* NULL: none was given */
-} verbs[] = {
+static const struct verb verbs[] = {
     {"list", 0, 1, list},
     {"get", 2, 2, get},
     {"set", 4, 5, set},
@@ -400,23 +372,16 @@ static int
 run(struct cli *cli)
 {
 	const struct args *a = &cli->args;
-	const char *verb = a->operand_count > 0 ? a->operands[0] : "list";
-	size_t i = 0;
 	int rc;
+	const struct verb *v = verb_choose(cli, verbs, COUNT_OF(verbs), &rc);
 
-	while (i < COUNT_OF(verbs) && !str_eq(verbs[i].name, verb))
-		i++;
-	if (i == COUNT_OF(verbs))
-		return cli_usage(cli,
-		    "list, get, set, delete, preview, fires, pause or resume, not '%s'",
-		    verb);
-	if ((rc = cli_operands(cli, verbs[i].min, verbs[i].max)) != 0)
+	if (v == NULL)
 		return rc;
 	for (const struct args_option *o = options; o->name != NULL; o++) {
-		if (args_has(a, o->name) && !option_fits(a, o->name, verb))
-			return cli_usage(cli, "--%s is not for %s", o->name, verb);
+		if (args_has(a, o->name) && !option_fits(a, o->name, v->name))
+			return cli_usage(cli, "--%s is not for %s", o->name, v->name);
 	}
-	return verbs[i].run(cli, a->operand_count > 1 ? a->operands[1] : NULL);
+	return verb_run(cli, v);
 }
 
 const struct cli_command cli_schedules = {

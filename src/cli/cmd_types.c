@@ -5,7 +5,6 @@
  */
 #include <json-c/json.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/jscan.h"
@@ -16,7 +15,10 @@
 #include "cli/answer.h"
 #include "cli/ask.h"
 #include "cli/cli.h"
+#include "cli/input.h"
+#include "cli/verb.h"
 
+#define TYPES	 "/v1/types/"
 #define BODY_MAX (64 * 1024)
 
 /* ---------------------------------------------------------------- output */
@@ -66,61 +68,44 @@ show_one(struct json_object *type)
 
 /* ---------------------------------------------------------------- requests */
 
-static int
-call_type(
-    struct cli *cli, const char *method, const char *name, const struct strbuf *body)
-{
-	return ask_name(cli, method, "/v1/types/", name, "", body, show_one);
-}
-
-static int delete (struct cli *cli, const char *name)
-{
-	int rc = ask_name(cli, "DELETE", "/v1/types/", name, "", NULL, NULL);
-
-	if (rc == CLI_OK && !cli->json)
-		puts("deleted");
-	return rc;
-}
-
 static void
 show_page(struct json_object *page)
 {
-	struct json_object *rows = answer_member(page, "types");
-
-	for (size_t i = 0; json_object_is_type(rows, json_type_array) &&
-			   i < json_object_array_length(rows);
-	     i++)
-		print_type(json_object_array_get_idx(rows, i));
+	answer_each(page, "types", print_type);
 }
 
 static int
-list(struct cli *cli)
+list(struct cli *cli, const char *name)
 {
-	struct strbuf path;
-	int rc;
+	(void)name;
+	return ask_pages(cli, "/v1/types", NULL, NULL, print_head, show_page);
+}
 
-	strbuf_init(&path, 64);
-	strbuf_puts(&path, "/v1/types");
-	rc = ask_pages(cli, &path, print_head, show_page);
-	strbuf_fini(&path);
-	return rc;
+static int
+get(struct cli *cli, const char *name)
+{
+	return ask_name(cli, "GET", TYPES, name, "", NULL, show_one);
+}
+
+static int
+del(struct cli *cli, const char *name)
+{
+	return ask_delete(cli, TYPES, name);
 }
 
 /* "key=value" as a member */
 static int
 put_setting(const struct cli *cli, struct jsonw *w, const char *word)
 {
-	const char *value = strchr(word, '=');
+	char name[SETTING_MAX];
+	const char *value = input_setting(word, name);
 	struct jscan_limits limits = {.max_depth = 4};
 	struct err err = ERR_INIT;
 	struct jspan span;
-	char name[32];
 	int64_t ms;
 
-	if (value == NULL || value == word || (size_t)(value - word) >= sizeof(name))
+	if (value == NULL)
 		return cli_usage(cli, "'%s' is not SETTING=VALUE", word);
-	memcpy(name, word, (size_t)(value - word));
-	name[value++ - word] = '\0';
 	jsonw_key(w, name);
 	if (value[0] == '\0' || str_eq(value, "none")) {
 		jsonw_null(w);
@@ -139,7 +124,7 @@ put_setting(const struct cli *cli, struct jsonw *w, const char *word)
 }
 
 static int
-set(struct cli *cli)
+set(struct cli *cli, const char *name)
 {
 	bool handler = false;
 	struct strbuf body;
@@ -156,33 +141,26 @@ set(struct cli *cli)
 	if (!handler)
 		jsonw_member_string(&w, "handler", "pull");
 	jsonw_end(&w);
-	if (rc == 0 && strbuf_failed(&body))
-		rc = cli_usage(cli, "the settings are too long");
 	if (rc == 0)
-		rc = call_type(cli, "PUT", cli->args.operands[1], &body);
+		rc = ask_name(cli, "PUT", TYPES, name, "", &body, show_one);
 	strbuf_fini(&body);
 	return rc;
 }
 
+static const struct verb verbs[] = {
+    {"list", 0, 1, list},
+    {"get", 2, 2, get},
+    {"set", 2, 8, set},
+    {"delete", 2, 2, del},
+};
+
 static int
 run(struct cli *cli)
 {
-	const char *verb = cli->args.operand_count > 0 ? cli->args.operands[0] : "list";
 	int rc;
+	const struct verb *v = verb_choose(cli, verbs, COUNT_OF(verbs), &rc);
 
-	if (str_eq(verb, "list"))
-		return (rc = cli_operands(cli, 0, 1)) != 0 ? rc : list(cli);
-	if (str_eq(verb, "get"))
-		return (rc = cli_operands(cli, 2, 2)) != 0
-			   ? rc
-			   : call_type(cli, "GET", cli->args.operands[1], NULL);
-	if (str_eq(verb, "set"))
-		return (rc = cli_operands(cli, 2, 8)) != 0 ? rc : set(cli);
-	if (str_eq(verb, "delete"))
-		return (rc = cli_operands(cli, 2, 2)) != 0
-			   ? rc
-			   : delete (cli, cli->args.operands[1]);
-	return cli_usage(cli, "list, get, set or delete, not '%s'", verb);
+	return v != NULL ? verb_run(cli, v) : rc;
 }
 
 const struct cli_command cli_types = {

@@ -15,6 +15,7 @@
 #include "cli/answer.h"
 #include "cli/ask.h"
 #include "cli/cli.h"
+#include "cli/verb.h"
 
 #define WEBHOOKS "/v1/webhooks/"
 #define BODY_MAX (64 * 1024)
@@ -42,27 +43,25 @@ show_fields(struct json_object *webhook)
 }
 
 static void
+show_webhook(struct json_object *w)
+{
+	put_column(answer_text(w, "name"), 24);
+	put_column(answer_text(w, "endpoint"), 24);
+	put_column(answer_is_true(w, "disabled")	     ? "disabled"
+		   : answer_text(w, "failing_since") != NULL ? "failing"
+							     : "enabled",
+	    9);
+	put_column(answer_text(w, "last_success_at"), 27);
+	answer_put_json(stdout, answer_member(w, "states"));
+	putchar('\n');
+}
+
+static void
 show_list(struct json_object *page)
 {
-	struct json_object *rows = answer_member(page, "webhooks"), *w;
-
 	printf("%-24s %-24s %-9s %-27s %s\n", "NAME", "ENDPOINT", "STATUS",
 	    "LAST SUCCESS", "STATES");
-	for (size_t i = 0; json_object_is_type(rows, json_type_array) &&
-			   i < json_object_array_length(rows);
-	     i++) {
-		w = json_object_array_get_idx(rows, i);
-		put_column(answer_text(w, "name"), 24);
-		put_column(answer_text(w, "endpoint"), 24);
-		put_column(json_object_get_boolean(answer_member(w, "disabled"))
-			       ? "disabled"
-			   : answer_text(w, "failing_since") != NULL ? "failing"
-								     : "enabled",
-		    9);
-		put_column(answer_text(w, "last_success_at"), 27);
-		answer_put_json(stdout, answer_member(w, "states"));
-		putchar('\n');
-	}
+	answer_each(page, "webhooks", show_webhook);
 }
 
 static void
@@ -73,24 +72,30 @@ show_made(struct json_object *delivery)
 }
 
 static void
+print_deliveries_head(void)
+{
+	printf("%-27s %-36s %-36s %-9s %-9s %s\n", "CREATED", "DELIVERY", "TASK",
+	    "TOLD", "STATE", "TRIES ERROR");
+}
+
+static void
+show_delivery(struct json_object *d)
+{
+	put_column(answer_text(d, "created_at"), 27);
+	put_column(answer_text(d, "id"), 36);
+	put_column(answer_text(d, "task"), 36);
+	put_column(answer_text(d, "told"), 9);
+	put_column(answer_text(d, "state"), 9);
+	printf("%lld/%lld ", (long long)answer_int(d, "attempt"),
+	    (long long)answer_int(d, "max_attempts"));
+	put_column(answer_text(answer_member(d, "error"), "code"), 1);
+	putchar('\n');
+}
+
+static void
 show_deliveries(struct json_object *page)
 {
-	struct json_object *rows = answer_member(page, "deliveries"), *d;
-
-	for (size_t i = 0; json_object_is_type(rows, json_type_array) &&
-			   i < json_object_array_length(rows);
-	     i++) {
-		d = json_object_array_get_idx(rows, i);
-		put_column(answer_text(d, "created_at"), 27);
-		put_column(answer_text(d, "id"), 36);
-		put_column(answer_text(d, "task"), 36);
-		put_column(answer_text(d, "told"), 9);
-		put_column(answer_text(d, "state"), 9);
-		printf("%lld/%lld ", (long long)answer_int(d, "attempt"),
-		    (long long)answer_int(d, "max_attempts"));
-		put_column(answer_text(answer_member(d, "error"), "code"), 1);
-		putchar('\n');
-	}
+	answer_each(page, "deliveries", show_delivery);
 }
 
 /* ---------------------------------------------------------------- verbs */
@@ -98,15 +103,8 @@ show_deliveries(struct json_object *page)
 static int
 list(struct cli *cli, const char *name)
 {
-	struct strbuf path;
-	int rc;
-
 	(void)name;
-	strbuf_init(&path, 64);
-	strbuf_puts(&path, "/v1/webhooks");
-	rc = ask(cli, "GET", &path, NULL, show_list);
-	strbuf_fini(&path);
-	return rc;
+	return ask_name(cli, "GET", "/v1/webhooks", NULL, NULL, NULL, show_list);
 }
 
 static int
@@ -148,13 +146,11 @@ set(struct cli *cli, const char *name)
 {
 	static const char *const lists[] = {"types", "queues"};
 	const struct args *a = &cli->args;
-	struct strbuf body, path;
+	struct strbuf body;
 	struct jsonw w;
 	int rc;
 
 	strbuf_init(&body, BODY_MAX);
-	strbuf_init(&path, 4096);
-	ask_put_path(&path, WEBHOOKS, name, "");
 	jsonw_init(&w, &body);
 	jsonw_object(&w);
 	jsonw_member_string(&w, "endpoint", a->operands[2]);
@@ -165,8 +161,7 @@ set(struct cli *cli, const char *name)
 	}
 	jsonw_member_bool(&w, "payload", args_has(a, "payload"));
 	jsonw_end(&w);
-	rc = ask(cli, "PUT", &path, &body, show_fields);
-	strbuf_fini(&path);
+	rc = ask_name(cli, "PUT", WEBHOOKS, name, "", &body, show_fields);
 	strbuf_fini(&body);
 	return rc;
 }
@@ -174,19 +169,16 @@ set(struct cli *cli, const char *name)
 static int
 resend(struct cli *cli, const char *name)
 {
-	struct strbuf body, path;
+	struct strbuf body;
 	struct jsonw w;
 	int rc;
 
 	strbuf_init(&body, BODY_MAX);
-	strbuf_init(&path, 4096);
-	ask_put_path(&path, WEBHOOKS, name, "/resend");
 	jsonw_init(&w, &body);
 	jsonw_object(&w);
 	jsonw_member_string(&w, "task", cli->args.operands[2]);
 	jsonw_end(&w);
-	rc = ask(cli, "POST", &path, &body, show_made);
-	strbuf_fini(&path);
+	rc = ask_name(cli, "POST", WEBHOOKS, name, "/resend", &body, show_made);
 	strbuf_fini(&body);
 	return rc;
 }
@@ -194,24 +186,11 @@ resend(struct cli *cli, const char *name)
 static int
 deliveries(struct cli *cli, const char *name)
 {
-	struct strbuf path;
-	int rc;
-
-	if (!cli->json)
-		printf("%-27s %-36s %-36s %-9s %-9s %s\n", "CREATED", "DELIVERY",
-		    "TASK", "TOLD", "STATE", "TRIES ERROR");
-	strbuf_init(&path, 2048);
-	ask_put_path(&path, WEBHOOKS, name, "/deliveries");
-	rc = ask_pages(cli, &path, NULL, show_deliveries);
-	strbuf_fini(&path);
-	return rc;
+	return ask_pages(
+	    cli, WEBHOOKS, name, "/deliveries", print_deliveries_head, show_deliveries);
 }
 
-static const struct {
-	const char *name;
-	int min, max;				       /* operands, the verb included */
-	int (*run)(struct cli *cli, const char *name); /* NULL: none was given */
-} verbs[] = {
+static const struct verb verbs[] = {
     {"list", 0, 1, list},
     {"get", 2, 2, get},
     {"set", 4, 4, set},
@@ -224,24 +203,16 @@ static const struct {
 static int
 run(struct cli *cli)
 {
-	const struct args *a = &cli->args;
-	const char *verb = a->operand_count > 0 ? a->operands[0] : "list";
-	size_t i = 0;
 	int rc;
+	const struct verb *v = verb_choose(cli, verbs, COUNT_OF(verbs), &rc);
 
-	while (i < COUNT_OF(verbs) && !str_eq(verbs[i].name, verb))
-		i++;
-	if (i == COUNT_OF(verbs))
-		return cli_usage(cli,
-		    "list, get, set, delete, deliveries, resend or test, not '%s'",
-		    verb);
-	if ((rc = cli_operands(cli, verbs[i].min, verbs[i].max)) != 0)
+	if (v == NULL)
 		return rc;
 	for (const struct args_option *o = options; o->name != NULL; o++) {
-		if (args_has(a, o->name) && !str_eq(verb, "set"))
-			return cli_usage(cli, "--%s is not for %s", o->name, verb);
+		if (args_has(&cli->args, o->name) && !str_eq(v->name, "set"))
+			return cli_usage(cli, "--%s is not for %s", o->name, v->name);
 	}
-	return verbs[i].run(cli, a->operand_count > 1 ? a->operands[1] : NULL);
+	return verb_run(cli, v);
 }
 
 const struct cli_command cli_webhooks = {

@@ -8,10 +8,8 @@
 #include "cli/database.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-#include "base/str.h"
 #include "model/settings.h"
 
 #define DEFAULT_CONFIG SHOAL_SYSCONFDIR "/shoald.conf"

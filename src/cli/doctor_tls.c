@@ -4,7 +4,8 @@
  * their keys, and for how long they are valid.
  *
  * Goes by the table of settings: wherever a key is called certificate (beside it, key),
- * certificates, ca_file or client_ca, its files are looked at.
+ * certificates, ca_file or client_ca, its files are looked at.  Then those of [tls] are
+ * loaded as the node loads them, which finds what no single file shows.
  */
 #include <errno.h>
 #include <openssl/err.h>
@@ -17,8 +18,10 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "cli/doctor.h"
+#include "tls/tlsbag.h"
+#include "tls/tlsctx.h"
 
-#define SOON_DAYS 21
+#define SOON_DAYS 30 /* as workers warn */
 #define DAY_S	  86400
 
 /* ---------------------------------------------------------------- one file */
@@ -206,6 +209,39 @@ look_at_certificates(const char *name, const char *list, struct findings *found)
 	mem_free(copy);
 }
 
+/* chains, passphrases, ticket keys, stapled responses: by what listeners use them with
+ */
+static void
+look_at_listeners(const struct settings *s, struct findings *found)
+{
+	struct err err = ERR_INIT;
+	struct tlsctx *tc = NULL;
+	struct tls_opts opts;
+	struct tlsbag *bag;
+
+	if (!settings_tls(s, &opts))
+		return;
+	for (size_t i = 0; i < found->count; i++)
+		if (found->list[i].weight == FINDING_FAULT &&
+		    str_starts(found->list[i].text, "tls."))
+			return; /* it would say the same again */
+	bag = tlsbag_load(&opts, &err);
+	if (bag == NULL || (tc = tlsctx_create(bag, &err)) == NULL)
+		findings_add(found, FINDING_FAULT,
+		    "mend that file; shoald -t tries it again", "%s", err.text);
+	for (size_t i = 0; tc != NULL && i < tlsctx_count(tc); i++)
+		if (tlsctx_staple_fault(tc, i)[0] != '\0')
+			findings_add(found, FINDING_WARNING,
+			    "get another one from its authority; HUP takes it in",
+			    "tls.certificates: the OCSP response of %s is left out: %s",
+			    tlsctx_title(tc, i), tlsctx_staple_fault(tc, i));
+	if (tc != NULL)
+		findings_add(found, FINDING_FINE, NULL,
+		    "tls: listeners can be opened with what is there");
+	tlsctx_free(tc);
+	tlsbag_free(bag);
+}
+
 void
 doctor_tls(struct doctor *d, struct findings *found)
 {
@@ -229,4 +265,5 @@ doctor_tls(struct doctor *d, struct findings *found)
 			doctor_certificates_judge(
 			    name, value, true, (int64_t)time(NULL), found);
 	}
+	look_at_listeners(d->settings, found);
 }

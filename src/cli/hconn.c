@@ -12,7 +12,6 @@
  */
 #include "cli/hconn.h"
 
-#include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
@@ -338,13 +337,19 @@ on_event(struct bufferevent *bev, short what, void *arg)
 			err_errno(&err, reason, "cannot connect");
 		else
 			tlsclient_why_bev(hc->tls, bev, reason, hc->host, &err);
+		err.code = ERR_IO; /* no request was sent, whoever refused whom */
 		fail(hc, &err);
 		break;
 	case WAITING:
 		if (what & BEV_EVENT_EOF)
 			err_set(&err, ERR_CLOSED,
 			    "the node closed the connection before its answer");
-		else
+		else if (hc->tls != NULL) {
+			/* as when it misses a certificate of ours, in TLS 1.3 */
+			tlsclient_why_bev(hc->tls, bev, reason, hc->host, &err);
+			err.code = ERR_CLOSED;
+			err_wrap(&err, "the connection broke before the answer");
+		} else
 			err_set(&err, ERR_CLOSED,
 			    "the connection broke before the answer: %s",
 			    evutil_socket_error_to_string(reason));

@@ -52,6 +52,19 @@ input_json(const char *what, const char *text, struct strbuf *in, const char **j
 	return input_check(what, *json, *len, err);
 }
 
+const char *
+input_setting(const char *word, char name[SETTING_MAX])
+{
+	const char *equals = strchr(word, '=');
+	size_t len = equals != NULL ? (size_t)(equals - word) : 0;
+
+	if (len == 0 || len >= SETTING_MAX)
+		return NULL;
+	memcpy(name, word, len);
+	name[len] = '\0';
+	return equals + 1;
+}
+
 void
 input_put_seconds(struct jsonw *w, const char *name, int64_t ms)
 {

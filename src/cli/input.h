@@ -21,6 +21,10 @@ int input_json(const char *what, const char *text, struct strbuf *in, const char
     size_t *len, struct err *err) ATTR_CHECK;
 int input_check(
     const char *what, const char *json, size_t len, struct err *err) ATTR_CHECK;
+/* "setting=value": the value, borrowed from word, and what is before it in name; NULL:
+ * it is no such thing, or longer than any setting */
+#define SETTING_MAX 100
+const char *input_setting(const char *word, char name[SETTING_MAX]) ATTR_CHECK;
 /* a member in seconds, with a fraction if need be */
 void input_put_seconds(struct jsonw *w, const char *name, int64_t ms);
 

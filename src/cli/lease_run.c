@@ -10,7 +10,6 @@
 #include "cli/lease_run.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <json-c/json.h>
 #include <signal.h>
 #include <stdio.h>
@@ -25,7 +24,6 @@
 #include "base/jscan.h"
 #include "base/jsonw.h"
 #include "base/mem.h"
-#include "base/str.h"
 #include "cli/answer.h"
 #include "cli/ask.h"
 #include "cli/input.h"

@@ -5,7 +5,6 @@
 #include "cli/span.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "base/str.h"
 

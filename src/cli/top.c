@@ -12,7 +12,6 @@
 #include <json-c/json.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -42,8 +41,8 @@ top_sort_parse(const char *name, enum top_sort *sort)
 	return -1;
 }
 
-const char *
-top_sort_name(enum top_sort sort)
+static const char *
+sort_name(enum top_sort sort)
 {
 	return sort < TOP_SORT_COUNT ? sort_names[sort] : "?";
 }
@@ -117,22 +116,6 @@ end_line(struct frame *f, enum mark mark)
 
 /* ---------------------------------------------------------------- numbers */
 
-static bool
-is_true(struct json_object *object, const char *name)
-{
-	struct json_object *value = answer_member(object, name);
-
-	return value != NULL && json_object_get_boolean(value);
-}
-
-static size_t
-length(struct json_object *list)
-{
-	return json_object_is_type(list, json_type_array)
-		   ? json_object_array_length(list)
-		   : 0;
-}
-
 /* -1: absent or null */
 static int64_t
 age_of(struct json_object *object, const char *name)
@@ -161,7 +144,7 @@ rate_of_all(struct json_object *nodes, const char *name)
 {
 	double sum = 0;
 
-	for (size_t i = 0; i < length(nodes); i++)
+	for (size_t i = 0; i < answer_count(nodes); i++)
 		sum += rate(json_object_array_get_idx(nodes, i), name);
 	return sum;
 }
@@ -171,7 +154,7 @@ sum_of_all(struct json_object *nodes, const char *name)
 {
 	int64_t sum = 0;
 
-	for (size_t i = 0; i < length(nodes); i++)
+	for (size_t i = 0; i < answer_count(nodes); i++)
 		sum += answer_int(json_object_array_get_idx(nodes, i), name);
 	return sum;
 }
@@ -188,11 +171,11 @@ put_head(struct frame *f, struct json_object *doc)
 	putf(f, "%.40s  %.10s %.8s  %zu node%s, %lld workers  by %s%s",
 	    answer_text(doc, "cluster") != NULL ? answer_text(doc, "cluster") : "?",
 	    at != NULL ? at : "?", at != NULL && strlen(at) > 18 ? at + 11 : "?",
-	    length(nodes), length(nodes) == 1 ? "" : "s",
-	    (long long)sum_of_all(nodes, "workers"), top_sort_name(f->v->sort),
+	    answer_count(nodes), answer_count(nodes) == 1 ? "" : "s",
+	    (long long)sum_of_all(nodes, "workers"), sort_name(f->v->sort),
 	    f->v->paused ? "  PAUSED" : "");
 	end_line(f, STRONG);
-	putf(f, "waiting %s%s", is_true(doc, "estimated") ? "~" : "",
+	putf(f, "waiting %s%s", answer_is_true(doc, "estimated") ? "~" : "",
 	    span_count((double)answer_int(doc, "waiting"), n));
 	putf(f, "  running %s", span_count((double)sum_of_all(nodes, "running"), n));
 	putf(f, "  a second: submitted %s",
@@ -248,7 +231,7 @@ put_node(struct frame *f, struct json_object *node)
 		put(f, "    - ");
 	putf(f, "%6s ", span_text(age_of(node, "beat_age_ms"), n));
 	put_cell(f, answer_text(node, "hostname"), 20);
-	if (is_true(node, "leads"))
+	if (answer_is_true(node, "leads"))
 		put(f, "leads");
 }
 
@@ -269,12 +252,12 @@ put_queue(struct frame *f, struct json_object *queue)
 	put_cell(f, answer_text(queue, "application"), 16);
 	put_cell(f, answer_text(queue, "queue"), 20);
 	snprintf(waiting, sizeof(waiting), "%s%s",
-	    is_true(queue, "estimated") ? "~" : "",
+	    answer_is_true(queue, "estimated") ? "~" : "",
 	    span_count((double)answer_int(queue, "waiting"), n));
 	putf(f, "%8s ", waiting);
 	putf(f, "%7s ", span_count((double)answer_int(queue, "running"), n));
 	putf(f, "%7s ", span_text(age_of(queue, "oldest_age_ms"), n));
-	put_cell(f, is_true(queue, "paused") ? "paused" : "-", 7);
+	put_cell(f, answer_is_true(queue, "paused") ? "paused" : "-", 7);
 	put_cell(f, answer_text(queue, "pool"), 16);
 }
 
@@ -339,7 +322,7 @@ put_row(struct frame *f, enum table table, struct json_object *row)
 		put_task(f, row, node != NULL ? node : answer_text(row, "leased_by"));
 		break;
 	default:
-		put_task(f, row, is_true(row, "paused") ? "paused" : "");
+		put_task(f, row, answer_is_true(row, "paused") ? "paused" : "");
 		break;
 	}
 	end_line(f, PLAIN);
@@ -385,7 +368,7 @@ static struct json_object **
 take_rows(struct json_object *list, enum table table, enum top_sort sort, size_t *count)
 {
 	struct json_object **rows;
-	size_t n = length(list) < ROWS_MOST ? length(list) : ROWS_MOST;
+	size_t n = answer_count(list) < ROWS_MOST ? answer_count(list) : ROWS_MOST;
 
 	*count = 0;
 	rows = n > 0 ? mem_array(n, sizeof(struct json_object *)) : NULL;

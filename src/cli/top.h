@@ -31,7 +31,6 @@ struct top_view {
 
 /* "waiting", "running", "oldest", "name"; -1 if it is none of these */
 int top_sort_parse(const char *name, enum top_sort *sort);
-const char *top_sort_name(enum top_sort sort);
 /* appends whole lines */
 void top_frame(
     struct strbuf *out, struct json_object *overview, const struct top_view *v);

@@ -10,7 +10,6 @@
 
 #include <json-c/json.h>
 #include <stdio.h>
-#include <string.h>
 #include <time.h>
 
 #include "base/clock.h"

@@ -185,13 +185,16 @@ ctl_send_hints(struct engine *e)
 	bool all = e->hint;
 	int count = 2 * pools_count(e->pools);
 
-	if (all && leader_is(e->leader))
+	if (e->hint_cb != NULL) {
+		if (all || e->hint_lists)
+			e->hint_cb(e->arg); /* by another way than Redis */
+	} else if (all && leader_is(e->leader))
 		leader_hint(e->leader, -1);
 	else if (all && (count > 2 || types_have_commands(e->types) ||
 			    loop_now_ms(e->loop) >= e->flows[LIST_MAIN].fed_until_ms))
 		broker_publish_hint(e->broker, -1);
 	for (int i = 0; e->hint_lists && i < count; i++) {
-		if (e->flows[i].hint && !all)
+		if (e->flows[i].hint && !all && e->hint_cb == NULL)
 			send_hint(e, i);
 		e->flows[i].hint = false;
 	}

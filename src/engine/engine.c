@@ -757,10 +757,12 @@ engine_release(struct engine *e)
 }
 
 int
-engine_reopen(struct engine *e, void (*serving)(void *arg), void *arg, struct err *err)
+engine_reopen(struct engine *e, void (*serving)(void *arg), void (*hint)(void *arg),
+    void *arg, struct err *err)
 {
 	e->released = false;
 	e->serving_cb = serving;
+	e->hint_cb = hint;
 	e->arg = arg;
 	return store_reopen(e->store, err);
 }

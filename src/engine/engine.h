@@ -61,12 +61,12 @@ void engine_give_up(struct engine *e);
 /*
  * After ended(false): closes the connections to both stores.  engine_reopen opens those
  * to PostgreSQL once more, for requests that still come: serving is called when they
- * are up.  Such a worker is in no cluster any more, and tells Redis nothing; what it
- * submits the feeder finds.
+ * are up.  Such a worker is in no cluster any more, and tells Redis nothing: hint is
+ * called, at most once a turn, when it has submitted what the leader shall look for.
  */
 void engine_release(struct engine *e);
-int engine_reopen(struct engine *e, void (*serving)(void *arg), void *arg,
-    struct err *err) ATTR_CHECK;
+int engine_reopen(struct engine *e, void (*serving)(void *arg), void (*hint)(void *arg),
+    void *arg, struct err *err) ATTR_CHECK;
 /* the master says that a worker of this node died */
 void engine_bury(struct engine *e);
 

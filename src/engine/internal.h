@@ -64,6 +64,7 @@ struct engine {
 	int served[POOLS_SERVED];
 	int served_count;
 	void (*serving_cb)(void *arg); /* NULL once told */
+	void (*hint_cb)(void *arg);    /* out of the cluster; NULL: not yet */
 	void (*ended)(bool lost, void *arg);
 	void *arg;
 

@@ -162,6 +162,8 @@ heed(struct inheritance *in, const char *text, int fd, bool *end, struct err *er
 	else if (sscanf(text, "mode %d", &mode) == 1 && mode > 0 &&
 		 mode < NODE_MODE_LEAVE)
 		in->mode = (enum node_mode)mode;
+	else if (str_eq(text, "redis"))
+		in->redis = true;
 	else if (str_eq(text, "end"))
 		*end = true;
 	/* a newer one may say more */

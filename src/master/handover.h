@@ -10,11 +10,13 @@
  *                  listen AUDIENCE OURS ADDRESS + its socket
  *                  control PATH                 + its socket
  *                  pid PATH
+ *                  redis                        its workers have Redis
  *                  end                          that was all
  *     new to old   ready [control] [pid]        its workers serve; what it takes over
  *                  failed REASON
  *     old to new   go MODE RELOAD               the node is yours; RELOAD 1: reload it
  *                  abort REASON                 leave: the node stays with us
+ *                  hint                         (later) who lingers has submitted
  *     new to old   hurry                        (later) keep nothing for idle clients
  *
  * The end of file without a word means that the other is dead.
@@ -62,6 +64,7 @@ struct inheritance {
 	char control_path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	char pid_path[512];
 	enum node_mode mode;
+	bool redis;
 };
 
 /*

@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -232,6 +233,19 @@ obey_reload(struct master *m)
 		m->requests.change = true;
 }
 
+/* who lingers is out of the cluster; in an upgrade those who are not are another's */
+static void
+obey_hint(struct master *m)
+{
+	if (!m->requests.hint)
+		return;
+	m->requests.hint = false;
+	if (m->upgrade.step != UPGRADE_DONE)
+		workers_hint(m);
+	else if (m->upgrade.channel != -1)
+		(void)handover_send(m->upgrade.channel, -1, NULL, "hint");
+}
+
 /* what PostgreSQL's orders ask for; each once */
 static void
 obey_order(struct master *m)
@@ -368,17 +382,36 @@ count_serving(const struct master *m, const struct generation *g)
 	return n;
 }
 
-/* all of the newest are ready; and where the old ones have the database they have it
- * too: a configuration that leads to none must not take over from one that does */
-static bool
-may_establish(const struct master *m)
+int
+count_with_redis(const struct master *m, const struct generation *g)
 {
-	const struct generation *g = m->newest;
+	int n = 0;
+
+	for (size_t i = 0; i < SCORE_SLOTS; i++)
+		n += m->workers[i].gen == g && m->workers[i].slot.state == SLOT_READY &&
+		     atomic_load(&m->board->slots[i].redis_up) != 0;
+	return n;
+}
+
+/* why the newest generation may not take over yet; NULL: it may.  All of it are ready;
+ * and where the old ones have a store they have it too: a configuration that leads to
+ * none must not take over from one that does */
+static const char *
+missing(const struct master *m)
+{
+	const struct generation *g = m->newest, *old = m->serving;
 
 	if (count_ready(m, g) < m->wanted_workers)
-		return false;
-	return m->serving == NULL || count_serving(m, m->serving) == 0 ||
-	       count_serving(m, g) >= m->wanted_workers;
+		return "not all of them listen";
+	if (old != NULL && count_serving(m, old) > 0 &&
+	    count_serving(m, g) < m->wanted_workers)
+		return "not all of them have PostgreSQL, which the old ones have: look "
+		       "at what this configuration says in [database]";
+	if (old != NULL && count_with_redis(m, old) > 0 &&
+	    count_with_redis(m, g) < m->wanted_workers)
+		return "not all of them have Redis, which the old ones have: look at "
+		       "what this configuration says in [redis]";
+	return NULL;
 }
 
 /* workers that linger are bounded: of those over it nothing is kept for idle clients */
@@ -400,19 +433,22 @@ bound_lingering(struct master *m)
 static void
 retire_old(struct master *m)
 {
+	const char *why = NULL;
 	struct generation *g;
 
 	if (m->stop != STOP_NO)
 		return;
 	bound_lingering(m);
-	if (!m->newest->established && m->serving != NULL && m->newest != m->serving &&
+	if (!m->newest->established)
+		why = missing(m);
+	if (why != NULL && m->serving != NULL && m->newest != m->serving &&
 	    m->now_ms - m->newest->since_ms >=
 		2 * m->newest->settings->node_start_timeout_ms) {
-		log_error(NULL, "the new workers do not get ready", "generation=%u",
-		    m->newest->number);
+		log_error(NULL, "the new workers do not get ready",
+		    "generation=%u reason=\"%s\"", m->newest->number, why);
 		master_give_up(m, m->newest);
 	}
-	if (!m->newest->established && may_establish(m)) {
+	if (!m->newest->established && why == NULL) {
 		m->newest->established = true;
 		m->serving = m->newest;
 		log_info(NULL, "node ready", "node=%s generation=%u workers=%d",
@@ -584,6 +620,7 @@ decide(struct master *m)
 	workers_bury(m);
 	upgrade_turn(m);
 	succession_turn(m);
+	obey_hint(m);
 	obey_order(m);
 	obey_stop(m);
 	obey_reopen(m);
@@ -654,16 +691,18 @@ turn_timeout_ms(const struct master *m)
 }
 
 /* a worker may write a byte to say that there is something to see; what, the scoreboard
- * tells */
+ * tells, but for a hint */
 static void
-read_news(struct worker *w)
+read_news(struct master *m, struct worker *w)
 {
 	char bytes[64];
 	ssize_t n;
 
-	do
+	do {
 		n = recv(w->order_fd, bytes, sizeof(bytes), MSG_DONTWAIT);
-	while (n == sizeof(bytes));
+		if (n > 0 && memchr(bytes, NEWS_HINT, (size_t)n) != NULL)
+			m->requests.hint = true;
+	} while (n == sizeof(bytes));
 	if (n == 0 || (n == -1 && errno != EAGAIN && errno != EINTR))
 		w->order_eof = true; /* its death comes by SIGCHLD */
 }
@@ -701,7 +740,7 @@ wait_for_news(struct master *m)
 		signals_read(m);
 	for (size_t i = 0; i < n; i++)
 		if (fds[1 + CONTROL_FDS + i].revents != 0)
-			read_news(&m->workers[slot_of[i]]);
+			read_news(m, &m->workers[slot_of[i]]);
 	control_turn(control, fds + 1, clock_mono_ms());
 }
 
@@ -718,6 +757,8 @@ master_run(struct master *m, struct err *err)
 		return -1;
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0)
 		return err_errno(err, errno, "becoming the subreaper");
+	if (crash_watch(err) != 0)
+		return -1;
 	process_protect();
 	proctitle_set("shoald: master%s%s", m->opts.title != NULL ? ", " : "",
 	    m->opts.title != NULL ? m->opts.title : "");
@@ -772,6 +813,7 @@ take_sockets(struct master *m, struct inheritance *in, struct err *err)
 	atomic_store(&m->board->draining, in->mode == NODE_MODE_DRAIN);
 	m->before.channel = in->channel;
 	m->before.waits = in->channel != -1;
+	m->before.had_redis = in->redis;
 	m->before.pid = getppid();
 	(void)str_copy(m->before.pid_path, sizeof(m->before.pid_path), in->pid_path);
 	for (size_t i = 0; i < in->count; i++) {

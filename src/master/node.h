@@ -100,6 +100,7 @@ struct predecessor {
 	bool waits;  /* the node is still its */
 	bool told;   /* that we are ready */
 	bool keeps_control;
+	bool had_redis; /* its workers had, so that ours are to have it */
 	pid_t pid;
 	char pid_path[sizeof(((struct inheritance *)0)->pid_path)];
 };
@@ -117,6 +118,7 @@ struct requests {
 	enum stop_mode stop; /* the most urgent so far */
 	bool reload, reopen; /* since the last turn */
 	bool upgrade;
+	bool hint;	  /* a worker that lingers has submitted: to the leader */
 	bool change;	  /* other workers of the same settings: the mode has changed */
 	int more_workers; /* TTIN minus TTOU since the last turn */
 };
@@ -174,6 +176,7 @@ void master_set_mode(struct master *m, enum node_mode mode);
 
 /* workers of g that are ready, and have all that they need of the database */
 int count_serving(const struct master *m, const struct generation *g);
+int count_with_redis(const struct master *m, const struct generation *g);
 
 /* ---- upgrade.c: a new program in our place, or we in an old one's ---- */
 void obey_upgrade(struct master *m);
@@ -195,6 +198,8 @@ void worker_leave(struct master *m, size_t i, enum worker_order order, const cha
 /* whom it was told to leave closes idle connections too */
 void worker_hurry(struct master *m, size_t i);
 void workers_order(struct master *m, enum worker_order order); /* to all that run */
+/* one that has Redis tells the leader to look; none has: claims go by PostgreSQL */
+void workers_hint(struct master *m);
 /* all that died: the spawner kills what they ran, their slots are told */
 void workers_reap(struct master *m);
 /* those whose commands are dead are buried */

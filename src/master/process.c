@@ -20,6 +20,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/crash.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "proc/procutil.h"
@@ -128,6 +129,7 @@ process_fork(void)
 		    signo == SIGPIPE || signo == SIGXFSZ ? SIG_IGN : SIG_DFL;
 		(void)sigaction(signo, &sa, NULL);
 	}
+	crash_forget();
 	sigemptyset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	return 0;

@@ -56,6 +56,9 @@ tell_all(struct master *m, int channel, struct err *err)
 	if (pid_file[0] != '\0' &&
 	    handover_send(channel, -1, err, "pid %s", pid_file) != 0)
 		return -1;
+	if (count_with_redis(m, m->serving) > 0 &&
+	    handover_send(channel, -1, err, "redis") != 0)
+		return -1;
 	return handover_send(channel, -1, err, "end");
 }
 
@@ -340,7 +343,9 @@ serves(const struct master *m)
 {
 	return m->newest->established && m->stop == STOP_NO &&
 	       atomic_load(&m->board->schema_ready) != 0 &&
-	       count_serving(m, m->newest) >= m->wanted_workers;
+	       count_serving(m, m->newest) >= m->wanted_workers &&
+	       (!m->before.had_redis ||
+		   count_with_redis(m, m->newest) >= m->wanted_workers);
 }
 
 static void
@@ -379,6 +384,8 @@ succession_turn(struct master *m)
 			take_over(m, mode);
 		} else if (p->waits && str_starts(text, "abort "))
 			leave_it(m, text + 6);
+		else if (str_eq(text, "hint"))
+			m->requests.hint = true;
 	}
 	if (rc == 0)
 		return;

@@ -241,6 +241,19 @@ workers_order(struct master *m, enum worker_order order)
 }
 
 void
+workers_hint(struct master *m)
+{
+	for (size_t i = 0; i < SCORE_SLOTS; i++) {
+		if (m->workers[i].gen != m->serving ||
+		    m->workers[i].slot.state != SLOT_READY ||
+		    atomic_load(&m->board->slots[i].redis_up) == 0)
+			continue;
+		send_order(m, i, WORKER_HINT);
+		return;
+	}
+}
+
+void
 worker_leave(struct master *m, size_t i, enum worker_order order, const char *why,
     int64_t bound_ms)
 {

@@ -5,10 +5,31 @@
 #include "model/findings.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "base/str.h"
+
+/* full: the last of the lightest makes room for one that weighs more; false: none does
+ */
+static bool
+make_room(struct findings *fs, enum finding_weight weight)
+{
+	size_t lightest = 0;
+
+	for (size_t i = 1; i < fs->count; i++) {
+		if (fs->list[i].weight <= fs->list[lightest].weight)
+			lightest = i;
+	}
+	if (fs->list[lightest].weight >= weight)
+		return false;
+	fs->count--;
+	memmove(&fs->list[lightest], &fs->list[lightest + 1],
+	    (fs->count - lightest) * sizeof(fs->list[0]));
+	return true;
+}
 
 void
 findings_add(struct findings *fs, enum finding_weight weight, const char *remedy,
@@ -19,7 +40,8 @@ findings_add(struct findings *fs, enum finding_weight weight, const char *remedy
 
 	if (fs->count == FINDINGS_MOST) {
 		fs->left_out++;
-		return;
+		if (!make_room(fs, weight))
+			return;
 	}
 	f = &fs->list[fs->count++];
 	f->weight = weight;

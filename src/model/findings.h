@@ -31,7 +31,7 @@ struct finding {
 struct findings {
 	struct finding list[FINDINGS_MOST];
 	size_t count;
-	size_t left_out; /* beyond FINDINGS_MOST */
+	size_t left_out; /* beyond FINDINGS_MOST: the lightest */
 };
 
 /* remedy is borrowed for the call; NULL: none */

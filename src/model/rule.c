@@ -11,8 +11,6 @@
 
 #include <string.h>
 
-#include "base/attr.h"
-
 #define SECOND_US 1000000LL
 #define DAY_S	  86400
 /* readings of one moment in two zones are less apart */

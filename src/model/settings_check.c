@@ -6,7 +6,6 @@
  * Each refusal names the key and what to do.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -376,13 +375,66 @@ check_strangers(const struct type_settings *t, struct err *err)
 	return 0;
 }
 
+/* of types whose tasks are run by a command */
+static int
+check_environment(const struct type_settings *t, struct err *err)
+{
+	int rc = 0;
+	char **argv;
+
+	if (argv_split(t->environment, &argv, err) != 0)
+		return err_wrap(err, "type:%s.environment", t->type);
+	for (size_t i = 0; argv[i] != NULL && rc == 0; i++) {
+		if (strchr(argv[i], '=') == NULL || argv[i][0] == '=')
+			rc = err_set(err, ERR_INVALID,
+			    "type:%s.environment: '%.60s' is not NAME=VALUE", t->type,
+			    argv[i]);
+	}
+	mem_free(argv);
+	return rc;
+}
+
+static int
+check_command(const struct type_settings *t, struct err *err)
+{
+	char **argv;
+	bool empty, absolute;
+
+	if (argv_split(t->command, &argv, err) != 0)
+		return err_wrap(err, "type:%s.command", t->type);
+	empty = argv[0] == NULL;
+	absolute = !empty && argv[0][0] == '/';
+	mem_free(argv);
+	if (empty)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.command is missing: a type that is %s needs a command",
+		    t->type, handler_kind_name(t->handler));
+	if (!absolute)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.command must begin with an absolute path", t->type);
+	if (t->directory[0] != '\0' && t->directory[0] != '/')
+		return err_set(err, ERR_INVALID,
+		    "type:%s.directory must be an absolute path, or empty for a "
+		    "private one",
+		    t->type);
+	if (t->group[0] != '\0' && t->user[0] == '\0')
+		return err_set(err, ERR_INVALID,
+		    "type:%s.group needs type:%s.user beside it", t->type, t->type);
+	if (t->max_open_files != 0 && t->max_open_files < OPEN_FILES_LEAST)
+		return err_set(err, ERR_INVALID,
+		    "type:%s.max_open_files must be %d at least, or 0 for no limit",
+		    t->type, OPEN_FILES_LEAST);
+	if (check_paths(t, "allow_read", t->allow_read, err) != 0 ||
+	    check_paths(t, "allow_write", t->allow_write, err) != 0)
+		return -1;
+	return check_environment(t, err);
+}
+
 static int
 check_type(const struct settings *s, const struct type_settings *t, struct err *err)
 {
 	struct backoff backoff;
 	struct rate rate;
-	char **argv;
-	bool empty, absolute;
 
 	if (t->backoff[0] != '\0' &&
 	    backoff_parse_setting(t->backoff, &backoff, err) != 0)
@@ -412,45 +464,8 @@ check_type(const struct settings *s, const struct type_settings *t, struct err *
 		return err_set(err, ERR_INVALID,
 		    "type:%s.handler %s is not known to this release", t->type,
 		    handler_kind_name(t->handler));
-	if (argv_split(t->command, &argv, err) != 0)
-		return err_wrap(err, "type:%s.command", t->type);
-	empty = argv[0] == NULL;
-	absolute = !empty && argv[0][0] == '/';
-	mem_free(argv);
-	if (empty)
-		return err_set(err, ERR_INVALID,
-		    "type:%s.command is missing: a type that is %s needs a command",
-		    t->type, handler_kind_name(t->handler));
-	if (!absolute)
-		return err_set(err, ERR_INVALID,
-		    "type:%s.command must begin with an absolute path", t->type);
-	if (t->directory[0] != '\0' && t->directory[0] != '/')
-		return err_set(err, ERR_INVALID,
-		    "type:%s.directory must be an absolute path, or empty for a "
-		    "private one",
-		    t->type);
-	if (t->group[0] != '\0' && t->user[0] == '\0')
-		return err_set(err, ERR_INVALID,
-		    "type:%s.group needs type:%s.user beside it", t->type, t->type);
-	if (t->max_open_files != 0 && t->max_open_files < OPEN_FILES_LEAST)
-		return err_set(err, ERR_INVALID,
-		    "type:%s.max_open_files must be %d at least, or 0 for no limit",
-		    t->type, OPEN_FILES_LEAST);
-	if (check_paths(t, "allow_read", t->allow_read, err) != 0 ||
-	    check_paths(t, "allow_write", t->allow_write, err) != 0)
+	if (check_command(t, err) != 0)
 		return -1;
-	if (argv_split(t->environment, &argv, err) != 0)
-		return err_wrap(err, "type:%s.environment", t->type);
-	for (size_t i = 0; argv[i] != NULL; i++) {
-		if (strchr(argv[i], '=') == NULL || argv[i][0] == '=') {
-			err_set(err, ERR_INVALID,
-			    "type:%s.environment: '%.60s' is not NAME=VALUE", t->type,
-			    argv[i]);
-			mem_free(argv);
-			return -1;
-		}
-	}
-	mem_free(argv);
 	return t->handler == HANDLER_STREAM ? check_children(t, err) : 0;
 }
 

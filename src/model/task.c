@@ -60,18 +60,6 @@ static const char *const state_names[TASK_STATE_COUNT] = {
     [TASK_EXPIRED] = "expired",
 };
 
-static const char *const event_names[TASK_EVENT_COUNT] = {
-    [TASK_EV_DUE] = "due",
-    [TASK_EV_CLAIMED] = "claimed",
-    [TASK_EV_SUCCEEDED] = "succeeded",
-    [TASK_EV_RETRY] = "retry",
-    [TASK_EV_EXHAUSTED] = "exhausted",
-    [TASK_EV_LOST] = "lost",
-    [TASK_EV_CANCELLED] = "cancelled",
-    [TASK_EV_EXPIRED] = "expired",
-    [TASK_EV_AGAIN] = "again",
-};
-
 enum task_state
 task_next(enum task_state state, enum task_event event)
 {
@@ -93,12 +81,6 @@ const char *
 task_state_name(enum task_state state)
 {
 	return (unsigned)state < TASK_STATE_COUNT ? state_names[state] : "unknown";
-}
-
-const char *
-task_event_name(enum task_event event)
-{
-	return (unsigned)event < TASK_EVENT_COUNT ? event_names[event] : "unknown";
 }
 
 int

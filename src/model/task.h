@@ -59,7 +59,6 @@ enum task_state task_next(enum task_state state, enum task_event event);
 bool task_is_final(enum task_state state);
 const char *task_state_name(
     enum task_state state); /* "queued"; "unknown" out of range */
-const char *task_event_name(enum task_event event);
 int task_state_parse(const char *name, enum task_state *state) ATTR_CHECK;
 
 /* UUIDv7: the time of the submit, microseconds since 1970 (whole milliseconds) */

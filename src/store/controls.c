@@ -67,13 +67,6 @@ controls_delete_params(struct pgparam *p, int app_id, const struct uuid *id)
 }
 
 void
-controls_erase_params(
-    struct pgparam *p, int app_id, const struct uuid *id, const char *detail)
-{
-	controls_cancel_params(p, app_id, id, detail);
-}
-
-void
 control_row_get(
     const struct pgstmt *st, const struct pgrows *rows, struct control_row *c)
 {

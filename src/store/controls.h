@@ -24,13 +24,12 @@
 /* no row: there is no such task, or it is another application's */
 extern const struct pgstmt controls_cancel, controls_retry, controls_delete,
     controls_erase;
+/* of erase, too */
 void controls_cancel_params(
     struct pgparam *p, int app_id, const struct uuid *id, const char *detail);
 void controls_retry_params(struct pgparam *p, int app_id, const struct uuid *id,
     int attempts, int aging_ms, const char *detail);
 void controls_delete_params(struct pgparam *p, int app_id, const struct uuid *id);
-void controls_erase_params(
-    struct pgparam *p, int app_id, const struct uuid *id, const char *detail);
 
 struct control_row {
 	bool changed;

@@ -57,38 +57,19 @@ const struct pgstmt endpoints_put_type = {
     "$6::int, $7::int, $8::text)",
 };
 
-static const char *
-text_or_null(const struct pgrows *rows, int row, int col)
-{
-	return pgrows_is_null(rows, row, col) ? NULL
-					      : pgrows_text(rows, row, col, NULL);
-}
-
-static int64_t
-int_or_0(const struct pgrows *rows, int row, int col)
-{
-	return pgrows_is_null(rows, row, col) ? 0 : pgrows_int(rows, row, col);
-}
-
-static int64_t
-time_or_0(const struct pgrows *rows, int row, int col)
-{
-	return pgrows_is_null(rows, row, col) ? 0 : pgrows_time_us(rows, row, col);
-}
-
 void
 endpoint_row_get(const struct pgrows *rows, int row, struct endpoint_row *e)
 {
 	memset(e, 0, sizeof(*e));
 	e->name = pgrows_text(rows, row, 0, NULL);
 	e->url = pgrows_text(rows, row, 1, NULL);
-	e->headers = text_or_null(rows, row, 2);
-	e->timeout_ms = int_or_0(rows, row, 3);
-	e->old_until_us = time_or_0(rows, row, 4);
-	e->disabled_us = time_or_0(rows, row, 5);
-	e->reason = text_or_null(rows, row, 6);
-	e->created_us = time_or_0(rows, row, 7);
-	e->updated_us = time_or_0(rows, row, 8);
+	e->headers = pgrows_text_or_null(rows, row, 2, NULL);
+	e->timeout_ms = pgrows_int(rows, row, 3);
+	e->old_until_us = pgrows_time_us(rows, row, 4);
+	e->disabled_us = pgrows_time_us(rows, row, 5);
+	e->reason = pgrows_text_or_null(rows, row, 6, NULL);
+	e->created_us = pgrows_time_us(rows, row, 7);
+	e->updated_us = pgrows_time_us(rows, row, 8);
 }
 
 void
@@ -97,10 +78,10 @@ endpoint_loaded_get(const struct pgrows *rows, int row, struct endpoint_loaded *
 	memset(e, 0, sizeof(*e));
 	e->version = pgrows_int(rows, row, 0);
 	e->url = pgrows_text(rows, row, 1, NULL);
-	e->headers = text_or_null(rows, row, 2);
-	e->timeout_ms = int_or_0(rows, row, 3);
+	e->headers = pgrows_text_or_null(rows, row, 2, NULL);
+	e->timeout_ms = pgrows_int(rows, row, 3);
 	e->disabled = pgrows_bool(rows, row, 4);
 	e->secret = pgrows_text(rows, row, 5, NULL);
-	e->old_secret = text_or_null(rows, row, 6);
-	e->old_left_ms = int_or_0(rows, row, 7);
+	e->old_secret = pgrows_text_or_null(rows, row, 6, NULL);
+	e->old_left_ms = pgrows_int(rows, row, 7);
 }

@@ -119,13 +119,6 @@ events_after_params(
 	pgparam_int4(p, most);
 }
 
-static const char *
-text_or_null(const struct pgrows *rows, int row, int col)
-{
-	return pgrows_is_null(rows, row, col) ? NULL
-					      : pgrows_text(rows, row, col, NULL);
-}
-
 static void
 get_common(const struct pgrows *rows, int row, struct event_row *e)
 {
@@ -140,8 +133,8 @@ get_common(const struct pgrows *rows, int row, struct event_row *e)
 	e->attempt = (int)pgrows_int(rows, row, COL_ATTEMPT);
 	e->owned = !pgrows_is_null(rows, row, COL_OWNER);
 	pgrows_uuid(rows, row, COL_OWNER, &e->owner);
-	e->code = text_or_null(rows, row, COL_CODE);
-	e->message = text_or_null(rows, row, COL_MESSAGE);
+	e->code = pgrows_text_or_null(rows, row, COL_CODE, NULL);
+	e->message = pgrows_text_or_null(rows, row, COL_MESSAGE, NULL);
 	if (!pgrows_is_null(rows, row, COL_DETAIL))
 		e->detail.at = pgrows_text(rows, row, COL_DETAIL, &e->detail.len);
 }
@@ -152,9 +145,9 @@ events_after_get(const struct pgrows *rows, int row, struct event_row *e)
 	get_common(rows, row, e);
 	e->has_task = !pgrows_is_null(rows, row, COL_TASK);
 	pgrows_uuid(rows, row, COL_TASK, &e->task);
-	e->type = text_or_null(rows, row, COL_TYPE);
-	e->queue = text_or_null(rows, row, COL_QUEUE);
-	e->trace_id = text_or_null(rows, row, COL_TRACE);
+	e->type = pgrows_text_or_null(rows, row, COL_TYPE, NULL);
+	e->queue = pgrows_text_or_null(rows, row, COL_QUEUE, NULL);
+	e->trace_id = pgrows_text_or_null(rows, row, COL_TRACE, NULL);
 }
 
 void
@@ -179,5 +172,5 @@ events_of_task_get(
 	e->task = *id;
 	e->sort = pgrows_int(rows, row, COL_SORT);
 	e->rank = (int)pgrows_int(rows, row, COL_RANK);
-	e->trace_id = text_or_null(rows, row, COL_OWN_TRACE);
+	e->trace_id = pgrows_text_or_null(rows, row, COL_OWN_TRACE, NULL);
 }

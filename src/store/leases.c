@@ -85,18 +85,6 @@ const struct pgstmt leases_why = {
     "SELECT * FROM shoal.why_lease($1::int, $2::uuid)",
 };
 
-static const char *
-text_or_null(const struct pgrows *rows, int row, int col, size_t *len)
-{
-	return pgrows_is_null(rows, row, col) ? NULL : pgrows_text(rows, row, col, len);
-}
-
-static int64_t
-time_or_0(const struct pgrows *rows, int row, int col)
-{
-	return pgrows_is_null(rows, row, col) ? 0 : pgrows_time_us(rows, row, col);
-}
-
 void
 leased_row_get(const struct pgrows *rows, int row, struct leased_row *l)
 {
@@ -113,13 +101,13 @@ leased_row_get(const struct pgrows *rows, int row, struct leased_row *l)
 	l->attempt = (int)pgrows_int(rows, row, 5);
 	l->failures = (int)pgrows_int(rows, row, 6);
 	l->max_attempts = (int)pgrows_int(rows, row, 7);
-	l->payload = text_or_null(rows, row, 8, &l->payload_len);
-	l->metadata = text_or_null(rows, row, 9, &l->metadata_len);
-	l->run_at_us = time_or_0(rows, row, 10);
-	l->deadline_us = time_or_0(rows, row, 11);
+	l->payload = pgrows_text_or_null(rows, row, 8, &l->payload_len);
+	l->metadata = pgrows_text_or_null(rows, row, 9, &l->metadata_len);
+	l->run_at_us = pgrows_time_us(rows, row, 10);
+	l->deadline_us = pgrows_time_us(rows, row, 11);
 	l->expires_us = pgrows_time_us(rows, row, 12);
-	l->ends_us = time_or_0(rows, row, 13);
-	l->trace = text_or_null(rows, row, 14, &len);
+	l->ends_us = pgrows_time_us(rows, row, 13);
+	l->trace = pgrows_text_or_null(rows, row, 14, &len);
 	if (l->trace != NULL && !trace_check(l->trace, len))
 		l->trace = NULL; /* written by other hands */
 }
@@ -146,8 +134,8 @@ type_row_get(const struct pgrows *rows, int row, struct type_row *t)
 	t->own = pgrows_bool(rows, row, 2);
 	t->timeout_ms = pgrows_int(rows, row, 3);
 	t->max_attempts = (int)pgrows_int(rows, row, 4);
-	t->backoff = text_or_null(rows, row, 5, NULL);
-	t->config = text_or_null(rows, row, 6, NULL);
-	t->created_us = time_or_0(rows, row, 7);
-	t->updated_us = time_or_0(rows, row, 8);
+	t->backoff = pgrows_text_or_null(rows, row, 5, NULL);
+	t->config = pgrows_text_or_null(rows, row, 6, NULL);
+	t->created_us = pgrows_time_us(rows, row, 7);
+	t->updated_us = pgrows_time_us(rows, row, 8);
 }

@@ -60,8 +60,7 @@ node_worker_get(const struct pgrows *rows, int row, struct node_worker *w)
 		w->beat_age_ms = 0;
 	w->ordered = mode_of(pgrows_int(rows, row, 12));
 	w->ordered_us = pgrows_int(rows, row, 13);
-	w->reason =
-	    pgrows_is_null(rows, row, 14) ? NULL : pgrows_text(rows, row, 14, NULL);
+	w->reason = pgrows_text_or_null(rows, row, 14, NULL);
 }
 
 void

@@ -106,19 +106,6 @@ queues_list_params(
 	pgparam_int4(p, name != NULL ? QUEUES_COUNT_ONE : QUEUES_COUNT);
 }
 
-static const char *
-text_or_null(const struct pgrows *rows, int row, int col)
-{
-	return pgrows_is_null(rows, row, col) ? NULL
-					      : pgrows_text(rows, row, col, NULL);
-}
-
-static int64_t
-time_or_0(const struct pgrows *rows, int row, int col)
-{
-	return pgrows_is_null(rows, row, col) ? 0 : pgrows_time_us(rows, row, col);
-}
-
 static int64_t
 int_or(const struct pgrows *rows, int row, int col, int64_t otherwise)
 {
@@ -142,9 +129,9 @@ queue_detail_row_get(const struct pgrows *rows, int row, struct queue_detail_row
 	q->name = pgrows_text(rows, row, 1, NULL);
 	q->created_us = pgrows_time_us(rows, row, 2);
 	q->paused = pgrows_bool(rows, row, 3);
-	q->paused_by = text_or_null(rows, row, 4);
-	q->paused_us = time_or_0(rows, row, 5);
-	q->paused_reason = text_or_null(rows, row, 6);
+	q->paused_by = pgrows_text_or_null(rows, row, 4, NULL);
+	q->paused_us = pgrows_time_us(rows, row, 5);
+	q->paused_reason = pgrows_text_or_null(rows, row, 6, NULL);
 	q->queued = pgrows_int(rows, row, 7);
 	q->running = pgrows_int(rows, row, 8);
 	q->scheduled = pgrows_int(rows, row, 9);
@@ -179,10 +166,10 @@ limit_get(const struct pgrows *rows, int row, int col, struct why_limit *l)
 {
 	l->concurrency = (int)pgrows_int(rows, row, col);
 	l->running = (int)pgrows_int(rows, row, col + 1);
-	l->since_us = time_or_0(rows, row, col + 2);
+	l->since_us = pgrows_time_us(rows, row, col + 2);
 	l->rate = (int)pgrows_int(rows, row, col + 3);
 	l->rate_ms = (int)pgrows_int(rows, row, col + 4);
-	l->until_us = time_or_0(rows, row, col + 5);
+	l->until_us = pgrows_time_us(rows, row, col + 5);
 }
 
 void
@@ -197,37 +184,37 @@ why_row_get(const struct pgrows *rows, int row, struct why_row *w)
 	w->max_attempts = (int)pgrows_int(rows, row, 5);
 	w->run_at_us = pgrows_time_us(rows, row, 6);
 	w->timed = !pgrows_is_null(rows, row, 7);
-	w->started_us = time_or_0(rows, row, 8);
-	w->finished_us = time_or_0(rows, row, 9);
+	w->started_us = pgrows_time_us(rows, row, 8);
+	w->finished_us = pgrows_time_us(rows, row, 9);
 	w->owned = !pgrows_is_null(rows, row, 10);
 	pgrows_uuid(rows, row, 10, &w->owner);
-	w->code = text_or_null(rows, row, 11);
-	w->message = text_or_null(rows, row, 12);
-	w->deadline_us = time_or_0(rows, row, 13);
+	w->code = pgrows_text_or_null(rows, row, 11, NULL);
+	w->message = pgrows_text_or_null(rows, row, 12, NULL);
+	w->deadline_us = pgrows_time_us(rows, row, 13);
 	w->deadline_over = pgrows_bool(rows, row, 14);
 	pgrows_array(rows, row, 15, &w->parents);
 	w->parents_open = (int)pgrows_int(rows, row, 16);
-	w->key = text_or_null(rows, row, 17);
+	w->key = pgrows_text_or_null(rows, row, 17, NULL);
 	w->key_ahead = (int)int_or(rows, row, 18, -1);
-	w->cancel_us = time_or_0(rows, row, 19);
+	w->cancel_us = pgrows_time_us(rows, row, 19);
 	w->paused = pgrows_bool(rows, row, 20);
-	w->paused_by = text_or_null(rows, row, 21);
-	w->paused_us = time_or_0(rows, row, 22);
-	w->paused_reason = text_or_null(rows, row, 23);
+	w->paused_by = pgrows_text_or_null(rows, row, 21, NULL);
+	w->paused_us = pgrows_time_us(rows, row, 22);
+	w->paused_reason = pgrows_text_or_null(rows, row, 23, NULL);
 	w->served = pgrows_bool(rows, row, 24);
 	w->ahead = (int)int_or(rows, row, 25, -1);
 	limit_get(rows, row, 26, &w->by_queue);
 	limit_get(rows, row, 32, &w->by_type);
 	w->pull = pgrows_bool(rows, row, 38);
-	w->holder = text_or_null(rows, row, 39);
-	w->leased_us = time_or_0(rows, row, 40);
-	w->lease_until_us = time_or_0(rows, row, 41);
+	w->holder = pgrows_text_or_null(rows, row, 39, NULL);
+	w->leased_us = pgrows_time_us(rows, row, 40);
+	w->lease_until_us = pgrows_time_us(rows, row, 41);
 	w->pool = pgrows_text(rows, row, 42, NULL);
 	w->pool_served = pgrows_bool(rows, row, 43);
 	w->served_in_pool = pgrows_bool(rows, row, 44);
-	w->endpoint = text_or_null(rows, row, 45);
-	w->endpoint_disabled_us = time_or_0(rows, row, 46);
-	w->endpoint_reason = text_or_null(rows, row, 47);
+	w->endpoint = pgrows_text_or_null(rows, row, 45, NULL);
+	w->endpoint_disabled_us = pgrows_time_us(rows, row, 46);
+	w->endpoint_reason = pgrows_text_or_null(rows, row, 47, NULL);
 	w->leased = (int)int_or(rows, row, 48, 0);
-	w->latest_lease_us = time_or_0(rows, row, 49);
+	w->latest_lease_us = pgrows_time_us(rows, row, 49);
 }

@@ -137,8 +137,7 @@ key_row_get(const struct pgrows *rows, int row, struct key_row *k)
 	k->app_id = (int)pgrows_int(rows, row, 1);
 	k->hash = len == APIKEY_HASH ? (const uint8_t *)hash : NULL;
 	k->live = pgrows_bool(rows, row, 3);
-	k->scopes =
-	    pgrows_is_null(rows, row, 4) ? NULL : pgrows_text(rows, row, 4, NULL);
+	k->scopes = pgrows_text_or_null(rows, row, 4, NULL);
 }
 
 void
@@ -147,13 +146,6 @@ reads_task_params(struct pgparam *p, int app_id, const struct uuid *id)
 	pgparam_reset(p);
 	pgparam_int4(p, app_id);
 	pgparam_uuid(p, id);
-}
-
-static const char *
-text_or_null(const struct pgrows *rows, int row, int col)
-{
-	return pgrows_is_null(rows, row, col) ? NULL
-					      : pgrows_text(rows, row, col, NULL);
 }
 
 static struct task_text
@@ -183,8 +175,8 @@ task_list_row_get(const struct pgrows *rows, int row, struct task_row *t)
 	t->finished_us = pgrows_int(rows, row, COL_FINISHED);
 	t->owned = !pgrows_is_null(rows, row, COL_OWNER);
 	pgrows_uuid(rows, row, COL_OWNER, &t->owner);
-	t->error_code = text_or_null(rows, row, COL_ERROR_CODE);
-	t->error_message = text_or_null(rows, row, COL_ERROR_MESSAGE);
+	t->error_code = pgrows_text_or_null(rows, row, COL_ERROR_CODE, NULL);
+	t->error_message = pgrows_text_or_null(rows, row, COL_ERROR_MESSAGE, NULL);
 	t->metadata = span_or_none(rows, row, COL_METADATA);
 	t->trace_id = span_or_none(rows, row, COL_LIST_TRACE_ID);
 }
@@ -198,7 +190,7 @@ task_row_get(const struct pgrows *rows, int row, struct task_row *t)
 	t->result = span_or_none(rows, row, COL_RESULT);
 	pgrows_uuid(rows, row, COL_GROUP, &t->group);
 	t->waits_for = (int)pgrows_int(rows, row, COL_WAITS_FOR);
-	t->concurrency_key = text_or_null(rows, row, COL_CONCURRENCY_KEY);
+	t->concurrency_key = pgrows_text_or_null(rows, row, COL_CONCURRENCY_KEY, NULL);
 	t->deadline_us = pgrows_int(rows, row, COL_DEADLINE);
 	t->progress = span_or_none(rows, row, COL_PROGRESS);
 }
@@ -266,7 +258,7 @@ group_row_get(const struct pgrows *rows, int row, struct group_row *g)
 	g->metadata = span_or_none(rows, row, 9);
 	g->created_us = pgrows_int(rows, row, 10);
 	g->ended_us = pgrows_int(rows, row, 11);
-	g->error = text_or_null(rows, row, 12);
+	g->error = pgrows_text_or_null(rows, row, 12, NULL);
 }
 
 void
@@ -292,7 +284,7 @@ queue_row_get(const struct pgrows *rows, int row, struct queue_row *q)
 	q->scheduled = pgrows_int(rows, row, 5);
 	q->more = pgrows_bool(rows, row, 6);
 	q->lag_ms = pgrows_int(rows, row, 7);
-	q->pool = text_or_null(rows, row, 8);
+	q->pool = pgrows_text_or_null(rows, row, 8, NULL);
 }
 
 void

@@ -97,12 +97,6 @@ const struct pgstmt sql_fire_schedules = {
     "$9::text[], $10::int[], $11::int8[], $12::int8[])",
 };
 
-static const char *
-text_or_null(const struct pgrows *rows, int row, int col, size_t *len)
-{
-	return pgrows_is_null(rows, row, col) ? NULL : pgrows_text(rows, row, col, len);
-}
-
 void
 schedule_row_get(const struct pgrows *rows, int row, struct schedule_row *s)
 {
@@ -127,9 +121,9 @@ schedule_row_get(const struct pgrows *rows, int row, struct schedule_row *s)
 	s->skipped = pgrows_int(rows, row, COL_SKIPPED);
 	s->passed = pgrows_int(rows, row, COL_PASSED);
 	s->refused = pgrows_int(rows, row, COL_REFUSED);
-	s->problem = text_or_null(rows, row, COL_PROBLEM, NULL);
+	s->problem = pgrows_text_or_null(rows, row, COL_PROBLEM, NULL);
 	s->created_us = pgrows_int(rows, row, COL_CREATED);
 	s->updated_us = pgrows_int(rows, row, COL_UPDATED);
 	s->rev = (int)pgrows_int(rows, row, COL_REV);
-	s->task = text_or_null(rows, row, COL_TASK, &s->task_len);
+	s->task = pgrows_text_or_null(rows, row, COL_TASK, &s->task_len);
 }

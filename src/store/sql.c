@@ -4,6 +4,15 @@
  */
 #include "store/sql.h"
 
+/* when what u says is due, as x.at */
+#define DUE_AT                                                                         \
+	" LATERAL (SELECT CASE"                                                        \
+	" WHEN u.run_at_us IS NOT NULL"                                                \
+	" THEN timestamptz 'epoch' + u.run_at_us * interval '1 microsecond'"           \
+	" WHEN u.delay_ms IS NOT NULL"                                                 \
+	" THEN now() + u.delay_ms * interval '1 millisecond'"                          \
+	" ELSE now() END AS at) x) v"
+
 /*
  * Not a function: INSERT ... SELECT from unnest has one plan only, and the arrays go
  * straight in. A row whose time is to come is scheduled; PostgreSQL's clock decides. A
@@ -25,14 +34,7 @@
 	"   $8::int8[], $9::int8[], $10::uuid[], $11::text[], $12::text[]" param ")"   \
 	"   AS u (id, app_id, queue_id, type_id, priority, max_attempts, timeout_ms, " \
 	"run_at_us, delay_ms,"                                                         \
-	"   waiter, payload, metadata" name "),"                                       \
-	"  LATERAL (SELECT CASE"                                                       \
-	"   WHEN u.run_at_us IS NOT NULL THEN timestamptz 'epoch' + u.run_at_us * "    \
-	"interval '1 microsecond'"                                                     \
-	"   WHEN u.delay_ms IS NOT NULL THEN now() + u.delay_ms * interval '1 "        \
-	"millisecond'"                                                                 \
-	"   ELSE now() END AS at) x) v"                                                \
-	" RETURNING id, state, run_at"
+	"   waiter, payload, metadata" name ")," DUE_AT " RETURNING id, state, run_at"
 
 const struct pgstmt sql_submit = {
     "submit",
@@ -77,13 +79,7 @@ const struct pgstmt sql_submit_traced = {
 	"$16::bool[]" param ")"                                                        \
 	"   AS u (id, app_id, queue_id, type_id, priority, max_attempts, timeout_ms, " \
 	"run_at_us, delay_ms,"                                                         \
-	"   waiter, payload, metadata, adopt" name "),"                                \
-	"  LATERAL (SELECT CASE"                                                       \
-	"   WHEN u.run_at_us IS NOT NULL THEN timestamptz 'epoch' + u.run_at_us * "    \
-	"interval '1 microsecond'"                                                     \
-	"   WHEN u.delay_ms IS NOT NULL THEN now() + u.delay_ms * interval '1 "        \
-	"millisecond'"                                                                 \
-	"   ELSE now() END AS at) x) v"                                                \
+	"   waiter, payload, metadata, adopt" name ")," DUE_AT                         \
 	" RETURNING app_id, id, state, run_at"                                         \
 	"), noted AS ("                                                                \
 	"INSERT INTO shoal.claim (owner, batch, apps, ids)"                            \

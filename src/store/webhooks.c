@@ -74,19 +74,6 @@ const struct pgstmt webhooks_prune = {
     "$3::int)",
 };
 
-static const char *
-text_or_null(const struct pgrows *rows, int row, int col)
-{
-	return pgrows_is_null(rows, row, col) ? NULL
-					      : pgrows_text(rows, row, col, NULL);
-}
-
-static int64_t
-time_or_0(const struct pgrows *rows, int row, int col)
-{
-	return pgrows_is_null(rows, row, col) ? 0 : pgrows_time_us(rows, row, col);
-}
-
 void
 webhook_row_get(const struct pgrows *rows, int row, struct webhook_row *w)
 {
@@ -99,14 +86,14 @@ webhook_row_get(const struct pgrows *rows, int row, struct webhook_row *w)
 	pgrows_array(rows, row, COL_TYPES, &w->types);
 	pgrows_array(rows, row, COL_QUEUES, &w->queues);
 	w->payload = pgrows_bool(rows, row, COL_PAYLOAD);
-	w->created_us = time_or_0(rows, row, COL_CREATED);
-	w->updated_us = time_or_0(rows, row, COL_UPDATED);
-	w->worked_us = time_or_0(rows, row, COL_WORKED);
-	w->failed_us = time_or_0(rows, row, COL_FAILED);
-	w->failing_since_us = time_or_0(rows, row, COL_FAILING_SINCE);
-	w->last_error = text_or_null(rows, row, COL_LAST_ERROR);
-	w->disabled_us = time_or_0(rows, row, COL_DISABLED);
-	w->disabled_why = text_or_null(rows, row, COL_DISABLED_WHY);
+	w->created_us = pgrows_time_us(rows, row, COL_CREATED);
+	w->updated_us = pgrows_time_us(rows, row, COL_UPDATED);
+	w->worked_us = pgrows_time_us(rows, row, COL_WORKED);
+	w->failed_us = pgrows_time_us(rows, row, COL_FAILED);
+	w->failing_since_us = pgrows_time_us(rows, row, COL_FAILING_SINCE);
+	w->last_error = pgrows_text_or_null(rows, row, COL_LAST_ERROR, NULL);
+	w->disabled_us = pgrows_time_us(rows, row, COL_DISABLED);
+	w->disabled_why = pgrows_text_or_null(rows, row, COL_DISABLED_WHY, NULL);
 }
 
 void
@@ -120,9 +107,9 @@ webhook_delivery_get(const struct pgrows *rows, int row, struct webhook_delivery
 	d->state = (int)pgrows_int(rows, row, 4);
 	d->attempt = (int)pgrows_int(rows, row, 5);
 	d->max_attempts = (int)pgrows_int(rows, row, 6);
-	d->code = text_or_null(rows, row, 7);
-	d->error = text_or_null(rows, row, 8);
-	d->made_us = time_or_0(rows, row, 9);
-	d->next_us = time_or_0(rows, row, 10);
-	d->finished_us = time_or_0(rows, row, 11);
+	d->code = pgrows_text_or_null(rows, row, 7, NULL);
+	d->error = pgrows_text_or_null(rows, row, 8, NULL);
+	d->made_us = pgrows_time_us(rows, row, 9);
+	d->next_us = pgrows_time_us(rows, row, 10);
+	d->finished_us = pgrows_time_us(rows, row, 11);
 }

@@ -60,6 +60,7 @@
 #define DAY_S		 86400
 #define ENDS_SOON_S	 (30 * DAY_S)
 #define LISTEN_MS	 1000
+#define GOODBYE_MS	 20   /* for the ends of streams to leave */
 #define LINGER_STORES_MS 2000 /* without a request: the stores are closed */
 #define WAKE_MS		 4000 /* then requests are answered without a database */
 #define ORPHAN_TASKS_MS	 2500 /* for running tasks when the master is gone */
@@ -72,8 +73,9 @@
 
 enum leave_step {
 	LEAVE_NO = 0,
-	LEAVE_DELAY, /* still serving requests */
-	LEAVE_WAIT,  /* waiting for the last requests and tasks */
+	LEAVE_DELAY,   /* still serving requests */
+	LEAVE_GOODBYE, /* doors are closed, streams were told */
+	LEAVE_WAIT,    /* waiting for the last requests and tasks */
 };
 
 struct worker {
@@ -157,6 +159,23 @@ wake(void *arg)
 		httpd_wake(w->httpds[i]);
 }
 
+static void
+tell_master(const struct worker *w, enum worker_news news)
+{
+	char byte = (char)news;
+
+	/* it may be lost: the master looks by itself, and the feeder finds what is
+	 * there */
+	(void)send(w->env->control_fd, &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* submitted without Redis: whoever has it tells the leader */
+static void
+on_hint(void *arg)
+{
+	tell_master(arg, NEWS_HINT);
+}
+
 /* a request came to a worker that has given its stores away */
 static void
 on_asleep(void *arg)
@@ -168,7 +187,7 @@ on_asleep(void *arg)
 		return; /* they are being opened */
 	w->asleep = false;
 	log_debug(NULL, "a request came: the database is opened again", " ");
-	if (engine_reopen(w->engine, wake, w, &err) != 0)
+	if (engine_reopen(w->engine, wake, on_hint, w, &err) != 0)
 		log_error(NULL, "the database cannot be opened again", "reason=\"%s\"",
 		    err.text);
 	loop_timer_start_ms(w->wake_timer, WAKE_MS);
@@ -241,11 +260,12 @@ on_engine_ended(bool lost, void *arg)
 	check_left(w);
 }
 
-/* the drain delay is over */
+/* the drain delay is over.  Nobody waits for who takes no end of his stream, but all
+ * have a turn of the loop in which it is written */
 static void
 close_doors(struct worker *w)
 {
-	w->leave = LEAVE_WAIT;
+	w->leave = LEAVE_GOODBYE;
 	for (int i = 0; i < AUDIENCE_COUNT; i++) {
 		httpd_stop_listening(w->httpds[i]);
 		if (!w->lingers)
@@ -255,7 +275,7 @@ close_doors(struct worker *w)
 	engine_drain(w->engine);
 	if (w->tasks_ms != FOREVER)
 		loop_timer_start_ms(w->end_timer, w->tasks_ms);
-	check_left(w);
+	loop_timer_start_ms(w->leave_timer, GOODBYE_MS);
 }
 
 static void
@@ -263,8 +283,12 @@ on_leave_time(void *arg)
 {
 	struct worker *w = arg;
 
-	if (w->leave == LEAVE_DELAY)
+	if (w->leave == LEAVE_DELAY) {
 		close_doors(w);
+	} else if (w->leave == LEAVE_GOODBYE) {
+		w->leave = LEAVE_WAIT;
+		check_left(w);
+	}
 }
 
 static void
@@ -304,7 +328,7 @@ leave(struct worker *w, const char *why, int64_t delay_ms, int64_t tasks_ms)
 		if (tasks_ms != FOREVER &&
 		    (w->tasks_ms == FOREVER || tasks_ms < w->tasks_ms))
 			w->tasks_ms = tasks_ms;
-		if (w->leave == LEAVE_WAIT && !w->gave_up && w->tasks_ms != FOREVER)
+		if (w->leave >= LEAVE_GOODBYE && !w->gave_up && w->tasks_ms != FOREVER)
 			loop_timer_start_ms(w->end_timer, w->tasks_ms);
 	}
 	if (w->leave == LEAVE_DELAY)
@@ -365,6 +389,10 @@ obey(struct worker *w, char order)
 		break;
 	case WORKER_BURY:
 		engine_bury(w->engine);
+		break;
+	case WORKER_HINT:
+		log_debug(NULL, "a lingering worker has submitted", " ");
+		engine_hint(w->engine);
 		break;
 	case WORKER_LEVEL:
 		log_set_level(score_log_level(w->env->board, s->log_level));
@@ -482,8 +510,7 @@ on_listen(void *arg)
 		return;
 	}
 	atomic_store(&w->slot->state, SCORE_READY);
-	/* any byte: the master looks now; without it, a little later */
-	(void)send(w->env->control_fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+	tell_master(w, NEWS_LOOK);
 	log_info(NULL, "worker ready", "pid=%d", (int)getpid());
 }
 

@@ -61,6 +61,14 @@ enum worker_order {
 	WORKER_REOPEN = 'L', /* open the log file again */
 	WORKER_BURY = 'B',   /* there is an open burial */
 	WORKER_LEVEL = 'V',  /* the scoreboard says how much is logged */
+	WORKER_HINT = 'F',   /* the leader shall look: to be told by us */
+};
+
+/* bytes to the master */
+enum worker_news {
+	NEWS_LOOK = 0,	 /* the scoreboard has something for it */
+	NEWS_HINT = 'F', /* we are out of the cluster, and have submitted: others shall
+			    tell the leader */
 };
 
 /* exit statuses that mean something to the master; any other is a crash */

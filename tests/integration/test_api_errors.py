@@ -7,6 +7,7 @@ import uuid
 import pytest
 from shoaltest import apps
 from shoaltest.client import Client
+from shoaltest.standing import db, key, node, stranger  # noqa: F401
 
 
 def post(client, body, path="/v1/tasks", **headers):
@@ -120,7 +121,7 @@ def test_a_body_that_is_no_json_is_415(client):
 
 
 def test_a_foreign_task_looks_like_a_missing_one(node, db, client):
-    other = Client(node.url, apps.make_key(db, "other"))
+    other = Client(node.url, apps.make_key(db, stranger()))
     id = client.run("shoal.noop")["id"]
     calls = [("GET", ""), ("GET", "/events"), ("GET", "/why"), ("POST", "/cancel"), ("POST", "/retry")]
     for method, suffix in calls:
@@ -139,7 +140,7 @@ def _without_id(answer):
 
 
 def test_a_list_shows_own_tasks_only(node, db, client):
-    other = Client(node.url, apps.make_key(db, "other"))
+    other = Client(node.url, apps.make_key(db, stranger()))
     mine = client.run("shoal.noop")["id"]
     theirs = other.run("shoal.noop")["id"]
     assert [t["id"] for t in client.list()["tasks"]] == [mine]
@@ -147,7 +148,7 @@ def test_a_list_shows_own_tasks_only(node, db, client):
 
 
 def test_a_cursor_of_another_application_shows_nothing_of_it(node, db, client):
-    other = Client(node.url, apps.make_key(db, "other"))
+    other = Client(node.url, apps.make_key(db, stranger()))
     made = {t["id"] for t in client.batch([{"type": "shoal.noop"}] * 5)}
     cursor = client.list(limit=2)["next_cursor"]
     answer = other.request("GET", "/v1/tasks", params={"cursor": cursor})
@@ -214,12 +215,12 @@ def test_a_revoked_key_ends_within_five_seconds(node, db, key):
 
     client = Client(node.url, key)
     client.list()
-    db.rows("UPDATE shoal.api_key SET revoked_at = now()")
+    db.rows("UPDATE shoal.api_key SET revoked_at = now() WHERE public_id = %s", key.split("_")[2])
     wait_for(lambda: client.request("GET", "/v1/tasks").status_code == 401, at_most=6)
 
 
 def test_an_expired_key_is_401(node, db):
-    text = apps.make_key(db, "late", expires_at="2020-01-01T00:00:00Z")
+    text = apps.make_key(db, stranger(), expires_at="2020-01-01T00:00:00Z")
     problem(Client(node.url, text).request("GET", "/v1/tasks"), 401)
 
 

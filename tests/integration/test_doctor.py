@@ -5,10 +5,12 @@ import glob
 import json
 import os
 import socket
+import subprocess
 
 import pytest
 from shoaltest import certificates, process, stores
 from shoaltest.node import ini
+from shoaltest.pki import Pki
 
 from test_cli import shoal
 
@@ -54,7 +56,12 @@ class SetUp:
 
 
 @pytest.fixture
-def setup(nodedir, db, redis):
+def setup(nodedir, shared_db, redis):
+    return SetUp(nodedir, shared_db, redis)
+
+
+@pytest.fixture
+def own_setup(nodedir, db, redis):
     return SetUp(nodedir, db, redis)
 
 
@@ -122,21 +129,21 @@ def test_a_database_with_too_few_connections_is_named(setup):
     only(found, "fault", "postgresql", "this node alone may need 256 connections", "max_connections")
 
 
-def test_a_schema_that_is_too_new_and_one_that_is_missing(setup, db):
+def test_a_schema_that_is_too_new_and_one_that_is_missing(own_setup, db):
     db.rows("INSERT INTO shoal.schema_step (step, name, program) VALUES (9000, 'later', '9.0')")
     db.rows("UPDATE shoal.schema_floor SET step = 9000")
-    only(setup.found(), "fault", "postgresql", "9000", "upgrade this node")
+    only(own_setup.found(), "fault", "postgresql", "9000", "upgrade this node")
     db.rows("DROP SCHEMA shoal CASCADE")
-    only(setup.found(database__migrate="no"), "fault", "postgresql", "step 0", "shoald --migrate")
-    assert not [f for f in setup.found(database__migrate="yes") if f[0] == "fault"]
+    only(own_setup.found(database__migrate="no"), "fault", "postgresql", "step 0", "shoald --migrate")
+    assert not [f for f in own_setup.found(database__migrate="yes") if f[0] == "fault"]
 
 
-def test_another_clusters_stores_are_named(setup, db, redis):
-    found = setup.found(cluster__name="other")
+def test_another_clusters_stores_are_named(own_setup, db, redis):
+    found = own_setup.found(cluster__name="other")
     only(found, "fault", "postgresql", "belongs to the cluster '%s'" % db.name, "cluster.name")
     with redis.client() as c:
         c.set("shoal:%s:epoch" % db.name, "00000000-0000-0000-0000-000000000000:1")
-    only(setup.found(cluster__name=db.name), "fault", "redis", "another database", "same")
+    only(own_setup.found(cluster__name=db.name), "fault", "redis", "another database", "same")
 
 
 def test_secrets_that_others_can_read_are_named(setup):
@@ -182,6 +189,50 @@ def test_a_port_that_is_taken_is_named_with_its_holder(setup):
 def test_a_certificate_that_has_expired_is_named(setup):
     path, _ = certificates.make(setup.directory, "expired", "IP:127.0.0.1", days=-1)
     only(setup.found(egress__ca_file=path), "fault", "tls", "has expired (expired)", "certificate")
+
+
+def test_certificates_of_listeners_are_judged_as_the_node_loads_them(setup):
+    pki = Pki(setup.directory)
+    good, good_key = pki.issue("good", ["localhost"])
+    soon, soon_key = pki.issue("soon", ["localhost"], days=5)
+    over, over_key = pki.issue("over", ["localhost"], days=-1)
+    with open(good_key) as f:
+        world = setup.path("world.key", f.read(), mode=0o644)
+    with open(good) as f:
+        blocks = f.read().split("-----BEGIN")[1:]
+    reversed_chain = setup.path("reversed.pem", "".join("-----BEGIN" + b for b in reversed(blocks)))
+    locked = setup.path("locked.key")
+    subprocess.run(["openssl", "pkey", "-in", good_key, "-aes256", "-passout", "pass:x", "-out", locked],
+                   check=True, timeout=30)
+    os.chmod(locked, 0o600)
+    tickets = setup.path("tickets", "no key\n", mode=0o600)
+    listen = "127.0.0.1:%d tls" % process.free_port()
+
+    def found(pair, **changes):
+        return setup.found(tls__certificates=pair, listen__applications=listen, **changes)
+
+    assert not [f for f in found("%s %s" % (good, good_key), tls__client_ca=pki.ca) if f[1] == "tls"]
+    only(found("%s %s" % (soon, soon_key)), "warning", "tls", "expires in 4 days", "renew")
+    for pair, text, remedy in (
+        ("%s %s" % (over, over_key), "has expired (over)", "HUP"),
+        ("%s %s" % (good, soon_key), "is not that of the certificate", "made with"),
+        ("%s %s" % (good, world), "everybody on this machine may reach " + world, "chmod 0640"),
+        ("%s %s" % (good, setup.path("none.key")), "No such file", "reach it"),
+        ("%s %s" % (reversed_chain, good_key), "is not that of the certificate", "made with"),
+        ("%s %s" % (good, locked), "no key that can be read", "without a password"),
+    ):
+        faults = [f for f in found(pair) if f[0] == "fault"]
+        assert faults and all(f[1] == "tls" and "tls.certificates" in f[2] for f in faults), faults
+        assert any(text in f[2] and remedy in f[3] for f in faults), faults
+    pair = "%s %s" % (good, good_key)
+    only(found(pair, tls__client_ca=setup.path("gone.pem")), "fault", "tls", "tls.client_ca", "mend the path")
+    only(found(pair, tls__client_ca=pki.ca, tls__ticket_key_file=tickets), "fault", "tls",
+         "tls.ticket_key_file", "shoald -t")
+    del setup.settings["tls.ticket_key_file"]
+    only(found("%s %s" % (pair, pki.ocsp("good", "R"))), "warning", "tls", "revoked", "authority")
+    # more than can be shown hides no fault
+    many = ", ".join([pair] * 20 + ["%s %s" % (over, over_key)])
+    only(found(many), "fault", "tls", "has expired (over)", "HUP")
 
 
 def test_of_a_node_that_runs_the_ports_are_its_own(node):

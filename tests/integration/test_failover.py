@@ -9,7 +9,7 @@ import time
 import pytest
 import redis as redis_module
 import requests
-from shoaltest import apps, stores
+from shoaltest import apps, process, stores
 from shoaltest.client import Client, Refused
 from shoaltest.failover import Authority, Hosts, PgBouncer, Sentinel, Standby
 from shoaltest.waits import stays, wait_for
@@ -141,6 +141,61 @@ def test_sentinels_lead_to_the_new_primary(cluster, make_redis, place, aftermath
     with contextlib.closing(replica.client()) as c:
         wait_for(lambda: c.exists("shoal:%s:epoch" % node.settings["cluster.name"]))
     all_succeeded(client, accepted)
+
+
+def test_sentinels_are_asked_over_tls_by_a_user_of_their_own(cluster, place, aftermath, authority, key):
+    primary = stores.Redis(place("one"), password="of-the-operator")
+    crt, server_key = authority.certificate("redis.test", primary.user)
+    tls = {"tls-cert-file": crt, "tls-key-file": server_key, "tls-ca-cert-file": authority.ca,
+           "tls-auth-clients": "no"}
+    data_port, asked_port = process.free_port(), process.free_port()
+    primary.settings.update(tls, **{
+        "tls-port": data_port, "user": "node on >of-the-node ~shoal:* &* +@all"})
+    aftermath.callback(primary.kill)
+    primary.start()
+    sentinel = Sentinel(place("s"), primary, 1, port=data_port, lines=["%s %s" % x for x in tls.items()] + [
+        "tls-port %d" % asked_port, "tls-replication yes", "sentinel auth-pass shoal of-the-operator",
+        "user default on nopass allchannels -@all +ping",
+        "user asks on >of-who-asks allchannels -@all +ping +sentinel|get-master-addr-by-name",
+    ])
+    aftermath.callback(sentinel.kill)
+    sentinel.start()
+    secrets = place("secrets")
+
+    def secret(name, text):
+        path = os.path.join(secrets, name)
+        with open(path, "w") as f:
+            f.write(text + "\n")
+        os.chmod(path, 0o600)
+        return path
+
+    def start(**settings):
+        values = {
+            "redis.sentinels": "127.0.0.1:%d" % asked_port, "redis.sentinel_master": "shoal",
+            "redis.ca_file": authority.ca, "redis.username": "node",
+            "redis.password_file": secret("node", "of-the-node"),
+            "redis.sentinel_username": "asks",
+            "redis.sentinel_password_file": secret("asks", "of-who-asks"),
+        }
+        values.update({k.replace("__", "."): v for k, v in settings.items()})
+        values = {k: v for k, v in values.items() if v}
+        # the name in the certificates of all of them; nobody resolves it
+        return cluster(1, node__workers=1, redis_url="rediss://redis.test/0", ready="health", settings=values)[0]
+
+    good = start()
+    wrong = start(redis__sentinel_password_file=secret("wrong", "of-nobody"))
+    anybody = start(redis__sentinel_username="", redis__sentinel_password_file="")
+    untrusted = start(redis__ca_file="")
+    wait_for(good.is_connected, at_most=20, what="the good one has Redis")
+    assert Client(good.url, key).run("shoal.echo", 7)["result"] == 7
+    with contextlib.closing(primary.client()) as c:
+        assert "user=node" in c.execute_command("CLIENT", "LIST").replace("name=node", "")
+    wrong.wait_log("WRONGPASS", at_most=20)
+    line = wait_for(lambda: [x for x in anybody.log().splitlines() if "NOPERM" in x], at_most=20)[0]
+    assert "mend redis.sentinel_username and redis.sentinel_password" in line, line
+    untrusted.wait_log("certificate is refused", at_most=20)
+    for node in (wrong, anybody, untrusted):
+        assert not node.workers()[0]["redis_up"]
 
 
 def test_names_that_move_are_followed(make_node, make_redis, place, aftermath, postgres, db, key):

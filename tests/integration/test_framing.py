@@ -14,6 +14,7 @@ import socket
 import time
 
 import pytest
+from shoaltest.standing import db, key, node  # noqa: F401
 
 with open(os.path.join(os.path.dirname(__file__), "../../api/openapi.yaml")) as f:
     DOCUMENTED = f.read()
@@ -100,8 +101,10 @@ def assert_refused(received, closed, what):
 
 
 @pytest.fixture
-def count(db):
-    return lambda: db.value("SELECT count(*) FROM shoal.task")
+def count(db, key):
+    """of the application's tasks"""
+    return lambda: db.value("SELECT count(*) FROM shoal.task t JOIN shoal.api_key k USING (app_id)"
+                            " WHERE k.public_id = %s", key.split("_")[2])
 
 
 @pytest.mark.parametrize("what,headers,body", ATTACKS, ids=[a[0] for a in ATTACKS])

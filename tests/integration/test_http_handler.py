@@ -185,17 +185,8 @@ def test_a_task_is_a_signed_request_and_its_answer_the_result(start, endpoint):
     assert ONE[6:] not in client.node.log() and "Bearer abc" not in client.node.log()
 
 
-def test_receivers_of_the_standard_accept_the_signature(start, endpoint, workdir):
-    npm, node = shutil.which("npm"), shutil.which("node")
-    assert npm and node, "Node.js and npm are missing: scripts/install-deps test"
-    home = os.path.join(workdir, "standardwebhooks")
-    if not os.path.exists(home):
-        os.makedirs(home)
-        subprocess.run(
-            [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", home,
-             "standardwebhooks@1.0.0"],
-            check=True, timeout=300, stdout=subprocess.DEVNULL, cwd=home,
-        )
+def test_receivers_of_the_standard_accept_the_signature(start, endpoint, standardwebhooks):
+    node, home = standardwebhooks
     endpoint.answers["/hook"] = (204, {}, b"")
     client = start({"hook": "/hook"}, {"type:hook.secret": ONE + " " + TWO})
     assert client.run("hook", {"text": "\u00fcber \"x\""})["result"] is None

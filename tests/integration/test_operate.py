@@ -136,14 +136,14 @@ def run_to_its_end(node, at_most=30):
         raise AssertionError("it goes on:\n" + node.log()[-2000:]) from None
 
 
-def test_two_nodes_that_start_at_once_on_an_empty_database_both_serve(make_node, postgres, redis):
-    for turn in range(20):
+def test_nodes_that_start_at_once_on_an_empty_database_all_serve(make_node, postgres, redis):
+    for turn in range(5):
         database = stores.Database(postgres, "start%d" % turn)
         values = {
             "cluster.name": database.name, "database.url": database.url(),
             "redis.url": redis.url(), "node.workers": 1,
         }
-        nodes = [make_node(dict(values)) for _ in range(2)]
+        nodes = [make_node(dict(values)) for _ in range(4)]
         try:
             for node in nodes:
                 node.start(ready=None)
@@ -272,7 +272,6 @@ def test_a_broken_file_changes_nothing_and_the_log_names_the_line(cluster, db, k
     }
 
     def refusals():
-        # (--status finds the socket by the file, which is broken)
         return [s for s in node.log().splitlines() if "reload refused" in s]
 
     with Traffic(node.url, key, threads=2) as traffic:
@@ -294,7 +293,7 @@ def test_a_broken_file_changes_nothing_and_the_log_names_the_line(cluster, db, k
         with open(node.conf, "w") as f:
             f.write(good)
         traffic.flows()
-    status = node.status()
+    status = node.status_by_program()
     assert node.worker_pids() == pids and status["generation"] == 1
     assert status["reload_failures"] == len(broken) + 1
     assert not traffic.failures

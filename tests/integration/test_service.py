@@ -49,8 +49,7 @@ def manager(nodedir):
 
 
 def test_the_service_manager_is_told_what_is_true(cluster, manager):
-    node = cluster(1, ready=None)[0]
-    node.stop(signal.SIGINT)
+    node = cluster(1, ready="never")[0]
     node.env = {"NOTIFY_SOCKET": manager.path}
     node.start()
     # ready only when it is, and once
@@ -85,8 +84,7 @@ def test_the_service_manager_is_told_what_is_true(cluster, manager):
 
 
 def test_the_watchdog_is_fed_while_a_worker_lives(cluster, manager):
-    node = cluster(1, ready=None, node__workers="1", node__hang_timeout="1h")[0]
-    node.stop(signal.SIGINT)
+    node = cluster(1, ready="never", node__workers="1", node__hang_timeout="1h")[0]
     node.env = {"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "3000000"}
     node.start()
     wait_for(lambda: len(manager.said("WATCHDOG")) >= 3, what="signs of life")
@@ -139,8 +137,7 @@ class Sockets:
 
 
 def test_passed_sockets_take_the_place_of_those_that_are_configured(cluster, aftermath):
-    node = cluster(1, ready=None)[0]
-    node.stop(signal.SIGINT)
+    node = cluster(1, ready="never")[0]
     passed = Sockets("applications:developers")
     node.app_port, node.dev_port = passed.listen(), passed.listen()
     for s in passed.sockets:

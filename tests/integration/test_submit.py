@@ -12,6 +12,13 @@ from shoaltest.waits import wait_for
 
 KIB = 1024
 
+
+@pytest.fixture
+def client(guest):
+    """What one node does is asked of the same one: each test has an application of its own."""
+    return guest
+
+
 def command_type(name, command, **more):
     """Settings of an exec type."""
     settings = {"type:%s.handler" % name: "exec", "type:%s.command" % name: command}

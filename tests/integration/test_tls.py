@@ -13,6 +13,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 
 import pytest
 import requests
@@ -20,6 +21,7 @@ from shoaltest import process
 from shoaltest.client import Client
 from shoaltest.node import program, program_env
 from shoaltest.pki import Pki
+from shoaltest.stream import Stream
 from shoaltest.waits import wait_for
 from test_framing import ATTACKS, assert_refused, hidden, request
 
@@ -395,3 +397,42 @@ def test_every_bound_holds_on_tls_too(secure, pki, key, db):
     waits.join(30)
     assert not waits.is_alive()
     wait_for(lambda: metric(node, "http_connections")[""] < 8, what="all are gone")
+
+
+def test_idle_and_stalled_clients_are_bounded_as_without_tls(secure, pki, key, db):
+    """What waits is not idle, what is idle is closed with a good-bye, and who does not read is dropped."""
+    node = secure("%s %s" % pki.issue("held", ["localhost"]), node__workers=1, http__idle_timeout="1s",
+                  http__write_timeout="3s")
+    url, ctx = "https://localhost:%d" % node.tls_port, context(pki)
+
+    def client():
+        """One that has no connection yet, which could be idle for too long."""
+        made = Client(url, key)
+        made.session.verify = pki.ca
+        return made
+
+    quiet = Stream(url, key, tls=ctx).wait_open()
+    task = client().submit("shoal.sleep", {"seconds": 300})["id"]
+    waited = []
+    poll = threading.Thread(target=lambda: waited.append(
+        client().call("GET", "/v1/tasks/%s" % task, params={"wait": 30})))
+    poll.start()
+    with connected(node, pki, "localhost", ctx) as idle:
+        ask(idle)
+        began = time.monotonic()
+        assert idle.recv(10) == b""  # after a notice, or this raises
+        assert 0.9 < time.monotonic() - began < 15
+    assert poll.is_alive() and not quiet.closed
+    client().cancel(task)
+    poll.join(30)
+    assert waited and waited[0]["state"] == "cancelled"
+    # little came in that time: the stream is there, and goes on
+    deaf = Stream(url, key, last_id=quiet.last_id, tls=ctx, receive_buffer=4096, reads=False)
+    db.rows("SELECT shoal.add_event(a.id, NULL, 5::smallint, NULL, NULL, NULL, 'note', repeat('x', 2000), NULL)"
+            " FROM shoal.application a, generate_series(1, 6000) WHERE a.name = 'test'")
+    quiet.wait(6000, at_most=60)
+    node.wait_log('reason="reply not taken"', at_most=20)
+    deaf.read().wait_closed(at_most=30)
+    assert not deaf.ended and len(deaf.events) < 6000 and not quiet.closed
+    quiet.close()
+    deaf.close()

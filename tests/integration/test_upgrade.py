@@ -1,8 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A new program takes a node's place while it works: nothing fails, nothing is lost, or nothing happens."""
 
+import glob
+import http.client
+import json
 import os
+import re
 import signal
+import socket
+import ssl
 import subprocess
 
 import pytest
@@ -10,6 +16,7 @@ import requests
 from shoaltest import process
 from shoaltest.client import Client
 from shoaltest.node import program, program_env
+from shoaltest.pki import Pki
 from shoaltest.waits import wait_for
 from test_haproxy import Loop, assert_nothing_lost
 
@@ -70,8 +77,7 @@ def test_what_runs_ends_where_it_runs_or_goes_back(node, client):
 @pytest.fixture
 def linked(cluster, nodedir, key):
     """A node that was started by a link, which the test may lead elsewhere, and a client."""
-    node = cluster(1, ready=None, node__start_timeout="3s")[0]
-    node.stop(signal.SIGINT)
+    node = cluster(1, ready="never", node__start_timeout="3s")[0]
     link = os.path.join(nodedir, "shoald")
     os.symlink(program()[-1], link)
     node.program = program()[:-1] + [link]
@@ -139,27 +145,175 @@ def test_a_new_program_that_does_not_work_changes_nothing(linked):
     assert Client(node.url, client.key).run("shoal.echo", 6)["result"] == 6
 
 
-def test_an_idle_connection_outlives_reload_and_upgrade(node, key):
-    """A balancer keeps connections: the next request on one is answered, whoever it meets."""
+class Kept:
+    """A connection that is never made again: what is asked on it is answered by whom it was made to."""
+
+    def __init__(self, sock, key):
+        self._connection = http.client.HTTPConnection("node")
+        self._connection.auto_open = 0
+        self._connection.sock = sock
+        self._headers = {"Authorization": "Bearer " + key, "Content-Type": "application/json"}
+
+    def submit(self):
+        """(status, whether it stays open, the task)"""
+        self._connection.request("POST", "/v1/tasks", b'{"type":"shoal.noop"}', self._headers)
+        answer = self._connection.getresponse()
+        return answer.status, answer.headers["Connection"] != "close", json.loads(answer.read())
+
+    def close(self):
+        self._connection.close()
+
+
+def unix(path):
+    made = socket.socket(socket.AF_UNIX)
+    made.settimeout(20)
+    made.connect(path)
+    return made
+
+
+def test_an_idle_connection_outlives_reload_and_upgrade(cluster, nodedir, key):
+    """A balancer keeps connections, of every kind: the next request on one is answered, whoever it meets.
+
+    The node is a daemon, whose process file is right as soon as it is upgraded, and has one worker more
+    than its configuration says.
+    """
+    pki = Pki(nodedir)
+    plain, tls, path = process.free_port(), process.free_port(), os.path.join(nodedir, "api")
+    node = cluster(
+        1, ready="never", node__workers="1", tls__certificates="%s %s" % pki.issue("a", ["localhost"]),
+        listen__applications="127.0.0.1:%d, 127.0.0.1:%d tls, unix:%s" % (plain, tls, path),
+        log__file=os.path.join(nodedir, "node0", "log"),
+    )[0]
+    node.app_port = plain
+    node.start_daemon()
+    context = ssl.create_default_context(cafile=pki.ca)
+
+    def connect():
+        raw = socket.create_connection(("127.0.0.1", tls), 20)
+        return [Kept(s, key) for s in (
+            socket.create_connection(("127.0.0.1", plain), 20),
+            context.wrap_socket(raw, server_hostname="localhost"), unix(path))]
+
+    def count():
+        return len(node.worker_pids())
+
+    inode = os.stat(path).st_ino
     for change in ("reload", "upgrade"):
-        client = Client(node.url, key)
-        client.submit("shoal.noop")
-        released, closed = (node.log().count(x) for x in ("worker lingers", "closes its stores"))
+        node.send(signal.SIGTTIN)
+        wait_for(lambda: count() == 2 and node.is_connected(), at_most=20, what="one worker more")
+        kept = connect()
+        assert all(k.submit()[:2] == (201, True) for k in kept)
+        closed, told = (node.log().count(x) for x in ("closes its stores", "a lingering worker has submitted"))
+        before = set(node.worker_pids())
         if change == "reload":
             node.send(signal.SIGHUP)
+            wait_for(lambda b=before: not b & set(node.worker_pids()) and node.is_connected(),
+                     at_most=30, what="new workers")
         else:
             node.upgrade()
-        wait_for(lambda n=released: node.log().count("worker lingers") > n, at_most=30,
-                 what="a worker keeps the connection")
-        wait_for(lambda n=closed: node.log().count("closes its stores") > n, what="its stores are closed")
-        port = client.session.get_adapter(client.url).poolmanager.connection_from_url(client.url)
-        used = port.num_connections
-        answer = client.request("POST", "/v1/tasks", json={"type": "shoal.noop"})
-        assert answer.status_code == 201, answer.text
-        assert answer.headers["Connection"] == "close"
-        assert port.num_connections == used, "it was the same connection"
-        task = Client(node.url, key).wait(answer.json()["id"])
-        assert task["state"] == "succeeded"
-        # and with it the last reason to stay is gone
+            assert node.status()["pid"] == node.pid == node.pid_of_file()
+            wait_for(node.is_connected, at_most=30)
+        # the configuration's word counts again
+        wait_for(lambda: count() == 1, what="as many workers as are configured")
+        wait_for(lambda n=closed: node.log().count("closes its stores") > n, at_most=20,
+                 what="the stores of the old are closed")
+        for fresh in connect():
+            assert fresh.submit()[0] == 201
+            fresh.close()
+        tasks = []
+        for k in kept:
+            status, stays, task = k.submit()
+            assert (status, stays) == (201, False), task
+            k.close()
+            tasks.append(task["id"])
+        client = Client(node.url, key)
+        assert all(client.wait(id)["state"] == "succeeded" for id in tasks)
+        # which the leader was told of, by way of the master
+        assert node.log().count("a lingering worker has submitted") > told
+        client.session.close()
+        # and with them the last reason to stay is gone
         wait_for(lambda: node.status()["generations"] == 1 and settled(node), at_most=20,
                  what="what lingered has left")
+        assert os.stat(path).st_ino == inode
+    assert node.stop() == 0
+    assert not os.path.exists(path) and not os.path.exists(node.settings["node.pid_file"])
+
+
+def test_a_master_that_is_killed_leaves_one_or_none(cluster, key):
+    """In the middle of an upgrade, at either side of it, either of the two."""
+    node = cluster(1, node__workers="1", node__start_timeout="20s")[0]
+    client = Client(node.url, key)
+
+    def upgrading():
+        """Asks for it, and returns the new master's process as soon as there is one."""
+        seen, old = node.log().count("upgrading pid="), set(process.children_of(node.pid))
+        node.send(signal.SIGUSR2)
+        wait_for(lambda: node.log().count("upgrading pid=") > seen, what="it begins", every=0.002)
+        return int(node.log().split("upgrading pid=")[-1].split()[0]), old
+
+    def alone(pid, strangers):
+        """The node is this master's, and nobody else listens, or lives."""
+        wait_for(lambda: node.pid_of_file() == pid and node.status()["pid"] == pid and node.is_connected(),
+                 at_most=30, what="process %d has the node" % pid)
+        wait_for(lambda: not any(process.alive(p) for p in strangers), at_most=20, what="the others are gone")
+        assert listening(node.app_port) <= {pid} | set(process.children_of(pid))
+        assert Client(node.url, key).run("shoal.noop")["state"] == "succeeded"
+        # and no other can be started beside it
+        beside = subprocess.run(program() + ["-c", node.conf], env=program_env(), timeout=20, check=False,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert beside.returncode != 0 and b"a node runs already: process %d" % pid in beside.stdout
+
+    # the new one, before it serves: nothing has changed
+    new, _ = upgrading()
+    os.kill(new, signal.SIGKILL)
+    node.wait_log(FAILED)
+    wait_for(lambda: not process.alive(new))
+    alone(node.pid, [new])
+    # the old one, before the new one serves: it goes on alone
+    new, children = upgrading()
+    old = node.proc
+    node.send(signal.SIGKILL)
+    node.proc = process.Adopted(new)
+    node.wait_log("the old master is dead")
+    old.wait(10)
+    alone(new, children - {new})
+    # the old one, when the new one has the node
+    task = client.submit("shoal.sleep", {"seconds": 30})["id"]
+    client.wait_state(task, "running")
+    children = set(process.children_of(node.pid))
+    client.session.close()
+    node.upgrade()
+    os.kill(node.replaced.pop().pid, signal.SIGSEGV)  # of which a master tells, too
+    alone(node.pid, children)
+    assert re.search("master crash report signal=SIGSEGV", node.log()) and "crash report ends" in node.log()
+    Client(node.url, key).cancel(task)
+    # the new one, while what the old one runs is still there: all ends, and can be started again
+    client = Client(node.url, key)
+    task = client.submit("shoal.sleep", {"seconds": 30})["id"]
+    client.wait_state(task, "running")
+    client.session.close()
+    children = set(process.children_of(node.pid))
+    node.upgrade()
+    children |= set(process.children_of(node.pid)) | {node.replaced.pop().pid}
+    node.send(signal.SIGKILL)
+    wait_for(lambda: not any(process.alive(p) for p in children), at_most=20, what="all have ended")
+    assert not listening(node.app_port)
+    node.start()
+    alone(node.pid, children)
+    Client(node.url, key).cancel(task)
+
+
+def listening(port):
+    """The processes that hold a socket which listens there."""
+    with open("/proc/net/tcp") as f:
+        inodes = {"socket:[%s]" % x[9] for x in (line.split() for line in f)
+                  if x[1].endswith(":%04X" % port) and x[3] == "0A"}
+    found = set()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        for fd in glob.glob("/proc/%s/fd/*" % pid):
+            try:
+                if os.readlink(fd) in inodes:
+                    found.add(int(pid))
+            except OSError:
+                continue
+    return found

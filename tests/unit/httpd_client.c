@@ -249,6 +249,15 @@ client_read(struct client *c)
 	c->in[c->len] = '\0';
 }
 
+void
+client_read_within(struct client *c, int ms)
+{
+	struct pollfd pfd = {.fd = c->fd, .events = POLLIN};
+
+	(void)poll(&pfd, 1, ms);
+	client_read(c);
+}
+
 /* the reply that begins at at: NULL if it is not complete, else where it ends */
 static const char *
 reply_end(const struct client *c, const char *at)

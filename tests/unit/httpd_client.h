@@ -58,7 +58,9 @@ void client_reset(struct client *c); /* closes by RST */
 /* all of it, turning the loop while the server does not read; false: it closed */
 bool client_send(struct client *c, const void *bytes, size_t len);
 void client_text(struct client *c, const char *text);
-void client_read(struct client *c);		 /* what is there */
+void client_read(struct client *c); /* what is there */
+void client_read_within(
+    struct client *c, int ms); /* waits for something; the loop stands */
 unsigned client_replies(const struct client *c); /* complete ones */
 void client_wait_replies(struct client *c, unsigned count);
 void client_wait_end(struct client *c);

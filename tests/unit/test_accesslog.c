@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "base/attr.h"
+#include "slurp.h"
 #include "telemetry/accesslog.h"
 
 static struct score_slot slot;
@@ -25,26 +26,13 @@ static char text[1 << 20];
 static size_t
 slurp(const char *name)
 {
-	int fd = open(name, O_RDONLY);
-	ssize_t n;
-
-	assert_true(fd >= 0);
-	n = read(fd, text, sizeof(text) - 1);
-	assert_true(n >= 0);
-	text[n] = '\0';
-	close(fd);
-	return (size_t)n;
+	return slurp_into(name, text, sizeof(text));
 }
 
 static size_t
 count(const char *what)
 {
-	const char *at = text;
-	size_t found = 0;
-
-	for (; (at = strstr(at, what)) != NULL; at++)
-		found++;
-	return found;
+	return count_in(text, what);
 }
 
 static struct accesslog *

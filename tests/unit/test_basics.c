@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "base/attr.h"
+#include "base/base64.h"
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/strbuf.h"
@@ -57,15 +58,9 @@ long_errors_are_cut_and_terminated(void **state)
 }
 
 static void
-every_code_has_a_name_and_nobody_needs_to_listen(void **state)
+nobody_needs_to_listen(void **state)
 {
-	int code;
-
 	(void)state;
-	for (code = 0; code < ERR_CODE_COUNT; code++)
-		assert_non_null(err_code_name((enum err_code)code));
-	assert_string_equal(err_code_name(ERR_NOT_FOUND), "not_found");
-	assert_string_equal(err_code_name(ERR_CODE_COUNT), "unknown");
 	assert_int_equal(err_set(NULL, ERR_BUG, "x"), -1);
 	assert_int_equal(err_errno(NULL, EIO, "x"), -1);
 	assert_int_equal(err_wrap(NULL, "x"), -1);
@@ -238,13 +233,41 @@ no_memory_fails_the_buffer(void **state)
 	assert_true(n > 2);
 }
 
+static void
+base64_is_taken_exactly(void **state)
+{
+	static const char *const bad[] = {"Zg",
+	    "Zg=", "Zg===", "=Zg=", "Z=g=", "Zg==\n", " Zg==", "Zm-v",
+	    "====", "Zm9vYg==Zg=="};
+	static const struct {
+		const char *text, *bytes;
+	} good[] = {{"", ""}, {"Zg==", "f"}, {"Zm8=", "fo"}, {"Zm9v", "foo"},
+	    {"Zm9vYmFy", "foobar"}};
+	char bytes[6];
+	size_t len = 77;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(bad); i++) {
+		assert_int_equal(base64_decode(bad[i], bytes, sizeof(bytes), &len), -1);
+		assert_int_equal(len, 77);
+	}
+	for (size_t i = 0; i < COUNT_OF(good); i++) {
+		assert_int_equal(
+		    base64_decode(good[i].text, bytes, sizeof(bytes), &len), 0);
+		assert_int_equal(len, strlen(good[i].bytes));
+		assert_memory_equal(bytes, good[i].bytes, len);
+	}
+	assert_int_equal(base64_decode("Zm9vYmFy", bytes, 5, &len), -1);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(error_gains_context_and_keeps_its_code),
 	    cmocka_unit_test(long_errors_are_cut_and_terminated),
-	    cmocka_unit_test(every_code_has_a_name_and_nobody_needs_to_listen),
+	    cmocka_unit_test(nobody_needs_to_listen),
+	    cmocka_unit_test(base64_is_taken_exactly),
 	    cmocka_unit_test(allocation_fails_when_it_is_told_to_and_only_once),
 	    cmocka_unit_test(sizes_that_overflow_are_out_of_memory),
 	    cmocka_unit_test(buffer_grows_to_its_ceiling_and_not_past_it),

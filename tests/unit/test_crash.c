@@ -20,6 +20,7 @@
 #include "base/attr.h"
 #include "base/crash.h"
 #include "base/log.h"
+#include "slurp.h"
 
 static char path[64];
 static char text[200000];
@@ -27,12 +28,7 @@ static char text[200000];
 static size_t
 count(const char *what)
 {
-	const char *at = text;
-	size_t found = 0;
-
-	for (; (at = strstr(at, what)) != NULL; at++)
-		found++;
-	return found;
+	return count_in(text, what);
 }
 
 static size_t
@@ -49,7 +45,10 @@ fault(void)
 	return (size_t) * (volatile int *)(uintptr_t)8;
 }
 
-static volatile int *nowhere = (volatile int *)(uintptr_t)16;
+/* the first descriptor that a report takes */
+static int parent_pipe;
+
+static volatile int *volatile nowhere = (volatile int *)(uintptr_t)16;
 
 /* runs fn in a process of its own that is watched; its log is in text after it */
 static int
@@ -57,9 +56,8 @@ die_by(void (*fn)(void))
 {
 	static const struct rlimit none = {0, 0};
 	struct err err = ERR_INIT;
-	int status, fd;
+	int status;
 	pid_t pid;
-	ssize_t n;
 
 	snprintf(path, sizeof(path), "test-crash-%ld", (long)getpid());
 	unlink(path);
@@ -73,18 +71,15 @@ die_by(void (*fn)(void))
 		if (log_open(path, LOG_ERROR, &err) != 0)
 			_exit(1);
 		log_identity("worker=2");
+		parent_pipe = dup(STDIN_FILENO);
+		close(parent_pipe);
 		if (crash_watch(&err) != 0)
 			_exit(2);
 		fn();
 		_exit(3);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
-	fd = open(path, O_RDONLY);
-	assert_true(fd >= 0);
-	n = read(fd, text, sizeof(text) - 1);
-	assert_true(n >= 0);
-	text[n] = '\0';
-	close(fd);
+	(void)slurp_into(path, text, sizeof(text));
 	unlink(path);
 	return status;
 }
@@ -252,6 +247,41 @@ the_table_is_bounded_and_used_again(void **state)
 	assert_int_equal(count("crash report ends running=2 told=2"), 1);
 }
 
+static void
+child_first(void)
+{
+	struct err err = ERR_INIT;
+	pid_t pid = fork();
+	int status, fd;
+
+	if (pid == 0) {
+		(void)signal(SIGABRT, SIG_DFL);
+		crash_forget();
+		/* nothing of the parent's report is left open */
+		fd = dup(STDIN_FILENO);
+		log_identity("worker=3");
+		if (fd != parent_pipe || close(fd) != 0 || crash_watch(&err) != 0)
+			_exit(4);
+		abort();
+	}
+	if (waitpid(pid, &status, 0) != pid || !WIFSIGNALED(status))
+		_exit(5);
+	abort();
+}
+
+static void
+a_child_of_who_is_watched_is_watched_by_itself(void **state)
+{
+	int status;
+
+	(void)state;
+	status = die_by(child_first);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+	assert_int_equal(count("worker=3 crash report signal=SIGABRT"), 1);
+	assert_int_equal(count("worker=2 crash report signal=SIGABRT"), 1);
+	assert_int_equal(count("crash report ends"), 2);
+}
+
 int
 main(void)
 {
@@ -261,6 +291,7 @@ main(void)
 	    cmocka_unit_test(a_fault_within_the_report_ends_it),
 	    cmocka_unit_test(a_stack_that_is_full_is_reported_from_another),
 	    cmocka_unit_test(the_table_is_bounded_and_used_again),
+	    cmocka_unit_test(a_child_of_who_is_watched_is_watched_by_itself),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

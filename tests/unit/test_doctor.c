@@ -258,6 +258,32 @@ the_directory_of_a_path_is_found(void **state)
 	assert_string_equal(doctor_directory("a", buf, sizeof(buf)), ".");
 }
 
+static void
+what_does_not_fit_is_the_lightest(void **state)
+{
+	(void)state;
+	memset(&found, 0, sizeof(found));
+	for (int i = 0; i < FINDINGS_MOST; i++)
+		findings_add(&found, i == 3 ? FINDING_WARNING : FINDING_FINE,
+		    i == 3 ? "do" : NULL, "%d", i);
+	findings_add(&found, FINDING_FINE, NULL, "one more");
+	assert_string_equal(found.list[FINDINGS_MOST - 1].text, "23");
+	findings_add(&found, FINDING_FAULT, "do", "broken");
+	assert_int_equal(found.count, FINDINGS_MOST);
+	assert_string_equal(found.list[FINDINGS_MOST - 1].text, "broken");
+	assert_string_equal(found.list[FINDINGS_MOST - 2].text, "22");
+	for (int i = 0; i < FINDINGS_MOST; i++)
+		findings_add(&found, FINDING_FAULT, "do", "fault %d", i);
+	/* all are faults now, and the first of them stay */
+	assert_int_equal(found.left_out, FINDINGS_MOST + 2);
+	assert_string_equal(found.list[0].text, "broken");
+	assert_string_equal(found.list[1].text, "fault 0");
+	assert_int_equal(findings_worst(&found), FINDING_FAULT);
+	for (size_t i = 0; i < found.count; i++)
+		assert_int_equal(found.list[i].weight, FINDING_FAULT);
+	memset(&found, 0, sizeof(found));
+}
+
 int
 main(void)
 {
@@ -271,6 +297,7 @@ main(void)
 	    cmocka_unit_test(clocks_that_are_apart_are_said_with_their_direction),
 	    cmocka_unit_test(rights_are_worked_out_for_another_user),
 	    cmocka_unit_test(the_directory_of_a_path_is_found),
+	    cmocka_unit_test(what_does_not_fit_is_the_lightest),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,6 +38,9 @@ a_lease_has_one_text(void **state)
 static void
 a_scope_gives_what_it_names_and_no_more(void **state)
 {
+	static const char *const bad[] = {"", "work:", "works", "work:a b", "work,",
+	    ",work", "work,,work", "work work"};
+	char many[5 * SCOPES_MOST + 8] = "";
 	struct scope s;
 	struct err err;
 
@@ -51,11 +54,15 @@ a_scope_gives_what_it_names_and_no_more(void **state)
 	assert_false(scope_has(&s, "read") || scope_has(&s, "mai"));
 	scope_read("", &s);
 	assert_false(s.all || scope_has(&s, ""));
-	assert_int_equal(scope_check("work", 4, &err), 0);
-	assert_int_equal(scope_check("work:mail", 9, &err), 0);
-	assert_int_equal(scope_check("work:", 5, &err), -1);
-	assert_int_equal(scope_check("works", 5, &err), -1);
-	assert_int_equal(scope_check("work:a b", 8, &err), -1);
+	assert_int_equal(scope_check("work", &err), 0);
+	assert_int_equal(scope_check("work:mail,work:sms,work", &err), 0);
+	for (size_t i = 0; i < COUNT_OF(bad); i++)
+		assert_int_equal(scope_check(bad[i], &err), -1);
+	for (size_t i = 0; i < SCOPES_MOST; i++)
+		strcat(many, i == 0 ? "work" : ",work");
+	assert_int_equal(scope_check(many, &err), 0);
+	strcat(many, ",work");
+	assert_int_equal(scope_check(many, &err), -1);
 }
 
 static void

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 #include <event2/event.h>
@@ -254,27 +252,6 @@ now_stands_still_within_a_turn(void **state)
 }
 
 static void
-on_signal(int signo, void *arg)
-{
-	*(int *)arg = signo;
-	loop_stop(l);
-}
-
-static void
-signal_arrives_in_the_loop(void **state)
-{
-	int seen = 0;
-	struct loop_signal *s = loop_signal_create(l, SIGUSR2, on_signal, &seen);
-
-	(void)state;
-	kill(getpid(), SIGUSR2);
-	assert_int_equal(seen, 0);
-	run();
-	assert_int_equal(seen, SIGUSR2);
-	loop_signal_free(s);
-}
-
-static void
 stop_before_run_ends_it_at_once_and_only_once(void **state)
 {
 	int64_t begin = clock_mono_ms();
@@ -302,7 +279,6 @@ main(void)
 	    CASE(timer_restarts_from_its_callback_and_is_never_early),
 	    CASE(starting_a_timer_again_replaces_it),
 	    CASE(now_stands_still_within_a_turn),
-	    CASE(signal_arrives_in_the_loop),
 	    CASE(stop_before_run_ends_it_at_once_and_only_once),
 	};
 

@@ -50,8 +50,12 @@ enum behaviour {
 	LOST_ONCE, /* the first one says that it is lost */
 };
 
+enum { NO_STORES = 0, DATABASE = 1, REDIS = 2 };
+
 struct script {
 	_Atomic int behaviour; /* of the next to start */
+	_Atomic int stores;    /* that they have */
+	_Atomic int hints;     /* to be told by who lingers */
 	/* what the worker in slot 0 says it answered */
 	_Atomic uint64_t counted_requests;
 	_Atomic int starts;
@@ -139,6 +143,7 @@ scripted_worker(const struct worker_env *env)
 {
 	struct score_slot *slot = &env->board->slots[env->slot];
 	enum behaviour how = (enum behaviour)atomic_load(&script->behaviour);
+	int stores;
 	struct uuid id;
 	int64_t leave_at = INT64_MAX;
 	int one = 1;
@@ -165,6 +170,10 @@ scripted_worker(const struct worker_env *env)
 	score_set_uuid(slot->incarnation, &id);
 	score_add(slot, SCORE_tasks_claimed_total, 10);
 	atomic_store(&slot->heartbeat_ms, clock_mono_ms());
+	stores = atomic_load(&script->stores);
+	atomic_store(&slot->serving, (stores & DATABASE) != 0);
+	atomic_store(&slot->database_up, (stores & DATABASE) != 0);
+	atomic_store(&slot->redis_up, (stores & REDIS) != 0);
 	atomic_store(&slot->state, SCORE_READY);
 	atomic_store(
 	    &script->generation[env->slot], (int)atomic_load(&slot->generation));
@@ -174,12 +183,16 @@ scripted_worker(const struct worker_env *env)
 		struct pollfd pfd = {.fd = env->control_fd, .events = POLLIN};
 		int64_t now = clock_mono_ms();
 		int open = 0;
-		char order;
+		char order, hint = NEWS_HINT;
 
 		if (how == HANG)
 			for (;;)
 				pause();
 		atomic_store(&slot->heartbeat_ms, now);
+		one = 1;
+		if (atomic_load(&slot->state) == SCORE_LINGERING &&
+		    atomic_compare_exchange_strong(&script->hints, &one, 0))
+			(void)!write(env->control_fd, &hint, 1);
 		if (atomic_load(&script->order) != 0)
 			atomic_store(&env->board->order, atomic_load(&script->order));
 		if (env->slot == 0)
@@ -1021,6 +1034,24 @@ who_lingers_makes_room_for_a_third_generation(void **state)
 }
 
 static void
+what_a_lingering_worker_submits_one_with_redis_tells_of(void **state)
+{
+	struct node *n = *state;
+
+	atomic_store(&n->script->stores, DATABASE | REDIS);
+	atomic_store(&n->script->lingers, 1);
+	start(n);
+	kill(n->pid, SIGHUP);
+	wait_until(n, status_says(n, "\"generation\":2,") &&
+			  status_says(n, "\"state\":\"lingering\""));
+	atomic_store(&n->script->hints, 1);
+	wait_until(n, atomic_load(&n->script->orders[WORKER_HINT]) > 0);
+	assert_int_equal(atomic_load(&n->script->orders[WORKER_HINT]), 1);
+	atomic_store(&n->script->lingers, 0);
+	stop(n);
+}
+
+static void
 new_workers_that_never_get_ready_are_given_up(void **state)
 {
 	struct node *n = *state;
@@ -1036,6 +1067,38 @@ new_workers_that_never_get_ready_are_given_up(void **state)
 	wait_until(n, status_says(n, "\"state\":\"running\""));
 	assert_true(status_says(n, "\"reload_failures\":1"));
 	assert_int_equal(ready_pid(n, 0), old);
+	stop(n);
+}
+
+static void
+new_workers_lack_no_store_that_the_old_ones_have(void **state)
+{
+	static const struct {
+		int stores;
+		const char *why;
+	} bad[] = {
+	    {REDIS, "not all of them have PostgreSQL"},
+	    {DATABASE, "not all of them have Redis"},
+	};
+	struct node *n = *state;
+	int old;
+
+	strcpy(n->node_more, "start_timeout = 1");
+	atomic_store(&n->script->stores, DATABASE | REDIS);
+	start(n);
+	old = ready_pid(n, 0);
+	for (size_t i = 0; i < COUNT_OF(bad); i++) {
+		atomic_store(&n->script->stores, bad[i].stores);
+		kill(n->pid, SIGHUP);
+		wait_until(n, log_says(n, bad[i].why));
+		wait_until(n, status_says(n, "\"state\":\"running\""));
+		assert_int_equal(ready_pid(n, 0), old);
+	}
+	atomic_store(&n->script->stores, DATABASE | REDIS);
+	kill(n->pid, SIGHUP);
+	wait_until(n, status_says(n, "\"generation\":4,") &&
+			  status_says(n, "\"state\":\"running\""));
+	assert_true(status_says(n, "\"reload_failures\":2"));
 	stop(n);
 }
 
@@ -1161,7 +1224,9 @@ main(void)
 	    T(a_worker_that_did_enough_is_replaced_successor_first),
 	    T(an_order_brings_workers_that_take_no_tasks),
 	    T(who_lingers_makes_room_for_a_third_generation),
+	    T(what_a_lingering_worker_submits_one_with_redis_tells_of),
 	    T(new_workers_that_never_get_ready_are_given_up),
+	    T(new_workers_lack_no_store_that_the_old_ones_have),
 	    T(signals_usr1_and_usr2),
 	    T(the_migrator_is_retried),
 	    T(a_hopeless_migration_stops_the_node),

@@ -80,6 +80,8 @@ values_have_their_width(void **state)
 	assert_memory_equal(pgrows_text(rows(res), 0, 5, &len), "t\0xt", 5);
 	assert_int_equal(len, 4);
 	assert_string_equal(pgrows_text(rows(res), 0, 6, NULL), "");
+	assert_string_equal(pgrows_text_or_null(rows(res), 0, 5, &len), "t");
+	assert_int_equal(len, 4);
 	assert_false(pgrows_is_null(rows(res), 0, 6));
 	pgrows_uuid(rows(res), 0, 7, &id);
 	assert_memory_equal(id.b, "0123456789abcdef", 16);
@@ -104,6 +106,7 @@ null_is_nothing_of_its_kind(void **state)
 	assert_false(pgrows_bool(rows(res), 0, 0));
 	assert_string_equal(pgrows_text(rows(res), 0, 0, &len), "");
 	assert_int_equal(len, 0);
+	assert_null(pgrows_text_or_null(rows(res), 0, 0, &len));
 	pgrows_uuid(rows(res), 0, 0, &id);
 	assert_memory_equal(&id, &zero, sizeof(id));
 	pgrows_array(rows(res), 0, 0, &a);

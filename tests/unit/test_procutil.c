@@ -2,6 +2,7 @@
 /*
  * test_procutil.c - what procutil.h promises.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -235,6 +236,20 @@ the_descriptor_limit_goes_up_to_the_hard_one(void **state)
 }
 
 static void
+a_small_file_is_read_whole_or_cut(void **state)
+{
+	char text[8];
+
+	(void)state;
+	assert_int_equal(file_read_small("/nonexistent", text, sizeof(text)), -1);
+	assert_int_equal(errno, ENOENT);
+	assert_int_equal(file_read_small("/dev/null", text, sizeof(text)), 0);
+	assert_string_equal(text, "");
+	assert_int_equal(file_read_small("/proc/self/status", text, 6), 5);
+	assert_string_equal(text, "Name:");
+}
+
+static void
 memory_is_counted(void **state)
 {
 	size_t before = memory_private_bytes(), size = 32 << 20;
@@ -259,6 +274,7 @@ main(int argc, char **argv)
 	    cmocka_unit_test(descriptors_from_a_number_on_are_closed),
 	    cmocka_unit_test(descriptor_flags),
 	    cmocka_unit_test(the_descriptor_limit_goes_up_to_the_hard_one),
+	    cmocka_unit_test(a_small_file_is_read_whole_or_cut),
 	    cmocka_unit_test(memory_is_counted),
 	};
 

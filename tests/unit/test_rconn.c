@@ -18,6 +18,7 @@
 #include "base/mem.h"
 #include "fake_redis.h"
 #include "redis/rconn.h"
+#include "until.h"
 
 #define PATIENCE_MS 5000
 
@@ -126,24 +127,7 @@ close_all(void **state)
 	return 0;
 }
 
-static void
-tick(void *arg)
-{
-	loop_timer_start_ms(*(struct loop_timer **)arg, 20);
-}
-
-/* turns the loop until the condition holds */
-#define UNTIL(condition)                                                               \
-	do {                                                                           \
-		int64_t until_limit = clock_mono_ms() + PATIENCE_MS;                   \
-		struct loop_timer *until_tick =                                        \
-		    loop_timer_create(l, tick, &until_tick);                           \
-		loop_timer_start_ms(until_tick, 20);                                   \
-		while (!(condition) && clock_mono_ms() < until_limit)                  \
-			event_base_loop(loop_base(l), EVLOOP_ONCE);                    \
-		loop_timer_free(until_tick);                                           \
-		assert_true(condition);                                                \
-	} while (0)
+#define UNTIL(condition) UNTIL_WITHIN(l, PATIENCE_MS, condition)
 
 static void
 turn_for(int ms)

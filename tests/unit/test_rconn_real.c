@@ -18,11 +18,10 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-#include <event2/event.h>
 #include <hiredis/hiredis.h>
 
-#include "base/clock.h"
 #include "redis/rconn.h"
+#include "until.h"
 
 #define SERVER	    "/usr/bin/redis-server"
 #define PATIENCE_MS 10000
@@ -133,23 +132,7 @@ on_reply(
 	snprintf(o->text, sizeof(o->text), "%s", reply->str != NULL ? reply->str : "");
 }
 
-static void
-tick(void *arg)
-{
-	loop_timer_start_ms(*(struct loop_timer **)arg, 20);
-}
-
-#define UNTIL(condition)                                                               \
-	do {                                                                           \
-		int64_t until_limit = clock_mono_ms() + PATIENCE_MS;                   \
-		struct loop_timer *until_tick =                                        \
-		    loop_timer_create(l, tick, &until_tick);                           \
-		loop_timer_start_ms(until_tick, 20);                                   \
-		while (!(condition) && clock_mono_ms() < until_limit)                  \
-			event_base_loop(loop_base(l), EVLOOP_ONCE);                    \
-		loop_timer_free(until_tick);                                           \
-		assert_true(condition);                                                \
-	} while (0)
+#define UNTIL(condition) UNTIL_WITHIN(l, PATIENCE_MS, condition)
 
 static struct rconn *
 connect_lane(const char *name)

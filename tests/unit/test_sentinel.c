@@ -14,15 +14,14 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-#include <event2/event.h>
 #include <hiredis/hiredis.h>
 
 #include "base/attr.h"
-#include "base/clock.h"
 #include "base/log.h"
 #include "fake_redis.h"
 #include "redis/sentinel.h"
 #include "tls/tlsclient.h"
+#include "until.h"
 
 #define PATIENCE_MS 8000
 
@@ -100,23 +99,7 @@ open_sentinels(void)
 		fail_msg("%s", err.text);
 }
 
-static void
-tick(void *arg)
-{
-	loop_timer_start_ms(*(struct loop_timer **)arg, 20);
-}
-
-#define UNTIL(condition)                                                               \
-	do {                                                                           \
-		int64_t until_limit = clock_mono_ms() + PATIENCE_MS;                   \
-		struct loop_timer *until_tick =                                        \
-		    loop_timer_create(l, tick, &until_tick);                           \
-		loop_timer_start_ms(until_tick, 20);                                   \
-		while (!(condition) && clock_mono_ms() < until_limit)                  \
-			event_base_loop(loop_base(l), EVLOOP_ONCE);                    \
-		loop_timer_free(until_tick);                                           \
-		assert_true(condition);                                                \
-	} while (0)
+#define UNTIL(condition) UNTIL_WITHIN(l, PATIENCE_MS, condition)
 
 static void
 what_is_found_is_told_once_until_it_changes(void **state)

@@ -26,6 +26,7 @@
 #include "base/mem.h"
 #include "event/loop.h"
 #include "own_spawner.h"
+#include "proc/keeper.h"
 #include "proc/launch.h"
 #include "proc/privdir.h"
 #include "proc/sandbox.h"
@@ -599,6 +600,38 @@ without_memory_nothing_is_launched_and_no_descriptor_leaks(void **state)
 	wait_for(f, 1, 1);
 }
 
+/* it was forked by a spawner that died before it could be told of that */
+static void
+a_keeper_without_its_spawner_leaves_no_outcome(void **state)
+{
+	static const char *const argv[] = {"/bin/true", NULL};
+	int ends[2], status;
+	char byte;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		struct keeper_job job = {
+		    .answer = ends[1],
+		    .spawner = getpid(), /* whoever it is, its parent it is not */
+		    .spec = {.argv = (char *const *)(uintptr_t)argv,
+			.env = plain_env,
+			.fds = {-1, -1, -1, -1}},
+		};
+
+		keeper_main(&job);
+	}
+	close(ends[1]);
+	/* no word of an end: the connection's own is all that the launcher sees */
+	assert_int_equal(recv(ends[0], &byte, 1, 0), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	close(ends[0]);
+}
+
 static int
 start_spawner(void **state)
 {
@@ -623,6 +656,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(a_keeper_without_its_spawner_leaves_no_outcome),
 	    WITH_LAUNCHER(a_command_that_leaves_nothing_starts_and_ends),
 	    WITH_LAUNCHER(exited_waits_for_the_owner_to_kill_the_rest),
 	    WITH_LAUNCHER(signals_reach_the_group),

@@ -22,6 +22,7 @@
 #include "base/attr.h"
 #include "base/mem.h"
 #include "base/strbuf.h"
+#include "self_signed.h"
 #include "tls/tlsbag.h"
 #include "tls/tlsctx.h"
 #include "tls/tlskeys.h"
@@ -56,46 +57,11 @@ write_file(const char *name, const void *bytes, size_t len, mode_t mode)
 static void
 issue(const char *name, const char *names, long seconds)
 {
-	EVP_PKEY *key = EVP_EC_gen("P-256");
-	X509 *x = X509_new();
-	X509_NAME *subject = X509_NAME_new();
-	X509_EXTENSION *san;
-	char file[64];
-	FILE *f;
+	char cert[128], key[128];
 
-	assert_non_null(key);
-	assert_non_null(x);
-	assert_int_equal(X509_set_version(x, 2), 1);
-	assert_int_equal(ASN1_INTEGER_set(X509_get_serialNumber(x), 7), 1);
-	assert_non_null(X509_gmtime_adj(X509_getm_notBefore(x), -2 * DAY_S));
-	assert_non_null(X509_gmtime_adj(X509_getm_notAfter(x), seconds));
-	assert_int_equal(X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC,
-			     (const unsigned char *)name, -1, -1, 0),
-	    1);
-	assert_int_equal(X509_set_subject_name(x, subject), 1);
-	assert_int_equal(X509_set_issuer_name(x, subject), 1);
-	assert_int_equal(X509_set_pubkey(x, key), 1);
-	if (names != NULL) {
-		san = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, names);
-		assert_non_null(san);
-		assert_int_equal(X509_add_ext(x, san, -1), 1);
-		X509_EXTENSION_free(san);
-	}
-	assert_true(X509_sign(x, key, EVP_sha256()) > 0);
-	snprintf(file, sizeof(file), "%s.pem", name);
-	f = fopen(path_of(file), "w");
-	assert_non_null(f);
-	assert_int_equal(PEM_write_X509(f, x), 1);
-	fclose(f);
-	snprintf(file, sizeof(file), "%s.key", name);
-	f = fopen(path_of(file), "w");
-	assert_non_null(f);
-	assert_int_equal(PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL), 1);
-	fclose(f);
-	assert_int_equal(chmod(path_of(file), 0600), 0);
-	X509_NAME_free(subject);
-	X509_free(x);
-	EVP_PKEY_free(key);
+	snprintf(cert, sizeof(cert), "%s/%s.pem", directory, name);
+	snprintf(key, sizeof(key), "%s/%s.key", directory, name);
+	self_signed(cert, key, name, names, -2 * DAY_S, seconds);
 }
 
 /* NULL: refused, and the error says so */

@@ -84,7 +84,8 @@ class Sentinel(Server):
 
     name = "sentinel"
 
-    def __init__(self, directory, primary, quorum, name="shoal"):
+    def __init__(self, directory, primary, quorum, name="shoal", port=None, lines=()):
+        """port: of the primary, where it has several; lines: more of the configuration."""
         super().__init__(directory)
         self.program = find_redis()
         self.data = self._own(os.path.join(directory, "data"))
@@ -96,8 +97,9 @@ class Sentinel(Server):
                 "sentinel monitor {name} 127.0.0.1 {primary} {quorum}\n"
                 "sentinel down-after-milliseconds {name} 800\n"
                 "sentinel failover-timeout {name} 4000\n".format(
-                    port=self.port, dir=self.data, name=name, primary=primary.port, quorum=quorum)
+                    port=self.port, dir=self.data, name=name, primary=port or primary.port, quorum=quorum)
             )
+            f.writelines(line + "\n" for line in lines)
         if self.user:
             os.chown(self.conf, *self.user)  # which it writes to
 

@@ -22,7 +22,7 @@ class Pki:
         self.name = name
         self.ca = self.path(name + ".pem")
         openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                "-keyout", self.path(name + ".key"), "-out", self.ca, "-days", "30",
+                "-keyout", self.path(name + ".key"), "-out", self.ca, "-days", "365",
                 "-subj", "/CN=" + name)
 
     def path(self, name):

@@ -191,12 +191,13 @@ class Postgres(Server):
 class Database:
     """One database of a Postgres, with short ways to ask it something."""
 
-    def __init__(self, server, name):
+    def __init__(self, server, name, template=None):
+        """template: another one of this server, of which it is a copy"""
         self.server = server
         self.name = name
         assert re.fullmatch("[a-z0-9_]+", name)
         with contextlib.closing(server.connect("postgres")) as c, c.cursor() as cursor:
-            cursor.execute("CREATE DATABASE " + name)
+            cursor.execute("CREATE DATABASE %s TEMPLATE %s" % (name, template.name if template else "template1"))
 
     def url(self, port=None):
         return self.server.url(self.name, port)

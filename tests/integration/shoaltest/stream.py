@@ -13,9 +13,10 @@ class Stream:
     """Follows /v1/events of a node until closed or ended.
 
     events are {"id", "event", "data"} in order; last_id is what a client would send to go on.
+    tls: the context for a node that speaks it.
     """
 
-    def __init__(self, url, key, last_id=None, query="", receive_buffer=None, reads=True):
+    def __init__(self, url, key, last_id=None, query="", receive_buffer=None, reads=True, tls=None):
         parts = urllib.parse.urlsplit(url)
         self.events = []
         self.comments = []
@@ -29,6 +30,8 @@ class Stream:
         if receive_buffer:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self._socket.connect((parts.hostname, parts.port))
+        if tls is not None:
+            self._socket = tls.wrap_socket(self._socket, server_hostname=parts.hostname)
         request = "GET /v1/events%s HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\n" % (query, key)
         if last_id is not None:
             request += "Last-Event-ID: %s\r\n" % last_id

@@ -54,6 +54,13 @@ def back(s, at, *names, limit):
 # --------------------------------------------------------------------- planned change
 
 
+def nobody_waited(s):
+    """how a planned change ends"""
+    s.steady()
+    yield
+    s.bound("an accepted task's longest wait", s.account.slowest_start(), PLANNED_WAIT_S)
+
+
 @scenario("reload", "%d reloads: no request fails" % REPEATS)
 def reload(s):
     for i in range(REPEATS):
@@ -64,9 +71,7 @@ def reload(s):
         s.mark("HUP to " + node.name)
         s.wait(lambda node=node, old=old: node.is_connected() and not old & set(node.worker_pids()), 60,
                "%s has new workers" % node.name)
-    s.steady()
-    yield
-    s.bound("an accepted task's longest wait", s.account.slowest_start(), PLANNED_WAIT_S)
+    yield from nobody_waited(s)
 
 
 def upgrade_one(s, node):
@@ -93,9 +98,7 @@ def upgrade(s):
     for i in range(REPEATS):
         s.image.install(s.lab.build)
         upgrade_one(s, s.nodes[i % len(s.nodes)])
-    s.steady()
-    yield
-    s.bound("an accepted task's longest wait", s.account.slowest_start(), PLANNED_WAIT_S)
+    yield from nobody_waited(s)
 
 
 @scenario("upgrade-broken", "a program that does not start changes nothing: no request fails")
@@ -106,20 +109,16 @@ def upgrade_broken(s):
         f.write("#!/bin/sh\nexit 1\n")
     os.chmod(f.name, stat.S_IRWXU | stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH)
     os.rename(f.name, s.image.shoald)
-    old, workers = node.pid, set(node_pids(node))
+    old, workers = node.pid, set(node.worker_pids())
     node.send(signal.SIGUSR2)
     s.mark("USR2 to %s, with a broken program" % node.name)
     s.pass_time(3)
     s.image.install(s.lab.build)
     s.wait(lambda: node.pid == old and node.is_connected(), 90, "%s goes on" % node.name)
-    s.bound("workers replaced", len(workers - set(node_pids(node))), 0, "of them")
+    s.bound("workers replaced", len(workers - set(node.worker_pids())), 0, "of them")
     upgrade_one(s, node)
     s.steady()
     yield
-
-
-def node_pids(node):
-    return node.worker_pids()
 
 
 def restart(s, node):
@@ -135,9 +134,7 @@ def rolling_restart(s):
     for node in s.nodes:
         restart(s, node)
         s.steady(1)
-    s.steady()
-    yield
-    s.bound("an accepted task's longest wait", s.account.slowest_start(), PLANNED_WAIT_S)
+    yield from nobody_waited(s)
 
 
 @scenario("scale", "3 nodes, 1, 4: no request fails")
@@ -155,9 +152,7 @@ def scale(s):
     for node in s.nodes[1:]:
         node.wait_ready()
     s.wait_balanced(*s.nodes)
-    s.steady()
-    yield
-    s.bound("an accepted task's longest wait", s.account.slowest_start(), PLANNED_WAIT_S)
+    yield from nobody_waited(s)
 
 
 @scenario("old-beside-new", "nodes of an older version replaced one by one: no request fails", start=False, nodes=0)
@@ -185,16 +180,17 @@ def old_beside_new(s):
     node.start()
     s.mark("%s is old again" % node.name)
     s.wait_balanced(node)
-    s.steady()
-    yield
-    s.bound("an accepted task's longest wait", s.account.slowest_start(), PLANNED_WAIT_S)
+    yield from nobody_waited(s)
 
 
 # --------------------------------------------------------------------- Redis
 
 
-def redis_is_back(s, at):
-    """the bounds of the promise on a Redis that lost everything, from the time when its name leads to one that can be written"""
+def redis_returns(s, at):
+    """the end of a scenario in which Redis lost everything, from the time when its name leads to one that can be written"""
+    back(s, at, "redis", limit=REDIS_BACK_S)
+    s.steady()
+    yield
     s.bound("an accepted task's longest wait from then on", s.account.slowest_start(after=at), REDIS_BACK_S)
     s.bound("longest pause of dispatch", s.account.pause()[0], REDIS_BACK_S)
 
@@ -208,10 +204,7 @@ def redis_dns(s):
     s.stores.rb.promote()
     s.point(redis="rb")
     at = s.mark("redis is rb")
-    back(s, at, "redis", limit=REDIS_BACK_S)
-    s.steady()
-    yield
-    redis_is_back(s, at)
+    yield from redis_returns(s, at)
 
 
 @scenario("redis-sentinel", "primary killed, sentinels elect: dispatch within 5 s, no request fails", sentinels=True,
@@ -226,10 +219,7 @@ def redis_sentinel(s):
     s.mark("ra is gone, one sentinel with it")
     s.wait(s.stores.rb.is_primary, 30, "the sentinels have elected rb")
     at = s.mark("rb is primary")
-    back(s, at, "redis", limit=REDIS_BACK_S)
-    s.steady()
-    yield
-    redis_is_back(s, at)
+    yield from redis_returns(s, at)
 
 
 @scenario("redis-lagging", "a replica that was cut off 5 s before is promoted: dispatch within 5 s, no request fails",
@@ -244,10 +234,7 @@ def redis_lagging(s):
     s.stores.rb.promote()
     s.point(redis="rb")
     at = s.mark("redis is rb")
-    back(s, at, "redis", limit=REDIS_BACK_S)
-    s.steady()
-    yield
-    redis_is_back(s, at)
+    yield from redis_returns(s, at)
 
 
 @scenario("redis-readonly", "roles exchanged, the name follows 3 s later: dispatch within 5 s, no request fails",
@@ -259,10 +246,7 @@ def redis_readonly(s):
     s.pass_time(3)
     s.point(redis="rb")
     at = s.mark("redis is rb")
-    back(s, at, "redis", limit=REDIS_BACK_S)
-    s.steady()
-    yield
-    redis_is_back(s, at)
+    yield from redis_returns(s, at)
 
 
 @scenario("redis-flushed", "FLUSHALL each second: dispatch goes on, no request fails")
@@ -271,9 +255,7 @@ def redis_flushed(s):
         s.stores.ra.ask("FLUSHALL")
         at = s.mark("FLUSHALL")
         s.pass_time(1)
-    s.steady()
-    yield
-    redis_is_back(s, at)
+    yield from redis_returns(s, at)
 
 
 @scenario("redis-evicting", "keys of ours are evicted at random: dispatch goes on, no request fails")
@@ -290,10 +272,7 @@ def redis_evicting(s):
             "keys")
     s.stores.ra.ask("CONFIG", "SET", "maxmemory", "0")
     at = s.mark("memory is back")
-    back(s, at, "redis", limit=REDIS_BACK_S)
-    s.steady()
-    yield
-    redis_is_back(s, at)
+    yield from redis_returns(s, at)
 
 
 @scenario("redis-full", "no memory, writes are refused: tasks run all the same, no request fails")
@@ -303,10 +282,7 @@ def redis_full(s):
     s.pass_time(8)
     s.stores.ra.ask("CONFIG", "SET", "maxmemory", "0")
     at = s.mark("memory is back")
-    back(s, at, "redis", limit=REDIS_BACK_S)
-    s.steady()
-    yield
-    redis_is_back(s, at)
+    yield from redis_returns(s, at)
 
 
 @scenario("redis-slow", "a second late, then silent with all open: answers within 1 s, no request fails",
@@ -320,11 +296,8 @@ def redis_slow(s):
     s.pass_time(8)
     s.wire.tell("redis", heal=True)
     at = s.mark("healed")
-    back(s, at, "redis", limit=REDIS_BACK_S)
-    s.steady()
-    yield
+    yield from redis_returns(s, at)
     s.bound("slowest answer to a submit", s.account.slowest_answer(began, at), 1.0)
-    redis_is_back(s, at)
 
 
 @scenario("redis-torn", "each connection reset in the middle of an answer: no request fails", wires={"redis": "ra"})
@@ -335,10 +308,7 @@ def redis_torn(s):
     at = s.mark("healed")
     resets = s.wire.tell("redis", heal=True)["resets"]
     s.bound("connections torn at least, missing", max(0, 20 - resets), 0, "connections")
-    back(s, at, "redis", limit=REDIS_BACK_S)
-    s.steady()
-    yield
-    redis_is_back(s, at)
+    yield from redis_returns(s, at)
 
 
 # --------------------------------------------------------------------- PostgreSQL
@@ -346,6 +316,14 @@ def redis_torn(s):
 
 def postgres_is_back(s, at, limit=POSTGRES_BACK_S):
     s.bound("an accepted task's longest wait from then on", s.account.slowest_start(after=at), limit)
+
+
+def postgres_returns(s, at):
+    """the end of a scenario from which PostgreSQL is there again"""
+    back(s, at, "database", limit=POSTGRES_BACK_S)
+    s.steady()
+    yield
+    postgres_is_back(s, at)
 
 
 @scenario("postgres-restart", "restarted in order, then crashed: dispatch within 5 s of each", failures=True)
@@ -373,10 +351,7 @@ def postgres_promoted(s):
     s.stores.primary = s.stores.pb
     s.point(postgres="pb")
     at = s.mark("postgres is pb")
-    back(s, at, "database", limit=POSTGRES_BACK_S)
-    s.steady()
-    yield
-    postgres_is_back(s, at)
+    yield from postgres_returns(s, at)
 
 
 @scenario("postgres-cut",
@@ -408,10 +383,7 @@ def postgres_torn(s):
     resets = s.wire.tell("postgres", heal=True)["resets"]
     at = s.mark("healed")
     s.bound("connections torn at least, missing", max(0, 20 - resets), 0, "connections")
-    back(s, at, "database", limit=POSTGRES_BACK_S)
-    s.steady()
-    yield
-    postgres_is_back(s, at)
+    yield from postgres_returns(s, at)
 
 
 @scenario("postgres-slow", "0.1 s late each way on a narrow wire: no request fails", wires={"postgres": "pa"})
@@ -579,9 +551,7 @@ def same_image(s):
     s.key = make_key(s.stores.pa)
     s.wait_balanced(*s.nodes)
     s.start_load()
-    s.steady()
-    yield
-    s.bound("an accepted task's longest wait", s.account.slowest_start(), PLANNED_WAIT_S)
+    yield from nobody_waited(s)
 
 
 # --------------------------------------------------------------------- the balancer
