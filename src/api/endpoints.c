@@ -178,11 +178,8 @@ ask_put(struct call *c)
 {
 	const struct endpoint_call *ec = c->extra;
 	const struct endpoint_request *er = &ec->request;
-	struct pgparam *p = &c->api->params;
+	struct pgparam *p = named_params(c);
 
-	pgparam_reset(p);
-	pgparam_int4(p, c->app_id);
-	pgparam_text(p, ec->named.name);
 	pgparam_text(p, ec->named.by);
 	pgparam_int4(p, ENDPOINTS_OF_APP);
 	pgparam_int4(p, (int32_t)er->given);
@@ -265,11 +262,8 @@ static bool
 ask_rotate(struct call *c)
 {
 	const struct endpoint_call *ec = c->extra;
-	struct pgparam *p = &c->api->params;
+	struct pgparam *p = named_params(c);
 
-	pgparam_reset(p);
-	pgparam_int4(p, c->app_id);
-	pgparam_text(p, ec->named.name);
 	pgparam_text(p, ec->named.by);
 	pgparam_text(p, ec->sealed);
 	pgparam_int8(p, ec->overlap_ms);
@@ -326,11 +320,8 @@ static bool
 ask_delete(struct call *c)
 {
 	const struct endpoint_call *ec = c->extra;
-	struct pgparam *p = &c->api->params;
+	struct pgparam *p = named_params(c);
 
-	pgparam_reset(p);
-	pgparam_int4(p, c->app_id);
-	pgparam_text(p, ec->named.name);
 	pgparam_text(p, ec->named.by);
 	return named_change(c, &endpoints_delete, on_deleted);
 }
@@ -338,9 +329,5 @@ ask_delete(struct call *c)
 void
 endpoints_delete_one(struct api *api, struct httpreq *req, int app_id)
 {
-	struct call *c =
-	    named_begin(api, req, app_id, &endpoint_kind, NAMED_READ, named_no_params);
-
-	if (c != NULL)
-		call_ask(c, ask_delete);
+	named_ask_for(api, req, app_id, &endpoint_kind, ask_delete);
 }

@@ -11,7 +11,7 @@
 #include "api/params.h"
 #include "base/str.h"
 
-const char *const named_no_params[] = {NULL};
+static const char *const no_params[] = {NULL};
 
 static struct call *
 begin(struct api *api, struct httpreq *req, int app_id, const struct named_kind *kind)
@@ -91,7 +91,7 @@ struct call *
 named_begin_body(struct api *api, struct httpreq *req, int app_id,
     const struct named_kind *kind, enum named_use use, const char **body, size_t *len)
 {
-	struct call *c = named_begin(api, req, app_id, kind, use, named_no_params);
+	struct call *c = named_begin(api, req, app_id, kind, use, no_params);
 	struct refusal why;
 
 	if (c == NULL)
@@ -178,7 +178,7 @@ named_get_list(
 	n = c->extra;
 	rc = kind->page > 0 ? params_names(req, kind->page, kind->page_most, &n->after,
 				  &n->limit, &why)
-			    : params_known(req, named_no_params, &why);
+			    : params_known(req, no_params, &why);
 	if (rc != 0)
 		call_refuse(c, &why);
 	else
@@ -189,11 +189,29 @@ void
 named_get(
     struct api *api, struct httpreq *req, int app_id, const struct named_kind *kind)
 {
-	struct call *c =
-	    named_begin(api, req, app_id, kind, NAMED_READ, named_no_params);
+	named_ask_for(api, req, app_id, kind, named_ask);
+}
+
+void
+named_ask_for(struct api *api, struct httpreq *req, int app_id,
+    const struct named_kind *kind, call_question *question)
+{
+	struct call *c = named_begin(api, req, app_id, kind, NAMED_READ, no_params);
 
 	if (c != NULL)
-		call_ask(c, named_ask);
+		call_ask(c, question);
+}
+
+struct pgparam *
+named_params(struct call *c)
+{
+	const struct named_call *n = c->extra;
+	struct pgparam *p = &c->api->params;
+
+	pgparam_reset(p);
+	pgparam_int4(p, c->app_id);
+	pgparam_text(p, n->name);
+	return p;
 }
 
 /* ---------------------------------------------------------------- changes */

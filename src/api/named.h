@@ -56,10 +56,15 @@ enum named_use {
 /* c with what the path names, NULL: answered.  known: the query's parameters */
 struct call *named_begin(struct api *api, struct httpreq *req, int app_id,
     const struct named_kind *kind, enum named_use use, const char *const known[]);
-extern const char *const named_no_params[];
 /* the same for a change with a body, of which the headers were looked at */
 struct call *named_begin_body(struct api *api, struct httpreq *req, int app_id,
     const struct named_kind *kind, enum named_use use, const char **body, size_t *len);
+
+/* asks about what the path names, of a request without a body */
+void named_ask_for(struct api *api, struct httpreq *req, int app_id,
+    const struct named_kind *kind, call_question *question);
+/* for questions: api->params, begun with the application and the name */
+struct pgparam *named_params(struct call *c);
 
 /* questions and answers of a change */
 bool named_ask(struct call *c); /* a call_question: reads it again and answers */

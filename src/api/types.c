@@ -165,12 +165,9 @@ ask_put(struct call *c)
 {
 	const struct type_call *tc = c->extra;
 	const struct type_request *tr = &tc->request;
-	struct pgparam *p = &c->api->params;
+	struct pgparam *p = named_params(c);
 	bool http = tr->handler == HANDLER_HTTP;
 
-	pgparam_reset(p);
-	pgparam_int4(p, c->app_id);
-	pgparam_text(p, tc->named.name);
 	pgparam_int4(p, NAMES_LIMIT);
 	pgparam_int4(p, TYPES_MOST);
 	if (http)
@@ -229,21 +226,12 @@ on_deleted(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 static bool
 ask_delete(struct call *c)
 {
-	const struct type_call *tc = c->extra;
-	struct pgparam *p = &c->api->params;
-
-	pgparam_reset(p);
-	pgparam_int4(p, c->app_id);
-	pgparam_text(p, tc->named.name);
+	(void)named_params(c);
 	return named_change(c, &types_delete, on_deleted);
 }
 
 void
 types_delete_one(struct api *api, struct httpreq *req, int app_id)
 {
-	struct call *c =
-	    named_begin(api, req, app_id, &type_kind, NAMED_READ, named_no_params);
-
-	if (c != NULL)
-		call_ask(c, ask_delete);
+	named_ask_for(api, req, app_id, &type_kind, ask_delete);
 }

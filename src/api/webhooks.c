@@ -123,11 +123,8 @@ ask_put(struct call *c)
 {
 	const struct webhook_call *wc = c->extra;
 	const struct webhook_request *wr = &wc->request;
-	struct pgparam *p = &c->api->params;
+	struct pgparam *p = named_params(c);
 
-	pgparam_reset(p);
-	pgparam_int4(p, c->app_id);
-	pgparam_text(p, wc->named.name);
 	pgparam_text(p, wr->endpoint);
 	pgparam_array(p, PGTYPE_INT2);
 	for (int i = 0; i < TASK_STATE_COUNT; i++) {
@@ -183,11 +180,8 @@ static bool
 ask_delete(struct call *c)
 {
 	const struct webhook_call *wc = c->extra;
-	struct pgparam *p = &c->api->params;
+	struct pgparam *p = named_params(c);
 
-	pgparam_reset(p);
-	pgparam_int4(p, c->app_id);
-	pgparam_text(p, wc->named.name);
 	pgparam_text(p, wc->named.by);
 	return named_change(c, &webhooks_delete, on_deleted);
 }
@@ -195,11 +189,7 @@ ask_delete(struct call *c)
 void
 webhooks_delete_one(struct api *api, struct httpreq *req, int app_id)
 {
-	struct call *c =
-	    named_begin(api, req, app_id, &webhook_kind, NAMED_READ, named_no_params);
-
-	if (c != NULL)
-		call_ask(c, ask_delete);
+	named_ask_for(api, req, app_id, &webhook_kind, ask_delete);
 }
 
 /* ---------------------------------------------------------------- made by hand */
@@ -269,12 +259,8 @@ put_aging(struct call *c, struct pgparam *p)
 static bool
 ask_resend(struct call *c)
 {
-	const struct webhook_call *wc = c->extra;
-	struct pgparam *p = &c->api->params;
+	struct pgparam *p = named_params(c);
 
-	pgparam_reset(p);
-	pgparam_int4(p, c->app_id);
-	pgparam_text(p, wc->named.name);
 	pgparam_uuid(p, &c->id);
 	put_aging(c, p);
 	return named_change(c, &webhooks_resend, on_resent);
@@ -318,12 +304,8 @@ on_tested(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 static bool
 ask_test(struct call *c)
 {
-	const struct webhook_call *wc = c->extra;
-	struct pgparam *p = &c->api->params;
+	struct pgparam *p = named_params(c);
 
-	pgparam_reset(p);
-	pgparam_int4(p, c->app_id);
-	pgparam_text(p, wc->named.name);
 	put_aging(c, p);
 	return named_change(c, &webhooks_test, on_tested);
 }
@@ -331,11 +313,7 @@ ask_test(struct call *c)
 void
 webhooks_test_post(struct api *api, struct httpreq *req, int app_id)
 {
-	struct call *c =
-	    named_begin(api, req, app_id, &webhook_kind, NAMED_READ, named_no_params);
-
-	if (c != NULL)
-		call_ask(c, ask_test);
+	named_ask_for(api, req, app_id, &webhook_kind, ask_test);
 }
 
 /* ---------------------------------------------------------------- deliveries */
@@ -382,11 +360,8 @@ static bool
 ask_deliveries(struct call *c)
 {
 	const struct webhook_call *wc = c->extra;
-	struct pgparam *p = &c->api->params;
+	struct pgparam *p = named_params(c);
 
-	pgparam_reset(p);
-	pgparam_int4(p, c->app_id);
-	pgparam_text(p, wc->named.name);
 	if (wc->behind)
 		pgparam_uuid(p, &c->id);
 	else

@@ -209,13 +209,11 @@ turns_tell(struct turns *ts, struct strbuf *text, int64_t now_ms)
 			share = 1;
 		else if (share > SHARE_MOST)
 			share = SHARE_MOST;
-		if (told == TURNS_TOLD)
-			share = 0; /* and looks at each hint */
 		c->area = 0;
 		c->at_ms = c->told_ms = now_ms;
 		was = c->share;
-		c->share = share;
-		if (share == 0 && was == 0)
+		c->share = told < TURNS_TOLD ? share : 0; /* 0: it looks at each hint */
+		if (told == TURNS_TOLD || (share == 0 && was == 0))
 			continue;
 		strbuf_printf(text, " %016" PRIx64 ":%" PRId64, c->name, c->share);
 		told++;

@@ -33,6 +33,8 @@ http_retry_after_ms(const char *value, int64_t now_us)
 		if (seconds < 0)
 			return -1;
 		ms = seconds > RETRY_MOST_MS / 1000 ? RETRY_MOST_MS : seconds * 1000;
+	} else if (value[strspn(value, "0123456789")] == '\0') {
+		ms = RETRY_MOST_MS; /* more than we can count */
 	} else {
 		/* a number that is none ("1.5") is no date to libcurl either */
 		at = curl_getdate(value, NULL);

@@ -240,8 +240,11 @@ def test_an_image_has_nothing_of_one_machine(tmp_path):
     for name in ("etc/shoal", "etc/ssh", "var/lib/cloud/instances", "root/.ssh", "run/shoal"):
         (tmp_path / name).mkdir(parents=True)
     conf = tmp_path / "etc/shoal/shoald.conf"
-    conf.write_text("[database]\nurl = postgresql://shoal@db/shoal\npassword_file = /etc/shoal/database.password\n")
+    # as it is installed, and with the names of what is elsewhere
+    shutil.copyfile(os.path.join(TOP, "conf/shoald.conf"), conf)
     (tmp_path / "etc/machine-id").write_text("")
+    assert check() == (0, "")
+    conf.write_text("[database]\nurl = postgresql://shoal@db/shoal\npassword_file = /etc/shoal/database.password\n")
     assert check() == (0, "")
     for name in ("etc/ssh/ssh_host_ed25519_key", "etc/shoal/database.password", "etc/hostname",
                  "var/lib/cloud/instances/i-0123", "run/shoal/shoald.pid"):
@@ -255,6 +258,7 @@ def test_an_image_has_nothing_of_one_machine(tmp_path):
     (tmp_path / "etc/machine-id").write_text("uninitialized\n")
     assert check()[0] == 0
     for secret in ("password = hidden", "token = hidden", "url = postgresql://shoal:hidden@db/shoal",
+                   "#url = postgresql://shoal:hidden@db/shoal",
                    "url = host=db password=hidden"):
         conf.write_text("[x]\n%s\n" % secret)
         status, text = check()

@@ -148,11 +148,11 @@ class Node:
         return self
 
     def is_connected(self):
-        """Every worker has PostgreSQL and Redis."""
-        workers = self.workers()
-        return len(workers) >= int(self.settings["node.workers"]) and all(
-            w["database_up"] and w["redis_up"] for w in workers
-        )
+        """It has started, and every worker has PostgreSQL and Redis."""
+        status = self.status()
+        workers = status["workers"]
+        return (status["state"] != "starting" and len(workers) >= int(self.settings["node.workers"])
+                and all(w["database_up"] and w["redis_up"] for w in workers))
 
     def is_healthy(self):
         if self.proc.poll() is not None:
