@@ -242,6 +242,7 @@ def test_an_idle_connection_outlives_reload_and_upgrade(cluster, nodedir, key):
 def test_a_master_that_is_killed_leaves_one_or_none(cluster, redis, key):
     """In the middle of an upgrade, at either side of it, either of the two."""
     node = cluster(1, node__workers="1", node__start_timeout="60s")[0]
+    wait_for(lambda: node.status()["state"] == "running")
     client = Client(node.url, key)
 
     def upgrading():
@@ -253,8 +254,8 @@ def test_a_master_that_is_killed_leaves_one_or_none(cluster, redis, key):
 
     def alone(pid, strangers):
         """The node is this master's, and nobody else listens, or lives."""
-        wait_for(lambda: node.pid_of_file() == pid and node.status()["pid"] == pid and node.is_connected(),
-                 at_most=30, what="process %d has the node" % pid)
+        wait_for(lambda: node.pid_of_file() == pid and node.status()["pid"] == pid and node.is_connected() and
+                 node.status()["state"] == "running", at_most=30, what="process %d has the node" % pid)
         wait_for(lambda: not any(process.alive(p) for p in strangers), at_most=20, what="the others are gone")
         assert listening(node.app_port) <= {pid} | set(process.children_of(pid))
         assert Client(node.url, key).run("shoal.noop")["state"] == "succeeded"

@@ -178,6 +178,8 @@ class Node:
     def upgrade(self, at_most=60):
         """A new master takes the place of this one, which ends when its workers have."""
         old = self.proc
+        # its workers have their stores before the master has seen that all of them are ready
+        wait_for(lambda: self.status()["state"] == "running", at_most=30, what="%s is ready" % self.name)
         self.send(signal.SIGUSR2)
 
         def replaced():
