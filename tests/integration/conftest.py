@@ -161,10 +161,9 @@ def db(make_db):
 
 
 @pytest.fixture(scope="module")
-def shared_db(postgres):
+def shared_db(template):
     """One for all of a module's tests that only look."""
-    database = stores.Database(postgres, "m%d" % _Counter.next())
-    migrate(database)
+    database = copy_of(template)
     yield database
     database.drop()
 
