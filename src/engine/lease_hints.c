@@ -190,6 +190,18 @@ lease_hints_left_over(struct lease_hints *h, uint64_t name, bool left)
 	turns_left_over(h->turns, name, left);
 }
 
+void
+lease_hints_rest(struct lease_hints *h, uint64_t name, int64_t turn_ms)
+{
+	turns_rest(h->turns, name, turn_ms, loop_now_ms(h->engine->loop));
+}
+
+bool
+lease_hints_rests(const struct lease_hints *h, uint64_t name)
+{
+	return turns_rests(h->turns, name, loop_now_ms(h->engine->loop));
+}
+
 bool
 lease_hints_any(const struct lease_hints *h)
 {

@@ -91,6 +91,7 @@ fill_lines(struct leases *ls)
 			continue;
 		}
 		ls->asks[i]->sent = true;
+		ls->asks[i]->after = ls->asks[i]->late;
 		ls->ask_count++;
 		fill_line(ls, ls->asks[i]);
 	}
@@ -261,7 +262,8 @@ line_of(struct leases *ls, size_t slot)
 static void
 take_rows(struct leases *ls, const struct pgrows *rows, bool *busy)
 {
-	int64_t left_before_us = engine_now_us(ls->engine) - 2000 * leases_turn_ms(ls);
+	int64_t turn_ms = leases_turn_ms(ls);
+	int64_t left_before_us = engine_now_us(ls->engine) - 1000 * turn_ms;
 	struct line *line;
 
 	for (int i = 0; i < pgrows_count(rows); i++) {
@@ -277,6 +279,8 @@ take_rows(struct leases *ls, const struct pgrows *rows, bool *busy)
 		line->got++;
 		lease_hints_left_over(
 		    ls->hints, line->name, l.run_at_us < left_before_us);
+		if (line->after && l.run_at_us >= left_before_us)
+			lease_hints_rest(ls->hints, line->name, turn_ms);
 	}
 	for (size_t i = 0; i < ls->slot_count; i++) {
 		if (ls->slots[i].row < 0)

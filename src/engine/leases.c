@@ -97,6 +97,7 @@ leases_idle(const struct leases *ls)
 void
 lease_line_due(struct leases *ls, struct line *line)
 {
+	line->late = false;
 	if (!line->dirty) {
 		line->dirty = true;
 		TAILQ_INSERT_TAIL(&ls->dirty, line, dirty_link);
@@ -444,7 +445,11 @@ on_turn(void *arg)
 	while ((line = TAILQ_FIRST(&ls->later)) != NULL) {
 		TAILQ_REMOVE(&ls->later, line, later_link);
 		line->later = false;
+		/* (a hint, or the next second, has another one) */
+		if (line->dirty || lease_hints_rests(ls->hints, line->name))
+			continue;
 		lease_line_due(ls, line);
+		line->late = true;
 	}
 }
 

@@ -29,6 +29,8 @@ struct line {
 	struct app *app;
 	struct wait_list waits; /* in the order of their coming */
 	bool dirty, later, sent;
+	bool late;     /* it is dirty out of its turn alone ... */
+	bool after;    /* ... and so it was for the statement under way */
 	uint64_t name; /* of the key, the same at all workers */
 	size_t wanted; /* of the statement under way: its slots; got: rows that came */
 	size_t got;
@@ -135,6 +137,9 @@ bool lease_hints_is_ours(struct lease_hints *h, uint64_t name, uint32_t lot);
 bool lease_hints_is_scarce(struct lease_hints *h, uint64_t name);
 /* whether turns leave something over */
 void lease_hints_left_over(struct lease_hints *h, uint64_t name, bool left);
+/* a look out of our turn took what had just come: none for a while */
+void lease_hints_rest(struct lease_hints *h, uint64_t name, int64_t turn_ms);
+bool lease_hints_rests(const struct lease_hints *h, uint64_t name);
 void lease_hints_tell(struct lease_hints *h);	   /* who waits, once a second ... */
 bool lease_hints_any(const struct lease_hints *h); /* ... while this is true */
 

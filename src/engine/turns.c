@@ -33,6 +33,7 @@ struct crowd {
 	int64_t share;
 	int64_t told_ms;
 	bool left_over;
+	int64_t rest_ms; /* until then */
 	struct mate *mates;
 	size_t count, room;
 };
@@ -181,6 +182,32 @@ turns_left_over(struct turns *ts, uint64_t name, bool left)
 
 	if (c != NULL)
 		c->left_over = left;
+}
+
+void
+turns_rest(struct turns *ts, uint64_t name, int64_t turn_ms, int64_t now_ms)
+{
+	struct crowd *c = find(ts, name);
+	int64_t all, ms;
+
+	if (c == NULL || c->share == 0)
+		return;
+	drop_old(c, now_ms);
+	all = c->share;
+	for (size_t i = 0; i < c->count; i++)
+		all += c->mates[i].share;
+	if (all == c->share)
+		return; /* nobody was waiting for it elsewhere */
+	ms = turn_ms * all / c->share;
+	c->rest_ms = now_ms + (ms < TURNS_REST_MS ? ms : TURNS_REST_MS);
+}
+
+bool
+turns_rests(const struct turns *ts, uint64_t name, int64_t now_ms)
+{
+	const struct crowd *c = find(ts, name);
+
+	return c != NULL && now_ms < c->rest_ms;
 }
 
 bool

@@ -22,10 +22,11 @@
 #include "base/attr.h"
 #include "base/strbuf.h"
 
-#define TURNS_CROWDS 4096 /* more than so many things to wait for go without turns */
-#define TURNS_MATES  256  /* other workers at one thing; beyond: they have no turns */
-#define TURNS_TOLD   512  /* things that one worker tells of */
-#define TURNS_OLD_MS 2500 /* whoever was not heard for so long waits no more */
+#define TURNS_CROWDS  4096 /* more than so many things to wait for go without turns */
+#define TURNS_MATES   256  /* other workers at one thing; beyond: they have no turns */
+#define TURNS_TOLD    512  /* things that one worker tells of */
+#define TURNS_REST_MS 1000 /* the longest */
+#define TURNS_OLD_MS  2500 /* whoever was not heard for so long waits no more */
 
 struct turns;
 
@@ -42,6 +43,12 @@ bool turns_is_ours(struct turns *ts, uint64_t name, uint32_t lot, int64_t now_ms
 bool turns_is_scarce(struct turns *ts, uint64_t name, int64_t now_ms);
 /* whether what was found last had been due for longer than a turn takes */
 void turns_left_over(struct turns *ts, uint64_t name, bool left);
+/*
+ * A look out of our turn took what had just come, and so another's.  No other one for a
+ * while, the longer the smaller our part is.
+ */
+void turns_rest(struct turns *ts, uint64_t name, int64_t turn_ms, int64_t now_ms);
+bool turns_rests(const struct turns *ts, uint64_t name, int64_t now_ms);
 /* something is known that turns_tell has to tell or to forget */
 bool turns_any(const struct turns *ts);
 /*

@@ -175,6 +175,32 @@ what_is_left_over_is_not_scarce(void **state)
 }
 
 static void
+who_took_anothers_rests_by_the_size_of_its_part(void **state)
+{
+	(void)state;
+	enter(0, 1);
+	enter(1, 3);
+	now_ms += 1000;
+	tell(0);
+	turns_rest(workers[0], NAME, 20, now_ms); /* it is alone, as far as it knows */
+	assert_false(turns_rests(workers[0], NAME, now_ms));
+	tell(1);
+	now_ms += 1000;
+	tell(0);
+	tell(1);
+	turns_rest(workers[0], NAME, 20, now_ms); /* a quarter */
+	assert_true(turns_rests(workers[0], NAME, now_ms + 79));
+	assert_false(turns_rests(workers[0], NAME, now_ms + 80));
+	turns_rest(workers[1], NAME, 20, now_ms);
+	assert_true(turns_rests(workers[1], NAME, now_ms + 25));
+	assert_false(turns_rests(workers[1], NAME, now_ms + 27));
+	turns_rest(workers[0], NAME, 900, now_ms); /* bounded */
+	assert_false(turns_rests(workers[0], NAME, now_ms + TURNS_REST_MS));
+	turns_rest(workers[2], NAME, 20, now_ms); /* nobody waits there */
+	assert_false(turns_rests(workers[2], NAME, now_ms));
+}
+
+static void
 what_nobody_waits_for_any_more_is_forgotten(void **state)
 {
 	(void)state;
@@ -251,6 +277,7 @@ main(void)
 	    TEST(who_waits_half_of_the_time_counts_half),
 	    TEST(who_is_alone_or_unheard_looks_at_every_hint),
 	    TEST(what_is_left_over_is_not_scarce),
+	    TEST(who_took_anothers_rests_by_the_size_of_its_part),
 	    TEST(what_nobody_waits_for_any_more_is_forgotten),
 	    TEST(messages_may_say_anything),
 	    TEST(things_to_wait_for_are_bounded),
