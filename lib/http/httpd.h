@@ -193,8 +193,6 @@ const char *httpreq_peer(const struct httpreq *req);
 /* false: somebody else may be behind that address, since a proxy did not say whom it
  * speaks for, or the client says that it speaks for another */
 bool httpreq_is_origin(const struct httpreq *req);
-/* the client speaks TLS, to us or to a trusted proxy */
-bool httpreq_is_tls(const struct httpreq *req);
 /* how the client reaches us, for links; false: nobody knows */
 bool httpreq_reached(const struct httpreq *req, bool *tls, uint16_t *port);
 /*
@@ -218,9 +216,6 @@ void httpreq_phase(struct httpreq *req, enum http_phase phase);
 void httpreq_phase_since(struct httpreq *req, enum http_phase phase, int64_t mono_us);
 /* at most most of those that handlers have, by log_urgent; for crash reports */
 size_t httpd_tell_held(size_t most);
-void httpreq_set_data(
-    struct httpreq *req, void *data); /* one pointer for the handler */
-void *httpreq_data(const struct httpreq *req);
 
 /* cb once, from the loop, if the client hangs up before the reply; NULL: nobody cares
  */
@@ -232,7 +227,6 @@ bool httpreq_look_gone(const struct httpreq *req);
 /* headers of the reply; name and value are copied; may be called any time before the
  * reply */
 void httpreq_set_header(struct httpreq *req, const char *name, const char *value);
-void httpreq_set_close(struct httpreq *req); /* Connection: close after this reply */
 /* body is copied; type NULL: application/json.  req is gone after this. */
 void httpreq_reply(
     struct httpreq *req, int status, const char *type, const void *body, size_t len);

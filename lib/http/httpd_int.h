@@ -192,7 +192,6 @@ struct httpreq {
 	size_t streamed;
 	bool told;
 	_Alignas(16) char notes[HTTPREQ_NOTES];
-	void *data;
 	httpreq_cb *gone_cb;
 	void *gone_arg;
 	struct route_match match;

@@ -101,7 +101,6 @@ httpreq_recycle(struct httpreq *req)
 	req->conn = NULL;
 	req->ev = NULL;
 	req->gone = req->close = req->sleeps = false;
-	req->data = NULL;
 	req->name[0] = '\0';
 	req->phase = HTTP_WORK;
 	memset(req->phase_us, 0, sizeof(req->phase_us));
@@ -556,24 +555,6 @@ httpreq_peer(const struct httpreq *req)
 	return req->peer;
 }
 
-bool
-httpreq_is_tls(const struct httpreq *req)
-{
-	return req->tls;
-}
-
-void
-httpreq_set_data(struct httpreq *req, void *data)
-{
-	req->data = data;
-}
-
-void *
-httpreq_data(const struct httpreq *req)
-{
-	return req->data;
-}
-
 void
 httpreq_on_gone(struct httpreq *req, httpreq_cb *cb, void *arg)
 {
@@ -609,13 +590,6 @@ httpreq_set_header(struct httpreq *req, const char *name, const char *value)
 {
 	STAMP_CHECK(req, HTTPREQ_STAMP);
 	reply_header(req, name, value);
-}
-
-void
-httpreq_set_close(struct httpreq *req)
-{
-	STAMP_CHECK(req, HTTPREQ_STAMP);
-	req->close = true;
 }
 
 void

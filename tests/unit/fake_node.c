@@ -195,18 +195,6 @@ httpreq_method_name(const struct httpreq *req)
 }
 
 void
-httpreq_set_data(struct httpreq *req, void *data)
-{
-	req->data = data;
-}
-
-void *
-httpreq_data(const struct httpreq *req)
-{
-	return req->data;
-}
-
-void
 httpreq_on_gone(struct httpreq *req, httpreq_cb *cb, void *arg)
 {
 	req->gone_cb = cb;
@@ -233,12 +221,6 @@ httpreq_set_header(struct httpreq *req, const char *name, const char *value)
 	assert_false(req->ended);
 	snprintf(req->reply_headers + at, sizeof(req->reply_headers) - at, "%s: %s\n",
 	    name, value);
-}
-
-void
-httpreq_set_close(struct httpreq *req)
-{
-	(void)req;
 }
 
 void

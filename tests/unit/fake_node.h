@@ -40,7 +40,6 @@ struct httpreq {
 	char reply_headers[512];
 	httpreq_cb *gone_cb;
 	void *gone_arg;
-	void *data;
 	_Alignas(16) char notes[HTTPREQ_NOTES];
 };
 
