@@ -174,6 +174,13 @@ void master_change(struct master *m);
 /* what the node is there for, from now on; its workers follow */
 void master_set_mode(struct master *m, enum node_mode mode);
 
+/* ---- staff.c: how many workers, of which generation ---- */
+/* as many workers of the newest configuration as are wanted */
+void staff_keep_count(struct master *m);
+/* the newest generation takes over when all of it is ready, and the others leave */
+void staff_take_over(struct master *m);
+/* those that are due for it are replaced: one at a time, and the successor first */
+void staff_recycle(struct master *m);
 /* workers of g that are ready, and have all that they need of the database */
 int count_serving(const struct master *m, const struct generation *g);
 int count_with_redis(const struct master *m, const struct generation *g);
