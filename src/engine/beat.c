@@ -11,7 +11,10 @@
  * its connection, or wait behind a lock.
  *
  * Every worker compares that count with the one in its own Redis: a Redis whose count
- * stands still while PostgreSQL's moves is a forgotten one.
+ * stands still while PostgreSQL's moves is a forgotten one.  Whichever it is, while the
+ * count in Redis stands still nobody feeds: a leader that is frozen, or cut off from
+ * PostgreSQL, keeps its lease for seconds.  Until it has another holder tasks are
+ * claimed as without Redis, so that those which only the feeder may push do not wait.
  */
 #include "base/clock.h"
 #include "base/log.h"
@@ -23,6 +26,8 @@
 #define FRESH_MS       2500
 #define LATE_MS	       4500 /* not beaten for: less than half of what the dead take */
 #define STALE_REDIS_MS 3000
+#define READ_MS	       1000
+#define SILENT_MS      3000  /* the leader writes each second, a slow one each other */
 #define PLACES_MS      10000 /* a third of what the key lives */
 
 struct beat {
@@ -36,6 +41,7 @@ struct beat {
 	/* the watch on Redis */
 	bool reading;
 	int64_t read_at_ms;
+	int64_t moved_ms;      /* when redis_beat last moved */
 	int64_t redis_beat;    /* last read */
 	int64_t database_beat; /* PostgreSQL's, when redis_beat last moved */
 	int64_t
@@ -221,10 +227,16 @@ on_redis_beat(int64_t beat, const struct err *err, void *arg)
 	if (err != NULL)
 		return;
 	if (beat != b->redis_beat) {
+		b->moved_ms = now_ms;
 		b->redis_beat = beat;
 		b->database_beat = database;
 		b->behind_ms = 0;
 		return;
+	}
+	if (now_ms - b->moved_ms >= SILENT_MS && store_is_up(e->store, STORE_WORK)) {
+		dispatch_unfed(e->dispatch);
+		if (beat_is_ours(e, clock_mono_ms()))
+			leader_campaign(e->leader); /* as soon as the lease ends */
 	}
 	/* the leader writes a count a pass later: one more is no news */
 	if (database <= b->database_beat + 1)
@@ -250,7 +262,7 @@ read_redis(struct beat *b, int64_t now_ms)
 		b->redis_beat = -1; /* what comes may be another */
 		return;
 	}
-	if (b->reading || now_ms - b->read_at_ms < BEAT_MS || leader_is(e->leader))
+	if (b->reading || now_ms - b->read_at_ms < READ_MS || leader_is(e->leader))
 		return;
 	b->read_at_ms = now_ms;
 	b->reading = broker_read_beat(e->broker, on_redis_beat, b, NULL) == 0;

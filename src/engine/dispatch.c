@@ -28,6 +28,7 @@
 #define DIRECT_AFTER_MS 300
 #define BOUNCE_MAX_MS	50
 #define REFUSED_MS	2000
+#define UNFED_MS	2000 /* it is said again within that time */
 
 static void look(void *arg);
 static void go_direct(void *arg);
@@ -421,6 +422,20 @@ go_direct(void *arg)
 	d->direct = true;
 	log_warn(
 	    NULL, "tasks are claimed from the database alone until redis is back", " ");
+	dispatch_wake(d);
+}
+
+void
+dispatch_unfed(struct dispatch *d)
+{
+	d->try_redis_ms = loop_now_ms(d->engine->loop) + UNFED_MS;
+	if (d->stopped || d->direct)
+		return;
+	d->direct = true;
+	log_info(NULL,
+	    "nobody feeds: tasks are claimed from the database alone until somebody "
+	    "does",
+	    " ");
 	dispatch_wake(d);
 }
 

@@ -126,6 +126,26 @@ def test_a_worker_that_was_called_dead_changes_nothing_when_it_wakes(cluster, ke
     recorder.check_fences()
 
 
+def test_a_leader_that_is_frozen_keeps_no_tasks_from_starting(cluster, key, db, nodedir):
+    """Commands are pushed by the feeder alone, which is the leader's; its lease lasts for nine seconds."""
+    recorder = Recorder(nodedir, "quick", "echo 1")
+    nodes = cluster(2, node__workers=1, node__hang_timeout="120s", settings=recorder.settings())
+    wait_for(lambda: any(leads(n) for n in nodes), what="somebody leads")
+    (frozen,) = [n for n in nodes if leads(n)]
+    (other,) = [n for n in nodes if n is not frozen]
+    client = Client(other.url, key)
+    client.wait(client.submit("quick")["id"])
+    lease = "SELECT leader, leader_epoch FROM shoal.cluster"
+    led = db.rows(lease)
+    frozen.pause()
+    # all but the few ids that are on their way to the frozen one
+    ids = [client.submit("quick")["id"] for _ in range(10)]
+    wait_for(lambda: sum(row(db, i)[0] == SUCCEEDED for i in ids) >= 8, at_most=15, what="the other runs them")
+    assert db.rows(lease) == led, "somebody else led by then"
+    frozen.resume()
+    assert all(client.wait(i)["state"] == "succeeded" for i in ids)
+
+
 def test_what_a_leader_that_left_had_on_its_way_does_not_lead_again(cluster, db):
     (node,) = cluster(1, node__workers=1)
     leader = wait_for(lambda: db.value("SELECT leader FROM shoal.cluster"), what="somebody leads")

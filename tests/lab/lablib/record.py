@@ -168,13 +168,15 @@ class Account:
                  if id_ in self.first_start and self.first_start[id_] > after and one["known_at"] < before]
         return max(waits + [0.0])
 
-    def slowest_again(self, after, before=math.inf):
-        """from then until the last task began again that had begun before"""
-        seen, last = set(), 0.0
+    def slowest_again(self, after, before=math.inf, alone=None):
+        """from then until the last task began again that had begun before.  alone: only of those (False: of the others)
+        that had begun twice, since after a second crash a task waits for a worker to itself"""
+        seen, last = collections.Counter(), 0.0
         for run in self.starts:
-            if run.id in seen and after < run.at < before:
+            times = seen[run.id]
+            if times > 0 and after < run.at < before and alone in (None, times > 1):
                 last = run.at - after
-            seen.add(run.id)
+            seen[run.id] += 1
         return last
 
     def slowest_answer(self, after=0.0, before=math.inf):

@@ -26,6 +26,7 @@ ALL = []
 REDIS_BACK_S = 5
 NODE_LOST_S = 30
 WORKER_KILLED_S = 1
+ALONE_S = 5
 # what is not written there: an open connection to a lost host is given up, and a new one made
 POSTGRES_BACK_S = 5
 POSTGRES_CUT_S = 15
@@ -505,7 +506,8 @@ def worker_killed(s):
     s.steady()
     yield
     for at, until in zip(marks, marks[1:] + [time.monotonic()]):
-        s.bound("last of its tasks began again after", s.account.slowest_again(at, until), WORKER_KILLED_S)
+        s.bound("last of its tasks began again after", s.account.slowest_again(at, until, alone=False), WORKER_KILLED_S)
+        s.bound("last of those of two crashes began alone after", s.account.slowest_again(at, until, alone=True), ALONE_S)
     s.bound("longest pause of dispatch", s.account.pause()[0], WORKER_KILLED_S)
 
 
