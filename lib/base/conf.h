@@ -103,8 +103,8 @@ int conf_load_env(const struct conf_schema *cs, void *settings, char *const env[
  * before '=') */
 int conf_set_option(const struct conf_schema *cs, void *settings, const char *option,
     struct err *err) ATTR_CHECK;
-/* the same for one that is kept (owned, or NULL): it stays as it is when the file
- * cannot be read */
+/* reads again the one line of a secret's file, since a password may be rotated while we
+ * run; *kept (owned, or NULL; mem_free_secret) stays as it is when that fails */
 int conf_refresh_secret(const char *path, char **kept, struct err *err) ATTR_CHECK;
 /* frees the strings of plain sections (or of one named section's struct) */
 void conf_fini(const struct conf_schema *cs, void *settings);

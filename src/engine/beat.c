@@ -42,6 +42,7 @@ struct beat {
 	bool reading;
 	int64_t read_at_ms;
 	int64_t moved_ms;      /* when redis_beat last moved */
+	bool silent;	       /* it stands still for SILENT_MS */
 	int64_t redis_beat;    /* last read */
 	int64_t database_beat; /* PostgreSQL's, when redis_beat last moved */
 	int64_t
@@ -216,6 +217,22 @@ beat_now(struct beat *b)
  * one that the leader writes to? */
 
 static void
+on_silence(struct beat *b)
+{
+	struct engine *e = b->engine;
+
+	if (!b->silent)
+		log_info(NULL,
+		    "nobody feeds: tasks are claimed from the database alone until "
+		    "somebody does",
+		    " ");
+	b->silent = true;
+	dispatch_unfed(e->dispatch);
+	if (beat_is_ours(e, clock_mono_ms()))
+		leader_campaign(e->leader); /* as soon as the lease ends */
+}
+
+static void
 on_redis_beat(int64_t beat, const struct err *err, void *arg)
 {
 	struct beat *b = arg;
@@ -227,19 +244,21 @@ on_redis_beat(int64_t beat, const struct err *err, void *arg)
 	if (err != NULL)
 		return;
 	if (beat != b->redis_beat) {
+		if (b->silent)
+			log_info(NULL, "somebody feeds again", " ");
+		b->silent = false;
 		b->moved_ms = now_ms;
 		b->redis_beat = beat;
 		b->database_beat = database;
 		b->behind_ms = 0;
 		return;
 	}
-	if (now_ms - b->moved_ms >= SILENT_MS && store_is_up(e->store, STORE_WORK)) {
-		dispatch_unfed(e->dispatch);
-		if (beat_is_ours(e, clock_mono_ms()))
-			leader_campaign(e->leader); /* as soon as the lease ends */
-	}
-	/* the leader writes a count a pass later: one more is no news */
-	if (database <= b->database_beat + 1)
+	if (now_ms - b->moved_ms >= SILENT_MS && store_is_up(e->store, STORE_WORK))
+		on_silence(b);
+	/* the leader writes a count a pass later: one more is no news, and a leader
+	 * that is silent has written what PostgreSQL has */
+	if (database <= b->database_beat + 1 ||
+	    (database >= beat && database <= beat + 1))
 		return;
 	/* and if PostgreSQL's stood still until now, ours shall have time to follow */
 	if (b->behind_ms == 0)
@@ -258,11 +277,12 @@ read_redis(struct beat *b, int64_t now_ms)
 {
 	struct engine *e = b->engine;
 
-	if (!broker_is_up(e->broker)) {
+	if (!broker_is_up(e->broker) || leader_is(e->leader)) {
 		b->redis_beat = -1; /* what comes may be another */
+		b->silent = false;
 		return;
 	}
-	if (b->reading || now_ms - b->read_at_ms < READ_MS || leader_is(e->leader))
+	if (b->reading || now_ms - b->read_at_ms < READ_MS)
 		return;
 	b->read_at_ms = now_ms;
 	b->reading = broker_read_beat(e->broker, on_redis_beat, b, NULL) == 0;

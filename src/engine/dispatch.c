@@ -412,31 +412,31 @@ look(void *arg)
 	}
 }
 
+/* true: it was not so before */
+static bool
+leave_redis(struct dispatch *d)
+{
+	if (d->stopped || d->direct)
+		return false;
+	d->direct = true;
+	dispatch_wake(d);
+	return true;
+}
+
 static void
 go_direct(void *arg)
 {
-	struct dispatch *d = arg;
-
-	if (d->stopped || d->direct)
-		return;
-	d->direct = true;
-	log_warn(
-	    NULL, "tasks are claimed from the database alone until redis is back", " ");
-	dispatch_wake(d);
+	if (leave_redis(arg))
+		log_warn(NULL,
+		    "tasks are claimed from the database alone until redis is back",
+		    " ");
 }
 
 void
 dispatch_unfed(struct dispatch *d)
 {
 	d->try_redis_ms = loop_now_ms(d->engine->loop) + UNFED_MS;
-	if (d->stopped || d->direct)
-		return;
-	d->direct = true;
-	log_info(NULL,
-	    "nobody feeds: tasks are claimed from the database alone until somebody "
-	    "does",
-	    " ");
-	dispatch_wake(d);
+	(void)leave_redis(d);
 }
 
 void

@@ -142,6 +142,8 @@ def test_a_leader_that_is_frozen_keeps_no_tasks_from_starting(cluster, key, db, 
     ids = [client.submit("quick")["id"] for _ in range(10)]
     wait_for(lambda: sum(row(db, i)[0] == SUCCEEDED for i in ids) >= 8, at_most=15, what="the other runs them")
     assert db.rows(lease) == led, "somebody else led by then"
+    wait_for(lambda: leads(other), at_most=30, what="the other leads")
+    assert "this redis is not the one" not in other.log()
     frozen.resume()
     assert all(client.wait(i)["state"] == "succeeded" for i in ids)
 
