@@ -282,6 +282,14 @@ set_up(struct broker *b, bool up, const struct err *err)
 }
 
 static void
+looked(struct broker *b)
+{
+	b->looking = false;
+	if (b->stopped)
+		b->events->settled(b->arg);
+}
+
+static void
 on_own_list(
     struct rconn *rc, const struct redisReply *reply, const struct err *err, void *arg)
 {
@@ -289,16 +297,32 @@ on_own_list(
 	struct elem e;
 
 	(void)rc;
-	if (err != NULL || reply->type != REDIS_REPLY_ARRAY || !b->up)
-		return;
-	/* the oldest is the last; no pop has been asked for on this connection yet */
-	proclist_clear(b->held);
-	for (size_t i = reply->elements; i > 0; i--) {
-		const struct redisReply *r = reply->element[i - 1];
+	if (err == NULL && reply->type == REDIS_REPLY_ARRAY && b->up) {
+		/* the oldest is the last; no pop has been asked for on this connection
+		 * yet */
+		proclist_clear(b->held);
+		for (size_t i = reply->elements; i > 0; i--) {
+			const struct redisReply *r = reply->element[i - 1];
 
-		if (r->type == REDIS_REPLY_STRING &&
-		    elem_parse(b->pools, r->str, (size_t)r->len, &e) == 0)
-			broker_take(b, &e);
+			if (r->type == REDIS_REPLY_STRING &&
+			    elem_parse(b->pools, r->str, (size_t)r->len, &e) == 0)
+				broker_take(b, &e);
+		}
+	}
+	looked(b);
+}
+
+static void
+look_at_own_list(struct broker *b)
+{
+	const char *argv[] = {"LRANGE", b->k_proc, "0", "-1"};
+	struct err err = ERR_INIT;
+
+	b->looking = rconn_command(b->lanes[LANE_COMMAND], on_own_list, b, &err, 4,
+			 argv, NULL) == 0;
+	if (!b->looking) {
+		log_debug(NULL, "own list not read", "reason=\"%s\"", err.text);
+		looked(b);
 	}
 }
 
@@ -332,8 +356,10 @@ on_epoch(
 	bool foreign;
 
 	(void)rc;
-	if (err != NULL)
-		return; /* the connection is gone; the next one asks again */
+	if (err != NULL) {
+		looked(b); /* the connection is gone; the next one asks again */
+		return;
+	}
 	broker_read_epoch(b, reply, &epoch, &foreign);
 	if (foreign) {
 		err_set(&why, ERR_CONFLICT,
@@ -344,16 +370,17 @@ on_epoch(
 		b->judged = false;
 		set_up(b, false, &why);
 		loop_timer_start_ms(b->judge_timer, JUDGE_AGAIN_MS);
+		looked(b);
 		return;
 	}
 	b->judged = true;
-	if (may_pop(b)) {
-		const char *argv[] = {"LRANGE", b->k_proc, "0", "-1"};
-
-		set_up(b, true, NULL);
-		b->events->epoch(epoch, b->arg);
-		broker_tell(b, on_own_list, 4, argv, NULL);
+	if (!may_pop(b)) {
+		looked(b);
+		return;
 	}
+	set_up(b, true, NULL);
+	b->events->epoch(epoch, b->arg);
+	look_at_own_list(b);
 }
 
 static void
@@ -363,9 +390,11 @@ judge(void *arg)
 	const char *argv[] = {"GET", b->k_epoch};
 	struct err err = ERR_INIT;
 
-	if (b->database_known && lane_up(b, LANE_COMMAND) && may_pop(b) &&
-	    rconn_command(b->lanes[LANE_COMMAND], on_epoch, b, &err, 2, argv, NULL) !=
-		0)
+	if (!b->database_known || !lane_up(b, LANE_COMMAND) || !may_pop(b))
+		return;
+	b->looking = rconn_command(
+			 b->lanes[LANE_COMMAND], on_epoch, b, &err, 2, argv, NULL) == 0;
+	if (!b->looking)
 		log_debug(NULL, "redis epoch not asked", "reason=\"%s\"", err.text);
 }
 
@@ -446,8 +475,15 @@ broker_stop_popping(struct broker *b)
 		b->lanes[i] = NULL;
 		rconn_free(rc); /* on_wait gets its error from inside */
 	}
-	/* what the server moved for us at the last moment is in our list */
+	/* what the server moved for us at the last moment is in our list; with the
+	 * first answer it has seen that these connections are closed */
 	judge(b);
+}
+
+bool
+broker_is_settled(const struct broker *b)
+{
+	return b->stopped && !b->looking;
 }
 
 void

@@ -58,6 +58,8 @@ struct broker_events {
 	void (*ctl)(const char *text, size_t len, void *arg);
 	/* the epoch as Redis has it; 0: the key is missing */
 	void (*epoch)(int64_t epoch, void *arg);
+	/* after broker_stop_popping: no id will come any more */
+	void (*settled)(void *arg);
 };
 
 struct broker_opts {
@@ -91,8 +93,10 @@ bool broker_is_idle(const struct broker *b, int list); /* no pop is under way */
 /* in the blocking pop: nothing is there */
 bool broker_is_waiting(const struct broker *b, int list);
 /* drops the blocking connections, so that nothing is popped any more (drain); they are
- * not made again */
+ * not made again.  An id that came at that moment arrives by events->popped, too:
+ * until events->settled, or until Redis is lost, the list is not to be forgotten. */
 void broker_stop_popping(struct broker *b);
+bool broker_is_settled(const struct broker *b);
 
 /* commands whose outcome nobody waits for: lost ones are repaired by the feeder.  Each
  * id goes to its own list, those that follow each other in one command. */

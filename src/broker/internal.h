@@ -63,6 +63,7 @@ struct broker {
 	struct loop_timer *judge_timer;
 	bool up;      /* what events->state was last told */
 	bool judged;  /* the epoch on this connection is ours, or missing */
+	bool looking; /* the epoch is asked for, and then our list */
 	bool stopped; /* broker_stop_popping */
 	bool hears_hints;
 	struct err why_not;	 /* why it is down, as told last */

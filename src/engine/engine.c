@@ -121,6 +121,7 @@ on_redis(bool up, const struct err *err, void *arg)
 	}
 	leader_broker(e->leader, up);
 	dispatch_broker(e->dispatch, up);
+	engine_check_drained(e);
 }
 
 static void
@@ -179,6 +180,12 @@ on_ctl(const char *text, size_t len, void *arg)
 	ctl_heard(arg, text, len);
 }
 
+static void
+on_settled(void *arg)
+{
+	engine_check_drained(arg);
+}
+
 static const struct broker_events broker_events = {
     .state = on_redis,
     .popped = on_popped,
@@ -188,6 +195,7 @@ static const struct broker_events broker_events = {
     .done = on_done,
     .ctl = on_ctl,
     .epoch = on_epoch,
+    .settled = on_settled,
 };
 
 /* ---------------------------------------------------------------- life */
@@ -680,7 +688,7 @@ is_drained(const struct engine *e)
 {
 	return dispatch_idle(e->dispatch) && finish_idle(e->finish) &&
 	       recover_idle(e->recover) && reports_idle(e->reports) &&
-	       leases_idle(e->leases);
+	       leases_idle(e->leases) && broker_is_settled(e->broker);
 }
 
 /*

@@ -4,6 +4,8 @@
 Who ran a task is read from its row: the owner names the node. Times are PostgreSQL's.
 """
 
+import os
+import signal
 import subprocess
 import threading
 
@@ -87,6 +89,27 @@ def test_tasks_run_where_their_pool_is_served_whoever_took_them(pair, db):
     status = requests.get(main.dev_url + "/api/status", timeout=10).json()["cluster"]
     assert {n["id"]: n["workers"][0]["pools"] for n in status["nodes"]} == {
         node_id(main): ["main"], node_id(gpu): ["gpu"]}
+
+
+def test_what_is_popped_at_the_moment_of_leaving_goes_back_at_once(cluster, key, db, redis):
+    (main,) = cluster(1, settings={"queue:render.pool": "gpu"})
+    client = Client(main.url, key)
+    with redis.client() as r:
+        for _ in range(3):
+            (gpu,) = cluster(1, node__pools="gpu", node__workers=1)
+            (worker,) = gpu.worker_pids()
+            assert client.run("shoal.noop", queue="render")["state"] == "succeeded"
+            os.kill(worker, signal.SIGSTOP)
+            gpu.send(signal.SIGTERM)
+            gpu.wait_log("stopping")
+            # its pop still waits, and is served
+            id = client.submit("shoal.noop", queue="render")["id"]
+            wait_for(lambda: r.keys("shoal:%s:proc:*" % db.name), what="it is in the worker's own list")
+            os.kill(worker, signal.SIGCONT)
+            assert gpu.proc.wait(20) == 0
+            listed = [one.split("/")[0] for one in r.lrange("shoal:%s:dispatch:gpu" % db.name, 0, -1)]
+            assert client.get(id)["state"] == "succeeded" or id in listed
+
 
 
 def test_a_queue_is_moved_with_what_waits_in_it(pair, db):
