@@ -36,6 +36,7 @@ struct fake_stores {
 	size_t pops; /* asked for and not yet answered, of the first list */
 	size_t asked[FAKE_LISTS]; /* the same of each list */
 	bool line_empty;	  /* the blocking pop waits */
+	bool looking;		  /* the worker's own list is being read */
 	size_t look_count;
 	broker_view_cb *look_cb;
 	void *look_arg;

@@ -169,6 +169,21 @@ claim_that_fails_at_a_drain_leaves_nothing_behind(void **state)
 }
 
 static void
+drain_waits_for_the_look_at_its_own_list(void **state)
+{
+	(void)state;
+	fakes.looking = true;
+	engine_drain(test_engine);
+	assert_int_equal(waiting(&sql_leave), 0);
+	pop_id(1, 1);
+	assert_true(listed(&fakes.given_back, 1));
+	assert_int_equal(waiting(&sql_leave), 0);
+	fakes.looking = false;
+	fakes.events->settled(fakes.events_arg);
+	assert_int_equal(waiting(&sql_leave), 1);
+}
+
+static void
 drain_without_a_database_waits_for_outcomes_only(void **state)
 {
 	(void)state;
@@ -1057,6 +1072,7 @@ main(void)
 	    ENGINE_TEST(id_popped_twice_is_claimed_once),
 	    ENGINE_TEST(busy_database_is_not_asked_again_at_once),
 	    ENGINE_TEST(claim_that_fails_at_a_drain_leaves_nothing_behind),
+	    ENGINE_TEST(drain_waits_for_the_look_at_its_own_list),
 	    ENGINE_TEST(drain_without_a_database_waits_for_outcomes_only),
 	    ENGINE_TEST(id_that_comes_without_a_database_goes_back),
 	    ENGINE_TEST(queue_asked_for_later_is_not_gone),
