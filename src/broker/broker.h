@@ -44,7 +44,8 @@ struct broker_events {
 	void (*state)(bool up, const struct err *err, void *arg);
 	/* an id is in our processing list now; called during a reply */
 	void (*popped)(const struct elem *e, void *arg);
-	/* a pop was answered with an error (out of memory, a key of a wrong type) */
+	/* a pop or a push was answered with an error (out of memory, a key of a wrong
+	 * type) */
 	void (*refused)(void *arg);
 	/* the blocking pop of this list has ended: an id came before this, or it timed
 	 * out, or failed */

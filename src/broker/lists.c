@@ -236,6 +236,7 @@ on_length(
 
 			broker_tell(b, NULL, 2, argv, NULL);
 		}
+		b->events->refused(b->arg);
 	}
 }
 

@@ -293,9 +293,11 @@ on_replaced(
 	(void)rc;
 	if (err != NULL)
 		return;
-	if (reply->type == REDIS_REPLY_ERROR)
+	if (reply->type == REDIS_REPLY_ERROR) {
 		log_warn(NULL, "redis refuses a new dispatch list", "reason=\"%.100s\"",
 		    reply->str);
+		l->broker->events->refused(l->broker->arg);
+	}
 	if (reply->type != REDIS_REPLY_ARRAY || reply->elements == 0)
 		return;
 	last = reply->element[reply->elements - 1];

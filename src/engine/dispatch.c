@@ -470,7 +470,8 @@ dispatch_broker(struct dispatch *d, bool up)
 void
 dispatch_refused(struct dispatch *d)
 {
-	/* redis lives and refuses pops (out of memory, a key of a wrong type) */
+	/* redis lives and refuses (out of memory, a key of a wrong type).  Whoever is
+	 * in a blocking pop does not hear of it, but what it pushes is refused, too */
 	d->try_redis_ms = loop_now_ms(d->engine->loop) + REFUSED_MS;
 	go_direct(d);
 }

@@ -13,7 +13,8 @@
  *
  * A leader without Redis cannot feed.  It gives way after GIVE_WAY_MS, once for each
  * time that Redis is away: if others have it, one of them leads within seconds; if
- * nobody has, somebody leads all the same, for the watch.
+ * nobody has, somebody leads all the same, for the watch.  Whoever gets Redis back asks
+ * for the lease at once.
  *
  * After a death it sweeps for claims that committed late: after 1, 5 and 15 s, and each
  * minute.
@@ -285,14 +286,13 @@ on_redis_time(void *arg)
 void
 leader_broker(struct leader *ld, bool up)
 {
-	bool waits = loop_timer_pending(ld->redis_timer);
-
 	ld->come_last = false;
 	if (up) {
 		ld->gave_way = false;
 		loop_timer_stop(ld->redis_timer);
-		if (waits)
-			leader_campaign(ld); /* nobody led when we last heard */
+		/* a leader without Redis gives way, and cannot tell those who have it
+		 */
+		leader_campaign(ld);
 		feeders_renew_places(ld->feeders);
 	} else if (ld->leading && !ld->gave_way) {
 		loop_timer_start_ms(ld->redis_timer, GIVE_WAY_MS);

@@ -901,6 +901,24 @@ leader_without_redis_gives_way_once(void **state)
 	assert_true(leader_is(test_engine->leader));
 }
 
+static void
+whoever_gets_redis_back_asks_for_the_lease(void **state)
+{
+	struct err err = ERR_INIT;
+
+	(void)state;
+	leader_campaign(test_engine->leader);
+	answer(&sql_lead, rows_new("lll")); /* another leads */
+	fakes.redis_up = false;
+	err_set(&err, ERR_CLOSED, "away");
+	fakes.events->state(false, &err, fakes.events_arg);
+	assert_int_equal(waiting(&sql_lead), 0);
+	/* that one may have given way without a word */
+	fakes.redis_up = true;
+	fakes.events->state(true, NULL, fakes.events_arg);
+	assert_int_equal(waiting(&sql_lead), 1);
+}
+
 /* ---------------------------------------------------------------- pruning */
 
 static void
@@ -1246,6 +1264,7 @@ main(void)
 	    ENGINE_TEST(metered_types_are_asked_for_by_their_places),
 	    ENGINE_TEST(types_that_nobody_serves_stay_out_of_the_list),
 	    ENGINE_TEST(leader_without_redis_gives_way_once),
+	    ENGINE_TEST(whoever_gets_redis_back_asks_for_the_lease),
 	    ENGINE_TEST(lost_redis_gets_a_new_epoch_and_all_that_is_due),
 	    ENGINE_TEST(pruning_takes_applications_by_turns),
 	    ENGINE_TEST(pruning_stops_with_the_lease),
