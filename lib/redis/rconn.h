@@ -84,6 +84,9 @@ struct rconn *rconn_create(struct loop *l, struct resolver *rv,
  * state_cb is not called */
 void rconn_free(struct rconn *rc);
 bool rconn_is_up(const struct rconn *rc);
+/* how long the oldest command without a reply has waited, of those that have the
+ * connection's own timeout; 0: there is none */
+int64_t rconn_late_ms(struct rconn *rc);
 /* the address connected to, for logs; "" before the first */
 const char *rconn_peer(const struct rconn *rc);
 size_t rconn_waiting(const struct rconn *rc);

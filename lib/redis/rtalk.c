@@ -43,6 +43,15 @@ watch_oldest(struct rconn *rc, int64_t now_ms)
 	loop_timer_start_ms(rc->reply, c->deadline_ms - now_ms);
 }
 
+int64_t
+rconn_late_ms(struct rconn *rc)
+{
+	struct rcommand *c = rqueue_oldest(&rc->commands);
+	int64_t sent_ms = c != NULL ? c->deadline_ms - rc->reply_timeout_ms : 0;
+
+	return c != NULL ? loop_now_ms(rc->loop) - sent_ms : 0;
+}
+
 int
 rconn_send(struct rconn *rc, enum rcommand_kind kind, int timeout_ms,
     rconn_reply_cb *cb, void *arg, struct err *err, int argc, const char *const argv[],

@@ -30,6 +30,7 @@
 
 #define PING_MS	       1000
 #define JUDGE_AGAIN_MS 1000
+#define LATE_MS	       500   /* without an answer */
 #define WHY_TELL_MS    60000 /* the same reason */
 #define WHY_OTHER_MS   3000
 #define SISTER_LOST    "the sister connection was lost"
@@ -263,6 +264,9 @@ broker_tell_of(struct broker *b, rconn_reply_cb *cb, void *arg, int argc,
 	if (rconn_command(b->lanes[LANE_COMMAND], cb, arg, &err, argc, argv, lens) != 0)
 		log_debug(NULL, "redis command left out", "command=%s reason=\"%s\"",
 		    argv[0], err.text);
+	/* an id or a hint that is sent now comes as late as what was sent before */
+	if (rconn_late_ms(b->lanes[LANE_COMMAND]) >= LATE_MS)
+		b->events->late(b->arg);
 }
 
 void

@@ -47,6 +47,8 @@ struct broker_events {
 	/* a pop or a push was answered with an error (out of memory, a key of a wrong
 	 * type) */
 	void (*refused)(void *arg);
+	/* a command is sent while an earlier one has not been answered for long */
+	void (*late)(void *arg);
 	/* the blocking pop of this list has ended: an id came before this, or it timed
 	 * out, or failed */
 	void (*wait_ended)(int list, void *arg);

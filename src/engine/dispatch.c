@@ -477,6 +477,17 @@ dispatch_refused(struct dispatch *d)
 }
 
 void
+dispatch_late(struct dispatch *d)
+{
+	d->try_redis_ms = loop_now_ms(d->engine->loop) + REFUSED_MS;
+	if (leave_redis(d))
+		log_info(NULL,
+		    "redis is slow: tasks are claimed from the database alone until it "
+		    "is not",
+		    " ");
+}
+
+void
 dispatch_store(struct dispatch *d, bool up)
 {
 	if (up)

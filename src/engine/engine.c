@@ -141,6 +141,14 @@ on_refused(void *arg)
 }
 
 static void
+on_late(void *arg)
+{
+	struct engine *e = arg;
+
+	dispatch_late(e->dispatch);
+}
+
+static void
 on_wait_ended(int list, void *arg)
 {
 	struct engine *e = arg;
@@ -190,6 +198,7 @@ static const struct broker_events broker_events = {
     .state = on_redis,
     .popped = on_popped,
     .refused = on_refused,
+    .late = on_late,
     .wait_ended = on_wait_ended,
     .more_ended = on_more_ended,
     .done = on_done,

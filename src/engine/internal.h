@@ -227,6 +227,7 @@ void dispatch_wait_ended(struct dispatch *d, int list);
 void dispatch_more_ended(struct dispatch *d, int list, int64_t left);
 void dispatch_broker(struct dispatch *d, bool up);
 void dispatch_refused(struct dispatch *d); /* redis answers with errors */
+void dispatch_late(struct dispatch *d);	   /* or not for long */
 /* the leader writes nothing: for a moment tasks are claimed without it */
 void dispatch_unfed(struct dispatch *d);
 void dispatch_store(struct dispatch *d, bool up); /* the work lane */

@@ -168,6 +168,37 @@ def test_a_stalled_link_to_redis_holds_nothing_up_for_long(cluster, redis, wire,
     assert client.run("shoal.noop", at_most=15)["state"] == "succeeded"
 
 
+def test_a_slow_redis_is_not_waited_for(cluster, redis, wire, key):
+    link = wire(redis.port)
+    (node,) = cluster(1, redis_url=redis.url(link.port), node__slots=2)
+    client = Client(node.url, key)
+    assert client.run("shoal.noop")["state"] == "succeeded"
+    link.delay(0.8)
+    made = []
+
+    def noticed():
+        made.append(client.submit("shoal.sleep", {"seconds": 0.05})["id"])
+        return "redis is slow" in node.log()
+
+    wait_for(noticed, at_most=20, what="it is noticed")
+    finished(client, made)
+    link.heal()
+    assert client.run("shoal.noop", at_most=15)["state"] == "succeeded"
+
+
+def test_a_full_redis_is_not_waited_for(cluster, private_redis, key):
+    nodes = cluster(2, redis_url=private_redis.url(), node__slots=2)
+    client = Client(nodes[0].url, key)
+    assert client.run("shoal.noop")["state"] == "succeeded"
+    with private_redis.client() as c:
+        c.config_set("maxmemory", 1)
+        made = [t["id"] for t in client.batch([{"type": "shoal.sleep", "payload": {"seconds": 0.05}}] * 50)]
+        finished(client, made)
+        assert any("redis refuses commands" in node.log() for node in nodes)
+        c.config_set("maxmemory", 0)
+    assert client.run("shoal.noop", at_most=15)["state"] == "succeeded"
+
+
 @pytest.mark.parametrize("count", [1, 3, 17, 60, 200])
 def test_a_reply_of_redis_cut_in_its_middle_loses_nothing(cluster, redis, wire, key, count):
     link = wire(redis.port)

@@ -251,6 +251,17 @@ direct_claim_returns_what_has_no_place(void **state)
 	assert_int_equal(array_int(&sql_finish, 5, 0), TASK_QUEUED);
 }
 
+static void
+late_redis_is_not_waited_for(void **state)
+{
+	(void)state;
+	fakes.events->late(fakes.events_arg);
+	fakes.events->late(fakes.events_arg); /* as at each command */
+	turn();
+	assert_int_equal(waiting(&sql_claim_direct), 1);
+	answer(&sql_claim_direct, rows_new(CLAIM_COLS));
+}
+
 /* ---------------------------------------------------------------- outcomes */
 
 static void
@@ -1077,6 +1088,7 @@ main(void)
 	    ENGINE_TEST(id_that_comes_without_a_database_goes_back),
 	    ENGINE_TEST(queue_asked_for_later_is_not_gone),
 	    ENGINE_TEST(direct_claim_returns_what_has_no_place),
+	    ENGINE_TEST(late_redis_is_not_waited_for),
 	    ENGINE_TEST(lost_finish_is_sent_again_and_checked),
 	    ENGINE_TEST(late_outcome_is_fenced_without_a_question),
 	    ENGINE_TEST(refused_data_fail_their_own_task_only),

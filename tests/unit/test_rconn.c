@@ -551,6 +551,28 @@ late_reply_times_out_the_oldest_and_closes_the_rest(void **state)
 }
 
 static void
+lateness_is_of_the_oldest(void **state)
+{
+	static const char *const silence[] = {NULL};
+	struct rconn_opts opts = usual();
+	struct outcome a = {.word = "a "}, b = {.word = "b "};
+
+	(void)state;
+	opts.reply_timeout_ms = 60000;
+	open_with(&opts);
+	UNTIL(rconn_is_up(rc));
+	script = silence;
+	assert_int_equal(rconn_late_ms(rc), 0);
+	must_send(&a);
+	UNTIL(rconn_late_ms(rc) >= 20);
+	must_send(&b);
+	assert_true(rconn_late_ms(rc) >= 20);
+	rconn_close(rc, "enough");
+	UNTIL(downs == 1);
+	assert_int_equal(rconn_late_ms(rc), 0);
+}
+
+static void
 a_stall_of_ours_is_not_the_servers_fault(void **state)
 {
 	static char replies[2 * 6000];
@@ -1157,6 +1179,7 @@ main(void)
 	    CASE(bounds_refuse_and_do_not_close),
 	    CASE(what_the_socket_does_not_take_is_sent_later_in_order),
 	    CASE(late_reply_times_out_the_oldest_and_closes_the_rest),
+	    CASE(lateness_is_of_the_oldest),
 	    CASE(a_stall_of_ours_is_not_the_servers_fault),
 	    CASE(longer_deadline_of_one_command_is_honoured),
 	    CASE(closed_by_the_peer_answers_everybody_once),

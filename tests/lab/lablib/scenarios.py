@@ -28,7 +28,7 @@ NODE_LOST_S = 30
 WORKER_KILLED_S = 1
 ALONE_S = 5
 # what is not written there: an open connection to a lost host is given up, and a new one made
-REFUSES_S = 2  # a Redis that answers, but refuses: nobody waits for it
+REFUSES_S = 2  # a Redis that refuses, or is slow: nobody waits for it
 POSTGRES_BACK_S = 5
 POSTGRES_CUT_S = 15
 REJOINS_S = 10
@@ -298,7 +298,7 @@ def redis_slow(s):
     s.pass_time(8)
     s.wire.tell("redis", heal=True)
     at = s.mark("healed")
-    yield from redis_returns(s, at)
+    yield from redis_returns(s, at, REFUSES_S)
     s.bound("slowest answer to a submit", s.account.slowest_answer(began, at), 1.0)
 
 
