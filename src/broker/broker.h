@@ -120,6 +120,8 @@ void broker_publish(struct broker *b, const char *text);
 void broker_publish_hint(struct broker *b, int list);
 /* to the leader too: what may run has changed, and the list is to be made anew */
 void broker_publish_requeue(struct broker *b);
+/* to the leader: this task, which the feeder may have pushed lately, is queued again */
+void broker_publish_again(struct broker *b, const struct uuid *id);
 void broker_hear_hints(struct broker *b); /* from now on; again: nothing */
 void broker_set_places(struct broker *b, const char *text);
 /* all places go, and every worker is asked to tell its own again: what the dead left

@@ -48,6 +48,16 @@ broker_publish_requeue(struct broker *b)
 }
 
 void
+broker_publish_again(struct broker *b, const struct uuid *id)
+{
+	char text[UUID_TEXT_SIZE + 8] = "again ";
+	const char *argv[] = {"PUBLISH", b->k_feed, text};
+
+	uuid_format(id, text + 6);
+	broker_tell(b, NULL, 3, argv, NULL);
+}
+
+void
 broker_hear_hints(struct broker *b)
 {
 	struct err err = ERR_INIT;

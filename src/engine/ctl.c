@@ -116,6 +116,15 @@ on_spill(struct engine *e, int list, bool spills)
 	    spills ? loop_now_ms(e->loop) + SPILL_MS : 0;
 }
 
+static void
+heard_again(struct engine *e, const char *text, size_t len)
+{
+	struct uuid id;
+
+	if (uuid_parse(text, len, &id) == 0)
+		leader_again(e->leader, &id);
+}
+
 void
 ctl_heard(struct engine *e, const char *text, size_t len)
 {
@@ -127,6 +136,8 @@ ctl_heard(struct engine *e, const char *text, size_t len)
 		leader_hint(e->leader, list);
 	else if (is_word(text, len, "requeue"))
 		leader_requeue(e->leader);
+	else if (len > 6 && memcmp(text, "again ", 6) == 0)
+		heard_again(e, text + 6, len - 6);
 	else if (take_list(e, text, len, "spill", &list))
 		on_spill(e, list, true);
 	else if (take_list(e, text, len, "flow", &list))
@@ -288,6 +299,15 @@ engine_requeue(struct engine *e)
 		leader_requeue(e->leader);
 	else
 		broker_publish_requeue(e->broker);
+}
+
+void
+engine_again(struct engine *e, const struct uuid *id)
+{
+	if (leader_is(e->leader))
+		leader_again(e->leader, id);
+	else
+		broker_publish_again(e->broker, id);
 }
 
 void

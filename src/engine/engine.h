@@ -92,6 +92,9 @@ void engine_nodes_ordered(struct engine *e);
 /* what may run, or in which order, has changed (a pause, a priority, a weight, a
  * limit): the leader shall make the list anew.  After the commit. */
 void engine_requeue(struct engine *e);
+/* this task is queued once more, committed: the leader shall not take it for one that
+ * it has pushed just now.  Before engine_hint. */
+void engine_again(struct engine *e, const struct uuid *id);
 
 struct submit *engine_submit(struct engine *e);
 struct each *engine_each(struct engine *e);

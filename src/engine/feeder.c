@@ -167,6 +167,12 @@ feeder_requeue(struct feeder *f)
 }
 
 void
+feeder_again(struct feeder *f, const struct uuid *id)
+{
+	recent_remove(&f->recent, id);
+}
+
+void
 feeder_refill(struct feeder *f)
 {
 	recent_clear(&f->recent);
@@ -690,12 +696,15 @@ static void
 read_promoted(struct feeder *f, const struct pgrows *pg, struct promoted *pr)
 {
 	int count = pgrows_count(pg);
+	struct uuid id;
 
 	pr->ids = mem_array((size_t)count + 1, sizeof(*pr->ids));
 	pr->count = 0;
 	for (int i = 0; i < count && pr->ids != NULL; i++) {
 		if (pgrows_int(pg, i, 0) != 1)
 			continue;
+		pgrows_uuid(pg, i, 2, &id);
+		feeders_again(f->all_feeders, &id); /* it may be a retry */
 		if (pgrows_int(pg, i, 9) > f->due_us)
 			f->due_us = pgrows_int(pg, i, 9);
 		if (registry_is_pull(f->engine->registry, (int)pgrows_int(pg, i, 1),
@@ -715,7 +724,7 @@ read_promoted(struct feeder *f, const struct pgrows *pg, struct promoted *pr)
 			feeders_promoted(f->all_feeders, pool_of(f, pg, i));
 			continue;
 		}
-		pgrows_uuid(pg, i, 2, &pr->ids[pr->count++]);
+		pr->ids[pr->count++] = id;
 	}
 	if (pr->count > 1)
 		qsort(pr->ids, pr->count, sizeof(*pr->ids), by_id);

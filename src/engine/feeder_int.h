@@ -102,6 +102,8 @@ void feeder_start(struct feeder *f);
 void feeder_stop(struct feeder *f);
 void feeder_hint(struct feeder *f);
 void feeder_requeue(struct feeder *f);
+/* it is queued once more: where it was pushed before counts no more */
+void feeder_again(struct feeder *f, const struct uuid *id);
 /* Redis has lost its contents: what was pushed is forgotten, and the list made anew */
 void feeder_refill(struct feeder *f);
 

@@ -144,6 +144,15 @@ feeders_requeue(struct feeders *fs)
 		feeder_requeue(f);
 }
 
+void
+feeders_again(struct feeders *fs, const struct uuid *id)
+{
+	struct feeder *f;
+
+	TAILQ_FOREACH (f, &fs->all, link)
+		feeder_again(f, id);
+}
+
 /* ---------------------------------------------------------------- told by the first */
 
 /* its list is fed from now on, or again */

@@ -423,6 +423,9 @@ push_again(struct engine *e, const struct attempt *a)
 		return;
 	}
 	if (a->type == NULL || a->type->metered || pool < 0) {
+		/* who stays, and could not run it, shall not get it back at once */
+		if (e->draining)
+			engine_again(e, &a->elem.id);
 		engine_hint(e);
 		return;
 	}

@@ -337,10 +337,12 @@ void leader_broker(struct leader *ld, bool up);
 void leader_lost(struct leader *ld); /* PostgreSQL says that another leads */
 /* somebody asks for a pass over this list; -1: over all */
 void leader_hint(struct leader *ld, int list);
-void leader_schedules(struct leader *ld);  /* a schedule has changed */
-void leader_operate(struct leader *ld);	   /* there may be an operation */
-void leader_requeue(struct leader *ld);	   /* what may run has changed */
-void leader_sweep_soon(struct leader *ld); /* an incarnation was buried */
+void leader_schedules(struct leader *ld); /* a schedule has changed */
+void leader_operate(struct leader *ld);	  /* there may be an operation */
+void leader_requeue(struct leader *ld);	  /* what may run has changed */
+void leader_again(
+    struct leader *ld, const struct uuid *id); /* it is queued once more */
+void leader_sweep_soon(struct leader *ld);     /* an incarnation was buried */
 void leader_step_down(struct leader *ld);
 bool leader_is(const struct leader *ld);
 void leader_quit(struct leader *ld); /* the process ends: nothing is started any more */
@@ -352,6 +354,8 @@ void feeders_start(struct feeders *fs); /* the leader's connection is up */
 void feeders_stop(struct feeders *fs);
 void feeders_hint(struct feeders *fs, int list); /* -1: all */
 void feeders_requeue(struct feeders *fs);	 /* the lists are to be made anew */
+/* it is queued once more: where it was pushed before counts no more */
+void feeders_again(struct feeders *fs, const struct uuid *id);
 void feeders_renew_places(struct feeders *fs);
 
 /* expiry.c: takes back leases whose time is over */

@@ -356,6 +356,13 @@ leader_requeue(struct leader *ld)
 		feeders_requeue(ld->feeders);
 }
 
+void
+leader_again(struct leader *ld, const struct uuid *id)
+{
+	if (ld->leading)
+		feeders_again(ld->feeders, id);
+}
+
 /* ---------------------------------------------------------------- the watch */
 
 static void

@@ -224,8 +224,10 @@ push_taken(struct recover *r, const struct pgrows *rows)
 			name = pgrows_text(rows, i, 7, &len);
 			pool = pools_number(e->pools, name, len);
 		}
-		if (t == NULL || t->metered || pool < 0)
+		if (t == NULL || t->metered || pool < 0) {
+			engine_again(e, &el.id);
 			continue;
+		}
 		el.list = list_of(pool, false);
 		broker_push_first(e->broker, &el, 1);
 	}

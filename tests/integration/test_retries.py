@@ -88,6 +88,15 @@ def test_a_task_rests_as_its_own_rule_says(client, db, name):
         assert column(db, id, "started_at") >= moment(found[-2].detail["next_at"])
 
 
+def test_a_short_rest_is_not_longer_than_it_was_asked_to_be(client):
+    # for the feeder, what it has just pushed is on its way for a second or two: not so if it was tried meanwhile
+    ids = [client.submit("shoal.fail", max_attempts=4, backoff={"kind": "fixed", "delay": 0.2})["id"] for _ in range(3)]
+    for id in ids:
+        task = client.wait(id)
+        assert task["attempt"] == 4
+        assert (moment(task["finished_at"]) - moment(task["created_at"])).total_seconds() < patience(1.5)
+
+
 def test_a_type_has_a_rule_for_tasks_that_bring_none(cluster, db, key):
     (node,) = cluster(1, settings={"type:shoal.fail.handler": "builtin",
                                    "type:shoal.fail.backoff": "exponential base=10s factor=6 cap=1h jitter=10%"})

@@ -546,6 +546,15 @@ broker_publish_requeue(struct broker *b)
 }
 
 void
+broker_publish_again(struct broker *b, const struct uuid *id)
+{
+	char text[UUID_TEXT_SIZE + 8] = "again ";
+
+	uuid_format(id, text + 6);
+	broker_publish(b, text);
+}
+
+void
 broker_hear_hints(struct broker *b)
 {
 	(void)b;

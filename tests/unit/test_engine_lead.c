@@ -852,6 +852,49 @@ types_that_nobody_serves_stay_out_of_the_list(void **state)
 	assert_int_equal(fakes.dropped.count, 0);
 }
 
+static size_t
+pushed_of_one(void)
+{
+	struct pgrows *rows = fed();
+	size_t before = fakes.pushed.count + fakes.pushed_first.count;
+
+	add_due(rows, 2, 1, 1, 2000);
+	answer(&sql_feed, rows);
+	return fakes.pushed.count + fakes.pushed_first.count - before;
+}
+
+static void
+what_is_queued_once_more_is_pushed_once_more(void **state)
+{
+	struct pgrows *rows;
+	char text[UUID_TEXT_SIZE + 8] = "again ";
+	struct uuid id;
+
+	(void)state;
+	lead();
+	see_redis(7, NULL, 0, 1, "256/256 1:-1");
+	assert_int_equal(pushed_of_one(), 1);
+	next_pass();
+	see_redis(7, NULL, 0, 1, "256/256 1:-1");
+	assert_int_equal(pushed_of_one(), 0); /* it may be on its way to a claim */
+	/* it failed, and its rest is over */
+	next_pass();
+	see_redis(7, NULL, 0, 1, "256/256 1:-1");
+	rows = fed();
+	add_due(rows, 1, 1, 1, 0);
+	add_due(rows, 2, 1, 1, 0);
+	fakes.pushed.count = fakes.pushed_first.count = 0;
+	answer(&sql_feed, rows);
+	assert_int_equal(fakes.pushed.count + fakes.pushed_first.count, 1);
+	/* a worker that leaves gives it back */
+	task_id(1, &id);
+	uuid_format(&id, text + 6);
+	fakes.events->ctl(text, strlen(text), fakes.events_arg);
+	next_pass();
+	see_redis(7, NULL, 0, 1, "256/256 1:-1");
+	assert_int_equal(pushed_of_one(), 1);
+}
+
 static void
 lost_redis_gets_a_new_epoch_and_all_that_is_due(void **state)
 {
@@ -1265,6 +1308,7 @@ main(void)
 	    ENGINE_TEST(types_that_nobody_serves_stay_out_of_the_list),
 	    ENGINE_TEST(leader_without_redis_gives_way_once),
 	    ENGINE_TEST(whoever_gets_redis_back_asks_for_the_lease),
+	    ENGINE_TEST(what_is_queued_once_more_is_pushed_once_more),
 	    ENGINE_TEST(lost_redis_gets_a_new_epoch_and_all_that_is_due),
 	    ENGINE_TEST(pruning_takes_applications_by_turns),
 	    ENGINE_TEST(pruning_stops_with_the_lease),
