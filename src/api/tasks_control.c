@@ -177,6 +177,7 @@ on_changed(const struct pgrows *rows, const struct pgerr *pe, void *arg)
 			call_reply(c, 204);
 		} else {
 			if (ct->stmt == &controls_retry) {
+				engine_again(api->engine, &c->id);
 				engine_hint(api->engine);
 				engine_due_outside(api->engine, c->app_id);
 			}
