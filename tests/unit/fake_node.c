@@ -457,6 +457,13 @@ engine_hint(struct engine *e)
 }
 
 void
+engine_again(struct engine *e, const struct uuid *id)
+{
+	(void)e;
+	fake.again = *id;
+}
+
+void
 engine_cancel(
     struct engine *e, const struct uuid *owner, int app_id, const struct uuid *id)
 {

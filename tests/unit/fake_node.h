@@ -76,6 +76,7 @@ struct fake_node {
 	void (*names_cb)(const struct err *err, void *arg);
 	void *names_arg;
 	size_t hints, operates; /* told to the leader */
+	struct uuid again;	/* the last one that it was told of */
 	size_t cancels, tells;	/* told to a holder, to a waiter */
 	/* the request for leases that waits; cb NULL: none does */
 	struct lease_request leasing;

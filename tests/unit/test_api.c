@@ -821,6 +821,7 @@ a_change_that_is_committed_is_never_answered_with_a_failure(void **state)
 {
 	struct bench *b = *state;
 	struct httpreq req;
+	struct uuid id;
 
 	learn_key(b);
 	req = change(b, HTTP_POST, "/v1/tasks/{id}/retry");
@@ -828,6 +829,8 @@ a_change_that_is_committed_is_never_answered_with_a_failure(void **state)
 	assert_ptr_equal(fake.questions[0].stmt, &controls_retry);
 	fake_answer(changed_rows(true, TASK_QUEUED, NULL));
 	assert_int_equal(fake.hints, 1);
+	assert_int_equal(uuid_parse(req.segment, strlen(req.segment), &id), 0);
+	assert_true(uuid_eq(&fake.again, &id));
 	fake_answer(NULL); /* the row cannot be read */
 	expect(&req, 200, "\"state\":\"queued\"");
 	/* but one whose answer is lost may not have happened */
