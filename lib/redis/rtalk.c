@@ -46,10 +46,11 @@ watch_oldest(struct rconn *rc, int64_t now_ms)
 int64_t
 rconn_late_ms(struct rconn *rc)
 {
-	struct rcommand *c = rqueue_oldest(&rc->commands);
-	int64_t sent_ms = c != NULL ? c->deadline_ms - rc->reply_timeout_ms : 0;
+	const struct rcommand *c = rqueue_oldest(&rc->commands);
 
-	return c != NULL ? loop_now_ms(rc->loop) - sent_ms : 0;
+	if (c == NULL)
+		return 0;
+	return loop_now_ms(rc->loop) - (c->deadline_ms - rc->reply_timeout_ms);
 }
 
 int

@@ -83,7 +83,7 @@ struct dispatch {
 	struct loop_timer *timer;
 	struct loop_timer *direct_timer; /* redis has been away long enough */
 	bool direct;			 /* claim from PostgreSQL */
-	int64_t try_redis_ms;	/* pops are refused, or nobody pushes: till then */
+	int64_t try_redis_ms;	/* redis refuses, is late, or unfed: till then */
 	int64_t pause_until_ms; /* no pop, no direct claim before this */
 	int64_t claim_after_ms; /* no statement for a claim before this: one failed */
 	struct pgparam params;

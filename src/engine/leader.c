@@ -290,8 +290,7 @@ leader_broker(struct leader *ld, bool up)
 	if (up) {
 		ld->gave_way = false;
 		loop_timer_stop(ld->redis_timer);
-		/* a leader without Redis gives way, and cannot tell those who have it
-		 */
+		/* a leader that gave way without Redis could tell nobody who has it */
 		leader_campaign(ld);
 		feeders_renew_places(ld->feeders);
 	} else if (ld->leading && !ld->gave_way) {
